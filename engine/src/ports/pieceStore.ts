@@ -1,0 +1,21 @@
+/** The disk of one transfer: one version of one distribution in a folder aside. */
+export interface PieceStore {
+  /** Creates or resumes; tells which pieces are verified on disk already. */
+  open(signal: AbortSignal): Promise<{ verified: ReadonlySet<number> }>;
+  /**
+   * Hashes the piece and writes it when `expected` is absent or equal.
+   * The buffer belongs to the store until the promise settles.
+   * `hash` is the SHA-256 Merkle root of its 16 KiB blocks (BEP 52 piece layer), 32 bytes.
+   */
+  put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult>;
+  /** Bytes of a verified piece. */
+  read(piece: number, offset: number, length: number): Promise<Uint8Array>;
+  /** All pieces are verified: sync, check each file's digest, place. Errors carry a code. */
+  complete(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface PutResult {
+  readonly stored: boolean;
+  readonly hash: Uint8Array;
+}

@@ -1,0 +1,328 @@
+/**
+ * What the processes of Sluice say to each other over the control API.
+ *
+ * One schema per message; the TypeScript type is derived from it, so that the
+ * check at the edge and the type in the code cannot drift apart. Here live
+ * shapes and bounds only: no I/O, no decisions.
+ */
+import { type Static, Type } from '@sinclair/typebox';
+
+/** Version of the control protocol; a session is refused when no common version exists. */
+export const PROTOCOL_VERSION = 1;
+
+/** Audience of the projected ServiceAccount tokens that buy a session. */
+export const TOKEN_AUDIENCE = 'sluice';
+
+const Uid = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9-]+$' });
+const Epoch = Type.Integer({ minimum: 1 });
+const Bytes = Type.Integer({ minimum: 0 });
+const Hex20 = Type.String({ pattern: '^[0-9a-f]{40}$' });
+const Base64 = (maxLength: number) => Type.String({ maxLength, pattern: '^[A-Za-z0-9+/]*={0,2}$' });
+const Port = Type.Integer({ minimum: 1, maximum: 65535 });
+const Rate = Type.Integer({ minimum: 1 });
+
+export const ProcessKind = Type.Union([Type.Literal('relay'), Type.Literal('agent')]);
+export type ProcessKind = Static<typeof ProcessKind>;
+
+/** POST /v1/session, with the projected token as bearer. Node and pod come from the token. */
+export const SessionRequest = Type.Object(
+  {
+    protocolVersions: Type.Array(Type.Integer(), { minItems: 1, maxItems: 16 }),
+    kind: ProcessKind,
+    /** Random per process start: tells two runs in the same pod apart. */
+    incarnation: Type.String({ minLength: 8, maxLength: 64 }),
+    bitTorrentPort: Port,
+    /** Where a relay serves HTTP; absent on agents. */
+    httpPort: Type.Optional(Port),
+  },
+  { additionalProperties: false },
+);
+export type SessionRequest = Static<typeof SessionRequest>;
+
+export const SessionGrant = Type.Object({
+  protocolVersion: Type.Integer(),
+  sessionToken: Type.String({ maxLength: 4096 }),
+  expiresInSeconds: Type.Integer({ minimum: 1 }),
+  reportIntervalMs: Type.Integer({ minimum: 100 }),
+  nodeName: Type.String({ maxLength: 253 }),
+});
+export type SessionGrant = Static<typeof SessionGrant>;
+
+/** One file of a distribution; `path` is relative, with `/`, without `.` or `..` segments. */
+export const TaskFile = Type.Object({
+  path: Type.String({ minLength: 1, maxLength: 1024 }),
+  sizeBytes: Bytes,
+  /** SHA-256, lower-case hex, when the user gave one. */
+  sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
+});
+export type TaskFile = Static<typeof TaskFile>;
+
+/** Strong ETag or Last-Modified; both absent when the origin gives neither. */
+export const Validator = Type.Object({
+  etag: Type.Optional(Type.String({ maxLength: 1024 })),
+  lastModified: Type.Optional(Type.String({ maxLength: 64 })),
+});
+export type Validator = Static<typeof Validator>;
+
+export const TaskSource = Type.Object({
+  url: Type.String({ maxLength: 2048 }),
+  /** Headers for the origin, credentials included; never logged. */
+  headers: Type.Record(Type.String(), Type.String()),
+  validator: Validator,
+  /** Whether the origin proved that it honours byte ranges (a 206 to a probe). */
+  ranges: Type.Boolean(),
+});
+export type TaskSource = Static<typeof TaskSource>;
+
+export const TopUpSource = Type.Union([Type.Literal('Relay'), Type.Literal('Origin')]);
+export type TopUpSource = Static<typeof TopUpSource>;
+
+/** Rates in bytes per second. Absent means no floor, or no cap. */
+export const Delivery = Type.Object({
+  minRate: Type.Optional(Rate),
+  maxRate: Type.Optional(Rate),
+  maxUploadRate: Type.Optional(Rate),
+  topUp: Type.Array(TopUpSource, { maxItems: 2 }),
+});
+export type Delivery = Static<typeof Delivery>;
+
+/** One distribution's epoch, as one process is to work on it. */
+export const Task = Type.Object({
+  uid: Uid,
+  namespace: Type.String({ maxLength: 63 }),
+  name: Type.String({ maxLength: 253 }),
+  epoch: Epoch,
+  swarmId: Hex20,
+  pieceLengthBytes: Type.Integer({ minimum: 262_144, maximum: 16_777_216 }),
+  files: Type.Array(TaskFile, { minItems: 1, maxItems: 1000 }),
+  /** Raw Ed25519 public key of the distribution (32 bytes): the root of trust of the feed. */
+  feedKey: Base64(64),
+  /** 32 bytes; peers prove membership of the swarm with it. Never logged. */
+  swarmSecret: Base64(64),
+  /** Bearer token for the relays' HTTP of this distribution. Never logged. */
+  relayToken: Type.String({ maxLength: 256 }),
+  delivery: Delivery,
+  /** Where the origin is, for processes that may pull from it under leases. */
+  source: Type.Optional(TaskSource),
+  /** Where the version becomes visible; absent for relays, which only cache. */
+  target: Type.Optional(
+    Type.Object({
+      path: Type.String({ minLength: 1, maxLength: 512 }),
+      fileMode: Type.String({ pattern: '^0[0-7]{3}$' }),
+    }),
+  ),
+});
+export type Task = Static<typeof Task>;
+
+export const PeerRole = ProcessKind;
+
+/** A peer the tracker names. `id` is the process's session id; bans key on the address. */
+export const Peer = Type.Object({
+  id: Type.String({ maxLength: 128 }),
+  role: PeerRole,
+  host: Type.String({ maxLength: 253 }),
+  port: Port,
+  httpPort: Type.Optional(Port),
+});
+export type Peer = Static<typeof Peer>;
+
+/**
+ * GET /v1/work: NDJSON, one message a line. The stream is level-based: after it
+ * opens the server says everything that is so, then `synced`; what was not named
+ * by then is not this process's any more (its files stay, as orphans).
+ */
+export const WorkMessage = Type.Union([
+  Type.Object({ type: Type.Literal('task'), task: Task }),
+  /** Stop this transfer; `deleteFiles` is the explicit tombstone that alone deletes files. */
+  Type.Object({
+    type: Type.Literal('remove'),
+    uid: Uid,
+    epoch: Type.Optional(Epoch),
+    deleteFiles: Type.Boolean(),
+  }),
+  /** The whole list of peers to know for this transfer; replaces the one before. */
+  Type.Object({
+    type: Type.Literal('peers'),
+    uid: Uid,
+    epoch: Epoch,
+    peers: Type.Array(Peer, { maxItems: 256 }),
+  }),
+  /** Capacity became free: ask for this lease now instead of polling. */
+  Type.Object({ type: Type.Literal('askLease'), uid: Uid, epoch: Epoch }),
+  Type.Object({ type: Type.Literal('synced') }),
+  Type.Object({ type: Type.Literal('heartbeat') }),
+]);
+export type WorkMessage = Static<typeof WorkMessage>;
+
+export const TransferState = Type.Union([
+  Type.Literal('pending'),
+  Type.Literal('transferring'),
+  Type.Literal('verifying'),
+  Type.Literal('ready'),
+  Type.Literal('failed'),
+  /** The files of a tombstone are gone. */
+  Type.Literal('removed'),
+]);
+export type TransferState = Static<typeof TransferState>;
+
+/** Where received payload bytes came from, cumulative for this epoch on this process. */
+export const ReceivedBytes = Type.Object({
+  fromPeers: Bytes,
+  fromRelays: Bytes,
+  fromRelayHttp: Bytes,
+  fromOrigin: Bytes,
+});
+export type ReceivedBytes = Static<typeof ReceivedBytes>;
+
+export const TransferReport = Type.Object({
+  uid: Uid,
+  epoch: Epoch,
+  state: TransferState,
+  verifiedPieces: Bytes,
+  verifiedBytes: Bytes,
+  received: ReceivedBytes,
+  uploadedBytes: Bytes,
+  /** Received payload bytes per second over the last second. */
+  rateBytesPerSecond: Bytes,
+  /** Relays: what they hold, a BitTorrent bitfield (high bit first), so that extents are planned. */
+  bitfield: Type.Optional(Base64(16_384)),
+  /** Milliseconds since the Unix epoch of the first payload byte; for people, not for decisions. */
+  firstByteAtMs: Type.Optional(Bytes),
+  error: Type.Optional(
+    Type.Object({
+      reason: Type.String({ maxLength: 64, pattern: '^[A-Z][A-Za-z]+$' }),
+      message: Type.String({ maxLength: 1024 }),
+    }),
+  ),
+});
+export type TransferReport = Static<typeof TransferReport>;
+
+/** POST /v1/reports */
+export const Report = Type.Object(
+  {
+    incarnation: Type.String({ minLength: 8, maxLength: 64 }),
+    sequence: Type.Integer({ minimum: 0 }),
+    transfers: Type.Array(TransferReport, { maxItems: 10_000 }),
+    disk: Type.Optional(Type.Object({ freeBytes: Bytes, totalBytes: Bytes })),
+  },
+  { additionalProperties: false },
+);
+export type Report = Static<typeof Report>;
+
+export const ReportAnswer = Type.Object({ reportIntervalMs: Type.Integer({ minimum: 100 }) });
+export type ReportAnswer = Static<typeof ReportAnswer>;
+
+/** A run of whole pieces, [first, first + count). */
+export const Extent = Type.Object({ first: Bytes, count: Type.Integer({ minimum: 1 }) });
+export type Extent = Static<typeof Extent>;
+
+const LeaseKey = {
+  /** Holder's incarnation and a number that grows: makes every request idempotent. */
+  incarnation: Type.String({ minLength: 8, maxLength: 64 }),
+  sequence: Type.Integer({ minimum: 0 }),
+};
+
+/**
+ * POST /v1/leases.
+ * `usedBytes` is what the origin may have written for this lease so far, charged
+ * high: payload and headers of every response byte received, cumulative.
+ */
+export const LeaseRequest = Type.Union([
+  Type.Object({
+    op: Type.Literal('acquire'),
+    ...LeaseKey,
+    uid: Uid,
+    epoch: Epoch,
+    /** The most bytes per second this holder could take now. */
+    wantRateBytesPerSecond: Rate,
+    wantConnections: Type.Integer({ minimum: 1, maximum: 64 }),
+    /** Raw Ed25519 public key of this puller, certified in the grant for its extents. */
+    pullerKey: Base64(64),
+    /** Measured time from request to first byte; unknown is 50. */
+    timeToFirstByteMs: Type.Optional(Bytes),
+  }),
+  Type.Object({
+    op: Type.Literal('renew'),
+    ...LeaseKey,
+    leaseId: Type.String({ maxLength: 128 }),
+    /** Version of the grant that the holder has now: acknowledges it. */
+    version: Type.Integer({ minimum: 1 }),
+    usedBytes: Bytes,
+    /** Extents, or parts, that are not finished yet. The rest of the grant is done. */
+    unfinished: Type.Array(Extent, { maxItems: 256 }),
+    wantRateBytesPerSecond: Rate,
+    timeToFirstByteMs: Type.Optional(Bytes),
+  }),
+  /** The end: every socket of the lease is closed (its end was read) and nothing is outstanding. */
+  Type.Object({
+    op: Type.Literal('settle'),
+    ...LeaseKey,
+    leaseId: Type.String({ maxLength: 128 }),
+    version: Type.Integer({ minimum: 1 }),
+    usedBytes: Bytes,
+    unfinished: Type.Array(Extent, { maxItems: 256 }),
+    /** Why the holder gave up, when the origin was at fault. */
+    failure: Type.Optional(
+      Type.Object({
+        reason: Type.String({ maxLength: 64 }),
+        message: Type.String({ maxLength: 1024 }),
+        httpStatus: Type.Optional(Type.Integer()),
+      }),
+    ),
+  }),
+]);
+export type LeaseRequest = Static<typeof LeaseRequest>;
+
+/** Proof that a puller may sign hashes of these extents: Ed25519 by the distribution's key. */
+export const PullerCertificate = Type.Object({
+  pullerKey: Base64(64),
+  extents: Type.Array(Extent, { maxItems: 256 }),
+  signature: Base64(128),
+});
+export type PullerCertificate = Static<typeof PullerCertificate>;
+
+export const LeaseGrant = Type.Object({
+  leaseId: Type.String({ maxLength: 128 }),
+  version: Type.Integer({ minimum: 1 }),
+  uid: Uid,
+  epoch: Epoch,
+  /** What to pull now, in file order; the unfinished of before included. */
+  extents: Type.Array(Extent, { maxItems: 256 }),
+  /** All bytes this lease may ever take, headers included, cumulative like usedBytes. */
+  maxBytes: Bytes,
+  rateBytesPerSecond: Rate,
+  /** The most bytes requested and not yet received, over all connections. */
+  slackBytes: Bytes,
+  connections: Type.Integer({ minimum: 1 }),
+  /** Counted by the holder from when it first sent the request. */
+  ttlMs: Type.Integer({ minimum: 100 }),
+  certificate: PullerCertificate,
+});
+export type LeaseGrant = Static<typeof LeaseGrant>;
+
+export const LeaseAnswer = Type.Union([
+  Type.Object({ outcome: Type.Literal('granted'), grant: LeaseGrant }),
+  /** Nothing now; asked again on `askLease` or after retryAfterMs. */
+  Type.Object({
+    outcome: Type.Literal('wait'),
+    reason: Type.Union([
+      Type.Literal('NothingToPull'),
+      Type.Literal('ConnectionsInUse'),
+      Type.Literal('BandwidthInUse'),
+      Type.Literal('TrafficExhausted'),
+      Type.Literal('NotReady'),
+    ]),
+    retryAfterMs: Type.Integer({ minimum: 10 }),
+  }),
+  Type.Object({ outcome: Type.Literal('settled') }),
+  /** The lease is not known or has expired: close its connections at once. */
+  Type.Object({ outcome: Type.Literal('gone') }),
+]);
+export type LeaseAnswer = Static<typeof LeaseAnswer>;
+
+/** Every refusal of the control API. */
+export const ApiError = Type.Object({
+  code: Type.String({ maxLength: 64 }),
+  message: Type.String({ maxLength: 2048 }),
+});
+export type ApiError = Static<typeof ApiError>;
