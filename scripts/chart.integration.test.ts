@@ -1,0 +1,200 @@
+import { execFile } from 'node:child_process';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { findHelm } from './helm.ts';
+
+const chart = path.resolve(import.meta.dirname, '../helm/sluice');
+
+interface Container {
+  name: string;
+  image: string;
+  command?: string[];
+  args?: string[];
+  env?: { name: string; value?: string; valueFrom?: object }[];
+  securityContext: object;
+  startupProbe?: { exec?: { command: string[] } };
+  volumeMounts: { name: string; mountPath: string }[];
+}
+
+interface Rendered {
+  kind: string;
+  metadata: { name: string; namespace?: string; annotations?: Record<string, string> };
+  // The fields that the tests below look at.
+  spec: {
+    replicas?: number;
+    template: { spec: { securityContext: object; containers: Container[] } };
+    podSelector?: { matchLabels: Record<string, string> };
+    ingress?: { ports: { port: string }[]; from?: unknown[] }[];
+    volumeClaimTemplates?: { spec: { storageClassName?: string } }[];
+  };
+}
+
+describe('the chart', () => {
+  let helm: string;
+
+  beforeAll(async () => {
+    const found = await findHelm();
+    if (found === undefined) throw new Error('no helm: run `make setup`');
+    helm = found;
+  });
+
+  async function render(...values: string[]): Promise<Rendered[]> {
+    const set = values.flatMap((value) => ['--set', value]);
+    const args = ['template', 'sluice', chart, '--namespace', 'sluice-system', ...set];
+    const { stdout } = await promisify(execFile)(helm, args, { maxBuffer: 16 * 1024 * 1024 });
+    return parseAllDocuments(stdout)
+      .map((document) => document.toJS() as Rendered | null)
+      .filter((object) => object !== null);
+  }
+
+  async function refusal(...values: string[]): Promise<string> {
+    return render(...values).then(
+      () => 'accepted',
+      (error: { stderr: string }) => error.stderr,
+    );
+  }
+
+  const find = (objects: Rendered[], kind: string, name: string): Rendered => {
+    const object = objects.find((o) => o.kind === kind && o.metadata.name === name);
+    if (object === undefined) throw new Error(`${kind} ${name} was not rendered`);
+    return object;
+  };
+
+  const container = (object: Rendered): Container => object.spec.template.spec.containers[0]!;
+
+  const environment = (object: Rendered): Record<string, string | object | undefined> =>
+    Object.fromEntries(
+      (container(object).env ?? []).map((entry) => [entry.name, entry.value ?? entry.valueFrom]),
+    );
+
+  it('runs every pod as Pod Security `restricted` asks', async () => {
+    const workloads = (await render()).filter((o) =>
+      ['Deployment', 'StatefulSet'].includes(o.kind),
+    );
+    expect(workloads.map((o) => o.metadata.name).sort()).toEqual([
+      'sluice-mongodb',
+      'sluice-operator',
+    ]);
+    for (const workload of workloads) {
+      expect(workload.spec.template.spec.securityContext).toMatchObject({
+        runAsNonRoot: true,
+        seccompProfile: { type: 'RuntimeDefault' },
+      });
+      expect(container(workload).securityContext).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+    }
+  });
+
+  it('makes the accounts that relays and agents run under, without tokens of their own', async () => {
+    const accounts = (await render()).filter((o) => o.kind === 'ServiceAccount');
+    expect(
+      accounts.map((o) => [
+        o.metadata.name,
+        'automountServiceAccountToken' in o && o.automountServiceAccountToken,
+      ]),
+    ).toEqual([
+      ['sluice-operator', true],
+      ['sluice-relay', false],
+      ['sluice-agent', false],
+    ]);
+  });
+
+  it('keeps the CRDs when the release is uninstalled', async () => {
+    const crds = (await render()).filter((o) => o.kind === 'CustomResourceDefinition');
+    expect(crds.map((o) => o.metadata.name).sort()).toEqual([
+      'distributions.sluice.dev',
+      'origins.sluice.dev',
+    ]);
+    for (const crd of crds) {
+      expect(crd.metadata.annotations).toMatchObject({ 'helm.sh/resource-policy': 'keep' });
+    }
+    const without = await render('crds.install=false');
+    expect(without.filter((o) => o.kind === 'CustomResourceDefinition')).toEqual([]);
+  });
+
+  it('adds a disruption budget only when there is more than one replica', async () => {
+    const budget = (objects: Rendered[]) =>
+      objects.filter((o) => o.kind === 'PodDisruptionBudget').length;
+    expect(budget(await render())).toBe(0);
+    expect(budget(await render('operator.replicas=2'))).toBe(1);
+  });
+
+  it('lets only the operator reach MongoDB, and only relays and agents the control API', async () => {
+    const objects = await render();
+    const component = (name: string) => ({
+      podSelector: {
+        matchLabels: { 'app.kubernetes.io/name': 'sluice', 'app.kubernetes.io/component': name },
+      },
+    });
+    expect(find(objects, 'NetworkPolicy', 'sluice-mongodb').spec.ingress).toEqual([
+      { ports: [{ port: 'mongodb' }], from: [component('operator')] },
+    ]);
+    expect(find(objects, 'NetworkPolicy', 'sluice-operator').spec.ingress).toEqual([
+      { ports: [{ port: 'control' }], from: [component('relay'), component('agent')] },
+      { ports: [{ port: 'metrics' }] },
+    ]);
+    const without = await render('networkPolicy.enabled=false');
+    expect(without.filter((o) => o.kind === 'NetworkPolicy')).toEqual([]);
+  });
+
+  it('runs the bundled MongoDB as a replica set that initiates itself', async () => {
+    const objects = await render();
+    const mongodb = container(find(objects, 'StatefulSet', 'sluice-mongodb'));
+    expect(mongodb).toMatchObject({ image: 'mongo:8', command: ['mongod'] });
+    expect(mongodb.args).toContain('--replSet=rs0');
+    const host = 'sluice-mongodb-0.sluice-mongodb.sluice-system.svc:27017';
+    expect(mongodb.startupProbe?.exec?.command.at(-1)).toContain(`host: '${host}'`);
+    expect(environment(find(objects, 'Deployment', 'sluice-operator')).SLUICE_MONGODB_URI).toBe(
+      `mongodb://${host}/sluice?replicaSet=rs0`,
+    );
+  });
+
+  it('runs another server in its place, without a replica set', async () => {
+    const objects = await render(
+      'mongodb.bundled.image.repository=ferretdb',
+      'mongodb.bundled.image.tag=1.24.0',
+      'mongodb.bundled.args={--listen,:27017}',
+      'mongodb.bundled.replicaSet=false',
+      'mongodb.bundled.dataPath=/data',
+      'mongodb.bundled.storage.storageClassName=-',
+    );
+    const statefulSet = find(objects, 'StatefulSet', 'sluice-mongodb');
+    const server = container(statefulSet);
+    expect(server).toMatchObject({ image: 'ferretdb:1.24.0', args: ['--listen', ':27017'] });
+    expect(server.command).toBeUndefined();
+    expect(server.startupProbe).toBeUndefined();
+    expect(server.volumeMounts).toContainEqual({ name: 'data', mountPath: '/data' });
+    expect(statefulSet.spec.volumeClaimTemplates?.[0]?.spec.storageClassName).toBe('');
+    expect(environment(find(objects, 'Deployment', 'sluice-operator')).SLUICE_MONGODB_URI).toBe(
+      'mongodb://sluice-mongodb-0.sluice-mongodb.sluice-system.svc:27017/sluice?directConnection=true',
+    );
+  });
+
+  it('takes the connection string of an external MongoDB from its Secret', async () => {
+    const objects = await render(
+      'mongodb.mode=External',
+      'mongodb.external.uriSecretRef.name=database',
+    );
+    expect(environment(find(objects, 'Deployment', 'sluice-operator')).SLUICE_MONGODB_URI).toEqual({
+      secretKeyRef: { name: 'database', key: 'uri' },
+    });
+    expect(objects.filter((o) => o.metadata.name === 'sluice-mongodb')).toEqual([]);
+  });
+
+  it.each([
+    ['mongodb.mode=bundled', "'/mongodb/mode': value must be one of 'Bundled', 'External'"],
+    ['mongodb.mode=External', 'mongodb.external.uriSecretRef.name must name the Secret'],
+    ['operator.replica=3', "'/operator': additional properties 'replica' not allowed"],
+    ['operator.replicas=0', "'/operator/replicas': minimum: got 0, want 1"],
+    ['operator.defaultLimits.maxBandwidth=fast', "'/operator/defaultLimits/maxBandwidth': 'fast'"],
+    ['agent.root=relative', "'/agent/root': 'relative'"],
+    ['relay.image.pullPolicy=Always', 'must be the same'],
+  ])('refuses %s and names the field', async (value, message) => {
+    expect(await refusal(value)).toContain(message);
+  });
+});
