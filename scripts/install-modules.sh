@@ -42,7 +42,7 @@ if node -e "$same" && [ -x node_modules/.bin/node ]; then
 fi
 
 started=$SECONDS
-echo "modules: installing from package-lock.json ..."
+echo "modules: installing from package-lock.json"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 npm ci --no-audit --no-fund >"$log" 2>&1 &
@@ -56,7 +56,7 @@ while kill -0 "$npm_pid" 2>/dev/null; do
   fi
 done
 if ! wait "$npm_pid"; then
-  cat "$log" >&2
+  grep -v EBADENGINE "$log" | sed '/^npm error Usage:/,$d' | tail -n 40 >&2
   echo "modules: npm ci failed; its output is above." >&2
   exit 1
 fi

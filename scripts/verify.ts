@@ -29,6 +29,7 @@ const CHECKS: readonly Check[] = [
       ...['engine', 'protocol', 'operator', 'relay-image', 'node-agent'],
     ],
   },
+  { name: 'lock file', command: ['node', 'scripts/completeLock.ts', '--check'] },
   { name: 'effect rules', command: ['node', 'scripts/effectRules.ts'] },
   { name: 'format and lint', command: ['biome', 'ci', '.'] },
   { name: 'generated CRDs', command: ['node', 'operator/src/api/generateCrds.ts', '--check'] },
