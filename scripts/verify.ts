@@ -16,6 +16,7 @@ export interface CheckResult {
 
 const TIMEOUT_MS = 180_000;
 const PARALLEL = 2;
+const OUTPUT_LINES = 80;
 
 /** The long ones first, so that the short ones fill the second place. */
 const CHECKS: readonly Check[] = [
@@ -31,7 +32,7 @@ const CHECKS: readonly Check[] = [
   },
   { name: 'lock file', command: ['node', 'scripts/completeLock.ts', '--check'] },
   { name: 'effect rules', command: ['node', 'scripts/effectRules.ts'] },
-  { name: 'format and lint', command: ['biome', 'ci', '.'] },
+  { name: 'format and lint', command: ['biome', 'ci', '--colors=off', '.'] },
   { name: 'generated CRDs', command: ['node', 'operator/src/api/generateCrds.ts', '--check'] },
   { name: 'generated chart files', command: ['node', 'scripts/chartFiles.ts', '--check'] },
   { name: 'chart', command: ['node', 'scripts/checkChart.ts'] },
@@ -44,17 +45,30 @@ export async function verify(skip: readonly string[]): Promise<CheckResult[]> {
   const results: CheckResult[] = [];
   const worker = async () => {
     for (let check = queue.shift(); check !== undefined; check = queue.shift()) {
-      const result = await runCommand(check.command, { timeoutMs: TIMEOUT_MS, output: 'collect' });
+      const result = await runCommand(check.command, {
+        timeoutMs: TIMEOUT_MS,
+        output: 'collect',
+        env: { NO_COLOR: '1' },
+      });
       const passed = result.exitCode === 0 && !result.timedOut;
       const time = formatDuration(result.durationMs);
       const verdict = passed ? 'ok' : result.timedOut ? 'FAILED (out of time)' : 'FAILED';
       console.log(`verify: ${check.name.padEnd(22)} ${time.padStart(8)}  ${verdict}`);
-      if (!passed) console.log(result.output.trimEnd());
+      if (!passed) console.log(lastLines(result.output));
       results.push({ name: check.name, passed });
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));
   return results;
+}
+
+/** The end of a failed check's output: enough to act on, not a flood. */
+function lastLines(output: string): string {
+  const lines = output.trimEnd().split('\n');
+  const left = lines.length - OUTPUT_LINES;
+  return left > 0
+    ? [`(${left} lines left out)`, ...lines.slice(left)].join('\n')
+    : lines.join('\n');
 }
 
 if (import.meta.main) {
