@@ -1,0 +1,118 @@
+/**
+ * Every right that the operator uses in the Kubernetes API, with the code that uses it.
+ *
+ * The chart's roles are generated from this table, so that a right appears in the cluster only
+ * with a reason, and code that needs a new one starts here. `resourceNames` cannot bind `create`:
+ * the API server does not know the name when it decides.
+ */
+export interface Permission {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly Verb[];
+  /** Who uses it, and what for. */
+  readonly reason: string;
+}
+
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
+
+export interface Permissions {
+  /** In every namespace, and on objects that have none. */
+  readonly cluster: readonly Permission[];
+  /** In the operator's own namespace only. */
+  readonly namespace: readonly Permission[];
+}
+
+export const permissions: Permissions = {
+  cluster: [
+    {
+      apiGroups: ['sluice.dev'],
+      resources: ['distributions', 'origins'],
+      verbs: ['list', 'watch'],
+      reason: 'kube/reflector: the desired state',
+    },
+    {
+      apiGroups: ['sluice.dev'],
+      resources: ['distributions'],
+      verbs: ['patch'],
+      reason: 'controllers/distribution: the finalizer',
+    },
+    {
+      apiGroups: ['sluice.dev'],
+      resources: ['distributions/status', 'origins/status'],
+      verbs: ['patch'],
+      reason: 'controllers: status by server-side apply',
+    },
+    {
+      apiGroups: [''],
+      resources: ['nodes'],
+      verbs: ['list', 'watch'],
+      reason: 'kube/reflector: which nodes a distribution matches, and their topology domain',
+    },
+    {
+      apiGroups: [''],
+      resources: ['secrets'],
+      verbs: ['get'],
+      reason: 'controllers/distribution: spec.source.secretRef, by name, never listed',
+    },
+    {
+      apiGroups: ['events.k8s.io'],
+      resources: ['events'],
+      verbs: ['create', 'patch'],
+      reason: 'kube/events: in the namespace of the object that they tell of',
+    },
+    {
+      apiGroups: ['authentication.k8s.io'],
+      resources: ['tokenreviews'],
+      verbs: ['create'],
+      reason: 'server: who calls the control API',
+    },
+  ],
+  namespace: [
+    {
+      apiGroups: ['coordination.k8s.io'],
+      resources: ['leases'],
+      verbs: ['create'],
+      reason: 'kube/leaderElection: the first leader makes the Lease',
+    },
+    {
+      apiGroups: ['coordination.k8s.io'],
+      resources: ['leases'],
+      resourceNames: ['sluice-operator'],
+      verbs: ['get', 'update'],
+      reason: 'kube/leaderElection: take, renew and release the Lease',
+    },
+    {
+      apiGroups: ['apps'],
+      resources: ['deployments'],
+      verbs: ['get', 'list', 'watch', 'create', 'patch', 'delete'],
+      reason: 'controllers/fleet: the relays; get: the uid of its own Deployment, their owner',
+    },
+    {
+      apiGroups: ['apps'],
+      resources: ['daemonsets'],
+      verbs: ['list', 'watch', 'create', 'patch'],
+      reason: 'controllers/fleet: the agents',
+    },
+    {
+      apiGroups: [''],
+      resources: ['pods'],
+      verbs: ['get', 'list', 'watch'],
+      reason:
+        'controllers/fleet: why relays and agents are missing; server: the pod behind a token, and that a relay or agent has ended',
+    },
+    {
+      apiGroups: [''],
+      resources: ['configmaps', 'secrets'],
+      verbs: ['create'],
+      reason: 'server: the CA of the control API, made once',
+    },
+    {
+      apiGroups: [''],
+      resources: ['configmaps', 'secrets'],
+      resourceNames: ['sluice-ca'],
+      verbs: ['get', 'update', 'patch'],
+      reason: 'server: the CA of the control API, published and rotated',
+    },
+  ],
+};
