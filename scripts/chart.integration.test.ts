@@ -3,6 +3,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { type Permission, permissions } from '../operator/src/kube/permissions.ts';
 import { findHelm } from './helm.ts';
 
 const chart = path.resolve(import.meta.dirname, '../helm/sluice');
@@ -102,6 +103,17 @@ describe('the chart', () => {
       ['sluice-relay', false],
       ['sluice-agent', false],
     ]);
+  });
+
+  it('gives the operator exactly the rights in its table', async () => {
+    const objects = await render();
+    const rules = (kind: string) =>
+      (find(objects, kind, 'sluice-operator') as { rules?: object[] }).rules;
+    const expected = (list: readonly Permission[]) => list.map(({ reason: _, ...rule }) => rule);
+    expect(rules('ClusterRole')).toEqual(expected(permissions.cluster));
+    expect(rules('Role')).toEqual(expected(permissions.namespace));
+    const roles = objects.filter((o) => /Role$/.test(o.kind)).map((o) => o.metadata.name);
+    expect(roles).toEqual(['sluice-operator', 'sluice-operator']);
   });
 
   it('keeps the CRDs when the release is uninstalled', async () => {
