@@ -35,6 +35,7 @@ const CHECKS: readonly Check[] = [
   { name: 'format and lint', command: ['biome', 'ci', '--colors=off', '.'] },
   { name: 'generated CRDs', command: ['node', 'operator/src/api/generateCrds.ts', '--check'] },
   { name: 'generated chart files', command: ['node', 'scripts/chartFiles.ts', '--check'] },
+  { name: 'specification pages', command: ['node', 'scripts/specPages.ts', '--check'] },
   { name: 'chart', command: ['node', 'scripts/checkChart.ts'] },
 ];
 
