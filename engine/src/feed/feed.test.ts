@@ -1,0 +1,200 @@
+import { createHash, randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { decodeBatch, MAX_BATCH_BYTES, MAX_HASHES_PER_BATCH } from './batch.ts';
+import { certify, type Extent, MAX_EXTENTS } from './certificate.ts';
+import { FeedLog } from './feedLog.ts';
+import { FeedSigner, type PieceHash } from './feedSigner.ts';
+import { type FeedKeyPair, generateFeedKeyPair } from './keys.ts';
+
+const swarmId = randomBytes(20);
+const distribution = generateFeedKeyPair();
+const PIECES = 3000;
+
+interface SignerSetUp {
+  extents?: Extent[];
+  by?: FeedKeyPair;
+  swarm?: Buffer;
+  keyPair?: FeedKeyPair;
+}
+
+function signerOf(setUp: SignerSetUp = {}): FeedSigner {
+  const keyPair = setUp.keyPair ?? generateFeedKeyPair();
+  const extents = setUp.extents ?? [{ first: 0, count: PIECES }];
+  const id = setUp.swarm ?? swarmId;
+  const certificate = certify(setUp.by ?? distribution, id, keyPair.publicKey, extents);
+  return new FeedSigner({ swarmId: id, keyPair, certificate });
+}
+
+function logOf(): FeedLog {
+  return new FeedLog({ swarmId, feedKey: distribution.publicKey, pieceCount: PIECES });
+}
+
+function hashOf(piece: number, variant = ''): Buffer {
+  return createHash('sha256').update(`${piece}${variant}`).digest();
+}
+
+function said(pieces: number[], variant = ''): PieceHash[] {
+  return pieces.map((piece) => ({ piece, hash: hashOf(piece, variant) }));
+}
+
+function oneBatch(signer: FeedSigner, pieces: number[], variant = ''): Buffer {
+  const [batch, ...more] = signer.sign(said(pieces, variant));
+  expect(more).toHaveLength(0);
+  return batch as Buffer;
+}
+
+describe('the feed', () => {
+  it('carries hashes of any pieces in any order to whoever knows the distribution key', () => {
+    const pieces = fc.uniqueArray(fc.nat(PIECES - 1), { minLength: 1, maxLength: 300 });
+    fc.assert(
+      fc.property(pieces, (numbers) => {
+        const log = logOf();
+        const batches = signerOf().sign(said(numbers));
+        const fresh = batches.flatMap((batch) => log.accept(batch).fresh);
+        expect(fresh.map(({ piece }) => piece).sort()).toEqual([...numbers].sort());
+        for (const piece of numbers) expect(log.hashOf(piece)).toEqual(hashOf(piece));
+        expect(log.knownPieces).toBe(numbers.length);
+        const late = logOf();
+        for (const batch of log.batches()) late.accept(batch);
+        expect(late.knownPieces).toBe(numbers.length);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('drops what it knows, also when another puller says it, and keeps no copy', () => {
+    const log = logOf();
+    const batch = oneBatch(signerOf(), [4, 5]);
+    log.accept(batch);
+    expect(log.accept(batch)).toEqual({ fresh: [], duplicate: true });
+    expect(log.accept(oneBatch(signerOf(), [5])).duplicate).toBe(true);
+    expect(log.length).toBe(1);
+  });
+
+  it('takes the new part of a batch that is partly known', () => {
+    const log = logOf();
+    log.accept(oneBatch(signerOf(), [4, 5]));
+    const { fresh } = log.accept(oneBatch(signerOf(), [5, 6]));
+    expect(fresh.map(({ piece }) => piece)).toEqual([6]);
+    expect(log.batches(1)).toHaveLength(1);
+  });
+
+  it('puts a piece with two hashes into quarantine until a third puller settles it', () => {
+    const log = logOf();
+    log.accept(oneBatch(signerOf(), [6, 7]));
+    const second = log.accept(oneBatch(signerOf(), [7], 'other'));
+    expect(second).toEqual({ fresh: [], duplicate: false, conflict: 7 });
+    expect(log.hashOf(7)).toBeUndefined();
+    expect(log.quarantined(7)).toBe(true);
+    expect(log.quarantined(6)).toBe(false);
+    const third = log.accept(oneBatch(signerOf(), [7], 'other'));
+    expect(third.fresh.map(({ piece }) => piece)).toEqual([7]);
+    expect(log.hashOf(7)).toEqual(hashOf(7, 'other'));
+    expect(log.knownPieces).toBe(2);
+  });
+
+  it('does not let one puller outvote another by repeating itself', () => {
+    const log = logOf();
+    log.accept(oneBatch(signerOf(), [7]));
+    const stubborn = signerOf();
+    log.accept(oneBatch(stubborn, [7], 'other'));
+    expect(log.accept(oneBatch(stubborn, [7], 'other')).duplicate).toBe(true);
+    expect(log.quarantined(7)).toBe(true);
+  });
+
+  it('gives up on a puller that signs noise', () => {
+    const log = logOf();
+    const noisy = signerOf();
+    const answers = ['a', 'b', 'c', 'd', 'e', 'f'].map((variant) =>
+      log.accept(oneBatch(noisy, [1], variant)),
+    );
+    expect(answers.at(-1)?.refused).toBe('tooManyHashes');
+    expect(log.length).toBe(4);
+  });
+
+  it.each([
+    ['another swarm', signerOf({ swarm: randomBytes(20) }), 'wrongSwarm'],
+    ['a puller that nobody certified', signerOf({ by: generateFeedKeyPair() }), 'badCertificate'],
+    ['pieces that do not exist', signerOf({ extents: [{ first: 2999, count: 2 }] }), 'outOfRange'],
+  ])('refuses %s', (_, signer, reason) => {
+    const log = logOf();
+    const pieces = reason === 'outOfRange' ? [2999, 3000] : [1];
+    expect(log.accept(oneBatch(signer, pieces)).refused).toBe(reason);
+    expect(log.length).toBe(0);
+  });
+
+  it('refuses a signature over pieces outside the extents', () => {
+    const keyPair = generateFeedKeyPair();
+    const wide = oneBatch(signerOf({ keyPair }), [9, 10]);
+    const narrow = oneBatch(signerOf({ keyPair, extents: [{ first: 9, count: 1 }] }), [9]);
+    const certificateBytes = 32 + 2 + 8 + 64;
+    const grafted = Buffer.concat([
+      narrow.subarray(0, 1 + certificateBytes),
+      wide.subarray(1 + certificateBytes),
+    ]);
+    expect(logOf().accept(wide).refused).toBeUndefined();
+    expect(logOf().accept(grafted).refused).toBe('notCertified');
+  });
+
+  it('believes nothing of a batch that was changed anywhere, and never throws', () => {
+    const batch = oneBatch(signerOf(), [3, 4, 5]);
+    fc.assert(
+      fc.property(fc.nat(batch.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
+        const changed = Buffer.from(batch);
+        changed.writeUInt8(changed.readUInt8(at) ^ flip, at);
+        const log = logOf();
+        expect(log.accept(changed).refused).toBeDefined();
+        expect(log.knownPieces).toBe(0);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it('refuses cut, padded and random bytes', () => {
+    const batch = oneBatch(signerOf(), [3, 4, 5]);
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.nat(batch.length - 1).map((end) => batch.subarray(0, end)),
+          fc
+            .uint8Array({ minLength: 1, maxLength: 64 })
+            .map((tail) => Buffer.concat([batch, tail])),
+          fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.from(noise)),
+          fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.concat([Buffer.of(1), noise])),
+        ),
+        (bytes) => {
+          expect(logOf().accept(bytes).refused).toBe('malformed');
+        },
+      ),
+    );
+  });
+
+  it('splits long runs, and its longest batch is within the bound', () => {
+    const extents = Array.from({ length: MAX_EXTENTS }, (_, index) => ({
+      first: index * 10,
+      count: index === 0 ? PIECES : 10,
+    }));
+    const batches = signerOf({ extents }).sign(said([...Array(2500).keys()]));
+    expect(batches.map((batch) => decodeBatch(batch)?.hashes.length)).toEqual([
+      MAX_HASHES_PER_BATCH,
+      MAX_HASHES_PER_BATCH,
+      2500 - 2 * MAX_HASHES_PER_BATCH,
+    ]);
+    expect(Math.max(...batches.map((batch) => batch.length))).toBeLessThanOrEqual(MAX_BATCH_BYTES);
+  });
+
+  it('signs what was pulled under an earlier grant after a renewal', () => {
+    const keyPair = generateFeedKeyPair();
+    const signer = signerOf({ keyPair, extents: [{ first: 0, count: 10 }] });
+    expect(signer.maySign(12)).toBe(false);
+    expect(() => signer.sign(said([12]))).toThrow(/piece 12/);
+    const later = [{ first: 10, count: 10 }];
+    signer.adopt(certify(distribution, swarmId, keyPair.publicKey, later));
+    const log = logOf();
+    for (const batch of signer.sign(said([8, 9, 10, 11]))) log.accept(batch);
+    expect(log.knownPieces).toBe(4);
+    const foreign = certify(distribution, swarmId, generateFeedKeyPair().publicKey, later);
+    expect(() => signer.adopt(foreign)).toThrow(/another puller key/);
+  });
+});

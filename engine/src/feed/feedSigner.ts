@@ -1,0 +1,90 @@
+import type { KeyObject } from 'node:crypto';
+import { batchMessage, encodeBatch, MAX_HASHES_PER_BATCH } from './batch.ts';
+import { covers, type PullerCertificate } from './certificate.ts';
+import { type FeedKeyPair, privateKeyOf, signBytes } from './keys.ts';
+
+export interface PieceHash {
+  readonly piece: number;
+  readonly hash: Uint8Array;
+}
+
+export interface FeedSignerOptions {
+  readonly swarmId: Uint8Array;
+  /** This puller's own pair, made at process start; only its public half is sent anywhere. */
+  readonly keyPair: FeedKeyPair;
+  readonly certificate: PullerCertificate;
+}
+
+/** Pieces that were asked for under a grant may be hashed after the next one came. */
+const KEPT_CERTIFICATES = 8;
+
+/** Signs the hashes of what this process pulled from the origin. Knows nothing of time. */
+export class FeedSigner {
+  readonly #swarmId: Uint8Array;
+  readonly #privateKey: KeyObject;
+  readonly #pullerKey: string;
+  /** Newest first. */
+  #certificates: readonly PullerCertificate[];
+
+  constructor(options: FeedSignerOptions) {
+    this.#swarmId = options.swarmId;
+    this.#privateKey = privateKeyOf(options.keyPair);
+    this.#pullerKey = options.keyPair.publicKey.toString('base64');
+    this.#certificates = [];
+    this.adopt(options.certificate);
+  }
+
+  /** A renewed grant came with a certificate for other extents; the earlier ones stay usable. */
+  adopt(certificate: PullerCertificate): void {
+    if (certificate.pullerKey !== this.#pullerKey) {
+      throw new FeedSignerError('ForeignCertificate', 'the certificate names another puller key');
+    }
+    this.#certificates = [certificate, ...this.#certificates].slice(0, KEPT_CERTIFICATES);
+  }
+
+  /** Whether a hash of this piece can be signed. */
+  maySign(piece: number): boolean {
+    return this.#certificateFor(piece) !== undefined;
+  }
+
+  /** Signed batches, one for each run of consecutive pieces. Throws for a piece of no certificate. */
+  sign(pieces: readonly PieceHash[]): Buffer[] {
+    const sorted = [...pieces].sort((a, b) => a.piece - b.piece);
+    const batches: Buffer[] = [];
+    let from = 0;
+    while (from < sorted.length) {
+      const first = sorted[from] as PieceHash;
+      const certificate = this.#certificateFor(first.piece);
+      if (certificate === undefined) {
+        throw new FeedSignerError('NotCertified', `no certificate covers piece ${first.piece}`);
+      }
+      let to = from + 1;
+      while (
+        to - from < MAX_HASHES_PER_BATCH &&
+        sorted[to]?.piece === first.piece + to - from &&
+        covers(certificate.extents, first.piece + to - from)
+      ) {
+        to += 1;
+      }
+      const hashes = sorted.slice(from, to).map(({ hash }) => hash);
+      const message = batchMessage(this.#swarmId, first.piece, hashes);
+      batches.push(encodeBatch(certificate, message, signBytes(message, this.#privateKey)));
+      from = to;
+    }
+    return batches;
+  }
+
+  #certificateFor(piece: number): PullerCertificate | undefined {
+    return this.#certificates.find(({ extents }) => covers(extents, piece));
+  }
+}
+
+export class FeedSignerError extends Error {
+  readonly code: 'ForeignCertificate' | 'NotCertified';
+
+  constructor(code: FeedSignerError['code'], message: string) {
+    super(message);
+    this.name = 'FeedSignerError';
+    this.code = code;
+  }
+}
