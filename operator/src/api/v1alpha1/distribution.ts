@@ -1,0 +1,332 @@
+/**
+ * The custom resource `Distribution`: this file is on these nodes. A field stands here only when
+ * it acts. The CRD is generated from these schemas, the types are derived from them.
+ */
+import { type Static, Type } from '@sinclair/typebox';
+import { Conditions, Rate, refuse, rules } from './fields.ts';
+import type { ObjectMeta } from './objectMeta.ts';
+
+const HAS_USERINFO = "self.matches('^[a-zA-Z]+://[^/?#]*@')";
+
+const Count = (description: string) => Type.Integer({ minimum: 0, description });
+
+const Source = Type.Object(
+  {
+    url: Type.String({
+      minLength: 1,
+      maxLength: 2048,
+      description:
+        'The file, over http or https. Its last path segment becomes the name of the file on the nodes.',
+      ...rules(
+        refuse(
+          `${HAS_USERINFO} || self.matches('^https?://')`,
+          'spec.source.url',
+          'does not begin with http:// or https://; give the address of a web server',
+        ),
+        // The value is not repeated: it holds a password.
+        {
+          rule: `!${HAS_USERINFO}`,
+          message:
+            'spec.source.url: the URL holds a user name or password; put them into a Secret and name it in spec.source.secretRef',
+        },
+        refuse(
+          `${HAS_USERINFO} || self.matches('^[!-~]*$')`,
+          'spec.source.url',
+          'holds spaces or characters that are not ASCII; percent-encode them',
+        ),
+        refuse(
+          "!self.matches('^https?://[^/?#@]*([/?#]|$)') || (self.matches('^https?://[^/?#]+/([^?#]*/)?[^/?#]+([?][^#]*)?$') && !self.matches('^[^?#]*/[.][.]?(/|[?#]|$)'))",
+          'spec.source.url',
+          'does not name a file; write https://HOST/FOLDER/FILE, without a slash at the end, without . or .. as a segment and without #',
+        ),
+      ),
+    }),
+    digest: Type.Optional(
+      Type.String({
+        maxLength: 256,
+        description:
+          'SHA-256 of the whole file. When given, no node shows a file whose digest differs.',
+        ...rules(
+          refuse(
+            "self.matches('^sha256:[0-9a-f]{64}$')",
+            'spec.source.digest',
+            'is not a SHA-256 digest; write sha256: followed by the 64 lower-case hexadecimal digits that sha256sum prints',
+          ),
+        ),
+      }),
+    ),
+    secretRef: Type.Optional(
+      Type.Object(
+        {
+          name: Type.String({
+            minLength: 1,
+            maxLength: 253,
+            description: 'Name of a Secret in the namespace of the Distribution.',
+          }),
+        },
+        {
+          description:
+            'Credentials for the origin: the key `token` (sent as a bearer token), or `username` and `password` (basic authentication), or `headers` (one `Name: value` a line).',
+        },
+      ),
+    ),
+  },
+  { description: 'Where the bytes come from. A change of url or digest starts a new epoch.' },
+);
+
+const Target = Type.Object(
+  {
+    nodeSelector: Type.Record(Type.String(), Type.String({ maxLength: 63 }), {
+      maxProperties: 32,
+      default: {},
+      description: 'Labels of the nodes that get the file; empty means all nodes.',
+    }),
+    path: Type.String({
+      minLength: 1,
+      maxLength: 512,
+      description:
+        'Folder of the file on the nodes, below <agent root>/<namespace>/. Cannot be changed, and may not lie in the path of another Distribution of the namespace.',
+      ...rules(
+        refuse(
+          "!self.startsWith('/')",
+          'spec.target.path',
+          'is absolute; write it without the leading slash, it lies below <agent root>/<namespace>/',
+        ),
+        refuse(
+          "self.startsWith('/') || self.split('/').all(segment, size(segment) > 0)",
+          'spec.target.path',
+          'has an empty segment; write single slashes between folders and none at the end',
+        ),
+        refuse(
+          "self.split('/').all(segment, segment != '.' && segment != '..')",
+          'spec.target.path',
+          'has . or .. as a segment; write the folder itself, a path cannot leave the namespace',
+        ),
+        refuse(
+          "self.matches('^[A-Za-z0-9._/-]*$') && self.split('/').all(segment, size(segment) <= 255)",
+          'spec.target.path',
+          'has characters other than letters, digits, dot, dash and underscore, or a segment over 255 bytes; rename the folder',
+        ),
+        refuse(
+          "self.split('/')[0] != '.sluice'",
+          'spec.target.path',
+          'begins with .sluice, where Sluice keeps versions; choose another folder',
+        ),
+        {
+          rule: 'self == oldSelf',
+          messageExpression:
+            '"spec.target.path: cannot be changed from \'" + oldSelf + "\' to \'" + self + "\'; make a new Distribution with the new path and delete this one"',
+        },
+      ),
+    }),
+    fileMode: Type.String({
+      maxLength: 16,
+      default: '0644',
+      description: 'Permissions of the files on the nodes, octal; others must be able to read.',
+      ...rules(
+        refuse(
+          "self.matches('^0[0-7][0-7][4-7]$')",
+          'spec.target.fileMode',
+          'is not a mode that lets others read; write four octal digits such as "0644" or "0755", in quotes',
+        ),
+      ),
+    }),
+  },
+  { description: 'Which nodes get the file, and where.' },
+);
+
+const Delivery = Type.Object(
+  {
+    minRate: Type.Optional(
+      Rate(
+        'spec.delivery.minRate',
+        'Bytes per second and node. A node that is slower tops up over HTTP. Absent: no floor.',
+      ),
+    ),
+    maxRate: Type.Optional(
+      Rate(
+        'spec.delivery.maxRate',
+        'Bytes per second that a node downloads at most. Absent: no cap.',
+      ),
+    ),
+    maxUploadRate: Type.Optional(
+      Rate(
+        'spec.delivery.maxUploadRate',
+        'Bytes per second that a node uploads to others at most. Absent: no cap.',
+      ),
+    ),
+    topUp: Type.Array(Type.Union([Type.Literal('Relay')]), {
+      maxItems: 1,
+      default: ['Relay'],
+      'x-kubernetes-list-type': 'set',
+      description:
+        'Where a node under minRate fetches over HTTP. An empty list means BitTorrent only.',
+    }),
+  },
+  {
+    default: {},
+    description: 'How fast. Changes act on running transfers.',
+    ...rules({
+      rule: '!has(self.minRate) || !has(self.maxRate) || !isQuantity(string(self.minRate)) || !isQuantity(string(self.maxRate)) || quantity(string(self.minRate)).compareTo(quantity(string(self.maxRate))) <= 0',
+      messageExpression:
+        '"spec.delivery.minRate: \'" + string(self.minRate) + "\' is more than spec.delivery.maxRate \'" + string(self.maxRate) + "\'; lower minRate or raise maxRate"',
+    }),
+  },
+);
+
+const Relays = Type.Object(
+  {
+    topologyKey: Type.String({
+      minLength: 1,
+      maxLength: 316,
+      default: 'topology.kubernetes.io/zone',
+      description:
+        'Node label whose values are the domains that get relays of their own. Nodes without it form the domain `default`.',
+      ...rules(
+        refuse(
+          "self.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')",
+          'spec.relays.topologyKey',
+          'is not the key of a label; write one such as topology.kubernetes.io/zone',
+        ),
+      ),
+    }),
+    nodesPerRelay: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 200,
+      description: 'One relay more for each so many target nodes of a domain.',
+    }),
+  },
+  { default: {}, description: 'Relays near the target nodes; all Distributions share them.' },
+);
+
+const DistributionSpec = Type.Object({
+  source: Source,
+  target: Target,
+  delivery: Delivery,
+  relays: Relays,
+  priority: Type.Integer({
+    minimum: 0,
+    maximum: 100,
+    default: 0,
+    description: 'A larger share of scarce origin bandwidth goes to the higher priority.',
+  }),
+  suspend: Type.Boolean({
+    default: false,
+    description: 'true stops all transfers of this Distribution; what is on the nodes stays.',
+  }),
+  progressDeadlineSeconds: Type.Integer({
+    minimum: 10,
+    maximum: 604_800,
+    default: 600,
+    description: 'When no byte moved for so long, the condition Stalled says why.',
+  }),
+  deletionPolicy: Type.Union([Type.Literal('Delete'), Type.Literal('Retain')], {
+    default: 'Delete',
+    description: 'What becomes of the files on the nodes when the Distribution is deleted.',
+  }),
+});
+
+const DistributionStatus = Type.Object({
+  observedGeneration: Type.Integer({ default: -1 }),
+  conditions: Type.Optional(Conditions),
+  epoch: Type.Optional(
+    Type.Object(
+      {
+        number: Type.Integer({ minimum: 1 }),
+        sizeBytes: Count('Bytes of all files.'),
+        validator: Type.Optional(
+          Type.String({
+            maxLength: 1024,
+            description: 'What the origin calls this version: its ETag, else its Last-Modified.',
+          }),
+        ),
+        pieceLengthBytes: Count('Bytes of a piece; the last of a file may be shorter.'),
+        pieces: Count('Number of pieces.'),
+      },
+      { description: 'The version of the bytes that is being delivered.' },
+    ),
+  ),
+  nodes: Type.Optional(
+    Type.Object({
+      desired: Count('Nodes that match spec.target.nodeSelector.'),
+      pending: Count('Nodes that have not begun.'),
+      transferring: Count('Nodes that receive or verify.'),
+      ready: Count('Nodes that show the file of this epoch.'),
+      failed: Count('Nodes that gave up; see failedNodes.'),
+      unreachable: Count('Nodes whose agent is not connected and that are not ready.'),
+    }),
+  ),
+  bytes: Type.Optional(
+    Type.Object({
+      delivered: Count('Verified bytes on all nodes.'),
+      fromPeers: Count('Received from other nodes.'),
+      fromRelays: Count('Received from relays, over BitTorrent and HTTP.'),
+      fromOrigin: Count('Taken from the origin by relays and nodes.'),
+    }),
+  ),
+  relays: Type.Optional(
+    Type.Array(
+      Type.Object({
+        domain: Type.String({ maxLength: 63 }),
+        desired: Count('Relays that the domain is to have.'),
+        available: Count('Relays that run and are connected.'),
+      }),
+      {
+        maxItems: 256,
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['domain'],
+      },
+    ),
+  ),
+  summary: Type.Optional(
+    Type.Object(
+      {
+        nodes: Type.String({ maxLength: 64 }),
+        size: Type.String({ maxLength: 64 }),
+        progress: Type.String({ maxLength: 64 }),
+        peers: Type.String({ maxLength: 64 }),
+        rate: Type.String({ maxLength: 64 }),
+        eta: Type.String({ maxLength: 64 }),
+      },
+      { description: 'For the columns of kubectl get.' },
+    ),
+  ),
+  startTime: Type.Optional(Type.String({ format: 'date-time', maxLength: 64 })),
+  completionTime: Type.Optional(Type.String({ format: 'date-time', maxLength: 64 })),
+  failedNodes: Type.Optional(
+    Type.Array(
+      Type.Object({
+        name: Type.String({ maxLength: 253 }),
+        reason: Type.String({ maxLength: 64 }),
+        message: Type.String({ maxLength: 1024 }),
+      }),
+      {
+        maxItems: 10,
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['name'],
+        description: 'The first ten nodes that failed, by name.',
+      },
+    ),
+  ),
+});
+
+export const DistributionSchema = Type.Object(
+  {
+    spec: DistributionSpec,
+    status: Type.Optional({ ...DistributionStatus, default: { observedGeneration: -1 } }),
+  },
+  { description: 'Distribution says that a file is on nodes, and keeps it so.' },
+);
+
+export type DistributionSpec = Static<typeof DistributionSpec>;
+export type DistributionStatus = Static<typeof DistributionStatus>;
+
+/** As read from the API server: defaults are filled in. */
+export interface Distribution {
+  readonly apiVersion: 'sluice.dev/v1alpha1';
+  readonly kind: 'Distribution';
+  readonly metadata: ObjectMeta & { readonly namespace: string };
+  readonly spec: DistributionSpec;
+  readonly status?: DistributionStatus;
+}

@@ -1,0 +1,75 @@
+/**
+ * Kinds of fields that both resources use, with the rules (CEL) that refuse a wrong value at
+ * `kubectl apply` by a sentence naming the field, the value and the remedy.
+ */
+import { type SchemaOptions, Type } from '@sinclair/typebox';
+import { DURATION_PATTERN, QUANTITY_PATTERN } from './quantity.ts';
+
+/** A rule of `x-kubernetes-validations`; exactly one of message and messageExpression. */
+export interface Rule {
+  readonly rule: string;
+  readonly message?: string;
+  readonly messageExpression?: string;
+}
+
+/** `self` of a rule's message is quoted as the user wrote it. */
+export function refuse(rule: string, field: string, remedy: string): Rule {
+  return { rule, messageExpression: `"${field}: '" + string(self) + "' ${remedy}"` };
+}
+
+export function rules(...list: readonly Rule[]): { 'x-kubernetes-validations': readonly Rule[] } {
+  return { 'x-kubernetes-validations': list };
+}
+
+function quantityRule(field: string, least: string, most: string, what: string): Rule {
+  const value = 'string(self)';
+  return refuse(
+    `${value}.matches('^${QUANTITY_PATTERN}$') && quantity(${value}).compareTo(quantity('${least}')) >= 0 && quantity(${value}).compareTo(quantity('${most}')) <= 0`,
+    field,
+    `is not ${what} from ${least} to ${most}; write a whole number or a quantity such as 20Mi`,
+  );
+}
+
+function IntOrString(options: SchemaOptions) {
+  return Type.Unsafe<string | number>({
+    'x-kubernetes-int-or-string': true,
+    maxLength: 24,
+    ...options,
+  });
+}
+
+/** Bytes per second. */
+export function Rate(field: string, description: string) {
+  const rule = quantityRule(field, '1', '1Pi', 'a rate in bytes per second');
+  return IntOrString({ description, ...rules(rule) });
+}
+
+export function ByteCount(field: string, description: string) {
+  const rule = quantityRule(field, '1', '4Pi', 'a number of bytes');
+  return IntOrString({ description, ...rules(rule) });
+}
+
+export function Duration(field: string, least: string, most: string, options: SchemaOptions) {
+  const rule = refuse(
+    `self.matches('^${DURATION_PATTERN}$') && size(self) > 0 && duration(self) >= duration('${least}') && duration(self) <= duration('${most}')`,
+    field,
+    `is not a duration from ${least} to ${most}; write hours, minutes and seconds such as 720h or 1h30m`,
+  );
+  return Type.String({ maxLength: 24, ...rules(rule), ...options });
+}
+
+/** metav1.Condition, with reasons and messages bounded as Kubernetes bounds them. */
+export const Condition = Type.Object({
+  type: Type.String({ minLength: 1, maxLength: 316 }),
+  status: Type.Union([Type.Literal('True'), Type.Literal('False'), Type.Literal('Unknown')]),
+  observedGeneration: Type.Optional(Type.Integer({ minimum: 0 })),
+  lastTransitionTime: Type.String({ format: 'date-time', maxLength: 64 }),
+  reason: Type.String({ minLength: 1, maxLength: 1024 }),
+  message: Type.String({ maxLength: 32_768 }),
+});
+
+export const Conditions = Type.Array(Condition, {
+  maxItems: 16,
+  'x-kubernetes-list-type': 'map',
+  'x-kubernetes-list-map-keys': ['type'],
+});

@@ -1,0 +1,61 @@
+/**
+ * Server-side apply: the operator states what it wants of an object and owns exactly those fields.
+ * One field manager, forced: nobody else decides about them.
+ */
+import type { KubeClient } from './client.ts';
+import { objectPath, type Resource } from './paths.ts';
+
+export const FIELD_MANAGER = 'sluice-operator';
+
+/** JSON is YAML; the API server knows an apply by this type. */
+const CONTENT_TYPE = 'application/apply-patch+yaml';
+
+export interface AppliedObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    /** With it, an object that is gone or was made anew is not touched: Conflict. */
+    readonly uid?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly finalizers?: readonly string[];
+    readonly ownerReferences?: readonly object[];
+  };
+  readonly [field: string]: unknown;
+}
+
+/** Answers the object as it is now. Throws a KubeError. */
+export function applyObject<T>(
+  client: KubeClient,
+  resource: Resource,
+  object: AppliedObject,
+  signal: AbortSignal,
+): Promise<T> {
+  return patch(client, resource, object, '', signal);
+}
+
+/** Only `status` is looked at; what is no longer named in it is removed. */
+export function applyStatus<T>(
+  client: KubeClient,
+  resource: Resource,
+  object: AppliedObject & { readonly status: object },
+  signal: AbortSignal,
+): Promise<T> {
+  return patch(client, resource, object, '/status', signal);
+}
+
+function patch<T>(
+  client: KubeClient,
+  resource: Resource,
+  object: AppliedObject,
+  subresource: string,
+  signal: AbortSignal,
+): Promise<T> {
+  return client.request<T>({
+    method: 'PATCH',
+    path: objectPath(resource, object.metadata) + subresource,
+    query: { fieldManager: FIELD_MANAGER, force: true },
+    contentType: CONTENT_TYPE,
+    body: { apiVersion: resource.apiVersion, kind: resource.kind, ...object },
+    signal,
+  });
+}

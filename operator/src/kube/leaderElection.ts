@@ -1,0 +1,232 @@
+/**
+ * One leader among the replicas, by a Lease of coordination.k8s.io.
+ *
+ * Wall clocks are never compared: a candidate takes the Lease over when it has not seen it change
+ * for its whole duration on its own monotonic clock, and a leader steps down renewDeadlineMs after
+ * it last knew that it was renewed, which is sooner. The API server's optimistic locking
+ * (resourceVersion) lets one of two candidates win.
+ */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import { isKubeError, type KubeClient } from './client.ts';
+import { listPath, objectPath, resources } from './paths.ts';
+
+export interface LeaderElectionOptions {
+  readonly namespace: string;
+  readonly name: string;
+  /** Another in each process, also of the same pod. */
+  readonly identity: string;
+  readonly durationMs?: number;
+  readonly renewDeadlineMs?: number;
+  /** Between renewals of the leader and looks of the others. */
+  readonly intervalMs?: number;
+}
+
+export interface LeaderElectionDependencies {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** This process leads. Terms grow with each change of the leader. */
+  onStarted(term: number): void;
+  /** It does not lead any more; called once, before the Lease is given back. */
+  onStopped(reason: 'lost' | 'released'): void | Promise<void>;
+  onError(error: unknown): void;
+}
+
+interface LeaseObject {
+  readonly metadata: { readonly resourceVersion: string; readonly [field: string]: unknown };
+  readonly spec?: {
+    readonly holderIdentity?: string;
+    readonly leaseDurationSeconds?: number;
+    readonly acquireTime?: string;
+    readonly renewTime?: string;
+    readonly leaseTransitions?: number;
+    readonly [field: string]: unknown;
+  };
+}
+
+const DEFAULTS = { durationMs: 10_000, renewDeadlineMs: 7_000, intervalMs: 1_500 };
+
+export class LeaderElection {
+  readonly #options: LeaderElectionOptions & typeof DEFAULTS;
+  readonly #deps: LeaderElectionDependencies;
+  readonly #stop = new AbortController();
+  #seen: { version: string; sinceMs: number } | undefined;
+  #leading: { lease: LeaseObject; renewedMs: number } | undefined;
+  #holder: string | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(options: LeaderElectionOptions, dependencies: LeaderElectionDependencies) {
+    this.#options = { ...DEFAULTS, ...options };
+    this.#deps = dependencies;
+  }
+
+  get isLeader(): boolean {
+    return this.#leading !== undefined;
+  }
+
+  /** Identity of the leader as last seen. */
+  get leader(): string | undefined {
+    return this.#holder;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Steps down and gives the Lease back, so that another takes it at once. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      try {
+        if (this.#leading === undefined) await this.#tryToLead();
+        else await this.#renew();
+      } catch (error) {
+        if (!this.#stop.signal.aborted) this.#deps.onError(error);
+      }
+      await this.#loseIfLate();
+      if (!this.#stop.signal.aborted) await this.#sleep();
+    }
+    if (this.#leading !== undefined) await this.#release(this.#leading.lease);
+  }
+
+  async #tryToLead(): Promise<void> {
+    const startedMs = this.#deps.clock.now();
+    const lease = await this.#read();
+    this.#holder = lease?.spec?.holderIdentity || undefined;
+    if (lease !== undefined && !this.#isFree(lease)) return;
+    const term = (lease?.spec?.leaseTransitions ?? 0) + 1;
+    const now = microTime();
+    const spec = {
+      ...lease?.spec,
+      holderIdentity: this.#options.identity,
+      leaseDurationSeconds: this.#options.durationMs / 1000,
+      acquireTime: now,
+      renewTime: now,
+      leaseTransitions: term,
+    };
+    try {
+      const written =
+        lease === undefined ? await this.#create(spec) : await this.#write(lease, spec);
+      this.#leading = { lease: written, renewedMs: startedMs };
+    } catch (error) {
+      if (isKubeError(error, 'Conflict', 'AlreadyExists')) return;
+      throw error;
+    }
+    this.#holder = this.#options.identity;
+    this.#deps.onStarted(term);
+  }
+
+  async #renew(): Promise<void> {
+    const leading = this.#leading!;
+    const startedMs = this.#deps.clock.now();
+    try {
+      const spec = { ...leading.lease.spec, renewTime: microTime() };
+      this.#leading = { lease: await this.#write(leading.lease, spec), renewedMs: startedMs };
+    } catch (error) {
+      if (!isKubeError(error, 'Conflict', 'NotFound')) throw error;
+      // Our own write whose answer was lost, a foreign edit, or another leader: the Lease tells.
+      const lease = await this.#read();
+      if (lease?.spec?.holderIdentity !== this.#options.identity) return this.#lose();
+      this.#leading = { lease, renewedMs: leading.renewedMs };
+    }
+  }
+
+  /** True when nobody holds it, or its holder was silent for the whole duration before our eyes. */
+  #isFree(lease: LeaseObject): boolean {
+    const version = lease.metadata.resourceVersion;
+    const nowMs = this.#deps.clock.now();
+    if (this.#seen?.version !== version) this.#seen = { version, sinceMs: nowMs };
+    if (!lease.spec?.holderIdentity) return true;
+    const durationMs = (lease.spec.leaseDurationSeconds ?? 0) * 1000;
+    return nowMs - this.#seen.sinceMs >= durationMs;
+  }
+
+  async #loseIfLate(): Promise<void> {
+    const leading = this.#leading;
+    if (leading === undefined) return;
+    if (this.#deps.clock.now() - leading.renewedMs >= this.#options.renewDeadlineMs) {
+      await this.#lose();
+    }
+  }
+
+  async #lose(): Promise<void> {
+    this.#leading = undefined;
+    this.#seen = undefined;
+    await this.#deps.onStopped('lost');
+  }
+
+  async #release(lease: LeaseObject): Promise<void> {
+    this.#leading = undefined;
+    await this.#deps.onStopped('released');
+    try {
+      await this.#write(
+        lease,
+        { ...lease.spec, holderIdentity: '', leaseDurationSeconds: 1 },
+        false,
+      );
+    } catch (error) {
+      this.#deps.onError(error);
+    }
+  }
+
+  async #read(): Promise<LeaseObject | undefined> {
+    try {
+      return await this.#deps.client.request<LeaseObject>({
+        method: 'GET',
+        path: objectPath(resources.leases, this.#options),
+        signal: this.#attempt(),
+      });
+    } catch (error) {
+      if (isKubeError(error, 'NotFound')) return undefined;
+      throw error;
+    }
+  }
+
+  #create(spec: object): Promise<LeaseObject> {
+    const { namespace, name } = this.#options;
+    const { apiVersion, kind } = resources.leases;
+    return this.#deps.client.request({
+      method: 'POST',
+      path: listPath(resources.leases, namespace),
+      body: { apiVersion, kind, metadata: { namespace, name }, spec },
+      signal: this.#attempt(),
+    });
+  }
+
+  #write(lease: LeaseObject, spec: object, stoppable = true): Promise<LeaseObject> {
+    return this.#deps.client.request({
+      method: 'PUT',
+      path: objectPath(resources.leases, this.#options),
+      body: { ...lease, spec },
+      signal: stoppable ? this.#attempt() : AbortSignal.timeout(2_000),
+    });
+  }
+
+  /** No single try may use up the time in which another could still succeed. */
+  #attempt(): AbortSignal {
+    const timeout = AbortSignal.timeout(this.#options.renewDeadlineMs / 2);
+    return AbortSignal.any([this.#stop.signal, timeout]);
+  }
+
+  async #sleep(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const { intervalMs } = this.#options;
+    const delayMs = intervalMs * (0.8 + 0.2 * this.#deps.random.next());
+    const timer = this.#deps.clock.setTimer(delayMs, resolve);
+    const aborted = () => resolve();
+    this.#stop.signal.addEventListener('abort', aborted, { once: true });
+    await promise;
+    timer.cancel();
+    this.#stop.signal.removeEventListener('abort', aborted);
+  }
+}
+
+/** metav1.MicroTime; for people who read the Lease. */
+export function microTime(): string {
+  return new Date().toISOString().replace('Z', '000Z');
+}

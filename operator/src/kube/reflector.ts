@@ -1,0 +1,208 @@
+/**
+ * Keeps a copy of a kind of objects equal to the API server's: lists in pages, then watches from
+ * the list's resourceVersion with bookmarks; resumes after a break where it was, and lists again
+ * only when the server has forgotten that version (410).
+ */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import { isKubeError, type KubeClient } from './client.ts';
+
+export interface KubeObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly uid: string;
+    readonly resourceVersion: string;
+  };
+}
+
+export interface ReflectorOptions {
+  /** Path of the list, such as /api/v1/nodes. */
+  readonly path: string;
+  readonly labelSelector?: string;
+  readonly pageSize?: number;
+  /** The server ends a watch after this; a watch that is silent for longer is broken. */
+  readonly watchSeconds?: number;
+}
+
+export interface ReflectorDependencies<T extends KubeObject> {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** After the copy changed. `current` is undefined when the object is gone. */
+  onChange?(current: T | undefined, previous: T | undefined): void;
+  onError(error: unknown, retryAfterMs: number): void;
+}
+
+interface Page<T> {
+  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
+  readonly items?: readonly T[];
+}
+
+interface WatchEvent<T> {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: T & { readonly code?: number; readonly message?: string };
+}
+
+const DEFAULTS = { pageSize: 500, watchSeconds: 300 };
+const MIN_BACKOFF_MS = 200;
+const MAX_BACKOFF_MS = 30_000;
+/** On top of watchSeconds, for a server that is slow to end its watch. */
+const WATCH_GRACE_MS = 15_000;
+
+/** A watch that ends sooner counts as failed, so that a server that ends each is not hammered. */
+const MIN_WATCH_MS = 1000;
+
+/** The server has forgotten where the watch was; only a list helps. */
+class ExpiredError extends Error {}
+
+export class Reflector<T extends KubeObject> {
+  readonly #options: ReflectorOptions & typeof DEFAULTS;
+  readonly #deps: ReflectorDependencies<T>;
+  readonly #objects = new Map<string, T>();
+  readonly #stop = new AbortController();
+  #version: string | undefined;
+  #failures = 0;
+  #synced = Promise.withResolvers<void>();
+  #running: Promise<void> | undefined;
+
+  constructor(options: ReflectorOptions, dependencies: ReflectorDependencies<T>) {
+    this.#options = { ...DEFAULTS, ...options };
+    this.#deps = dependencies;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  /** Resolves when the first list is in the copy. */
+  synced(): Promise<void> {
+    return this.#synced.promise;
+  }
+
+  /** `namespace/name`, or `name` of an object without namespace. */
+  get(key: string): T | undefined {
+    return this.#objects.get(key);
+  }
+
+  list(): IterableIterator<T> {
+    return this.#objects.values();
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      try {
+        if (this.#version === undefined) await this.#list();
+        const startedMs = this.#deps.clock.now();
+        await this.#watch();
+        if (this.#deps.clock.now() - startedMs < MIN_WATCH_MS) {
+          throw new Error('the server ended the watch at once');
+        }
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        if (error instanceof ExpiredError || isKubeError(error, 'Gone')) this.#version = undefined;
+        const delayMs = this.#backoffMs();
+        this.#failures += 1;
+        this.#deps.onError(error, delayMs);
+        await this.#sleep(delayMs);
+      }
+    }
+  }
+
+  async #list(): Promise<void> {
+    const seen = new Map<string, T>();
+    let next: string | undefined;
+    let version: string;
+    do {
+      const page: Page<T> = await this.#deps.client.request({
+        method: 'GET',
+        path: this.#options.path,
+        query: {
+          limit: this.#options.pageSize,
+          continue: next,
+          labelSelector: this.#options.labelSelector,
+        },
+        signal: this.#stop.signal,
+      });
+      for (const item of page.items ?? []) seen.set(keyOf(item), item);
+      next = page.metadata.continue || undefined;
+      version = page.metadata.resourceVersion;
+    } while (next !== undefined);
+    this.#replace(seen);
+    this.#version = version;
+    this.#synced.resolve();
+  }
+
+  /** What vanished while nobody watched is reported as gone, too. */
+  #replace(seen: ReadonlyMap<string, T>): void {
+    for (const key of [...this.#objects.keys()]) {
+      if (!seen.has(key)) this.#set(key, undefined);
+    }
+    for (const [key, object] of seen) {
+      const known = this.#objects.get(key)?.metadata;
+      if (known?.resourceVersion !== object.metadata.resourceVersion) this.#set(key, object);
+    }
+  }
+
+  async #watch(): Promise<void> {
+    const { path, labelSelector, watchSeconds } = this.#options;
+    const lines = this.#deps.client.lines({
+      method: 'GET',
+      path,
+      query: {
+        watch: true,
+        allowWatchBookmarks: true,
+        resourceVersion: this.#version,
+        timeoutSeconds: watchSeconds,
+        labelSelector,
+      },
+      idleTimeoutMs: watchSeconds * 1000 + WATCH_GRACE_MS,
+      signal: this.#stop.signal,
+    });
+    for await (const line of lines) this.#apply(JSON.parse(line) as WatchEvent<T>);
+  }
+
+  #apply(event: WatchEvent<T>): void {
+    const { type, object } = event;
+    if (type === 'ERROR') {
+      const message = object.message ?? 'the watch failed';
+      throw object.code === 410 ? new ExpiredError(message) : new Error(message);
+    }
+    this.#version = object.metadata.resourceVersion;
+    this.#failures = 0;
+    if (type === 'BOOKMARK') return;
+    this.#set(keyOf(object), type === 'DELETED' ? undefined : object);
+  }
+
+  #set(key: string, current: T | undefined): void {
+    const previous = this.#objects.get(key);
+    if (current === undefined) this.#objects.delete(key);
+    else this.#objects.set(key, current);
+    if (current !== undefined || previous !== undefined) this.#deps.onChange?.(current, previous);
+  }
+
+  #backoffMs(): number {
+    const full = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(this.#failures, 20));
+    return full * (0.5 + this.#deps.random.next() / 2);
+  }
+
+  async #sleep(delayMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#deps.clock.setTimer(delayMs, resolve);
+    const aborted = () => resolve();
+    this.#stop.signal.addEventListener('abort', aborted, { once: true });
+    await promise;
+    timer.cancel();
+    this.#stop.signal.removeEventListener('abort', aborted);
+  }
+}
+
+export function keyOf(object: KubeObject): string {
+  const { namespace, name } = object.metadata;
+  return namespace === undefined ? name : `${namespace}/${name}`;
+}

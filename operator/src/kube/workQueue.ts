@@ -1,0 +1,150 @@
+/**
+ * A queue of keys: a key waits at most once, is never worked on twice at the same time, and comes
+ * back with growing delay when its work fails.
+ */
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+
+export interface WorkQueueOptions {
+  /** Keys worked on at the same time. */
+  readonly concurrency?: number;
+  /** Delay after the first failure; doubles with each that follows. */
+  readonly minBackoffMs?: number;
+  readonly maxBackoffMs?: number;
+}
+
+export interface WorkQueueDependencies {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The work. Throwing asks for another try after a delay; returning forgets the failures. */
+  work(key: string, signal: AbortSignal): Promise<void>;
+  onError(key: string, error: unknown, retryAfterMs: number): void;
+}
+
+interface Entry {
+  state: 'idle' | 'waiting' | 'working';
+  /** Added while its work was going on: works again at once when it ends. */
+  dirty: boolean;
+  failures: number;
+  timer?: { readonly handle: Timer; readonly dueMs: number };
+}
+
+export class WorkQueue {
+  readonly #options: Required<WorkQueueOptions>;
+  readonly #deps: WorkQueueDependencies;
+  readonly #entries = new Map<string, Entry>();
+  readonly #waiting: string[] = [];
+  readonly #stop = new AbortController();
+  #working = 0;
+  #started = false;
+  #idle: (() => void)[] = [];
+
+  constructor(options: WorkQueueOptions, dependencies: WorkQueueDependencies) {
+    this.#options = { concurrency: 4, minBackoffMs: 200, maxBackoffMs: 60_000, ...options };
+    this.#deps = dependencies;
+  }
+
+  get depth(): number {
+    return this.#waiting.length;
+  }
+
+  start(): void {
+    this.#started = true;
+    this.#pump();
+  }
+
+  /** Nothing new begins; resolves when the work under way, which is aborted, has ended. */
+  async stop(): Promise<void> {
+    this.#started = false;
+    this.#stop.abort();
+    for (const entry of this.#entries.values()) entry.timer?.handle.cancel();
+    if (this.#working > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  add(key: string): void {
+    const entry = this.#entry(key);
+    this.#cancelTimer(entry);
+    if (entry.state === 'working') entry.dirty = true;
+    else if (entry.state === 'idle') {
+      entry.state = 'waiting';
+      this.#waiting.push(key);
+      this.#pump();
+    }
+  }
+
+  /** An earlier time that was asked for before stands. */
+  addAfter(key: string, delayMs: number): void {
+    if (this.#stop.signal.aborted) return;
+    const entry = this.#entry(key);
+    const dueMs = this.#deps.clock.now() + delayMs;
+    if (entry.state === 'waiting' || entry.dirty) return;
+    if (entry.timer !== undefined && entry.timer.dueMs <= dueMs) return;
+    this.#cancelTimer(entry);
+    const handle = this.#deps.clock.setTimer(delayMs, () => {
+      delete entry.timer;
+      this.add(key);
+    });
+    entry.timer = { handle, dueMs };
+  }
+
+  #entry(key: string): Entry {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      entry = { state: 'idle', dirty: false, failures: 0 };
+      this.#entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  #cancelTimer(entry: Entry): void {
+    entry.timer?.handle.cancel();
+    delete entry.timer;
+  }
+
+  #pump(): void {
+    while (this.#started && this.#working < this.#options.concurrency) {
+      const key = this.#waiting.shift();
+      if (key === undefined) return;
+      void this.#work(key, this.#entry(key));
+    }
+  }
+
+  async #work(key: string, entry: Entry): Promise<void> {
+    entry.state = 'working';
+    this.#working += 1;
+    try {
+      await this.#deps.work(key, this.#stop.signal);
+      entry.failures = 0;
+    } catch (error) {
+      if (!this.#stop.signal.aborted) {
+        const delayMs = this.#backoffMs(entry.failures);
+        entry.failures += 1;
+        this.#deps.onError(key, error, delayMs);
+        this.addAfter(key, delayMs);
+      }
+    }
+    this.#working -= 1;
+    this.#finished(key, entry);
+  }
+
+  #finished(key: string, entry: Entry): void {
+    entry.state = 'idle';
+    if (entry.dirty) {
+      entry.dirty = false;
+      this.add(key);
+    } else if (entry.timer === undefined && entry.failures === 0) {
+      this.#entries.delete(key);
+    }
+    if (this.#working === 0) {
+      for (const resolve of this.#idle.splice(0)) resolve();
+    }
+    this.#pump();
+  }
+
+  /** Between half and the whole of the delay, so that what failed together does not come together. */
+  #backoffMs(failures: number): number {
+    const { minBackoffMs, maxBackoffMs } = this.#options;
+    const full = Math.min(maxBackoffMs, minBackoffMs * 2 ** Math.min(failures, 30));
+    return full * (0.5 + this.#deps.random.next() / 2);
+  }
+}
