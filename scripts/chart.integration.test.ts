@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { type Permission, permissions } from '../operator/src/kube/permissions.ts';
 import { findHelm } from './helm.ts';
 
@@ -116,14 +117,17 @@ describe('the chart', () => {
     expect(roles).toEqual(['sluice-operator', 'sluice-operator']);
   });
 
-  it('keeps the CRDs when the release is uninstalled', async () => {
+  it('brings the CRDs as they are in crds/, and keeps them when the release is uninstalled', async () => {
     const crds = (await render()).filter((o) => o.kind === 'CustomResourceDefinition');
     expect(crds.map((o) => o.metadata.name).sort()).toEqual([
       'distributions.sluice.dev',
       'origins.sluice.dev',
     ]);
     for (const crd of crds) {
-      expect(crd.metadata.annotations).toMatchObject({ 'helm.sh/resource-policy': 'keep' });
+      const file = path.resolve(chart, `../../crds/${crd.metadata.name}.yaml`);
+      const written = parse(await readFile(file, 'utf8')) as Rendered;
+      const annotations = { 'helm.sh/resource-policy': 'keep' };
+      expect(crd).toEqual({ ...written, metadata: { ...written.metadata, annotations } });
     }
     const without = await render('crds.install=false');
     expect(without.filter((o) => o.kind === 'CustomResourceDefinition')).toEqual([]);
