@@ -1,0 +1,77 @@
+/**
+ * `make install`: Sluice from this checkout into the cluster that KUBECONFIG names.
+ *
+ * A cluster of `make cluster` gets the images loaded into its nodes. Any other cluster pulls them
+ * from the registry that REGISTRY names, where they are pushed first.
+ */
+import { execFile, spawn } from 'node:child_process';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { findHelm } from './helm.ts';
+import { IMAGES, type InstallPlan, planInstall } from './installPlan.ts';
+
+const root = path.resolve(import.meta.dirname, '..');
+const run = promisify(execFile);
+
+try {
+  await install();
+} catch (error) {
+  console.error(`install: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}
+
+async function install(): Promise<void> {
+  const plan = planInstall({
+    kubeconfig: process.env.KUBECONFIG,
+    registry: process.env.REGISTRY,
+    revision: await revision(),
+  });
+  const helm = await findHelm();
+  if (helm === undefined) throw new Error('no helm found: run `make setup`, or install Helm');
+  const builder = await findBuilder();
+  await buildAndPush(builder, plan);
+  await show(helm, [
+    ...['upgrade', '--install', 'sluice', path.join(root, 'helm/sluice')],
+    ...['--namespace', 'sluice-system', '--create-namespace', '--wait', '--timeout', '5m'],
+    ...Object.entries(plan.values).flatMap(([name, value]) => ['--set-string', `${name}=${value}`]),
+  ]);
+}
+
+/** The commit, and whether the checkout differs from it: names the images. */
+async function revision(): Promise<string> {
+  const { stdout } = await run('git', ['describe', '--always', '--dirty'], { cwd: root });
+  return stdout.trim();
+}
+
+async function findBuilder(): Promise<string> {
+  for (const builder of ['docker', 'podman', 'buildah']) {
+    const found = await run(builder, ['version'], { timeout: 10_000 }).then(
+      () => true,
+      () => false,
+    );
+    if (found) return builder;
+  }
+  throw new Error('building images needs docker, podman or buildah, and none works here');
+}
+
+async function buildAndPush(builder: string, plan: InstallPlan): Promise<void> {
+  for (const { component, folder } of IMAGES) {
+    const name = plan.images[component];
+    console.log(`install: building ${name}`);
+    await show(builder, ['build', '--file', path.join(folder, 'Dockerfile'), '--tag', name, '.']);
+    console.log(`install: pushing ${name}`);
+    await show(builder, ['push', name]);
+  }
+}
+
+/** Runs a command with its output on the terminal; ends with this process. */
+async function show(program: string, args: readonly string[]): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+    child.once('error', reject);
+    child.once('exit', (code) => {
+      if (code === 0) resolve();
+      else reject(new Error(`${path.basename(program)} ${args[0]} failed (${code ?? 'signal'})`));
+    });
+  });
+}
