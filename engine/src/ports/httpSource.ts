@@ -12,13 +12,17 @@ export interface HttpConnection {
 }
 
 export interface RangeRequest {
+  /** GET when absent. */
+  readonly method?: 'GET' | 'POST';
+  /** Of a POST. */
+  readonly body?: Uint8Array;
   readonly headers: Readonly<Record<string, string>>;
   /** Bytes [start, end); absent: the whole resource. */
   readonly range?: { readonly start: number; readonly end: number };
   /** Called once before any chunk; throwing refuses the answer and closes the connection. */
   onHead(head: ResponseHead): void;
-  /** Valid during the call only. */
-  onChunk(chunk: Uint8Array): void;
+  /** Valid during the call only. A promise stops reading from the socket until it resolves. */
+  onChunk(chunk: Uint8Array): void | Promise<void>;
 }
 
 export interface ResponseHead {
@@ -26,9 +30,47 @@ export interface ResponseHead {
   readonly headers: Readonly<Record<string, string>>;
   /** Bytes of status line and headers as on the wire, or an upper bound of them. */
   readonly headerBytes: number;
+  /** Milliseconds from the request, a new connection included, to the end of the headers. */
+  readonly timeToHeadMs: number;
 }
 
 export interface RangeResult {
   readonly head: ResponseHead;
   readonly bodyBytes: number;
+  /** All that was read for this answer: status line, headers, framing and body; no TLS framing. */
+  readonly wireBytes: number;
+}
+
+export type HttpSourceErrorCode =
+  /** Not connected: refused, unreachable, unknown name, bad certificate, too slow. */
+  | 'ConnectFailed'
+  /** The connection broke, or its end came before the end of the answer. */
+  | 'ConnectionLost'
+  /** Nothing came for too long. */
+  | 'TimedOut'
+  /** Not HTTP/1.1 within its bounds. */
+  | 'MalformedAnswer'
+  /** onHead or onChunk threw; that is the cause. */
+  | 'AnswerRefused'
+  | 'Aborted';
+
+/** After it the connection is closed; the next request opens a new one. */
+export class HttpSourceError extends Error {
+  readonly code: HttpSourceErrorCode;
+  /** What was read of this answer, headers included. */
+  readonly wireBytes: number;
+  /** Nothing beyond wireBytes was written for us: never sent, or the server's end was read. */
+  readonly exact: boolean;
+
+  constructor(
+    code: HttpSourceErrorCode,
+    message: string,
+    details: { wireBytes: number; exact: boolean; cause?: unknown },
+  ) {
+    super(message, { cause: details.cause });
+    this.name = 'HttpSourceError';
+    this.code = code;
+    this.wireBytes = details.wireBytes;
+    this.exact = details.exact;
+  }
 }

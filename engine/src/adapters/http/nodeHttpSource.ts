@@ -1,0 +1,279 @@
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+} from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { type LookupFunction, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import {
+  type HttpConnection,
+  type HttpSource,
+  HttpSourceError,
+  type HttpSourceErrorCode,
+  type RangeRequest,
+  type RangeResult,
+  type ResponseHead,
+} from '../../ports/httpSource.ts';
+
+export interface NodeHttpSourceOptions {
+  /** Until the socket is connected, TLS included. */
+  readonly connectTimeoutMs: number;
+  /** Longest silence while an answer is awaited or comes. */
+  readonly idleTimeoutMs: number;
+  /** How long close() waits for the server's end before it resets the connection. */
+  readonly closeTimeoutMs: number;
+  /** PEM; added to nothing: when given, only these are trusted. */
+  readonly ca?: string;
+  /** Instead of the system's resolver; where addresses are judged before they are used. */
+  readonly lookup?: LookupFunction;
+}
+
+export const DEFAULT_HTTP_OPTIONS: NodeHttpSourceOptions = {
+  connectTimeoutMs: 5_000,
+  idleTimeoutMs: 15_000,
+  closeTimeoutMs: 1_000,
+};
+
+/** Headers of an answer above this are refused: more than any CDN sends. */
+const MAX_HEADER_BYTES = 16_384;
+
+/**
+ * HTTP/1.1 over node:http with each connection under our control: one socket at a time, no address
+ * races, no redirects, no retries, and an end that is waited for. Origins count what we count.
+ */
+export class NodeHttpSource implements HttpSource {
+  readonly #options: NodeHttpSourceOptions;
+
+  constructor(options: NodeHttpSourceOptions = DEFAULT_HTTP_OPTIONS) {
+    this.#options = options;
+  }
+
+  connection(url: URL): HttpConnection {
+    return new NodeHttpConnection(url, this.#options);
+  }
+}
+
+class NodeHttpConnection implements HttpConnection {
+  readonly #url: URL;
+  readonly #options: NodeHttpSourceOptions;
+  readonly #agent: HttpAgent;
+  #socket: Socket | undefined;
+  #socketClosed: Promise<void> = Promise.resolve();
+  #busy = false;
+  #closing = false;
+
+  constructor(url: URL, options: NodeHttpSourceOptions) {
+    this.#url = url;
+    this.#options = options;
+    const agentOptions = {
+      keepAlive: true,
+      maxSockets: 1,
+      maxFreeSockets: 1,
+      autoSelectFamily: false,
+    };
+    this.#agent =
+      url.protocol === 'https:' ? new HttpsAgent(agentOptions) : new HttpAgent(agentOptions);
+    const create = this.#agent.createConnection.bind(this.#agent);
+    this.#agent.createConnection = (...args) => {
+      const socket = create(...args);
+      if (socket instanceof Socket) this.#adopt(socket);
+      return socket;
+    };
+  }
+
+  async request(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
+    if (this.#busy) throw new Error('a connection carries one request at a time');
+    this.#busy = true;
+    try {
+      if (this.#socket?.destroyed === true) await this.#socketClosed;
+      if (signal.aborted || this.#closing) {
+        throw failure('Aborted', { wireBytes: 0, exact: true, cause: signal.reason });
+      }
+      return await this.#exchange(request, signal);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    const socket = this.#socket;
+    if (socket !== undefined && !socket.destroyed) {
+      if (this.#busy) {
+        reset(socket);
+      } else {
+        // An idle server answers our end with its own; whoever does not is cut off.
+        socket.resume();
+        socket.end();
+        const timer = setTimeout(() => reset(socket), this.#options.closeTimeoutMs);
+        await this.#socketClosed;
+        clearTimeout(timer);
+      }
+    }
+    await this.#socketClosed;
+    this.#agent.destroy();
+  }
+
+  #exchange(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
+    return new Promise((resolve, reject) => {
+      const sentAtMs = performance.now();
+      let socket: Socket | undefined;
+      let readBefore = 0;
+      let ended = false;
+      let connected = false;
+      let bodyBytes = 0;
+      let head: ResponseHead | undefined;
+      let timer: NodeJS.Timeout | undefined;
+
+      const wireBytes = () => (socket === undefined ? 0 : socket.bytesRead - readBefore);
+      const onEnd = () => {
+        ended = true;
+      };
+      const cleanUp = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        socket?.removeListener('end', onEnd);
+      };
+      let settled = false;
+      const fail = (code: HttpSourceErrorCode, cause?: unknown) => {
+        if (settled) return;
+        settled = true;
+        cleanUp();
+        const details = { wireBytes: wireBytes(), exact: ended || !connected, cause };
+        if (this.#socket !== undefined) reset(this.#socket);
+        outgoing.destroy();
+        // The caller may open another connection the moment it hears of this: not before the end.
+        this.#socketClosed.then(() => reject(failure(code, details)));
+      };
+      const touch = () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => fail('TimedOut'), this.#options.idleTimeoutMs);
+      };
+      const onAbort = () => fail('Aborted', signal.reason);
+
+      const outgoing = this.#send(request);
+      timer = setTimeout(() => fail('ConnectFailed'), this.#options.connectTimeoutMs);
+      signal.addEventListener('abort', onAbort, { once: true });
+      outgoing.on('error', (cause) => fail(codeOf(cause, connected), cause));
+      outgoing.on('socket', (given) => {
+        if (this.#closing) return fail('Aborted');
+        socket = given;
+        readBefore = given.bytesRead;
+        given.once('end', onEnd);
+        const onConnect = () => {
+          connected = true;
+          touch();
+        };
+        if (outgoing.reusedSocket) onConnect();
+        else given.once(this.#url.protocol === 'https:' ? 'secureConnect' : 'connect', onConnect);
+      });
+      outgoing.on('response', (incoming) => {
+        touch();
+        head = headOf(incoming, performance.now() - sentAtMs);
+        try {
+          request.onHead(head);
+        } catch (cause) {
+          return fail('AnswerRefused', cause);
+        }
+        incoming.on('data', (chunk: Buffer) => {
+          if (settled) return;
+          bodyBytes += chunk.length;
+          touch();
+          try {
+            const pause = request.onChunk(chunk);
+            if (pause === undefined) return;
+            incoming.pause();
+            clearTimeout(timer);
+            pause.then(
+              () => {
+                if (settled) return;
+                touch();
+                incoming.resume();
+              },
+              (cause) => fail('AnswerRefused', cause),
+            );
+          } catch (cause) {
+            fail('AnswerRefused', cause);
+          }
+        });
+        incoming.on('error', (cause) => fail('ConnectionLost', cause));
+        incoming.on('end', () => {
+          if (settled || head === undefined) return;
+          if (!incoming.complete) return fail('ConnectionLost');
+          settled = true;
+          cleanUp();
+          resolve({ head, bodyBytes, wireBytes: wireBytes() });
+        });
+        incoming.on('close', () => fail('ConnectionLost'));
+      });
+    });
+  }
+
+  #send(request: RangeRequest): ClientRequest {
+    const { range } = request;
+    const send: typeof httpRequest = this.#url.protocol === 'https:' ? httpsRequest : httpRequest;
+    const outgoing = send(this.#url, {
+      agent: this.#agent,
+      method: request.method ?? 'GET',
+      headers: {
+        'accept-encoding': 'identity',
+        ...request.headers,
+        ...(range === undefined ? {} : { range: `bytes=${range.start}-${range.end - 1}` }),
+      },
+      maxHeaderSize: MAX_HEADER_BYTES,
+      ...(this.#options.ca === undefined ? {} : { ca: this.#options.ca }),
+      ...(this.#options.lookup === undefined ? {} : { lookup: this.#options.lookup }),
+    });
+    outgoing.setNoDelay(true);
+    outgoing.end(request.body);
+    return outgoing;
+  }
+
+  #adopt(socket: Socket): void {
+    this.#socket = socket;
+    this.#socketClosed = new Promise((resolve) => socket.once('close', () => resolve()));
+  }
+}
+
+/** Tells the server's kernel at once; a TLS socket has no reset and is destroyed. */
+function reset(socket: Duplex & { resetAndDestroy?: () => unknown; encrypted?: boolean }): void {
+  if (socket.destroyed) return;
+  if (socket.encrypted === true || socket.resetAndDestroy === undefined) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+function headOf(incoming: IncomingMessage, timeToHeadMs: number): ResponseHead {
+  const { rawHeaders, statusCode = 0, statusMessage = '' } = incoming;
+  // "HTTP/1.1 200 " + text + CRLF, "name: value" + CRLF each, and the empty line.
+  let headerBytes = 13 + Buffer.byteLength(statusMessage) + 2 + 2;
+  for (const text of rawHeaders) headerBytes += Buffer.byteLength(text, 'latin1') + 2;
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(incoming.headers)) {
+    if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value;
+  }
+  return { status: statusCode, headers, headerBytes, timeToHeadMs };
+}
+
+function codeOf(cause: Error & { code?: string }, connected: boolean): HttpSourceErrorCode {
+  if (cause.code?.startsWith('HPE_') === true) return 'MalformedAnswer';
+  return connected ? 'ConnectionLost' : 'ConnectFailed';
+}
+
+const MESSAGES: Readonly<Record<HttpSourceErrorCode, string>> = {
+  ConnectFailed: 'no connection to the server',
+  ConnectionLost: 'the connection ended before the answer did',
+  TimedOut: 'the server went silent',
+  MalformedAnswer: 'the server does not speak HTTP/1.1 within its bounds',
+  AnswerRefused: 'the answer was refused',
+  Aborted: 'the request was aborted',
+};
+
+function failure(
+  code: HttpSourceErrorCode,
+  details: { wireBytes: number; exact: boolean; cause?: unknown },
+): HttpSourceError {
+  const why = details.cause instanceof Error ? `: ${details.cause.message}` : '';
+  return new HttpSourceError(code, `${MESSAGES[code]}${why}`, details);
+}

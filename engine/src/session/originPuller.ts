@@ -1,0 +1,374 @@
+import type { Extent } from '../feed/certificate.ts';
+import { LeasePacer, type Permission, type Reservation } from '../pacing/leasePacer.ts';
+import type { Timer } from '../ports/clock.ts';
+import { type HttpConnection, HttpSourceError, type ResponseHead } from '../ports/httpSource.ts';
+import { conditionFor, judgeAnswer, type OriginFile, PullError } from './originAnswer.ts';
+import { OriginStream } from './originStream.ts';
+import {
+  FIRST_BACKOFF_MS,
+  MAX_FAILURES,
+  type PullDependencies,
+  type PullEnd,
+  type Puller,
+  type PullGrant,
+  type PullOptions,
+  UNSEEN_BYTES,
+} from './puller.ts';
+import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
+
+/** `requestedAtMs`: when the request for the grant was first sent, on the clock. */
+export function createPuller(
+  grant: PullGrant,
+  requestedAtMs: number,
+  options: PullOptions,
+  dependencies: PullDependencies,
+): Puller {
+  const Kind = options.ranges ? OriginPuller : OriginStream;
+  return new Kind(grant, requestedAtMs, options, dependencies);
+}
+
+/** Bytes that wait for hash and disk at most, though two pieces always may. */
+const MAX_FINISHING_BYTES = 64 * 1024 * 1024;
+const MAX_MISMATCHES = 2;
+/** How often to look again at pieces that somebody else has taken. */
+const TAKEN_RETRY_MS = 100;
+/** Error pages up to this size are read, so that the connection stays; longer ones are cut off. */
+const MAX_ERROR_BODY_BYTES = 65_536;
+
+interface Slot {
+  fileIndex: number;
+  connection: HttpConnection;
+  busy: boolean;
+}
+
+export class OriginPuller implements Puller {
+  readonly ended: Promise<PullEnd>;
+  readonly #options: PullOptions;
+  readonly #dependencies: PullDependencies;
+  readonly #pacer: LeasePacer;
+  readonly #plan: PullPlan;
+  readonly #abort = new AbortController();
+  readonly #slots = new Set<Slot>();
+  readonly #closings = new Set<Promise<void>>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #storing = new Set<Promise<void>>();
+  readonly #mismatches = new Map<number, number>();
+  #timer: Timer | undefined;
+  #expiryTimer: Timer | undefined;
+  #failures = 0;
+  #retryAtMs = 0;
+  #end: (end: PullEnd) => void = () => {};
+  #over = false;
+
+  constructor(
+    grant: PullGrant,
+    requestedAtMs: number,
+    options: PullOptions,
+    dependencies: PullDependencies,
+  ) {
+    this.#options = options;
+    this.#dependencies = dependencies;
+    this.#pacer = new LeasePacer(grant, requestedAtMs, dependencies.clock.now());
+    this.#plan = new PullPlan(dependencies.layout, dependencies.target);
+    this.#plan.setExtents(grant.extents);
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  start(): void {
+    this.#armExpiry();
+    this.#pump();
+  }
+
+  adopt(grant: PullGrant, requestedAtMs: number): void {
+    if (this.#over) return;
+    this.#pacer.adopt(grant, requestedAtMs, this.#dependencies.clock.now());
+    this.#plan.setExtents(grant.extents);
+    this.#armExpiry();
+    this.#pump();
+  }
+
+  fitsGrant(): boolean {
+    return this.#pacer.fits && this.#slots.size <= this.#pacer.connections;
+  }
+
+  usedBytes(): number {
+    return this.#pacer.usedBytes;
+  }
+
+  unfinished(): Extent[] {
+    return this.#plan.unfinished();
+  }
+
+  timeToFirstByteMs(): number | undefined {
+    const measured = this.#pacer.timeToFirstByteMs;
+    return measured === undefined ? undefined : Math.ceil(measured);
+  }
+
+  async close(): Promise<void> {
+    this.#finish({ kind: 'stopped', reason: 'closed' });
+    await Promise.all(this.#running);
+    await Promise.all([...this.#closings, ...this.#storing]);
+  }
+
+  /** Starts every request that may start now, and sees to being called again when more may. */
+  #pump(): void {
+    if (this.#over) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    for (;;) {
+      const now = this.#dependencies.clock.now();
+      const busy = this.#running.size;
+      // While the origin fails, one request at a time finds out whether it still does.
+      if (busy >= (this.#failures > 0 ? 1 : this.#pacer.connections)) return;
+      if (now < this.#retryAtMs) {
+        this.#wakeIn(this.#retryAtMs - now);
+        return;
+      }
+      const range = this.#mayFinishMore() ? this.#plan.next(this.#pacer.quantumBytes()) : undefined;
+      if (range === undefined) {
+        this.#idle(busy);
+        return;
+      }
+      const permission = this.#pacer.permit(range.end - range.start, now);
+      if (permission.kind !== 'request') {
+        this.#plan.putBack(range);
+        this.#hold(permission, busy);
+        return;
+      }
+      this.#launch(this.#shortened(range, permission.payloadBytes));
+    }
+  }
+
+  /** Nothing may be asked for now; what is under way goes on. */
+  #hold(permission: Exclude<Permission, { kind: 'request' }>, busy: number): void {
+    if (permission.kind === 'wait') {
+      this.#wakeIn(permission.waitMs);
+    } else if (permission.reason === 'maxBytes' && busy === 0 && this.#plan.finishing === 0) {
+      this.#finish({ kind: 'stopped', reason: 'maxBytes' });
+    }
+    // Near expiry the grant is renewed, or the timer ends the pull.
+  }
+
+  #shortened(range: PullRange, bytes: number): PullRange {
+    if (range.end - range.start <= bytes) return range;
+    this.#plan.putBack(range);
+    return this.#plan.next(bytes) ?? range;
+  }
+
+  /** There is nothing to ask for now. */
+  #idle(busy: number): void {
+    if (busy > 0 || this.#plan.finishing > 0) return;
+    if (this.#plan.done) this.#finish({ kind: 'completed' });
+    else this.#wakeIn(TAKEN_RETRY_MS);
+  }
+
+  #mayFinishMore(): boolean {
+    const { finishing } = this.#plan;
+    return finishing < 2 || finishing * this.#options.pieceLengthBytes < MAX_FINISHING_BYTES;
+  }
+
+  #launch(range: PullRange): void {
+    const running = this.#pull(range).finally(() => {
+      this.#running.delete(running);
+      this.#pump();
+    });
+    this.#running.add(running);
+  }
+
+  /** One request; never rejects. */
+  async #pull(range: PullRange): Promise<void> {
+    const { clock } = this.#dependencies;
+    const file = this.#options.files[range.fileIndex] as OriginFile;
+    const reservation = this.#pacer.start(range.end - range.start);
+    const sentAtMs = clock.now();
+    const slot = this.#takeSlot(range.fileIndex);
+    let received = 0;
+    let unseenBytes = 0;
+    let retry: { afterMs: number; message: string } | undefined;
+    try {
+      const connection = await slot;
+      const { head, wireBytes } = await connection.connection.request(
+        {
+          headers: { ...this.#options.headers, ...conditionFor(file.validator) },
+          range: { start: range.start, end: range.end },
+          onHead: (head) => {
+            this.#pacer.answered(head.headerBytes, head.timeToHeadMs);
+            this.#pacer.received(reservation, head.headerBytes, clock.now());
+            const verdict = judgeAnswer(head, file, range);
+            if (verdict.kind === 'error') {
+              unseenBytes = unseenOf(head);
+              throw verdict.error;
+            }
+            if (verdict.kind === 'retry') {
+              retry = verdict;
+              unseenBytes = unseenOf(head);
+              if (unseenBytes > MAX_ERROR_BODY_BYTES) throw new Error(verdict.message);
+            }
+          },
+          onChunk: (chunk) => {
+            this.#pacer.received(reservation, chunk.byteLength, clock.now());
+            if (retry !== undefined) return;
+            if (received + chunk.byteLength > range.end - range.start) {
+              throw new PullError('BadContentRange', 'the origin sends more than the range has');
+            }
+            for (const piece of this.#plan.write(range, received, chunk)) this.#store(piece);
+            received += chunk.byteLength;
+          },
+        },
+        this.#abort.signal,
+      );
+      const now = clock.now();
+      this.#pacer.received(reservation, Math.max(0, wireBytes - reservation.receivedBytes), now);
+      this.#pacer.complete(reservation, now - sentAtMs, now);
+      connection.busy = false;
+      this.#trimSlots();
+      if (retry !== undefined) throw new RetryLater(retry.afterMs, retry.message, head.status);
+      if (received < range.end - range.start) throw new RetryLater(0, 'the answer was too short');
+      this.#failures = 0;
+    } catch (error) {
+      this.#plan.putBack(range, received);
+      if (error instanceof HttpSourceError) {
+        this.#settleFailed(reservation, error, unseenBytes);
+        (await slot).busy = false;
+      }
+      this.#judgeFailure(error, retry);
+    }
+  }
+
+  #settleFailed(reservation: Reservation, error: HttpSourceError, unseenBytes: number): void {
+    const now = this.#dependencies.clock.now();
+    const uncounted = Math.max(0, error.wireBytes - reservation.receivedBytes);
+    this.#pacer.received(reservation, uncounted, now);
+    this.#pacer.failed(reservation, error.exact, unseenBytes, now);
+  }
+
+  #judgeFailure(error: unknown, retry: { afterMs: number; message: string } | undefined): void {
+    if (this.#over) return;
+    const cause = error instanceof HttpSourceError ? (error.cause ?? error) : error;
+    if (cause instanceof PullError) {
+      this.#finish({ kind: 'failed', error: cause });
+      return;
+    }
+    this.#failures += 1;
+    const message = retry?.message ?? (error instanceof Error ? error.message : String(error));
+    if (this.#failures >= MAX_FAILURES) {
+      const status = cause instanceof RetryLater ? cause.httpStatus : undefined;
+      const failed = new PullError('SourceUnavailable', message, status, error);
+      this.#finish({ kind: 'failed', error: failed });
+      return;
+    }
+    const backoffMs = FIRST_BACKOFF_MS * 2 ** (this.#failures - 1);
+    const waitMs = Math.max(backoffMs, retry?.afterMs ?? 0);
+    this.#retryAtMs = this.#dependencies.clock.now() + waitMs;
+  }
+
+  #store(assembly: PieceAssembly): void {
+    const { piece } = assembly;
+    const storing = assembly.finish().then(
+      (outcome) => {
+        this.#plan.finished(piece, outcome === 'verified');
+        if (outcome === 'mismatch') this.#countMismatch(piece);
+        this.#pump();
+      },
+      (cause) => {
+        this.#plan.finished(piece, false);
+        const error = new PullError(
+          'StoreFailed',
+          `piece ${piece} is not stored`,
+          undefined,
+          cause,
+        );
+        this.#finish({ kind: 'failed', error });
+      },
+    );
+    this.#storing.add(storing);
+    storing.finally(() => this.#storing.delete(storing));
+  }
+
+  #countMismatch(piece: number): void {
+    const count = (this.#mismatches.get(piece) ?? 0) + 1;
+    this.#mismatches.set(piece, count);
+    if (count < MAX_MISMATCHES) return;
+    const message = `the origin gives other bytes of piece ${piece} than another puller got`;
+    this.#finish({ kind: 'failed', error: new PullError('SourceInconsistent', message) });
+  }
+
+  /** A connection of this lease that is free, for this file; opens one when none is. */
+  async #takeSlot(fileIndex: number): Promise<Slot> {
+    const url = new URL((this.#options.files[fileIndex] as OriginFile).url);
+    const free = [...this.#slots].filter((slot) => !slot.busy);
+    const slot = free.find((other) => other.fileIndex === fileIndex) ?? free[0];
+    if (slot === undefined) {
+      const connection = this.#dependencies.http.connection(url);
+      const opened = { fileIndex, connection, busy: true };
+      this.#slots.add(opened);
+      return opened;
+    }
+    slot.busy = true;
+    if (slot.fileIndex !== fileIndex) {
+      await slot.connection.close();
+      slot.connection = this.#dependencies.http.connection(url);
+      slot.fileIndex = fileIndex;
+    }
+    return slot;
+  }
+
+  /** A renewed grant may have fewer connections. */
+  #trimSlots(): void {
+    for (const slot of this.#slots) {
+      if (this.#slots.size <= this.#pacer.connections) return;
+      if (slot.busy) continue;
+      this.#slots.delete(slot);
+      this.#closeConnection(slot.connection);
+    }
+  }
+
+  #closeConnection(connection: HttpConnection): void {
+    const closing = connection.close().finally(() => this.#closings.delete(closing));
+    this.#closings.add(closing);
+  }
+
+  #armExpiry(): void {
+    this.#expiryTimer?.cancel();
+    const delayMs = Math.max(0, this.#pacer.expiresAtMs - this.#dependencies.clock.now());
+    this.#expiryTimer = this.#dependencies.clock.setTimer(delayMs, () => {
+      this.#finish({ kind: 'stopped', reason: 'expiry' });
+    });
+  }
+
+  #wakeIn(delayMs: number): void {
+    this.#timer = this.#dependencies.clock.setTimer(Math.max(1, delayMs), () => this.#pump());
+  }
+
+  #finish(end: PullEnd): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#timer?.cancel();
+    this.#expiryTimer?.cancel();
+    this.#abort.abort(new Error(`the pull is over: ${end.kind}`));
+    this.#plan.abort();
+    for (const slot of this.#slots) this.#closeConnection(slot.connection);
+    this.#slots.clear();
+    this.#end(end);
+  }
+}
+
+class RetryLater extends Error {
+  readonly afterMs: number;
+  readonly httpStatus: number | undefined;
+
+  constructor(afterMs: number, message: string, httpStatus?: number) {
+    super(message);
+    this.name = 'RetryLater';
+    this.afterMs = afterMs;
+    this.httpStatus = httpStatus;
+  }
+}
+
+/** How much of a body that nobody asked for the origin may write before it notices our end. */
+function unseenOf(head: ResponseHead): number {
+  const length = head.headers['content-length'];
+  return Math.min(length === undefined ? UNSEEN_BYTES : Number(length), UNSEEN_BYTES);
+}

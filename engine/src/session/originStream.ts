@@ -1,0 +1,318 @@
+import type { Extent } from '../feed/certificate.ts';
+import { TokenBucket } from '../pacing/tokenBucket.ts';
+import type { Timer } from '../ports/clock.ts';
+import { type HttpConnection, HttpSourceError } from '../ports/httpSource.ts';
+import { conditionFor, judgeAnswer, type OriginFile, PullError } from './originAnswer.ts';
+import {
+  FIRST_BACKOFF_MS,
+  MAX_FAILURES,
+  type PullDependencies,
+  type PullEnd,
+  type Puller,
+  type PullGrant,
+  type PullOptions,
+  UNSEEN_BYTES,
+} from './puller.ts';
+import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
+
+/** What is read ahead of the rate at most: one socket read and some scheduling. */
+const READ_AHEAD_BYTES = 131_072;
+/** Pieces being hashed and stored at most; the stream waits. */
+const MAX_STORING = 2;
+const DRIFT = 0.001;
+const EXPIRY_MARGIN_MS = 20;
+/** Without this much of the grant left a stream from byte 0 is not worth its bytes. */
+const MIN_LEFT_MS = 200;
+
+/**
+ * Pulls from an origin that honours no ranges: one stream over one connection from byte 0, paced
+ * by not reading. What the kernels buffer meanwhile is the 4 MiB that the lease holds in reserve.
+ * Bytes of pieces that are verified already, or not asked for, are read and dropped.
+ */
+export class OriginStream implements Puller {
+  readonly ended: Promise<PullEnd>;
+  readonly #options: PullOptions;
+  readonly #dependencies: PullDependencies;
+  readonly #bucket: TokenBucket;
+  readonly #plan: PullPlan;
+  readonly #abort = new AbortController();
+  #grant: PullGrant;
+  #expiresAtMs: number;
+  #expiryTimer: Timer | undefined;
+  readonly #sleeping = new Set<() => void>();
+  #connection: HttpConnection | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #usedBytes = 0;
+  #streaming = false;
+  #timeToFirstByteMs: number | undefined;
+  #end: (end: PullEnd) => void = () => {};
+  #over = false;
+
+  constructor(
+    grant: PullGrant,
+    requestedAtMs: number,
+    options: PullOptions,
+    dependencies: PullDependencies,
+  ) {
+    this.#options = options;
+    this.#dependencies = dependencies;
+    this.#grant = grant;
+    this.#expiresAtMs = expiryOf(grant, requestedAtMs);
+    this.#bucket = new TokenBucket(limitOf(grant), dependencies.clock.now());
+    this.#plan = new PullPlan(dependencies.layout, dependencies.target);
+    this.#plan.setExtents(grant.extents);
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  start(): void {
+    this.#armExpiry();
+    this.#running = this.#run();
+  }
+
+  adopt(grant: PullGrant, requestedAtMs: number): void {
+    if (this.#over) return;
+    this.#grant = grant;
+    this.#expiresAtMs = Math.max(this.#expiresAtMs, expiryOf(grant, requestedAtMs));
+    this.#bucket.setLimit(limitOf(grant), this.#dependencies.clock.now());
+    this.#plan.setExtents(grant.extents);
+    this.#armExpiry();
+  }
+
+  fitsGrant(): boolean {
+    return true;
+  }
+
+  /** The reserve counts while the stream is open: the origin may have written it. */
+  usedBytes(): number {
+    return this.#usedBytes + (this.#streaming ? this.#reserveBytes() : 0);
+  }
+
+  /** No file can have more bytes on the way than it has. */
+  #reserveBytes(): number {
+    const sizes = this.#options.files.map(({ sizeBytes }) => sizeBytes);
+    return Math.min(UNSEEN_BYTES, Math.max(...sizes));
+  }
+
+  unfinished(): Extent[] {
+    return this.#plan.unfinished();
+  }
+
+  timeToFirstByteMs(): number | undefined {
+    return this.#timeToFirstByteMs === undefined ? undefined : Math.ceil(this.#timeToFirstByteMs);
+  }
+
+  async close(): Promise<void> {
+    this.#finish({ kind: 'stopped', reason: 'closed' });
+    await this.#running;
+    await this.#connection?.close();
+  }
+
+  async #run(): Promise<void> {
+    let failures = 0;
+    while (!this.#over) {
+      if (this.#plan.done) this.#finish({ kind: 'completed' });
+      const left = this.#grant.maxBytes - this.#usedBytes;
+      if (left < this.#reserveBytes()) this.#finish({ kind: 'stopped', reason: 'maxBytes' });
+      if (this.#over) return;
+      if (this.#expiresAtMs - this.#dependencies.clock.now() < MIN_LEFT_MS) {
+        await this.#sleep(MIN_LEFT_MS);
+        continue;
+      }
+      try {
+        for (const fileIndex of this.#filesLeft()) await this.#streamFile(fileIndex);
+        failures = 0;
+        if (!this.#plan.done) await this.#sleep(FIRST_BACKOFF_MS);
+      } catch (error) {
+        if (this.#over) return;
+        const cause = error instanceof HttpSourceError ? (error.cause ?? error) : error;
+        if (cause instanceof PullError) return this.#finish({ kind: 'failed', error: cause });
+        failures += 1;
+        if (failures >= MAX_FAILURES) {
+          const message = error instanceof Error ? error.message : String(error);
+          const failed = new PullError('SourceUnavailable', message, undefined, error);
+          return this.#finish({ kind: 'failed', error: failed });
+        }
+        await this.#sleep(FIRST_BACKOFF_MS * 2 ** (failures - 1));
+      }
+    }
+  }
+
+  #filesLeft(): number[] {
+    const { layout } = this.#dependencies;
+    return [
+      ...new Set(
+        this.#plan
+          .unfinished()
+          .flatMap(({ first, count }) =>
+            Array.from({ length: count }, (_, index) => layout.locate(first + index).fileIndex),
+          ),
+      ),
+    ];
+  }
+
+  /** The whole of one file; rejects when the stream breaks. */
+  async #streamFile(fileIndex: number): Promise<void> {
+    const file = this.#options.files[fileIndex] as OriginFile;
+    await this.#connection?.close();
+    const connection = this.#dependencies.http.connection(new URL(file.url));
+    this.#connection = connection;
+    const stream = new StreamPosition(this.#plan, fileIndex, this.#options.pieceLengthBytes);
+    const stores = new Set<Promise<void>>();
+    this.#streaming = true;
+    try {
+      const { head, bodyBytes, wireBytes } = await connection.request(
+        {
+          headers: { ...this.#options.headers, ...conditionFor(file.validator) },
+          onHead: (head) => {
+            this.#timeToFirstByteMs ??= head.timeToHeadMs;
+            this.#usedBytes += head.headerBytes;
+            const verdict = judgeAnswer(head, file);
+            if (verdict.kind === 'error') throw verdict.error;
+            if (verdict.kind === 'retry') throw new Error(verdict.message);
+          },
+          onChunk: async (chunk) => {
+            this.#usedBytes += chunk.byteLength;
+            if (stream.offset + chunk.byteLength > file.sizeBytes) {
+              const message = `the file has more than ${file.sizeBytes} bytes now`;
+              throw new PullError('SourceChanged', message);
+            }
+            for (const piece of stream.write(chunk)) {
+              const storing = this.#store(piece).finally(() => stores.delete(storing));
+              stores.add(storing);
+            }
+            if (stores.size >= MAX_STORING) await Promise.race(stores);
+            await this.#pay(chunk.byteLength);
+            const left = this.#grant.maxBytes - this.#usedBytes;
+            if (left < Math.min(UNSEEN_BYTES, file.sizeBytes - stream.offset)) {
+              this.#finish({ kind: 'stopped', reason: 'maxBytes' });
+            }
+          },
+        },
+        this.#abort.signal,
+      );
+      this.#usedBytes += Math.max(0, wireBytes - bodyBytes - head.headerBytes);
+      if (stream.offset < file.sizeBytes) {
+        throw new Error(`the answer ended after ${stream.offset} of ${file.sizeBytes} bytes`);
+      }
+    } catch (error) {
+      const exact = error instanceof HttpSourceError && error.exact;
+      if (!exact) this.#usedBytes += Math.min(UNSEEN_BYTES, file.sizeBytes - stream.offset);
+      throw error;
+    } finally {
+      this.#streaming = false;
+      stream.end();
+      await Promise.all(stores);
+    }
+  }
+
+  /** Holds the reading up until these bytes are within the rate. */
+  async #pay(bytes: number): Promise<void> {
+    const { clock } = this.#dependencies;
+    while (!this.#over && !this.#bucket.spend(bytes, clock.now())) {
+      await this.#sleep(Math.max(1, this.#bucket.waitMs(1, clock.now())));
+    }
+  }
+
+  async #store(assembly: PieceAssembly): Promise<void> {
+    try {
+      this.#plan.finished(assembly.piece, (await assembly.finish()) === 'verified');
+    } catch (cause) {
+      this.#plan.finished(assembly.piece, false);
+      const message = `piece ${assembly.piece} is not stored`;
+      const error = new PullError('StoreFailed', message, undefined, cause);
+      this.#finish({ kind: 'failed', error });
+    }
+  }
+
+  /** Ends early when the pull is over. */
+  #sleep(delayMs: number): Promise<void> {
+    if (this.#over) return Promise.resolve();
+    return new Promise((resolve) => {
+      const wake = () => {
+        timer.cancel();
+        this.#sleeping.delete(wake);
+        resolve();
+      };
+      const timer = this.#dependencies.clock.setTimer(delayMs, wake);
+      this.#sleeping.add(wake);
+    });
+  }
+
+  #armExpiry(): void {
+    this.#expiryTimer?.cancel();
+    const delayMs = Math.max(0, this.#expiresAtMs - this.#dependencies.clock.now());
+    this.#expiryTimer = this.#dependencies.clock.setTimer(delayMs, () => {
+      this.#finish({ kind: 'stopped', reason: 'expiry' });
+    });
+  }
+
+  #finish(end: PullEnd): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#expiryTimer?.cancel();
+    this.#abort.abort(new Error(`the pull is over: ${end.kind}`));
+    for (const wake of [...this.#sleeping]) wake();
+    this.#plan.abort();
+    this.#end(end);
+  }
+}
+
+/** Where a stream is in its file, and which wanted bytes come next in it. */
+class StreamPosition {
+  readonly #plan: PullPlan;
+  readonly #fileIndex: number;
+  readonly #pieceLengthBytes: number;
+  #wanted: PullRange | undefined;
+  #offset = 0;
+
+  constructor(plan: PullPlan, fileIndex: number, pieceLengthBytes: number) {
+    this.#plan = plan;
+    this.#fileIndex = fileIndex;
+    this.#pieceLengthBytes = pieceLengthBytes;
+  }
+
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** Keeps what is wanted of the chunk; returns the pieces that it completes. */
+  write(chunk: Uint8Array): PieceAssembly[] {
+    const complete: PieceAssembly[] = [];
+    const end = this.#offset + chunk.byteLength;
+    let at = this.#offset;
+    while (at < end) {
+      this.#wanted ??= this.#plan.next(this.#pieceLengthBytes, {
+        fileIndex: this.#fileIndex,
+        offset: at,
+      });
+      if (this.#wanted === undefined || this.#wanted.start >= end) break;
+      const { start, end: wantedEnd } = this.#wanted;
+      const from = Math.max(at, start);
+      const to = Math.min(end, wantedEnd);
+      const part = chunk.subarray(from - this.#offset, to - this.#offset);
+      complete.push(...this.#plan.write(this.#wanted, from - start, part));
+      at = to;
+      if (to === wantedEnd) this.#wanted = undefined;
+    }
+    this.#offset = end;
+    return complete;
+  }
+
+  /** Gives back what did not come. */
+  end(): void {
+    if (this.#wanted === undefined) return;
+    this.#plan.putBack(this.#wanted, Math.max(0, this.#offset - this.#wanted.start));
+    this.#wanted = undefined;
+  }
+}
+
+function limitOf(grant: PullGrant): { rateBytesPerSecond: number; capacityBytes: number } {
+  const rateBytesPerSecond = grant.rateBytesPerSecond * (1 - DRIFT);
+  return { rateBytesPerSecond, capacityBytes: READ_AHEAD_BYTES };
+}
+
+function expiryOf(grant: PullGrant, requestedAtMs: number): number {
+  return requestedAtMs + grant.ttlMs * (1 - DRIFT) - EXPIRY_MARGIN_MS;
+}
