@@ -53,7 +53,6 @@ export type DistributionReason = keyof typeof distributionReasons;
 export const originReasons = {
   Enforced: 'The limits hold for every process of the cluster.',
   HostConflict: 'An older Origin has the same host; its limits hold for it.',
-  InvalidLimits: 'A limit cannot be counted; the limits of before, or the defaults, hold.',
 } as const;
 
 export type OriginReason = keyof typeof originReasons;

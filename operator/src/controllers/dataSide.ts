@@ -1,0 +1,126 @@
+/**
+ * What the controllers need of the side that keeps data: plans go there, progress comes back.
+ * Interfaces only; `server/coordinator.ts` and `store/` provide them, tests have their own.
+ */
+import type { TaskFile, Validator } from '@sluice/protocol/messages.ts';
+
+export interface SourceRequest {
+  readonly url: string;
+  /** Credentials of the user's Secret; never logged. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** For whom, in the journal. */
+  readonly uid: string;
+}
+
+/** What the origin says of the file. Rejects with an error whose `code` policies/source.ts knows. */
+export interface ResolvedSource {
+  readonly sizeBytes: number;
+  readonly validator: Validator;
+  readonly ranges: boolean;
+}
+
+/** One epoch, kept in the store before anyone hears of it. Never logged. */
+export interface EpochRecord {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly epoch: number;
+  /** What of the spec this epoch was made from: another one needs another epoch. */
+  readonly url: string;
+  readonly digest?: string | undefined;
+  readonly source: ResolvedSource;
+  readonly files: readonly TaskFile[];
+  readonly pieceLengthBytes: number;
+  readonly pieceCount: number;
+  /** 40 hex digits. */
+  readonly swarmId: string;
+  /** Raw Ed25519 keys, base64. */
+  readonly feedPublicKey: string;
+  readonly feedSeed: string;
+  /** 32 bytes, base64. */
+  readonly swarmSecret: string;
+  readonly relayToken: string;
+  readonly startedAt: string;
+}
+
+export interface EpochStore {
+  load(uid: string): Promise<EpochRecord | undefined>;
+  save(record: EpochRecord): Promise<void>;
+  delete(uid: string): Promise<void>;
+  uids(): Promise<string[]>;
+}
+
+export interface DistributionPlan {
+  readonly record: EpochRecord;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly delivery: {
+    readonly minRate?: number;
+    readonly maxRate?: number;
+    readonly maxUploadRate?: number;
+    readonly topUp: readonly 'Relay'[];
+  };
+  readonly target: { readonly path: string; readonly fileMode: string };
+  readonly nodes: readonly { readonly name: string; readonly domain: string }[];
+  readonly priority: number;
+  readonly suspend: boolean;
+}
+
+export type NodeState = 'pending' | 'transferring' | 'verifying' | 'ready' | 'failed' | 'removed';
+
+export interface NodeProgress {
+  readonly name: string;
+  readonly state: NodeState;
+  /** Whether its agent has a work stream open. */
+  readonly connected: boolean;
+  readonly verifiedBytes: number;
+  readonly rateBytesPerSecond: number;
+  readonly received: {
+    readonly fromPeers: number;
+    readonly fromRelays: number;
+    readonly fromRelayHttp: number;
+    readonly fromOrigin: number;
+  };
+  readonly error?: { readonly reason: string; readonly message: string } | undefined;
+}
+
+/** Of the epoch that was applied last. */
+export interface DistributionProgress {
+  readonly epoch: number;
+  readonly nodes: readonly NodeProgress[];
+  /** Taken from the origin by relays and nodes. */
+  readonly originBytes: number;
+  /** A puller found another version at the origin than the plan's. */
+  readonly sourceChanged: boolean;
+}
+
+export interface OriginPolicy {
+  readonly name: string;
+  readonly hosts: readonly string[];
+  readonly limits: {
+    readonly maxConnections?: number;
+    readonly maxBandwidthBytesPerSecond?: number;
+    readonly maxTraffic?: { readonly bytes: number; readonly periodSeconds: number };
+  };
+  readonly closeAfterSeconds: number;
+  readonly allowPrivateAddresses: boolean;
+}
+
+export interface OriginUsage {
+  readonly connections: number;
+  readonly rateBytesPerSecond: number;
+  readonly trafficBytes: number;
+  readonly periodStart?: string | undefined;
+}
+
+export interface Coordinator {
+  setOrigins(policies: readonly OriginPolicy[]): void;
+  /** Idempotent; a larger epoch replaces the one before. */
+  apply(plan: DistributionPlan): void;
+  remove(uid: string, options: { readonly deleteFiles: boolean }): void;
+  /** No process has it any more; one that is gone is not waited for. */
+  removed(uid: string): boolean;
+  progress(uid: string): DistributionProgress | undefined;
+  resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource>;
+  onChange(listener: (uid: string) => void): void;
+  originUsage(name: string): OriginUsage | undefined;
+}

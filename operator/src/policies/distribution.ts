@@ -1,0 +1,105 @@
+/**
+ * What a distribution needs next. An ordered chain of checks over what was gathered; the first
+ * that objects decides. No I/O, no clock: the same input gives the same verdict.
+ */
+import type { DistributionReason } from '../api/v1alpha1/conditions.ts';
+import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
+import type { EpochRecord } from '../controllers/dataSide.ts';
+import type { TargetNode } from './nodes.ts';
+import { fileNameOf, type SourceFailure } from './source.ts';
+
+/** Another distribution of the same namespace. */
+export interface Neighbour {
+  readonly uid: string;
+  readonly name: string;
+  readonly path: string;
+  readonly createdAt: string;
+}
+
+export interface DistributionInput {
+  readonly uid: string;
+  readonly name: string;
+  readonly createdAt: string;
+  readonly deleting: boolean;
+  readonly spec: DistributionSpec;
+  readonly neighbours: readonly Neighbour[];
+  readonly record: EpochRecord | undefined;
+  /** A puller found another version at the origin than the record's, while nodes still wait. */
+  readonly sourceChanged: boolean;
+  /** Why the last try to resolve the source as it is in the spec failed. */
+  readonly failure: SourceFailure | undefined;
+  readonly nodes: readonly TargetNode[];
+}
+
+export interface Problem {
+  readonly reason: DistributionReason;
+  readonly message: string;
+}
+
+export type Verdict =
+  /** Let go of it everywhere, then drop the finalizer. */
+  | { readonly action: 'remove' }
+  /** A person has to act; what runs of an epoch goes on only if `serve`. */
+  | { readonly action: 'hold'; readonly problem: Problem }
+  /** Nothing is transferred; processes keep what they have. */
+  | { readonly action: 'suspend'; readonly record: EpochRecord | undefined }
+  /** Ask the origin; meanwhile serve the epoch before, when there is one. */
+  | { readonly action: 'resolve'; readonly serve: EpochRecord | undefined }
+  | { readonly action: 'serve'; readonly record: EpochRecord };
+
+type Check = (input: DistributionInput) => Verdict | undefined;
+
+const checks: readonly Check[] = [
+  (input) => (input.deleting ? { action: 'remove' } : undefined),
+  pathIsFree,
+  urlNamesAFile,
+  (input) => (input.spec.suspend ? { action: 'suspend', record: input.record } : undefined),
+  sourceIsKnown,
+];
+
+export function decideDistribution(input: DistributionInput): Verdict {
+  for (const check of checks) {
+    const verdict = check(input);
+    if (verdict !== undefined) return verdict;
+  }
+  return { action: 'serve', record: input.record! };
+}
+
+/** The older one keeps the path; of two of the same second, the one with the smaller uid. */
+function pathIsFree(input: DistributionInput): Verdict | undefined {
+  const { path } = input.spec.target;
+  const other = input.neighbours.find(
+    (neighbour) =>
+      neighbour.uid !== input.uid && nests(neighbour.path, path) && isOlder(neighbour, input),
+  );
+  if (other === undefined) return undefined;
+  const relation =
+    other.path === path ? 'is' : path.startsWith(other.path) ? 'lies in' : 'lies around';
+  const message = `spec.target.path: '${path}' ${relation} the path${other.path === path ? '' : ` '${other.path}'`} of the older Distribution '${other.name}'; delete this one and apply it with another path`;
+  return { action: 'hold', problem: { reason: 'PathConflict', message } };
+}
+
+function nests(a: string, b: string): boolean {
+  return a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`);
+}
+
+function isOlder(
+  a: Pick<Neighbour, 'createdAt' | 'uid'>,
+  b: Pick<Neighbour, 'createdAt' | 'uid'>,
+): boolean {
+  return a.createdAt === b.createdAt ? a.uid < b.uid : a.createdAt < b.createdAt;
+}
+
+function urlNamesAFile(input: DistributionInput): Verdict | undefined {
+  const { url } = input.spec.source;
+  if (fileNameOf(url) !== undefined) return undefined;
+  const message = `spec.source.url: '${url}' names no file; end it with the file's name`;
+  return { action: 'hold', problem: { reason: 'InvalidSource', message } };
+}
+
+function sourceIsKnown(input: DistributionInput): Verdict | undefined {
+  const { record, spec } = input;
+  if (record === undefined) return { action: 'resolve', serve: undefined };
+  const current = record.url === spec.source.url && record.digest === spec.source.digest;
+  return current && !input.sourceChanged ? undefined : { action: 'resolve', serve: record };
+}

@@ -1,0 +1,392 @@
+/**
+ * Folds a verdict, the reports of the nodes and the state of the relays into the status that
+ * users and kubectl see.
+ */
+import type {
+  Condition,
+  DistributionConditionType,
+  DistributionReason,
+} from '../api/v1alpha1/conditions.ts';
+import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
+import { formatBytes, formatSeconds } from '../api/v1alpha1/quantity.ts';
+import type { DistributionProgress, EpochRecord, NodeProgress } from '../controllers/dataSide.ts';
+import { type ConditionValue, stampConditions } from './conditions.ts';
+import type { Verdict } from './distribution.ts';
+import type { TargetNode } from './nodes.ts';
+import type { SourceFailure } from './source.ts';
+
+export interface RelayState {
+  readonly domain: string;
+  readonly desired: number;
+  readonly available: number;
+  /** Since when it has had none; absent when it has one. */
+  readonly missingForMs?: number | undefined;
+}
+
+export interface StatusInput {
+  readonly generation: number;
+  readonly previous: DistributionStatus | undefined;
+  readonly verdict: Verdict;
+  readonly record: EpochRecord | undefined;
+  /** Whether the record was made from the source as it is in the spec now. */
+  readonly recordIsCurrent: boolean;
+  readonly failure: SourceFailure | undefined;
+  readonly sourceChanged: boolean;
+  readonly nodes: readonly TargetNode[];
+  readonly progress: DistributionProgress | undefined;
+  readonly relays: readonly RelayState[];
+  /** Since a byte moved or a node changed its state. */
+  readonly idleForMs: number;
+  readonly progressDeadlineSeconds: number;
+  /** RFC 3339, UTC. */
+  readonly now: string;
+}
+
+type Value = ConditionValue<DistributionConditionType, DistributionReason>;
+type Counts = NonNullable<DistributionStatus['nodes']>;
+
+/** No relay for so long: agents pull themselves, and the user should know. */
+export const RELAYS_MISSING_MS = 30_000;
+const MAX_FAILED_NODES = 10;
+const MAX_RELAY_DOMAINS = 256;
+
+export function distributionStatus(input: StatusInput): DistributionStatus {
+  const reports = reportsOf(input);
+  const counts = countNodes(input.nodes, reports);
+  const values = conditionsOf(input, counts, reports);
+  const conditions = stampConditions(
+    values,
+    input.previous?.conditions,
+    input.generation,
+    input.now,
+  );
+  const { record } = input;
+  return {
+    observedGeneration: input.generation,
+    conditions,
+    nodes: counts,
+    relays: input.relays
+      .slice(0, MAX_RELAY_DOMAINS)
+      .map(({ domain, desired, available }) => ({ domain, desired, available })),
+    failedNodes: failedNodes(input.nodes, reports),
+    ...(record && {
+      epoch: epochOf(record),
+      bytes: bytesOf(reports, input.progress),
+      summary: summaryOf(record, counts, reports),
+      startTime: record.startedAt,
+    }),
+    ...completionTime(values, input),
+  };
+}
+
+/** Reports of the epoch that is served, of nodes that are targets. */
+function reportsOf(input: StatusInput): ReadonlyMap<string, NodeProgress> {
+  if (input.progress === undefined || input.progress.epoch !== input.record?.epoch)
+    return new Map();
+  const targets = new Set(input.nodes.map((node) => node.name));
+  return new Map(
+    input.progress.nodes.filter((node) => targets.has(node.name)).map((node) => [node.name, node]),
+  );
+}
+
+function countNodes(
+  nodes: readonly TargetNode[],
+  reports: ReadonlyMap<string, NodeProgress>,
+): Counts {
+  const counts = { desired: 0, pending: 0, transferring: 0, ready: 0, failed: 0, unreachable: 0 };
+  for (const node of nodes) {
+    const report = reports.get(node.name);
+    const category = categoryOf(report);
+    // A cordoned node is served when it can be, but nobody waits for it.
+    if (node.unschedulable && category !== 'ready') continue;
+    counts.desired += 1;
+    counts[category] += 1;
+  }
+  return counts;
+}
+
+function categoryOf(report: NodeProgress | undefined): Exclude<keyof Counts, 'desired'> {
+  if (report === undefined) return 'pending';
+  if (report.state === 'ready' || report.state === 'failed') return report.state;
+  if (!report.connected) return 'unreachable';
+  return report.state === 'transferring' || report.state === 'verifying'
+    ? 'transferring'
+    : 'pending';
+}
+
+function conditionsOf(
+  input: StatusInput,
+  counts: Counts,
+  reports: ReadonlyMap<string, NodeProgress>,
+): Value[] {
+  const ready = readyOf(input, counts, reports);
+  const relays = relaysAvailable(input);
+  return [
+    { type: 'Ready', ...ready.value },
+    ...(ready.phase === undefined
+      ? []
+      : [{ ...ready.value, type: ready.phase, status: 'True' } as const]),
+    sourceResolved(input),
+    ...(relays === undefined ? [] : [relays]),
+  ];
+}
+
+interface Readiness {
+  readonly value: Omit<Value, 'type'>;
+  /** The condition that goes with it while it is so. */
+  readonly phase?: 'Reconciling' | 'Stalled';
+}
+
+function readyOf(
+  input: StatusInput,
+  counts: Counts,
+  reports: ReadonlyMap<string, NodeProgress>,
+): Readiness {
+  const { verdict } = input;
+  switch (verdict.action) {
+    case 'remove':
+      return notReady('Reconciling', 'Terminating', 'processes let go of the file');
+    case 'hold':
+      return notReady('Stalled', verdict.problem.reason, verdict.problem.message);
+    case 'resolve':
+      return resolving(input);
+    case 'suspend':
+      if (input.recordIsCurrent && isComplete(counts)) return complete(counts);
+      return notReady(undefined, 'Suspended', `spec.suspend is true; ${describe(counts)}`);
+    case 'serve':
+      return serving(input, counts, reports);
+  }
+}
+
+function resolving({ failure, sourceChanged }: StatusInput): Readiness {
+  if (failure !== undefined) {
+    const phase = failure.kind === 'stall' ? 'Stalled' : 'Reconciling';
+    return notReady(phase, failure.reason, failure.message);
+  }
+  return sourceChanged
+    ? notReady('Reconciling', 'SourceChanged', 'the file changed at the origin; asking it again')
+    : notReady('Reconciling', 'Resolving', 'asking the origin for length and validator');
+}
+
+function serving(
+  input: StatusInput,
+  counts: Counts,
+  reports: ReadonlyMap<string, NodeProgress>,
+): Readiness {
+  if (isComplete(counts)) return complete(counts);
+  const open = counts.pending + counts.transferring + counts.unreachable;
+  if (counts.failed > 0 && open === 0) return failed(counts, reports);
+  if (input.idleForMs > input.progressDeadlineSeconds * 1000) {
+    const idle = formatSeconds(input.idleForMs / 1000);
+    const message = `no byte moved for ${idle}; ${describe(counts)}${firstError(reports)}`;
+    return notReady('Stalled', 'ProgressDeadlineExceeded', message);
+  }
+  if (wasReady(input) && counts.failed === 0) {
+    const message = `${describe(counts)}; nodes that joined later are being served`;
+    return { value: { status: 'True', reason: 'Delivered', message } };
+  }
+  return notReady('Reconciling', 'Transferring', describe(counts) + firstError(reports));
+}
+
+function isComplete(counts: Counts): boolean {
+  return counts.ready === counts.desired;
+}
+
+function complete(counts: Counts): Readiness {
+  return counts.desired === 0
+    ? {
+        value: {
+          status: 'True',
+          reason: 'NoNodesMatch',
+          message: 'no node matches spec.target.nodeSelector',
+        },
+      }
+    : { value: { status: 'True', reason: 'Delivered', message: describe(counts) } };
+}
+
+function failed(counts: Counts, reports: ReadonlyMap<string, NodeProgress>): Readiness {
+  const errors = [...reports.values()].filter((node) => node.state === 'failed');
+  const digest = errors.every((node) => node.error?.reason === 'DigestMismatch');
+  const reason = digest ? 'DigestMismatch' : 'NodesFailed';
+  return notReady('Stalled', reason, describe(counts) + firstError(reports));
+}
+
+/** Once reached it stays for this generation and epoch, however many nodes join later. */
+function wasReady({ previous, generation, record }: StatusInput): boolean {
+  const before = previous?.conditions?.find((condition) => condition.type === 'Ready');
+  return (
+    before?.status === 'True' &&
+    before.reason === 'Delivered' &&
+    before.observedGeneration === generation &&
+    previous?.epoch?.number === record?.epoch
+  );
+}
+
+function notReady(
+  phase: 'Reconciling' | 'Stalled' | undefined,
+  reason: DistributionReason,
+  message: string,
+): Readiness {
+  return { value: { status: 'False', reason, message }, ...(phase && { phase }) };
+}
+
+function sourceResolved(input: StatusInput): Value {
+  const { record, failure, verdict } = input;
+  const type = 'SourceResolved';
+  if (failure !== undefined) {
+    return { type, status: 'False', reason: failure.reason, message: failure.message };
+  }
+  if (record !== undefined && input.recordIsCurrent && !input.sourceChanged) {
+    const validator = validatorOf(record) ?? 'no validator';
+    const message = `${formatBytes(record.source.sizeBytes)}, ${validator}`;
+    return { type, status: 'True', reason: 'Resolved', message };
+  }
+  const unasked = verdict.action === 'hold' || verdict.action === 'suspend';
+  return {
+    type,
+    status: 'Unknown',
+    reason: input.sourceChanged ? 'SourceChanged' : 'Resolving',
+    message: unasked ? 'the origin was not asked yet' : 'asking the origin',
+  };
+}
+
+function relaysAvailable({ verdict, relays }: StatusInput): Value | undefined {
+  if (verdict.action !== 'serve' && verdict.action !== 'resolve') return undefined;
+  const type = 'RelaysAvailable';
+  const without = relays.filter((relay) => relay.desired > 0 && relay.available === 0);
+  if (without.length === 0) {
+    return relays.some((relay) => relay.desired > 0)
+      ? { type, status: 'True', reason: 'RelaysReady', message: 'each domain has a relay' }
+      : { type, status: 'True', reason: 'RelaysNotNeeded', message: 'no node waits for bytes' };
+  }
+  const names = without
+    .map((relay) => relay.domain)
+    .slice(0, 5)
+    .join(', ');
+  const missing = without.some((relay) => (relay.missingForMs ?? 0) > RELAYS_MISSING_MS);
+  return missing
+    ? { type, status: 'False', reason: 'RelaysMissing', message: `no relay runs in: ${names}` }
+    : { type, status: 'False', reason: 'RelaysStarting', message: `relays start in: ${names}` };
+}
+
+function describe({ desired, ready, failed, unreachable }: Counts): string {
+  const parts = [`${ready} of ${desired} nodes ready`];
+  if (failed > 0) parts.push(`${failed} failed`);
+  if (unreachable > 0) parts.push(`${unreachable} unreachable`);
+  return parts.join(', ');
+}
+
+function firstError(reports: ReadonlyMap<string, NodeProgress>): string {
+  const first = [...reports.values()].find((node) => node.error !== undefined);
+  return first === undefined
+    ? ''
+    : `; ${first.name}: ${first.error!.reason}: ${first.error!.message}`;
+}
+
+function failedNodes(
+  nodes: readonly TargetNode[],
+  reports: ReadonlyMap<string, NodeProgress>,
+): NonNullable<DistributionStatus['failedNodes']> {
+  return nodes
+    .flatMap((node) => {
+      const report = reports.get(node.name);
+      if (report?.state !== 'failed') return [];
+      const { reason, message } = report.error ?? { reason: 'Unknown', message: '' };
+      return [{ name: node.name, reason: reason.slice(0, 64), message: message.slice(0, 1024) }];
+    })
+    .slice(0, MAX_FAILED_NODES);
+}
+
+function epochOf(record: EpochRecord): NonNullable<DistributionStatus['epoch']> {
+  const validator = validatorOf(record);
+  return {
+    number: record.epoch,
+    sizeBytes: record.source.sizeBytes,
+    ...(validator !== undefined && { validator }),
+    pieceLengthBytes: record.pieceLengthBytes,
+    pieces: record.pieceCount,
+  };
+}
+
+function validatorOf(record: EpochRecord): string | undefined {
+  return record.source.validator.etag ?? record.source.validator.lastModified;
+}
+
+function bytesOf(
+  reports: ReadonlyMap<string, NodeProgress>,
+  progress: DistributionProgress | undefined,
+): NonNullable<DistributionStatus['bytes']> {
+  const nodes = [...reports.values()];
+  return {
+    delivered: sum(nodes, (node) => node.verifiedBytes),
+    fromPeers: sum(nodes, (node) => node.received.fromPeers),
+    fromRelays: sum(nodes, (node) => node.received.fromRelays + node.received.fromRelayHttp),
+    fromOrigin: reports.size > 0 ? (progress?.originBytes ?? 0) : 0,
+  };
+}
+
+function summaryOf(
+  record: EpochRecord,
+  counts: Counts,
+  reports: ReadonlyMap<string, NodeProgress>,
+): NonNullable<DistributionStatus['summary']> {
+  const nodes = [...reports.values()];
+  const delivered = sum(nodes, (node) => node.verifiedBytes);
+  const total = record.source.sizeBytes * Math.max(counts.desired, nodes.length);
+  const share = total > 0 ? delivered / total : ratio(counts.ready, counts.desired);
+  const fromPeers = sum(nodes, (node) => node.received.fromPeers);
+  const received = sum(
+    nodes,
+    ({ received: r }) => r.fromPeers + r.fromRelays + r.fromRelayHttp + r.fromOrigin,
+  );
+  const rate = isComplete(counts)
+    ? 0
+    : sum(nodes, (node) => (node.connected ? node.rateBytesPerSecond : 0));
+  return {
+    nodes: `${counts.ready}/${counts.desired}`,
+    size: formatBytes(record.source.sizeBytes),
+    progress: percent(Math.min(1, share)),
+    peers: received > 0 ? percent(fromPeers / received) : '-',
+    rate: rate > 0 ? `${formatBytes(rate)}/s` : '-',
+    eta: rate > 0 ? formatSeconds(Math.max(0, total - delivered) / rate) : '-',
+  };
+}
+
+function ratio(part: number, whole: number): number {
+  return whole === 0 ? 1 : part / whole;
+}
+
+/** Rounded down: 100% means all. */
+function percent(share: number): string {
+  return `${Math.floor(share * 100)}%`;
+}
+
+function sum<T>(items: readonly T[], value: (item: T) => number): number {
+  return items.reduce((total, item) => total + value(item), 0);
+}
+
+function completionTime(
+  values: readonly Value[],
+  { previous, now }: StatusInput,
+): Pick<DistributionStatus, 'completionTime'> {
+  const ready = values.find((value) => value.type === 'Ready')!;
+  if (ready.status !== 'True') return {};
+  const before = previous?.conditions?.find((condition) => condition.type === 'Ready');
+  const kept = before?.status === 'True' ? previous?.completionTime : undefined;
+  return { completionTime: kept ?? now };
+}
+
+/** Equal but for times that only say when it was written. */
+export function sameStatus(a: object | undefined, b: object): boolean {
+  return a !== undefined && canonical(a) === canonical(b);
+}
+
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    part !== null && typeof part === 'object' && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : part,
+  );
+}
+
+export type DistributionCondition = Condition<DistributionConditionType, DistributionReason>;
