@@ -1,0 +1,355 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import {
+  encodeBatchList,
+  FEED_LOG_HEADER,
+  FEED_NEXT_HEADER,
+  MAX_FEED_ANSWER_BYTES,
+} from '../../feed/batchList.ts';
+import { chooseTopUp } from '../../topup/chooseTopUp.ts';
+
+/** What a relay serves of one swarm; a Transfer with its layout is one. */
+export interface ServedSwarm {
+  readonly pieceCount: number;
+  readonly files: readonly { readonly path: string; readonly sizeBytes: number }[];
+  pieceSizeBytes(piece: number): number;
+  locate(piece: number): { readonly fileIndex: number; readonly offset: number };
+  holds(piece: number): boolean;
+  /** Whether its bytes are coming in now, so that follow() gives them as they come. */
+  assembles(piece: number): boolean;
+  read(piece: number, offset: number, length: number): Promise<Uint8Array>;
+  /** From `offset` to the end of the piece; throws when the piece is given up. */
+  follow(piece: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  readonly feed: { readonly length: number; batches(fromIndex?: number): readonly Uint8Array[] };
+  /** Payload that was sent. */
+  uploaded(bytes: number): void;
+}
+
+export interface RelayServerOptions {
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly host?: string;
+  readonly maxConnections: number;
+}
+
+export interface RelayServerDependencies {
+  /** Resolves when so many bytes may be sent: the same bucket as BitTorrent's. */
+  readonly admit: (bytes: number, signal: AbortSignal) => Promise<void>;
+}
+
+/** Read and sent at a time. */
+const CHUNK_BYTES = 262_144;
+/** 65,536 pieces: more than any layout has. */
+const MAX_TOP_UP_BODY_BYTES = 8192;
+/** A client that takes nothing for so long is dropped. */
+const STALLED_MS = 15_000;
+const ROUTE = /^\/v1\/swarms\/([0-9a-f]{40})\/(pieces|files|top-up|feed)(?:\/([^?]{1,4096}))?$/;
+
+interface Served {
+  readonly swarm: ServedSwarm;
+  readonly tokenDigest: Buffer;
+  readonly sent: Uint32Array;
+  /** Names this run of the feed's log. */
+  readonly log: string;
+}
+
+/** Serves pieces, files, top-up and the feed of many swarms, while they are still being pulled. */
+export class RelayServer {
+  readonly #options: RelayServerOptions;
+  readonly #dependencies: RelayServerDependencies;
+  readonly #swarms = new Map<string, Served>();
+  readonly #server: Server;
+
+  constructor(options: RelayServerOptions, dependencies: RelayServerDependencies) {
+    this.#options = options;
+    this.#dependencies = dependencies;
+    const limits = {
+      maxHeaderSize: 8192,
+      headersTimeout: 5000,
+      requestTimeout: 10_000,
+      keepAliveTimeout: 30_000,
+      connectionsCheckingInterval: 1000,
+    };
+    this.#server = createServer(limits, (request, response) => {
+      this.#answer(request, response).catch(() => response.destroy());
+    });
+    this.#server.maxConnections = options.maxConnections;
+    this.#server.setTimeout(STALLED_MS);
+  }
+
+  /** Resolves with the port. */
+  start(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(this.#options.port, this.#options.host, () => {
+        this.#server.removeListener('error', reject);
+        resolve((this.#server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  /** `swarmId` in hex. Replaces what was served under it. */
+  addSwarm(swarmId: string, token: string, swarm: ServedSwarm): void {
+    this.#swarms.set(swarmId, {
+      swarm,
+      tokenDigest: digestOf(token),
+      sent: new Uint32Array(swarm.pieceCount),
+      log: randomBytes(12).toString('hex'),
+    });
+  }
+
+  removeSwarm(swarmId: string): void {
+    this.#swarms.delete(swarmId);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', 'http://relay');
+    const [, swarmId = '', resource = '', rest] = ROUTE.exec(url.pathname) ?? [];
+    const served = this.#swarms.get(swarmId);
+    const method = resource === 'top-up' ? 'POST' : 'GET';
+    if (resource === '') return refuse(request, response, 404, 'no such resource');
+    if (request.method !== method)
+      return refuse(request, response, 405, `only ${method} is served here`);
+    if (served === undefined) return refuse(request, response, 404, 'no such swarm at this relay');
+    if (!isAuthorized(request, served)) return refuse(request, response, 401, 'wrong token');
+
+    const gone = new AbortController();
+    response.once('close', () => gone.abort(new Error('the client is gone')));
+    if (resource === 'feed') return this.#sendFeed(served, url, response);
+    if (resource === 'top-up') return this.#topUp(served, request, response, gone.signal);
+    if (resource === 'pieces') return this.#sendPiece(served, rest, request, response, gone.signal);
+    return this.#sendFile(served, rest, request, response, gone.signal);
+  }
+
+  #sendFeed({ swarm, log }: Served, url: URL, response: ServerResponse): void {
+    const asked = Number(url.searchParams.get('from') ?? 0);
+    const sameLog = url.searchParams.get('log') === log;
+    const from = sameLog && Number.isSafeInteger(asked) && asked >= 0 ? asked : 0;
+    const batches: Uint8Array[] = [];
+    let bytes = 0;
+    for (const batch of swarm.feed.batches(from)) {
+      bytes += batch.byteLength + 4;
+      if (bytes > MAX_FEED_ANSWER_BYTES) break;
+      batches.push(batch);
+    }
+    response.setHeader(FEED_LOG_HEADER, log);
+    response.setHeader(FEED_NEXT_HEADER, from + batches.length);
+    response.setHeader('content-type', 'application/octet-stream');
+    response.end(encodeBatchList(batches));
+  }
+
+  async #topUp(
+    served: Served,
+    request: IncomingMessage,
+    response: ServerResponse,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const acceptable = await readBody(request, MAX_TOP_UP_BODY_BYTES);
+    if (acceptable === undefined) return refuse(request, response, 413, 'the body is too long');
+    const { swarm, sent } = served;
+    const piece = chooseTopUp(acceptable, {
+      pieceCount: swarm.pieceCount,
+      sent,
+      holds: (candidate) => swarm.holds(candidate),
+      assembles: (candidate) => swarm.assembles(candidate),
+    });
+    if (piece === undefined) {
+      response.statusCode = 204;
+      response.end();
+      return;
+    }
+    sent[piece] = (sent[piece] ?? 0) + 1;
+    const sizeBytes = swarm.pieceSizeBytes(piece);
+    writeHead(response, 200, sizeBytes, { 'sluice-piece': String(piece) });
+    await this.#stream(swarm, piece, 0, sizeBytes, response, signal);
+    response.end();
+  }
+
+  async #sendPiece(
+    { swarm }: Served,
+    rest: string | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const piece = /^\d{1,6}$/.test(rest ?? '') ? Number(rest) : swarm.pieceCount;
+    if (piece >= swarm.pieceCount || !(swarm.holds(piece) || swarm.assembles(piece))) {
+      return refuse(request, response, 404, 'this relay does not have the piece');
+    }
+    const range = startAnswer(request, response, swarm.pieceSizeBytes(piece));
+    if (range === undefined) return;
+    await this.#stream(swarm, piece, range.start, range.end, response, signal);
+    response.end();
+  }
+
+  async #sendFile(
+    { swarm }: Served,
+    rest: string | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const path = decoded(rest ?? '');
+    const fileIndex = swarm.files.findIndex((file) => file.path === path);
+    const file = swarm.files[fileIndex];
+    if (file === undefined) return refuse(request, response, 404, 'no such file in this swarm');
+    const range = startAnswer(request, response, file.sizeBytes);
+    if (range === undefined) return;
+    for (let piece = 0; piece < swarm.pieceCount; piece += 1) {
+      const at = swarm.locate(piece);
+      const pieceEnd = at.offset + swarm.pieceSizeBytes(piece);
+      if (at.fileIndex !== fileIndex || pieceEnd <= range.start || at.offset >= range.end) continue;
+      const from = Math.max(0, range.start - at.offset);
+      const to = Math.min(pieceEnd, range.end) - at.offset;
+      await this.#arrival(swarm, piece, signal);
+      await this.#stream(swarm, piece, from, to, response, signal);
+    }
+    response.end();
+  }
+
+  /** A file is served in order: the piece may not have begun to come yet. */
+  async #arrival(swarm: ServedSwarm, piece: number, signal: AbortSignal): Promise<void> {
+    while (!swarm.holds(piece) && !swarm.assembles(piece)) {
+      signal.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Bytes [start, end) of a piece, as they come when it is not complete. */
+  async #stream(
+    swarm: ServedSwarm,
+    piece: number,
+    start: number,
+    end: number,
+    response: ServerResponse,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let at = start;
+    if (!swarm.holds(piece)) {
+      for await (const chunk of swarm.follow(piece, start, signal)) {
+        const wanted = chunk.subarray(0, end - at);
+        await this.#send(swarm, wanted, response, signal);
+        at += wanted.byteLength;
+        if (at >= end) break;
+      }
+    }
+    while (at < end) {
+      const chunk = await swarm.read(piece, at, Math.min(CHUNK_BYTES, end - at));
+      if (chunk.byteLength === 0) throw new Error(`piece ${piece} ends at ${at}`);
+      await this.#send(swarm, chunk, response, signal);
+      at += chunk.byteLength;
+    }
+  }
+
+  async #send(
+    swarm: ServedSwarm,
+    chunk: Uint8Array,
+    response: ServerResponse,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#dependencies.admit(chunk.byteLength, signal);
+    signal.throwIfAborted();
+    const taken = response.write(chunk);
+    swarm.uploaded(chunk.byteLength);
+    if (taken) return;
+    await new Promise<void>((resolve) => {
+      const wake = () => {
+        response.removeListener('drain', wake);
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      response.once('drain', wake);
+      signal.addEventListener('abort', wake, { once: true });
+    });
+    signal.throwIfAborted();
+  }
+}
+
+function refuse(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  message: string,
+): void {
+  // What else the client sends is not read: the connection ends with the answer.
+  if (request.method !== 'GET') response.setHeader('connection', 'close');
+  response.statusCode = status;
+  response.setHeader('content-type', 'text/plain');
+  response.end(`${message}\n`);
+}
+
+function writeHead(
+  response: ServerResponse,
+  status: number,
+  bytes: number,
+  headers: Readonly<Record<string, string>>,
+): void {
+  response.writeHead(status, {
+    'content-type': 'application/octet-stream',
+    'content-length': String(bytes),
+    'accept-ranges': 'bytes',
+    ...headers,
+  });
+  // Out before the first byte of the piece is there, so that the client knows which it will be.
+  response.flushHeaders();
+}
+
+/** Writes the head for one range or all of it; undefined when it was refused. */
+function startAnswer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  sizeBytes: number,
+): { start: number; end: number } | undefined {
+  const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(request.headers.range ?? '');
+  if (match === null || (match[1] === '' && match[2] === '')) {
+    writeHead(response, 200, sizeBytes, {});
+    return { start: 0, end: sizeBytes };
+  }
+  const [, first = '', last = ''] = match;
+  const start = first === '' ? Math.max(0, sizeBytes - Number(last)) : Number(first);
+  const end = first === '' || last === '' ? sizeBytes : Math.min(sizeBytes, Number(last) + 1);
+  if (start >= end) {
+    response.writeHead(416, { 'content-range': `bytes */${sizeBytes}` });
+    response.end();
+    return undefined;
+  }
+  const contentRange = `bytes ${start}-${end - 1}/${sizeBytes}`;
+  writeHead(response, 206, end - start, { 'content-range': contentRange });
+  return { start, end };
+}
+
+async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Digests have one length, so that the comparison tells nothing, not even the token's length. */
+function isAuthorized(request: IncomingMessage, served: Served): boolean {
+  const [scheme = '', token = ''] = (request.headers.authorization ?? '').split(' ');
+  const same = timingSafeEqual(digestOf(token), served.tokenDigest);
+  return same && scheme.toLowerCase() === 'bearer';
+}
+
+function digestOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}
+
+function decoded(path: string): string | undefined {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,127 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LeasePacer, type PacedGrant, type Reservation } from './leasePacer.ts';
+
+const grant: PacedGrant = {
+  rateBytesPerSecond: 1_000_000,
+  slackBytes: 80_000,
+  connections: 4,
+  maxBytes: 1e12,
+  ttlMs: 1e9,
+};
+
+type Event =
+  | { kind: 'pass'; ms: number }
+  | { kind: 'request' }
+  | { kind: 'burst'; which: number; share: number }
+  | { kind: 'finish'; which: number }
+  | { kind: 'break'; which: number };
+
+const event: fc.Arbitrary<Event> = fc.oneof(
+  fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(300) }),
+  fc.record({ kind: fc.constant('request' as const) }),
+  fc.record({
+    kind: fc.constant('burst' as const),
+    which: fc.nat(10),
+    share: fc.double({ min: 0, max: 1, noNaN: true }),
+  }),
+  fc.record({ kind: fc.constant('finish' as const), which: fc.nat(10) }),
+  fc.record({ kind: fc.constant('break' as const), which: fc.nat(10) }),
+);
+
+describe('the pacing of a lease', () => {
+  it('starts empty and waits for a first quantum', () => {
+    const pacer = new LeasePacer(grant, 0, 0);
+    expect(pacer.permit(1e9, 0).kind).toBe('wait');
+    expect(pacer.permit(1e9, 100).kind).toBe('request');
+  });
+
+  it('holds tokens + outstanding <= slack and every window <= rate x window + slack, however the origin stalls and bursts', () => {
+    fc.assert(
+      fc.property(fc.array(event, { minLength: 20, maxLength: 300 }), (events) => {
+        const pacer = new LeasePacer(grant, 0, 0);
+        const open: Reservation[] = [];
+        const emitted: { atMs: number; bytes: number }[] = [];
+        let nowMs = 0;
+        const emit = (reservation: Reservation, bytes: number) => {
+          emitted.push({ atMs: nowMs, bytes });
+          pacer.received(reservation, bytes, nowMs);
+        };
+        for (const step of events) {
+          if (step.kind === 'pass') nowMs += step.ms;
+          if (step.kind === 'request') {
+            const permission = pacer.permit(1e9, nowMs);
+            if (permission.kind === 'request') open.push(pacer.start(permission.payloadBytes));
+          }
+          const index = 'which' in step && open.length > 0 ? step.which % open.length : undefined;
+          const reservation = index === undefined ? undefined : open[index];
+          if (reservation !== undefined && index !== undefined) {
+            const left = reservation.reservedBytes - reservation.receivedBytes;
+            if (step.kind === 'burst') emit(reservation, Math.floor(left * step.share));
+            if (step.kind === 'finish') {
+              emit(reservation, left);
+              pacer.complete(reservation, 10, nowMs);
+              open.splice(index, 1);
+            }
+            if (step.kind === 'break') {
+              pacer.failed(reservation, false, 0, nowMs);
+              open.splice(index, 1);
+            }
+          }
+          expect(pacer.tokens + pacer.outstandingBytes).toBeLessThanOrEqual(
+            grant.slackBytes + 1e-6,
+          );
+        }
+        for (const [start, { atMs }] of emitted.entries()) {
+          let sum = 0;
+          for (const { atMs: laterMs, bytes } of emitted.slice(start)) {
+            sum += bytes;
+            const bound = ((laterMs - atMs) / 1000) * grant.rateBytesPerSecond + grant.slackBytes;
+            expect(sum).toBeLessThanOrEqual(bound + 1);
+          }
+        }
+        const total = emitted.reduce((sum, { bytes }) => sum + bytes, 0);
+        expect(pacer.usedBytes).toBeGreaterThanOrEqual(total);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('empties the bucket at a raise, keeps it at an equal renewal, and comes down after a shrink', () => {
+    const pacer = new LeasePacer(grant, 0, 0);
+    pacer.permit(1, 60);
+    expect(pacer.tokens).toBeGreaterThan(50_000);
+    pacer.adopt(grant, 60, 60);
+    expect(pacer.tokens).toBeGreaterThan(50_000);
+    pacer.adopt({ ...grant, rateBytesPerSecond: 2_000_000 }, 60, 60);
+    expect(pacer.tokens).toBe(0);
+    pacer.permit(1e9, 100);
+    const reservation = pacer.start(70_000);
+    pacer.adopt({ ...grant, slackBytes: 20_000 }, 100, 100);
+    expect(pacer.fits).toBe(false);
+    expect(pacer.permit(1, 5000).kind).toBe('wait');
+    pacer.received(reservation, 60_000, 5000);
+    expect(pacer.fits).toBe(true);
+  });
+
+  it('starts nothing that would end after the lease, nor more than its bytes', () => {
+    const short = new LeasePacer({ ...grant, ttlMs: 1000 }, 0, 0);
+    expect(short.permit(1e9, 500).kind).toBe('request');
+    expect(short.permit(1e9, 950)).toEqual({ kind: 'stop', reason: 'expiry' });
+    const small = new LeasePacer({ ...grant, maxBytes: 10_000 }, 0, 0);
+    const permission = small.permit(1e9, 1000);
+    expect(permission).toEqual({ kind: 'request', payloadBytes: 10_000 - 1024 });
+    small.start(10_000 - 1024);
+    expect(small.permit(1e9, 2000)).toEqual({ kind: 'stop', reason: 'maxBytes' });
+  });
+
+  it('pays for headers and error pages that are longer than was reserved', () => {
+    const pacer = new LeasePacer(grant, 0, 0);
+    pacer.permit(1e9, 1000);
+    const reservation = pacer.start(1000);
+    const before = pacer.tokens;
+    pacer.received(reservation, 5000, 1000);
+    expect(pacer.tokens).toBeCloseTo(before - (5000 - reservation.reservedBytes), 3);
+    expect(pacer.usedBytes).toBe(5000);
+  });
+});

@@ -1,0 +1,131 @@
+import { type HttpSource, HttpSourceError, type ResponseHead } from '../ports/httpSource.ts';
+import { contentRangeOf, judgeAnswer, PullError, type SourceValidator } from './originAnswer.ts';
+import { UNSEEN_BYTES } from './puller.ts';
+
+export type ProbeOutcome =
+  | {
+      readonly kind: 'file';
+      readonly sizeBytes: number;
+      readonly validator: SourceValidator;
+      /** Proven by a 206 to a range. */
+      readonly ranges: boolean;
+    }
+  /** For the caller to judge: another host is under other limits. */
+  | { readonly kind: 'redirect'; readonly status: number; readonly location: string }
+  | { readonly kind: 'failed'; readonly error: PullError };
+
+/** With what the origin may have written for it, charged high. */
+export type ProbeResult = ProbeOutcome & { readonly usedBytes: number };
+
+/** The most that one probe can be charged: what may be in the kernels' buffers and headers. */
+export const MAX_PROBE_BYTES = UNSEEN_BYTES + 16_384;
+/** Bodies up to this size are read to their end; longer ones are cut off. */
+const MAX_READ_BODY_BYTES = 16_384;
+
+/**
+ * Asks for the first byte of a file, over one connection that is closed when this resolves: its
+ * length, its validator, and whether ranges work. A GET, because origins that sign URLs or refuse
+ * HEAD answer it as they will answer the pull. Rejects only when aborted.
+ */
+export async function probeOrigin(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  http: HttpSource,
+  signal: AbortSignal,
+): Promise<ProbeResult> {
+  const connection = http.connection(new URL(url));
+  let seen: ResponseHead | undefined;
+  let bodyBytes = 0;
+  try {
+    const { head, wireBytes } = await connection.request(
+      {
+        headers,
+        range: { start: 0, end: 1 },
+        onHead: (head) => {
+          seen = head;
+          if (bodyLengthOf(head) > MAX_READ_BODY_BYTES) throw new EnoughSeen();
+        },
+        onChunk: (chunk) => {
+          bodyBytes += chunk.byteLength;
+          if (bodyBytes > MAX_READ_BODY_BYTES) throw new EnoughSeen();
+        },
+      },
+      signal,
+    );
+    return { ...judgeProbe(head, bodyBytes), usedBytes: wireBytes };
+  } catch (error) {
+    if (signal.aborted) throw error;
+    if (!(error instanceof HttpSourceError)) throw error;
+    const unseen =
+      error.exact || seen === undefined ? 0 : Math.min(bodyLengthOf(seen), UNSEEN_BYTES);
+    const usedBytes = error.wireBytes + unseen;
+    if (error.cause instanceof EnoughSeen && seen !== undefined) {
+      return { ...judgeProbe(seen, undefined), usedBytes };
+    }
+    const failed = new PullError('SourceUnavailable', error.message, undefined, error);
+    return { kind: 'failed', error: failed, usedBytes };
+  } finally {
+    await connection.close();
+  }
+}
+
+class EnoughSeen extends Error {}
+
+/** `bodyBytes`: of a body that was read to its end. */
+function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOutcome {
+  const { status } = head;
+  const validator = validatorOf(head);
+  if (status === 206) {
+    const range = contentRangeOf(head);
+    if (range?.start === 0 && range.end === 1 && range.totalBytes !== undefined) {
+      return { kind: 'file', sizeBytes: range.totalBytes, validator, ranges: true };
+    }
+    const said = head.headers['content-range'] ?? '';
+    return failed('BadContentRange', `asked for byte 0, the origin says "${said}"`, status);
+  }
+  if (status === 200) {
+    const length = head.headers['content-length'];
+    const sizeBytes = length === undefined ? bodyBytes : Number(length);
+    if (sizeBytes !== undefined && Number.isSafeInteger(sizeBytes) && sizeBytes >= 0) {
+      return { kind: 'file', sizeBytes, validator, ranges: false };
+    }
+    return failed('SourceRefused', 'the origin does not tell the length of the file', status);
+  }
+  if (status === 416) {
+    // Byte 0 cannot be had: an empty file. It says so as "bytes */0", or says nothing.
+    const said = head.headers['content-range'];
+    if (said === undefined || said === 'bytes */0') {
+      return { kind: 'file', sizeBytes: 0, validator, ranges: true };
+    }
+    return failed('BadContentRange', `the origin refuses byte 0 of "${said}"`, status);
+  }
+  const { location } = head.headers;
+  if (status >= 300 && status < 400 && location !== undefined && location.length <= 8192) {
+    return { kind: 'redirect', status, location };
+  }
+  const verdict = judgeAnswer(head, { url: '', sizeBytes: 0, validator: {} });
+  if (verdict.kind === 'error')
+    return verdict.error.code === 'SourceChanged'
+      ? failed('SourceRefused', `the origin answers ${status}`, status)
+      : { kind: 'failed', error: verdict.error };
+  return failed('SourceUnavailable', `the origin answers ${status}`, status);
+}
+
+function failed(code: PullError['code'], message: string, status: number): ProbeOutcome {
+  return { kind: 'failed', error: new PullError(code, message, status) };
+}
+
+/** A validator that is too long to be kept is none. */
+function validatorOf(head: ResponseHead): SourceValidator {
+  const { etag, 'last-modified': lastModified } = head.headers;
+  return {
+    ...(etag !== undefined && etag.length <= 1024 ? { etag } : {}),
+    ...(lastModified !== undefined && lastModified.length <= 64 ? { lastModified } : {}),
+  };
+}
+
+function bodyLengthOf(head: ResponseHead): number {
+  const length = Number(head.headers['content-length'] ?? 'unknown');
+  // Without a length it may be anything; it is read until it is too much.
+  return Number.isFinite(length) ? length : 0;
+}

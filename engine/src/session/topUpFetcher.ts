@@ -1,0 +1,317 @@
+import type { Clock, Timer } from '../ports/clock.ts';
+import { type HttpConnection, type HttpSource, HttpSourceError } from '../ports/httpSource.ts';
+import { type GovernorState, govern, INITIAL_GOVERNOR } from '../topup/governor.ts';
+import type { PieceAssembly } from './pullPlan.ts';
+import { type FeedTarget, RelayFeed } from './relayFeed.ts';
+import { relayUrl, type TopUpRelay } from './relayUrl.ts';
+
+/** What the fetcher needs of its transfer. */
+export interface TopUpTarget extends FeedTarget {
+  /** Whether the feed names a piece that this node lacks: for those the floor is owed. */
+  lacksNamedPieces(): boolean;
+  /**
+   * Pieces that top-up may bring, as a BitTorrent bitfield (high bit first): not held, not being
+   * verified, and not coming over BitTorrent, unless past their deadline there.
+   */
+  acceptablePieces(): Uint8Array;
+  pieceSizeBytes(piece: number): number;
+  /** Payload received so far, verified or not. */
+  receivedBytes(): { readonly bitTorrent: number; readonly relayHttp: number };
+  assemble(piece: number, source: 'relayHttp'): PieceAssembly | undefined;
+}
+
+export interface TopUpOptions {
+  /** Hex. */
+  readonly swarmId: string;
+  /** Bearer token for this swarm at relays; never logged. */
+  readonly relayToken: string;
+}
+
+export interface TopUpDependencies {
+  readonly http: HttpSource;
+  readonly clock: Clock;
+  readonly target: TopUpTarget;
+}
+
+const TICK_MS = 100;
+const CONNECTIONS_PER_RELAY = 2;
+/** A fetch that brings nothing for so long is left, and its relay avoided for as long. */
+const STALLED_MS = 2000;
+/** A relay that had nothing to give is asked again after this. */
+const NOTHING_MS = 200;
+/** Until its first bytes a fetch is expected to bring all of its piece. */
+const UNKNOWN_RATE_MS = 300;
+const PIECE_HEADER = 'sluice-piece';
+
+interface Fetch {
+  readonly relay: Relay;
+  readonly abort: AbortController;
+  readonly startedAtMs: number;
+  lastByteAtMs: number;
+  sizeBytes: number;
+  receivedBytes: number;
+}
+
+interface Relay {
+  readonly url: URL;
+  readonly free: HttpConnection[];
+  readonly fetches: Set<Fetch>;
+  avoidUntilMs: number;
+}
+
+/**
+ * Brings pieces from relays over HTTP when the governor says that the node is short. Which piece
+ * is the relay's choice among those that this node accepts: it sends what it has sent least.
+ */
+export class TopUpFetcher {
+  readonly #options: TopUpOptions;
+  readonly #dependencies: TopUpDependencies;
+  readonly #relays = new Map<string, Relay>();
+  readonly #closings = new Set<Promise<unknown>>();
+  readonly #feed: RelayFeed;
+  #governor: GovernorState = INITIAL_GOVERNOR;
+  #minRate: number | undefined;
+  #timer: Timer | undefined;
+  #stopped = true;
+
+  constructor(options: TopUpOptions, dependencies: TopUpDependencies) {
+    this.#options = options;
+    this.#dependencies = dependencies;
+    this.#feed = new RelayFeed(options, dependencies);
+  }
+
+  start(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#feed.start();
+    this.#schedule();
+  }
+
+  /** Resolves when nothing is under way and every connection is closed. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    for (const relay of this.#relays.values()) this.#drop(relay);
+    this.#relays.clear();
+    await this.#feed.stop();
+    while (this.#closings.size > 0) await Promise.all(this.#closings);
+  }
+
+  /** Undefined: no floor. */
+  setMinRate(minRateBytesPerSecond: number | undefined): void {
+    this.#minRate = minRateBytesPerSecond;
+  }
+
+  /** The complete list. Fetches from relays that left it are given up. */
+  setRelays(relays: readonly TopUpRelay[]): void {
+    this.#feed.setRelays(relays);
+    const named = new Map(
+      relays.map((relay) => [relay.id, relayUrl(relay, this.#options.swarmId, 'top-up')]),
+    );
+    for (const [id, relay] of this.#relays) {
+      if (named.get(id)?.href === relay.url.href) continue;
+      this.#drop(relay);
+      this.#relays.delete(id);
+    }
+    for (const [id, url] of named) {
+      if (this.#relays.has(id)) continue;
+      this.#relays.set(id, { url, free: [], fetches: new Set(), avoidUntilMs: 0 });
+    }
+  }
+
+  /** Whether the governor holds the node's speed up at the moment. */
+  get toppingUp(): boolean {
+    return this.#governor.mode === 'toppingUp';
+  }
+
+  #schedule(): void {
+    this.#timer = this.#dependencies.clock.setTimer(TICK_MS, () => {
+      this.#tick();
+      if (!this.#stopped) this.#schedule();
+    });
+  }
+
+  #tick(): void {
+    const { clock, target } = this.#dependencies;
+    const nowMs = clock.now();
+    this.#leaveStalled(nowMs);
+    const { bitTorrent, relayHttp } = target.receivedBytes();
+    const { state, wantBytes } = govern(this.#governor, {
+      nowMs,
+      minRateBytesPerSecond: this.#minRate,
+      bitTorrentBytes: bitTorrent,
+      httpBytes: relayHttp,
+      owed: target.lacksNamedPieces(),
+      expectedBytes: this.#expectedBytes(nowMs),
+    });
+    this.#governor = state;
+    this.#fetchMore(wantBytes, nowMs);
+  }
+
+  #fetchMore(wantBytes: number, nowMs: number): void {
+    let want = wantBytes;
+    while (want > 0 && !this.#stopped) {
+      const relay = this.#leastBusyRelay(nowMs);
+      const acceptable = this.#dependencies.target.acceptablePieces();
+      const piece = firstSet(acceptable);
+      if (relay === undefined || piece === undefined) return;
+      // The relay chooses; all pieces but a last one are as large as this.
+      const sizeBytes = this.#dependencies.target.pieceSizeBytes(piece);
+      want -= sizeBytes;
+      this.#track(this.#fetch(relay, acceptable, sizeBytes, nowMs));
+    }
+  }
+
+  /** One piece from one relay; never rejects. */
+  async #fetch(
+    relay: Relay,
+    acceptable: Uint8Array,
+    sizeBytes: number,
+    startedAtMs: number,
+  ): Promise<void> {
+    const { http, clock, target } = this.#dependencies;
+    const idle = relay.free.pop();
+    const connection = idle ?? http.connection(relay.url);
+    const fetch: Fetch = {
+      relay,
+      abort: new AbortController(),
+      startedAtMs,
+      lastByteAtMs: startedAtMs,
+      sizeBytes,
+      receivedBytes: 0,
+    };
+    relay.fetches.add(fetch);
+    let assembly: PieceAssembly | undefined;
+    let nothing = false;
+    try {
+      await connection.request(
+        {
+          method: 'POST',
+          body: acceptable,
+          headers: {
+            authorization: `Bearer ${this.#options.relayToken}`,
+            'content-type': 'application/octet-stream',
+            'content-length': String(acceptable.byteLength),
+          },
+          onHead: ({ status, headers }) => {
+            if (status === 204) {
+              nothing = true;
+              return;
+            }
+            const piece = Number(headers[PIECE_HEADER] ?? 'none');
+            if (status !== 200 || !isSet(acceptable, piece)) {
+              throw new TopUpRefused(`the relay answers ${status}`);
+            }
+            fetch.sizeBytes = target.pieceSizeBytes(piece);
+            if (headers['content-length'] !== String(fetch.sizeBytes)) {
+              throw new TopUpRefused(
+                `piece ${piece} does not have ${headers['content-length']} bytes`,
+              );
+            }
+            assembly = target.assemble(piece, 'relayHttp');
+            if (assembly === undefined) throw new PieceTaken();
+          },
+          onChunk: (chunk) => {
+            if (assembly === undefined) return;
+            fetch.lastByteAtMs = clock.now();
+            assembly.write(fetch.receivedBytes, chunk);
+            fetch.receivedBytes += chunk.byteLength;
+          },
+        },
+        fetch.abort.signal,
+      );
+      // Not waited for: it may be long until the feed names the piece.
+      if (assembly !== undefined) finished(assembly);
+      if (nothing) relay.avoidUntilMs = clock.now() + NOTHING_MS;
+    } catch (error) {
+      assembly?.abort();
+      if (!isHarmless(error, idle !== undefined)) relay.avoidUntilMs = clock.now() + STALLED_MS;
+    } finally {
+      relay.fetches.delete(fetch);
+      if (this.#stopped || this.#relays.get(this.#idOf(relay)) !== relay) {
+        this.#track(connection.close());
+      } else {
+        relay.free.push(connection);
+        this.#tick();
+      }
+    }
+  }
+
+  #idOf(relay: Relay): string {
+    for (const [id, known] of this.#relays) if (known === relay) return id;
+    return '';
+  }
+
+  #leastBusyRelay(nowMs: number): Relay | undefined {
+    let best: Relay | undefined;
+    for (const relay of this.#relays.values()) {
+      if (relay.avoidUntilMs > nowMs || relay.fetches.size >= CONNECTIONS_PER_RELAY) continue;
+      if (best === undefined || relay.fetches.size < best.fetches.size) best = relay;
+    }
+    return best;
+  }
+
+  #leaveStalled(nowMs: number): void {
+    for (const { fetches } of this.#relays.values()) {
+      for (const fetch of fetches) {
+        if (nowMs - fetch.lastByteAtMs > STALLED_MS) fetch.abort.abort(new Error('stalled'));
+      }
+    }
+  }
+
+  /** What is under way and likely to be here within a second. */
+  #expectedBytes(nowMs: number): number {
+    let expected = 0;
+    for (const { fetches } of this.#relays.values()) {
+      for (const { startedAtMs, sizeBytes, receivedBytes } of fetches) {
+        const ageMs = nowMs - startedAtMs;
+        const left = sizeBytes - receivedBytes;
+        expected += ageMs < UNKNOWN_RATE_MS ? left : Math.min(left, (receivedBytes / ageMs) * 1000);
+      }
+    }
+    return expected;
+  }
+
+  #drop(relay: Relay): void {
+    for (const { abort } of relay.fetches) abort.abort(new Error('the relay is not used any more'));
+    for (const connection of relay.free.splice(0)) this.#track(connection.close());
+  }
+
+  #track(work: Promise<unknown>): void {
+    const tracked = work.finally(() => this.#closings.delete(tracked));
+    this.#closings.add(tracked);
+  }
+}
+
+/** The transfer judges and reports a bad piece; here it only ends. */
+async function finished(assembly: PieceAssembly): Promise<void> {
+  try {
+    await assembly.finish();
+  } catch {
+    // A failing store fails the transfer, which says so itself.
+  }
+}
+
+/** Somebody else brings the piece by now, or the relay closed a connection that was long idle. */
+function isHarmless(error: unknown, wasIdle: boolean): boolean {
+  if (!(error instanceof HttpSourceError)) return false;
+  if (error.cause instanceof PieceTaken) return true;
+  return wasIdle && error.code === 'ConnectionLost' && error.wireBytes === 0;
+}
+
+class TopUpRefused extends Error {}
+class PieceTaken extends Error {}
+
+function isSet(bitfield: Uint8Array, piece: number): boolean {
+  return (
+    Number.isInteger(piece) &&
+    piece >= 0 &&
+    ((bitfield[piece >> 3] ?? 0) & (128 >> (piece & 7))) !== 0
+  );
+}
+
+function firstSet(bitfield: Uint8Array): number | undefined {
+  const byte = bitfield.findIndex((bits) => bits !== 0);
+  if (byte < 0) return undefined;
+  return byte * 8 + Math.clz32(bitfield[byte] as number) - 24;
+}
