@@ -1,0 +1,225 @@
+/*
+ * client/ is how relays and agents speak with the control server, and what they have in common
+ * in obeying it: the work stream, reports and leases. No engine code runs here; transfers and
+ * pullers come in through the interfaces that the programs fill.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type {
+  LeaseAnswer,
+  LeaseRequest,
+  ProcessKind,
+  ReportAnswer,
+  TransferReport,
+  WorkMessage,
+} from '../messages.ts';
+import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } from '../validate.ts';
+import { backoffMs } from './backoff.ts';
+import { ControlError } from './controlError.ts';
+import { asControlError, ControlHttp } from './controlHttp.ts';
+import { linesOf } from './lines.ts';
+import { SessionKeeper } from './session.ts';
+import { Trust } from './trust.ts';
+
+export interface ControlClientOptions {
+  readonly controlUrl: URL;
+  readonly caFile: string;
+  readonly tokenFile: string;
+  readonly kind: ProcessKind;
+  readonly bitTorrentPort: number;
+  readonly httpPort?: number | undefined;
+}
+
+/** A request without what makes it idempotent, which the client adds. */
+export type LeaseAsk = LeaseRequest extends infer R
+  ? R extends LeaseRequest
+    ? Omit<R, 'incarnation' | 'sequence'>
+    : never
+  : never;
+
+export interface LeaseReply {
+  readonly answer: LeaseAnswer;
+  /** When the request was first sent, on performance.now(): a grant's life counts from there. */
+  readonly requestedAtMs: number;
+}
+
+export type WorkEvent =
+  | WorkMessage
+  /** A new stream begins: all that is so follows, and then `synced`. */
+  | { readonly type: 'opened' };
+
+/** Something that the caller should log; the client goes on by itself. */
+export type ControlProblem = (error: Error) => void;
+
+export interface ReportContent {
+  readonly transfers: TransferReport[];
+  readonly disk?: { freeBytes: number; totalBytes: number };
+}
+
+const REQUEST_TIMEOUT_MS = 5_000;
+/** The server sends heartbeats more often than that. */
+const SILENCE_MS = 15_000;
+const MAX_LINE_BYTES = 4 * 1024 * 1024;
+
+export class ControlClient {
+  /** Random per process start: tells two runs in the same pod apart. */
+  readonly incarnation = randomBytes(16).toString('hex');
+  readonly #http: ControlHttp;
+  readonly #session: SessionKeeper;
+  readonly #trust: Trust;
+  readonly #onProblem: ControlProblem;
+  #sequence = 0;
+  #reportIntervalMs = 1_000;
+  #connected = false;
+
+  constructor(options: ControlClientOptions, dependencies: { onProblem: ControlProblem }) {
+    const { controlUrl, caFile, tokenFile, kind, bitTorrentPort, httpPort } = options;
+    this.#onProblem = dependencies.onProblem;
+    this.#trust = new Trust({ caFile, controlUrl });
+    this.#http = new ControlHttp({ controlUrl, timeoutMs: REQUEST_TIMEOUT_MS }, this.#trust);
+    const { incarnation } = this;
+    this.#session = new SessionKeeper(
+      { tokenFile, kind, incarnation, bitTorrentPort, httpPort },
+      this.#http,
+    );
+  }
+
+  /** How often the control server wants reports. */
+  get reportIntervalMs(): number {
+    return this.#reportIntervalMs;
+  }
+
+  /** Whether a work stream is open. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** What to do, over as many streams as it takes, until aborted; never throws. */
+  async *work(signal: AbortSignal): AsyncGenerator<WorkEvent> {
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        for await (const event of this.#stream(signal)) {
+          failures = 0;
+          yield event;
+        }
+      } catch (error) {
+        if (!signal.aborted) this.#onProblem(asControlError(error, signal));
+      } finally {
+        this.#connected = false;
+      }
+      await sleep(backoffMs(failures, Math.random()), undefined, { signal }).catch(() => {});
+      failures += 1;
+    }
+  }
+
+  async report(content: ReportContent, signal: AbortSignal): Promise<ReportAnswer> {
+    const body = { incarnation: this.incarnation, sequence: this.#nextSequence(), ...content };
+    const answer = await this.#post('/v1/reports', body, parseReportAnswer, signal);
+    this.#reportIntervalMs = answer.reportIntervalMs;
+    return answer;
+  }
+
+  /**
+   * Asks until there is an answer, `giveUpAfterMs` at most, with the same sequence each time: the
+   * server gives a repeat the answer that it gave before.
+   */
+  async lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply> {
+    const body = { ...ask, incarnation: this.incarnation, sequence: this.#nextSequence() };
+    const requestedAtMs = performance.now();
+    for (let failures = 0; ; failures += 1) {
+      try {
+        const answer = await this.#post('/v1/leases', body, parseLeaseAnswer, signal);
+        return { answer, requestedAtMs };
+      } catch (error) {
+        const waitMs = backoffMs(failures, Math.random());
+        const late = performance.now() + waitMs - requestedAtMs > giveUpAfterMs;
+        if (!(error instanceof ControlError) || !error.transient || late) throw error;
+        await sleep(waitMs, undefined, { signal }).catch((cause) => {
+          throw asControlError(cause, signal);
+        });
+      }
+    }
+  }
+
+  /** Ends idle connections; streams end with their signals. */
+  close(): void {
+    this.#trust.close();
+  }
+
+  #nextSequence(): number {
+    this.#sequence += 1;
+    return this.#sequence;
+  }
+
+  async *#stream(signal: AbortSignal): AsyncGenerator<WorkEvent> {
+    const ending = new AbortController();
+    const either = AbortSignal.any([signal, ending.signal]);
+    const session = await this.#session.current();
+    this.#reportIntervalMs = session.reportIntervalMs;
+    const request = { method: 'GET', path: '/v1/work', bearer: session.sessionToken } as const;
+    let silence: NodeJS.Timeout | undefined;
+    const listen = () => {
+      clearTimeout(silence);
+      silence = setTimeout(() => {
+        const message = `the control server was silent for ${SILENCE_MS / 1000} s`;
+        ending.abort(new ControlError('TimedOut', message));
+      }, SILENCE_MS);
+    };
+    try {
+      const chunks = await this.#http.open(request, either);
+      this.#connected = true;
+      listen();
+      yield { type: 'opened' };
+      for await (const line of linesOf(chunks, MAX_LINE_BYTES)) {
+        // What the consumer takes over one message must not look like silence of the server.
+        clearTimeout(silence);
+        const message = this.#parse(line);
+        if (message !== undefined) yield message;
+        listen();
+      }
+    } catch (error) {
+      if (error instanceof ControlError && error.code === 'Unauthenticated') {
+        this.#session.invalidate(session);
+      }
+      throw ending.signal.aborted ? ending.signal.reason : error;
+    } finally {
+      clearTimeout(silence);
+      ending.abort();
+    }
+  }
+
+  /** A line that this version does not understand is passed over: the others still count. */
+  #parse(line: string): WorkMessage | undefined {
+    try {
+      return parseWorkMessage(JSON.parse(line));
+    } catch (cause) {
+      const why = cause instanceof Error && 'code' in cause ? cause.message : 'it is not JSON';
+      this.#onProblem(new ControlError('InvalidAnswer', `work stream: ${why}`, { cause }));
+      return undefined;
+    }
+  }
+
+  /** With a session; bought anew once when it is not accepted. */
+  async #post<T>(path: string, body: unknown, parse: Parser<T>, signal: AbortSignal): Promise<T> {
+    const first = await this.#session.current();
+    try {
+      return await this.#call(first.sessionToken, path, body, parse, signal);
+    } catch (error) {
+      if (!(error instanceof ControlError) || error.code !== 'Unauthenticated') throw error;
+      this.#session.invalidate(first);
+      const { sessionToken } = await this.#session.current();
+      return this.#call(sessionToken, path, body, parse, signal);
+    }
+  }
+
+  #call<T>(
+    bearer: string,
+    path: string,
+    body: unknown,
+    parse: Parser<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
+    return this.#http.call({ method: 'POST', path, bearer, body }, parse, signal);
+  }
+}

@@ -1,0 +1,168 @@
+import { type Dispatcher, errors } from 'undici';
+import { InvalidMessageError, type Parser, parseApiError } from '../validate.ts';
+import { ControlError, type ControlErrorCode } from './controlError.ts';
+import type { Trust } from './trust.ts';
+
+export interface ControlHttpOptions {
+  readonly controlUrl: URL;
+  /** Until the whole answer is there; of a stream, its headers. */
+  readonly timeoutMs: number;
+}
+
+export interface ControlRequest {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly bearer: string;
+  readonly body?: unknown;
+}
+
+/** Standby to leader, and once more when the leader changed meanwhile. */
+const MAX_REDIRECTS = 3;
+/** Answers are small; what comes by stream has a bound per line. */
+const MAX_ANSWER_BYTES = 1024 * 1024;
+
+/**
+ * Requests to the control service: to its name first, and straight to the leader once a standby
+ * has named it with a 307, until the leader fails.
+ */
+export class ControlHttp {
+  readonly #options: ControlHttpOptions;
+  readonly #trust: Trust;
+  #leader: URL | undefined;
+
+  constructor(options: ControlHttpOptions, trust: Trust) {
+    this.#options = options;
+    this.#trust = trust;
+  }
+
+  /** One request, answered by JSON. Rejects with a ControlError. */
+  async call<T>(request: ControlRequest, parse: Parser<T>, signal: AbortSignal): Promise<T> {
+    const limit = AbortSignal.timeout(this.#options.timeoutMs);
+    const either = AbortSignal.any([signal, limit]);
+    return this.#guarded(signal, async () => {
+      const { body } = await this.#send(request, either);
+      const text = await readBounded(body);
+      try {
+        return parse(JSON.parse(text));
+      } catch (cause) {
+        const why = cause instanceof InvalidMessageError ? cause.message : 'it is not JSON';
+        throw new ControlError('InvalidAnswer', `the control server's answer: ${why}`, { cause });
+      }
+    });
+  }
+
+  /** Opens a stream; its chunks may fail with any error of undici (see asControlError). */
+  async open(request: ControlRequest, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    const opening = new AbortController();
+    const limit = setTimeout(
+      () => opening.abort(new DOMException('no answer', 'TimeoutError')),
+      this.#options.timeoutMs,
+    );
+    try {
+      return await this.#guarded(signal, async () => {
+        const { body } = await this.#send(request, AbortSignal.any([signal, opening.signal]));
+        return body;
+      });
+    } finally {
+      clearTimeout(limit);
+    }
+  }
+
+  async #send(request: ControlRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+    let url = new URL(request.path, this.#leader ?? this.#options.controlUrl);
+    for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
+      const dispatcher = await this.#trust.dispatcher();
+      const answer = await dispatcher.request({
+        origin: url.origin,
+        path: url.pathname + url.search,
+        method: request.method,
+        headers: {
+          authorization: `Bearer ${request.bearer}`,
+          accept: 'application/json',
+          ...(request.body !== undefined && { 'content-type': 'application/json' }),
+        },
+        ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
+        signal,
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      });
+      if (answer.statusCode !== 307 && answer.statusCode !== 308) {
+        await rejectUnlessOk(answer);
+        return answer;
+      }
+      await answer.body.dump();
+      url = this.#target(answer, url);
+      this.#leader = new URL('/', url);
+    }
+    throw new ControlError('Unavailable', 'the control servers name each other as the leader');
+  }
+
+  #target({ headers }: Dispatcher.ResponseData, from: URL): URL {
+    const { location } = headers;
+    const url = typeof location === 'string' ? URL.parse(location, from.href) : null;
+    if (url === null || url.protocol !== 'https:' || url.username !== '') {
+      throw new ControlError('InvalidAnswer', 'the control server redirects to no HTTPS address');
+    }
+    return url;
+  }
+
+  async #guarded<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (cause) {
+      const error = asControlError(cause, signal);
+      // Whoever was the leader may be gone: ask the service again.
+      if (error.code !== 'Refused' && error.code !== 'Aborted') this.#leader = undefined;
+      throw error;
+    }
+  }
+}
+
+/** `signal` is the caller's: aborting it is Aborted, every other abort is a time-out of ours. */
+export function asControlError(cause: unknown, signal: AbortSignal): ControlError {
+  if (cause instanceof ControlError) return cause;
+  if (signal.aborted) return new ControlError('Aborted', 'the request was aborted', { cause });
+  const isTimeout =
+    (cause instanceof DOMException && ['TimeoutError', 'AbortError'].includes(cause.name)) ||
+    cause instanceof errors.ConnectTimeoutError;
+  if (isTimeout) {
+    return new ControlError('TimedOut', 'the control server did not answer in time', { cause });
+  }
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new ControlError('Unreachable', `no connection to the control server: ${why}`, { cause });
+}
+
+async function rejectUnlessOk(answer: Dispatcher.ResponseData): Promise<void> {
+  const { statusCode: status } = answer;
+  if (status >= 200 && status < 300) return;
+  const text = await readBounded(answer.body);
+  let said = { code: 'Unknown', message: `the control server answers ${status}` };
+  try {
+    said = parseApiError(JSON.parse(text));
+  } catch {
+    // Not ours (a proxy's page): the status alone tells.
+  }
+  throw new ControlError(codeOf(status), said.message, { status, apiCode: said.code });
+}
+
+function codeOf(status: number): ControlErrorCode {
+  if (status === 401) return 'Unauthenticated';
+  if (status >= 500 || status === 429 || status === 408) return 'Unavailable';
+  return status >= 400 ? 'Refused' : 'InvalidAnswer';
+}
+
+async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of body) {
+    sizeBytes += chunk.byteLength;
+    if (sizeBytes > MAX_ANSWER_BYTES) {
+      throw new ControlError(
+        'InvalidAnswer',
+        `the answer is longer than ${MAX_ANSWER_BYTES} bytes`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

@@ -1,0 +1,310 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { Extent, LeaseAnswer, LeaseGrant } from '../messages.ts';
+import type { LeaseAsk, LeaseReply } from './controlClient.ts';
+import { type LeaseState, shouldRenew } from './leaseRenewal.ts';
+import { type TaskError, taskErrorOf } from './taskReport.ts';
+
+export interface LeaseLoopOptions {
+  readonly uid: string;
+  readonly epoch: number;
+  readonly pieceLengthBytes: number;
+  /** The most this process could take. */
+  readonly wantRateBytesPerSecond: number;
+  readonly wantConnections: number;
+  /** Raw Ed25519 public key, base64. */
+  readonly pullerKey: string;
+}
+
+export interface LeaseLoopDependencies {
+  readonly client: {
+    lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply>;
+  };
+  /** A pull of the grant's extents that is not started; also called with renewed grants. */
+  readonly createPuller: (grant: PullGrant, requestedAtMs: number) => Puller;
+  /** A certificate for the hashes of what is pulled from now on. */
+  readonly certified: (grant: LeaseGrant) => void;
+  /** Every piece is here: nothing is left to pull. */
+  readonly complete: () => boolean;
+  /** Why nothing comes from the origin; undefined when bytes come again. */
+  readonly onFailure: (error: TaskError | undefined) => void;
+  readonly onProblem: (error: unknown) => void;
+}
+
+/** How often the loop looks at a pull: what an origin idles at most when extents run short. */
+const LOOK_MS = 25;
+/** Settling is worth waiting for: unsettled bytes count as spent and connections as open. */
+const SETTLE_MS = 5_000;
+const ASK_MS = 10_000;
+/** Without a word from the server, or when the origin was at fault: doubling. */
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
+const MAX_UNFINISHED = 256;
+
+/** A lease in our hands. */
+interface Held {
+  /** The newest version. */
+  grant: LeaseGrant;
+  puller: Puller;
+  over: boolean;
+  /** Work of a renewal that came when the pull was over already. */
+  unbegun: readonly Extent[];
+  /** Bytes of earlier pulls under this lease. */
+  usedBefore: number;
+  state: LeaseState;
+}
+
+/**
+ * Pulls an epoch from its origin under leases: acquire, pull, renew, settle, and again until
+ * every piece is here. Everything that is open is closed before a lease is settled.
+ */
+export class LeaseLoop {
+  readonly #options: LeaseLoopOptions;
+  readonly #dependencies: LeaseLoopDependencies;
+  #wake: () => void = () => {};
+  #timeToFirstByteMs: number | undefined;
+  #failures = 0;
+  #asked = false;
+
+  constructor(options: LeaseLoopOptions, dependencies: LeaseLoopDependencies) {
+    this.#options = options;
+    this.#dependencies = dependencies;
+  }
+
+  /** The server says that there may be something now. */
+  askNow(): void {
+    this.#asked = true;
+    this.#wake();
+  }
+
+  /** Until complete or aborted; what is held then is settled. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && !this.#dependencies.complete()) {
+      let pauseMs: number;
+      this.#asked = false;
+      try {
+        pauseMs = await this.#acquire(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#dependencies.onProblem(error);
+        pauseMs = this.#nextPauseMs();
+      }
+      await this.#pause(pauseMs, signal);
+    }
+  }
+
+  /** One lease from beginning to end; answers how long to wait before the next. */
+  async #acquire(signal: AbortSignal): Promise<number> {
+    const { uid, epoch, pullerKey, wantConnections, wantRateBytesPerSecond } = this.#options;
+    const { answer, requestedAtMs } = await this.#dependencies.client.lease(
+      {
+        op: 'acquire',
+        uid,
+        epoch,
+        pullerKey,
+        wantConnections,
+        wantRateBytesPerSecond,
+        ...this.#latency(),
+      },
+      ASK_MS,
+      signal,
+    );
+    switch (answer.outcome) {
+      case 'wait':
+        return answer.retryAfterMs;
+      case 'settled':
+      case 'gone':
+        return this.#nextPauseMs();
+      case 'granted':
+        return this.#hold(answer.grant, requestedAtMs, signal);
+    }
+  }
+
+  async #hold(grant: LeaseGrant, requestedAtMs: number, signal: AbortSignal): Promise<number> {
+    this.#dependencies.certified(grant);
+    const held: Held = {
+      grant,
+      puller: this.#dependencies.createPuller(grant, requestedAtMs),
+      over: false,
+      unbegun: [],
+      usedBefore: 0,
+      state: {
+        acknowledged: grant.version,
+        requestedAtMs,
+        ttlMs: grant.ttlMs,
+        futileAt: undefined,
+      },
+    };
+    for (;;) {
+      held.puller.start();
+      const end = await this.#pull(held, signal);
+      await held.puller.close();
+      this.#timeToFirstByteMs = held.puller.timeToFirstByteMs() ?? this.#timeToFirstByteMs;
+      if (end === 'gone') return FIRST_PAUSE_MS;
+      if (end.kind === 'failed') {
+        const error = taskErrorOf(end.error);
+        this.#dependencies.onFailure(error);
+        const { httpStatus } = end.error;
+        await this.#settle(held, { ...error, ...(httpStatus !== undefined && { httpStatus }) });
+        return this.#nextPauseMs();
+      }
+      if (held.puller.usedBytes() > 0) this.#recovered();
+      const over = signal.aborted || this.#dependencies.complete();
+      if (over || !(await this.#extend(held, end.kind === 'completed', signal))) {
+        await this.#settle(held);
+        return 0;
+      }
+    }
+  }
+
+  /** Until the pull has ended, renewing the lease meanwhile. */
+  async #pull(held: Held, signal: AbortSignal): Promise<Awaited<Puller['ended']> | 'gone'> {
+    const { puller } = held;
+    const over = new AbortController();
+    let ended: Awaited<Puller['ended']> | undefined;
+    let gone = false;
+    let renewing: Promise<void> | undefined;
+    const finished = puller.ended.then((end) => {
+      ended = end;
+      held.over = true;
+      over.abort();
+    });
+    const stop = AbortSignal.any([signal, over.signal]);
+    while (ended === undefined && !gone && !signal.aborted) {
+      const look = { ...held.state, nowMs: performance.now() };
+      if (renewing === undefined && shouldRenew(look, this.#extentsOf(held))) {
+        renewing = this.#renew(held, signal)
+          .then((answer) => {
+            gone = answer.outcome === 'gone' || answer.outcome === 'settled';
+          }, this.#dependencies.onProblem)
+          .finally(() => {
+            renewing = undefined;
+          });
+      }
+      await sleep(LOOK_MS, undefined, { signal: stop }).catch(() => {});
+    }
+    await renewing;
+    if (gone) return 'gone';
+    if (ended === undefined) await puller.close();
+    await finished;
+    return ended ?? { kind: 'stopped', reason: 'closed' };
+  }
+
+  /** The server's answer, taken over. */
+  async #renew(held: Held, signal: AbortSignal): Promise<LeaseAnswer> {
+    const { puller, state } = held;
+    const unfinished = this.#unfinished(held);
+    // A smaller grant is acknowledged when what is under way has come down to it.
+    if (puller.fitsGrant()) state.acknowledged = held.grant.version;
+    const leftMs = state.requestedAtMs + state.ttlMs - performance.now();
+    // Should the answer be lost, the next attempt is a third of a life away, not at once.
+    state.triedAtMs = performance.now();
+    const { answer, requestedAtMs } = await this.#dependencies.client.lease(
+      {
+        op: 'renew',
+        leaseId: held.grant.leaseId,
+        version: state.acknowledged,
+        usedBytes: this.#usedBytes(held),
+        unfinished,
+        wantRateBytesPerSecond: this.#options.wantRateBytesPerSecond,
+        ...this.#latency(puller),
+      },
+      Math.max(0, leftMs),
+      signal,
+    );
+    const before = piecesIn(unfinished);
+    if (answer.outcome === 'wait') state.futileAt = before;
+    if (answer.outcome !== 'granted') return answer;
+    held.grant = answer.grant;
+    state.requestedAtMs = requestedAtMs;
+    state.ttlMs = answer.grant.ttlMs;
+    state.futileAt = piecesIn(answer.grant.extents) <= before ? before : undefined;
+    this.#dependencies.certified(answer.grant);
+    if (held.over) held.unbegun = answer.grant.extents;
+    else puller.adopt(this.#within(held), requestedAtMs);
+    return answer;
+  }
+
+  /** The pull is over: goes on under the same lease when there is more; false when there is not. */
+  async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
+    if (completed && held.unbegun.length === 0) {
+      await this.#renew(held, signal).catch(this.#dependencies.onProblem);
+    }
+    if (held.unbegun.length === 0) return false;
+    held.usedBefore = this.#usedBytes(held);
+    held.unbegun = [];
+    held.over = false;
+    held.puller = this.#dependencies.createPuller(this.#within(held), held.state.requestedAtMs);
+    return true;
+  }
+
+  async #settle(held: Held, failure?: TaskError & { httpStatus?: number }): Promise<void> {
+    const ask: LeaseAsk = {
+      op: 'settle',
+      leaseId: held.grant.leaseId,
+      version: held.grant.version,
+      usedBytes: this.#usedBytes(held),
+      unfinished: this.#unfinished(held),
+      ...(failure !== undefined && { failure }),
+    };
+    try {
+      // Not the loop's signal: when the process ends, this is what is still to be said.
+      await this.#dependencies.client.lease(ask, SETTLE_MS, AbortSignal.timeout(SETTLE_MS));
+    } catch (error) {
+      // The lease then ends by itself; that costs the origin's quota, no more.
+      this.#dependencies.onProblem(error);
+    }
+  }
+
+  /** The grant for this pull alone: maxBytes counts over the whole lease. */
+  #within({ grant, usedBefore }: Held): PullGrant {
+    return { ...grant, maxBytes: Math.max(0, grant.maxBytes - usedBefore) };
+  }
+
+  #usedBytes({ puller, usedBefore }: Held): number {
+    return Math.ceil(usedBefore + puller.usedBytes());
+  }
+
+  #unfinished({ puller, unbegun }: Held): Extent[] {
+    return [...puller.unfinished(), ...unbegun].slice(0, MAX_UNFINISHED);
+  }
+
+  #extentsOf(held: Held) {
+    const unfinishedPieces = piecesIn(held.puller.unfinished());
+    const { rateBytesPerSecond, version, extents } = held.grant;
+    return {
+      grantedPieces: piecesIn(extents),
+      unfinishedPieces,
+      leftMs: (unfinishedPieces * this.#options.pieceLengthBytes * 1000) / rateBytesPerSecond,
+      mayAcknowledge: held.state.acknowledged < version && held.puller.fitsGrant(),
+    };
+  }
+
+  #latency(puller?: Puller): { timeToFirstByteMs?: number } {
+    const timeToFirstByteMs = puller?.timeToFirstByteMs() ?? this.#timeToFirstByteMs;
+    return timeToFirstByteMs === undefined ? {} : { timeToFirstByteMs };
+  }
+
+  #recovered(): void {
+    if (this.#failures > 0) this.#dependencies.onFailure(undefined);
+    this.#failures = 0;
+  }
+
+  #nextPauseMs(): number {
+    this.#failures += 1;
+    return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(this.#failures - 1, 10));
+  }
+
+  async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
+    if (this.#asked) return;
+    const woken = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    const rested = sleep(delayMs, undefined, { signal }).catch(() => {});
+    await Promise.race([woken, rested]);
+  }
+}
+
+function piecesIn(extents: readonly Extent[]): number {
+  return extents.reduce((sum, { count }) => sum + count, 0);
+}

@@ -1,0 +1,40 @@
+/** What a holder knows of its lease; times on one monotonic clock. */
+export interface LeaseState {
+  /** Version that the server knows we live within. */
+  acknowledged: number;
+  /** When the grant that is in force was first asked for. */
+  requestedAtMs: number;
+  ttlMs: number;
+  /** When a renewal was last tried. */
+  triedAtMs?: number;
+  /** So many pieces were unfinished when the server had none to add: asked again after progress. */
+  futileAt: number | undefined;
+}
+
+export interface ExtentsLeft {
+  readonly grantedPieces: number;
+  readonly unfinishedPieces: number;
+  /** How long what is unfinished lasts at the lease's rate. */
+  readonly leftMs: number;
+  /** A smaller grant is kept to and the server does not know. */
+  readonly mayAcknowledge: boolean;
+}
+
+/** Covers the way to the control server and one write of its journal, with room. */
+const ENOUGH_MS = 300;
+
+/**
+ * Whether to renew: each third of the lease's life, early when extents run short (less than half
+ * or less than 0.3 s of them left), and as soon as a smaller grant is kept to.
+ */
+export function shouldRenew(
+  state: LeaseState & { readonly nowMs: number },
+  left: ExtentsLeft,
+): boolean {
+  const { nowMs, requestedAtMs, ttlMs, triedAtMs } = state;
+  const lastMs = Math.max(requestedAtMs, triedAtMs ?? requestedAtMs);
+  if (nowMs - lastMs >= ttlMs / 3) return true;
+  if (left.mayAcknowledge) return true;
+  if (left.unfinishedPieces === state.futileAt) return false;
+  return left.unfinishedPieces * 2 <= left.grantedPieces || left.leftMs < ENOUGH_MS;
+}

@@ -1,0 +1,98 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TransferReport } from '../messages.ts';
+import { backoffMs } from './backoff.ts';
+import type { ReportContent } from './controlClient.ts';
+import { taskKey } from './workLoop.ts';
+
+export interface ReportLoopDependencies {
+  readonly client: {
+    readonly reportIntervalMs: number;
+    report(content: ReportContent, signal: AbortSignal): Promise<unknown>;
+  };
+  /** How things are now; a report replaces every earlier one of the same epoch. */
+  readonly reports: () => TransferReport[];
+  readonly acknowledged: (reports: readonly TransferReport[]) => void;
+  readonly disk: () => Promise<ReportContent['disk']>;
+  readonly onProblem: (error: unknown) => void;
+}
+
+/** Changes within this time go out together. */
+const GATHER_MS = 20;
+const MAX_TRANSFERS = 10_000;
+
+/**
+ * Sends what changed since the control server last heard it: each interval, and at once when a
+ * state changes. Reports are cumulative, so what could not be sent is merged by being replaced.
+ */
+export class ReportLoop {
+  readonly #dependencies: ReportLoopDependencies;
+  /** By epoch, what the control server knows, as JSON. */
+  #known = new Map<string, string>();
+  #wake: () => void = () => {};
+  #urgent = false;
+
+  constructor(dependencies: ReportLoopDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** A state changed. */
+  now(): void {
+    this.#urgent = true;
+    this.#wake();
+  }
+
+  /** The control server may be another one: tell it everything. */
+  forget(): void {
+    this.#known = new Map();
+    this.now();
+  }
+
+  /** Until aborted; never throws. */
+  async run(signal: AbortSignal): Promise<void> {
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        await this.send(signal);
+        failures = 0;
+      } catch (error) {
+        if (!signal.aborted && failures === 0) this.#dependencies.onProblem(error);
+        failures += 1;
+      }
+      if (failures > 0) await this.#rest(backoffMs(failures, Math.random()), signal);
+      else await this.#pause(this.#dependencies.client.reportIntervalMs, signal);
+    }
+  }
+
+  /** One report now. */
+  async send(signal: AbortSignal): Promise<void> {
+    this.#urgent = false;
+    const known = this.#known;
+    const live = this.#dependencies.reports();
+    const changed = live
+      .filter((report) => known.get(taskKey(report)) !== JSON.stringify(report))
+      .slice(0, MAX_TRANSFERS);
+    const disk = await this.#dependencies.disk();
+    await this.#dependencies.client.report(
+      { transfers: changed, ...(disk !== undefined && { disk }) },
+      signal,
+    );
+    this.#dependencies.acknowledged(changed);
+    for (const report of changed) known.set(taskKey(report), JSON.stringify(report));
+    const keys = new Set(live.map(taskKey));
+    for (const key of known.keys()) if (!keys.has(key)) known.delete(key);
+  }
+
+  async #pause(intervalMs: number, signal: AbortSignal): Promise<void> {
+    if (!this.#urgent) {
+      const woken = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      await Promise.race([woken, this.#rest(intervalMs, signal)]);
+    }
+    if (this.#urgent) await this.#rest(GATHER_MS, signal);
+  }
+
+  async #rest(delayMs: number, signal: AbortSignal): Promise<void> {
+    await sleep(delayMs, undefined, { signal }).catch(() => {});
+  }
+}

@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { Agent, type Dispatcher } from 'undici';
+import { ControlError } from './controlError.ts';
+
+export interface TrustOptions {
+  readonly caFile: string;
+  /**
+   * The control service. Its host is what every certificate must name, also the leader's when a
+   * standby sent us on to its pod's address: a redirect cannot lead out of the service's trust.
+   */
+  readonly controlUrl: URL;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/**
+ * HTTPS connections that trust the CA in a file, and nothing else. The file is read again before
+ * each request (a mounted ConfigMap, a few kilobytes); a changed one gets connections of its own,
+ * while requests under way go on over theirs.
+ */
+export class Trust {
+  readonly #options: TrustOptions;
+  #ca = '';
+  #agent: Agent | undefined;
+
+  constructor(options: TrustOptions) {
+    this.#options = options;
+  }
+
+  async dispatcher(): Promise<Dispatcher> {
+    const ca = await readCredential(this.#options.caFile, 'CA');
+    if (this.#agent !== undefined && ca === this.#ca) return this.#agent;
+    this.#closeAgent();
+    const host = this.#options.controlUrl.hostname.replace(/^\[|\]$/g, '');
+    this.#ca = ca;
+    this.#agent = new Agent({
+      // One protocol version on the wire is enough to reason about.
+      allowH2: false,
+      connect: { ca, timeout: CONNECT_TIMEOUT_MS, ...(isIP(host) === 0 && { servername: host }) },
+    });
+    return this.#agent;
+  }
+
+  close(): void {
+    this.#closeAgent();
+    this.#agent = undefined;
+  }
+
+  #closeAgent(): void {
+    // Resolves when the last request over it has ended; nothing waits for that.
+    this.#agent?.close().catch(() => {});
+  }
+}
+
+/** The text of a mounted credential; never part of an error. */
+export async function readCredential(file: string, what: string): Promise<string> {
+  let text: string;
+  try {
+    text = (await readFile(file, 'utf8')).trim();
+  } catch (cause) {
+    throw new ControlError('CredentialsMissing', `the ${what} file ${file} cannot be read`, {
+      cause,
+    });
+  }
+  if (text === '')
+    throw new ControlError('CredentialsMissing', `the ${what} file ${file} is empty`);
+  return text;
+}
