@@ -1,0 +1,154 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { DEFAULT_HTTP_OPTIONS, NodeHttpSource } from '../adapters/http/nodeHttpSource.ts';
+import { probeOrigin } from './originProbe.ts';
+
+const stops: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+async function serve(listener: RequestListener): Promise<string> {
+  return listen(createServer(listener), 'http');
+}
+
+async function listen(server: Server, scheme: string): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  stops.push(() => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  return `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}/f`;
+}
+
+function probe(url: string, http = new NodeHttpSource()) {
+  return probeOrigin(url, { 'x-key': 'k' }, http, AbortSignal.timeout(10_000));
+}
+
+describe('the probe of an origin', () => {
+  const etag = '"e"';
+
+  it('learns length, validator and ranges from one byte', async () => {
+    const url = await serve((request, response) => {
+      expect(request.headers['x-key']).toBe('k');
+      expect(request.headers.range).toBe('bytes=0-0');
+      response.writeHead(206, { etag, 'content-range': 'bytes 0-0/12345', 'content-length': 1 });
+      response.end('x');
+    });
+    const result = await probe(url);
+    expect(result).toMatchObject({ kind: 'file', sizeBytes: 12_345, ranges: true });
+    expect(result).toMatchObject({ validator: { etag } });
+    expect(result.usedBytes).toBeLessThan(300);
+  });
+
+  it('cuts an origin off that sends the whole file, and charges what it may have written', async () => {
+    const url = await serve((_, response) => {
+      response.writeHead(200, { 'content-length': 100_000_000 });
+      response.write(Buffer.alloc(1_000_000));
+    });
+    const result = await probe(url);
+    expect(result).toMatchObject({ kind: 'file', sizeBytes: 100_000_000, ranges: false });
+    expect(result.usedBytes).toBeGreaterThanOrEqual(4 * 1024 * 1024);
+  });
+
+  it.each<[string, RequestListener, object]>([
+    [
+      'an empty file by 416',
+      (_, response) => response.writeHead(416, { 'content-range': 'bytes */0' }).end(),
+      { kind: 'file', sizeBytes: 0, ranges: true },
+    ],
+    [
+      'an empty file by 200',
+      (_, response) => response.writeHead(200, { 'content-length': 0 }).end(),
+      { kind: 'file', sizeBytes: 0, ranges: false },
+    ],
+    [
+      'a small file without a length',
+      (_, response) => response.writeHead(200).end('hello'),
+      { kind: 'file', sizeBytes: 5, ranges: false },
+    ],
+    [
+      'a redirect',
+      (_, response) => response.writeHead(302, { location: 'http://169.254.169.254/' }).end(),
+      { kind: 'redirect', status: 302, location: 'http://169.254.169.254/' },
+    ],
+    [
+      'a missing file',
+      (_, response) => response.writeHead(404).end('no'),
+      { kind: 'failed', error: { code: 'SourceNotFound' } },
+    ],
+    [
+      'a forbidden file',
+      (_, response) => response.writeHead(403).end('no'),
+      { kind: 'failed', error: { code: 'SourceForbidden' } },
+    ],
+    [
+      'a failing origin',
+      (_, response) => response.writeHead(500).end('no'),
+      { kind: 'failed', error: { code: 'SourceUnavailable', httpStatus: 500 } },
+    ],
+    [
+      'a lying Content-Range',
+      (_, response) => response.writeHead(206, { 'content-range': 'bytes 5-5/9' }).end('x'),
+      { kind: 'failed', error: { code: 'BadContentRange' } },
+    ],
+    [
+      'an endless body without a length',
+      (_, response) => {
+        response.writeHead(200);
+        response.write(Buffer.alloc(100_000));
+      },
+      { kind: 'failed', error: { code: 'SourceRefused' } },
+    ],
+    [
+      'a broken connection',
+      (request) => request.socket.destroy(),
+      { kind: 'failed', error: { code: 'SourceUnavailable' } },
+    ],
+    [
+      'headers without end',
+      (_, response) => response.writeHead(200, { 'x-long': 'y'.repeat(30_000) }).end(),
+      { kind: 'failed', error: { code: 'SourceUnavailable' } },
+    ],
+  ])('recognizes %s', async (_, listener, expected) => {
+    expect(await probe(await serve(listener))).toMatchObject(expected);
+  });
+
+  it('says so when nobody listens, and when the server is silent', async () => {
+    const dead = await probe('http://127.0.0.1:1/');
+    expect(dead).toMatchObject({ kind: 'failed', usedBytes: 0 });
+    const silent = createTcpServer((socket) => socket.on('error', () => {}));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    stops.push(() => silent.close());
+    const url = `http://127.0.0.1:${(silent.address() as AddressInfo).port}/`;
+    const patient = new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, idleTimeoutMs: 200 });
+    expect(await probe(url, patient)).toMatchObject({ kind: 'failed' });
+  });
+
+  it('speaks TLS, and only to certificates that it trusts', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'sluice-probe-'));
+    stops.push(() => rmSync(folder, { recursive: true }));
+    const [key, cert] = [path.join(folder, 'key'), path.join(folder, 'cert')];
+    const subject = ['-subj', '/CN=origin', '-addext', 'subjectAltName=IP:127.0.0.1'];
+    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+    const files = ['-keyout', key, '-out', cert, '-days', '1'];
+    execFileSync('openssl', ['req', '-x509', ...curve, ...files, ...subject], { stdio: 'ignore' });
+    const pem = { key: readFileSync(key), cert: readFileSync(cert) };
+    const server = createTlsServer(pem, (_, response) => {
+      response.writeHead(206, { 'content-range': 'bytes 0-0/7', 'content-length': 1 }).end('x');
+    });
+    const url = await listen(server, 'https');
+    expect(await probe(url)).toMatchObject({ kind: 'failed' });
+    const ca = readFileSync(cert, 'utf8');
+    const trusting = new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, ca });
+    const result = await probe(url, trusting);
+    expect(result).toMatchObject({ kind: 'file', sizeBytes: 7, ranges: true });
+    expect(result.usedBytes).toBeGreaterThan(50);
+  });
+});
