@@ -17,6 +17,7 @@ export interface AppliedObject {
     /** With it, an object that is gone or was made anew is not touched: Conflict. */
     readonly uid?: string;
     readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
     readonly finalizers?: readonly string[];
     readonly ownerReferences?: readonly object[];
   };

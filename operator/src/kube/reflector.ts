@@ -25,10 +25,14 @@ export interface ReflectorOptions {
   readonly watchSeconds?: number;
 }
 
+/** Groups objects, for example by namespace; undefined leaves one out. */
+type Index<T> = (object: T) => string | undefined;
+
 export interface ReflectorDependencies<T extends KubeObject> {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly random: Random;
+  readonly index?: Index<T>;
   /** After the copy changed. `current` is undefined when the object is gone. */
   onChange?(current: T | undefined, previous: T | undefined): void;
   onError(error: unknown, retryAfterMs: number): void;
@@ -60,6 +64,7 @@ export class Reflector<T extends KubeObject> {
   readonly #options: ReflectorOptions & typeof DEFAULTS;
   readonly #deps: ReflectorDependencies<T>;
   readonly #objects = new Map<string, T>();
+  readonly #indexed = new Map<string, Map<string, T>>();
   readonly #stop = new AbortController();
   #version: string | undefined;
   #failures = 0;
@@ -92,6 +97,11 @@ export class Reflector<T extends KubeObject> {
 
   list(): IterableIterator<T> {
     return this.#objects.values();
+  }
+
+  /** The objects that the index puts under this value. */
+  indexed(value: string): Iterable<T> {
+    return this.#indexed.get(value)?.values() ?? [];
   }
 
   async #run(): Promise<void> {
@@ -183,7 +193,23 @@ export class Reflector<T extends KubeObject> {
     const previous = this.#objects.get(key);
     if (current === undefined) this.#objects.delete(key);
     else this.#objects.set(key, current);
+    this.#reindex(key, current, previous);
     if (current !== undefined || previous !== undefined) this.#deps.onChange?.(current, previous);
+  }
+
+  #reindex(key: string, current: T | undefined, previous: T | undefined): void {
+    const { index } = this.#deps;
+    if (index === undefined) return;
+    const before = previous === undefined ? undefined : index(previous);
+    const after = current === undefined ? undefined : index(current);
+    if (before !== undefined) {
+      const group = this.#indexed.get(before);
+      group?.delete(key);
+      if (group?.size === 0) this.#indexed.delete(before);
+    }
+    if (after === undefined || current === undefined) return;
+    const group = this.#indexed.get(after) ?? new Map<string, T>();
+    this.#indexed.set(after, group.set(key, current));
   }
 
   #backoffMs(): number {

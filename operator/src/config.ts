@@ -1,0 +1,111 @@
+/** The operator's settings, read from the environment once, with every mistake named at once. */
+import { parseBytes } from './api/v1alpha1/quantity.ts';
+
+export interface Config {
+  readonly namespace: string;
+  readonly podName: string;
+  readonly podIp: string;
+  readonly mongoUri: string;
+  readonly relayImage: string;
+  readonly agentImage: string;
+  readonly imagePullPolicy: string;
+  readonly agentRoot: string;
+  readonly controlPort: number;
+  readonly metricsPort: number;
+  /** Serve only what an Origin covers. */
+  readonly requireOrigin: boolean;
+  /** For each host that no Origin covers. */
+  readonly defaultLimits: {
+    readonly maxConnections: number;
+    readonly maxBandwidthBytesPerSecond: number;
+  };
+  readonly logLevel: string;
+}
+
+export class ConfigError extends Error {
+  readonly code = 'InvalidConfig';
+
+  constructor(problems: readonly string[]) {
+    super(`the environment is not right:\n  ${problems.join('\n  ')}`);
+    this.name = 'ConfigError';
+  }
+}
+
+const LOG_LEVELS = ['error', 'warn', 'info', 'debug'];
+const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'];
+
+/** Throws a ConfigError. */
+export function parseConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const problems: string[] = [];
+  const read = <T>(
+    name: string,
+    fallback: string | undefined,
+    parse: (text: string) => T | undefined,
+    remedy: string,
+  ): T => {
+    const text = environment[name] || fallback;
+    const value = text === undefined ? undefined : parse(text);
+    if (value === undefined) {
+      problems.push(
+        text === undefined ? `${name} is not set: ${remedy}` : `${name}='${text}': ${remedy}`,
+      );
+    }
+    return value as T;
+  };
+  const text = (name: string, fallback?: string) =>
+    read(name, fallback, (value) => value, 'give a value');
+  const oneOf = (name: string, fallback: string, values: readonly string[]) =>
+    read(
+      name,
+      fallback,
+      (value) => (values.includes(value) ? value : undefined),
+      `write one of ${values.join(', ')}`,
+    );
+  const integer = (name: string, fallback: string, most: number) =>
+    read(
+      name,
+      fallback,
+      (value) => (/^[0-9]{1,9}$/.test(value) && +value >= 1 && +value <= most ? +value : undefined),
+      `write a whole number from 1 to ${most}`,
+    );
+  const config: Config = {
+    namespace: text('SLUICE_NAMESPACE'),
+    podName: text('SLUICE_POD_NAME'),
+    podIp: text('SLUICE_POD_IP', '127.0.0.1'),
+    // Not repeated in a message: it may hold a password.
+    mongoUri: read(
+      'SLUICE_MONGODB_URI',
+      undefined,
+      (value) => value,
+      'give mongodb://HOST/DATABASE',
+    ),
+    relayImage: text('SLUICE_RELAY_IMAGE'),
+    agentImage: text('SLUICE_AGENT_IMAGE'),
+    imagePullPolicy: oneOf('SLUICE_IMAGE_PULL_POLICY', 'IfNotPresent', PULL_POLICIES),
+    agentRoot: read(
+      'SLUICE_AGENT_ROOT',
+      '/var/lib/sluice',
+      (value) => (/^(\/[^/]+)+$/.test(value) ? value : undefined),
+      'write an absolute path without a slash at the end',
+    ),
+    controlPort: integer('SLUICE_CONTROL_PORT', '8443', 65_535),
+    metricsPort: integer('SLUICE_METRICS_PORT', '8080', 65_535),
+    requireOrigin: oneOf('SLUICE_REQUIRE_ORIGIN', 'false', ['true', 'false']) === 'true',
+    defaultLimits: {
+      maxConnections: integer('SLUICE_DEFAULT_MAX_CONNECTIONS', '8', 10_000),
+      maxBandwidthBytesPerSecond: read(
+        'SLUICE_DEFAULT_MAX_BANDWIDTH',
+        '100Mi',
+        (value) => parseBytes(value) || undefined,
+        'write bytes per second as a quantity such as 100Mi',
+      ),
+    },
+    logLevel: oneOf('SLUICE_LOG_LEVEL', 'info', LOG_LEVELS),
+  };
+  if (problems.length > 0) throw new ConfigError(problems);
+  return config;
+}
+
+export function readConfig(): Config {
+  return parseConfig(process.env);
+}

@@ -1,0 +1,373 @@
+/**
+ * Reconciles Distributions: gathers what is known, lets policies/ decide, and applies the verdict.
+ *
+ * Everything that a process is told follows from an epoch that is in the store already, so a new
+ * leader tells the same.
+ */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import type { Logger } from 'winston';
+import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import type { EventRecorder } from '../../kube/events.ts';
+import type { NodeObject } from '../../kube/objects.ts';
+import { keyOf, type Reflector } from '../../kube/reflector.ts';
+import { WorkQueue } from '../../kube/workQueue.ts';
+import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
+import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
+import { classifySourceError, resolveBackoffMs } from '../../policies/source.ts';
+import type { Coordinator, EpochRecord, EpochStore } from '../dataSide.ts';
+import type { FleetView } from '../fleet/controller.ts';
+import type { DistributionApi } from './api.ts';
+import { makeEpoch } from './epoch.ts';
+import { gather } from './gather.ts';
+import { Memory } from './memory.ts';
+import { planOf } from './plan.ts';
+import { StatusWriter } from './statusWriter.ts';
+
+export interface DistributionControllerDependencies {
+  readonly distributions: Reflector<Distribution>;
+  readonly nodes: Reflector<NodeObject>;
+  readonly api: DistributionApi;
+  readonly coordinator: Coordinator;
+  readonly epochs: EpochStore;
+  readonly fleet: FleetView;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** RFC 3339, UTC: for people who read it, never compared. */
+  wallTime(): string;
+  readonly logger: Logger;
+}
+
+/** Asking an origin for a head takes a round trip; a slow one gets this long. */
+const RESOLVE_TIMEOUT_MS = 30_000;
+/** Processes that answer confirm within seconds; one that cannot must not keep the object alive. */
+const REMOVE_WAIT_MS = 60_000;
+/** Plans and status are made again so often even if nothing seems to have changed. */
+const RESYNC_MS = 60_000;
+/** While nothing else would wake it: relays that do not come, nodes that stand still. */
+const WATCHFUL_MS = 5_000;
+/** Nodes come and go in groups. */
+const NODES_SETTLE_MS = 250;
+/** A worker waits for origins and the API server most of its time. */
+const CONCURRENCY = 8;
+
+export class DistributionController {
+  readonly #deps: DistributionControllerDependencies;
+  readonly #queue: WorkQueue;
+  readonly #status: StatusWriter;
+  readonly #memories = new Map<string, Memory>();
+  readonly #keys = new Map<string, string>();
+
+  constructor(dependencies: DistributionControllerDependencies) {
+    this.#deps = dependencies;
+    const { clock, random, logger } = dependencies;
+    this.#status = new StatusWriter(dependencies);
+    this.#queue = new WorkQueue(
+      { concurrency: CONCURRENCY },
+      {
+        clock,
+        random,
+        work: (key, signal) => this.#reconcile(key, signal),
+        onError: (key, error, retryAfterMs) =>
+          logger.warn('distribution will be tried again', { key, error, retryAfterMs }),
+      },
+    );
+  }
+
+  get depth(): number {
+    return this.#queue.depth;
+  }
+
+  /** Wants synced reflectors; forgets epochs whose Distribution vanished while nobody led. */
+  async start(): Promise<void> {
+    const { coordinator, distributions, epochs, fleet } = this.#deps;
+    coordinator.onChange((uid) => this.#wake(uid));
+    fleet.onChange(() => this.wakeAll());
+    const existing = new Set([...distributions.list()].map((object) => object.metadata.uid));
+    for (const uid of await epochs.uids()) {
+      if (!existing.has(uid)) await this.#forget(uid);
+    }
+    this.wakeAll();
+    this.#queue.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#queue.stop();
+  }
+
+  /** A Distribution was added, changed or deleted; its neighbours may now have their path. */
+  changed(current: Distribution | undefined, previous: Distribution | undefined): void {
+    const object = current ?? previous;
+    if (object === undefined) return;
+    this.#queue.add(keyOf(object));
+    if (current !== undefined) return;
+    for (const neighbour of this.#deps.distributions.indexed(object.metadata.namespace)) {
+      this.#queue.add(keyOf(neighbour));
+    }
+  }
+
+  nodeChanged(current: NodeObject | undefined, previous: NodeObject | undefined): void {
+    if (nodeFacts(current) === nodeFacts(previous)) return;
+    for (const object of this.#deps.distributions.list()) {
+      this.#queue.addAfter(keyOf(object), NODES_SETTLE_MS);
+    }
+  }
+
+  wakeAll(): void {
+    for (const object of this.#deps.distributions.list()) this.#queue.add(keyOf(object));
+  }
+
+  #wake(uid: string): void {
+    const key = this.#keys.get(uid);
+    const memory = key === undefined ? undefined : this.#memories.get(key);
+    if (key === undefined || memory === undefined) return;
+    this.#queue.addAfter(key, memory.statusDueInMs(this.#deps.clock.now()));
+  }
+
+  async #reconcile(key: string, signal: AbortSignal): Promise<void> {
+    const distribution = this.#deps.distributions.get(key);
+    const known = this.#memories.get(key);
+    if (known !== undefined && known.uid !== distribution?.metadata.uid) {
+      // Deleted behind the finalizer's back, and perhaps made anew under the same name.
+      this.#memories.delete(key);
+      await this.#forget(known.uid);
+    }
+    if (distribution === undefined) return;
+    const memory = await this.#remember(key, distribution);
+    await this.#act(key, distribution, memory, signal);
+  }
+
+  async #remember(key: string, distribution: Distribution): Promise<Memory> {
+    const { uid } = distribution.metadata;
+    let memory = this.#memories.get(key);
+    if (memory === undefined) {
+      const record = await this.#deps.epochs.load(uid);
+      memory = new Memory(uid, record, this.#deps.clock.now());
+      this.#memories.set(key, memory);
+      this.#keys.set(uid, key);
+    }
+    memory.forgetFailureOfOldSource(distribution.spec.source);
+    return memory;
+  }
+
+  async #act(
+    key: string,
+    distribution: Distribution,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { api, fleet } = this.#deps;
+    const input = this.#gather(distribution, memory);
+    const verdict = decideDistribution(input);
+    if (verdict.action === 'remove') return this.#remove(key, distribution, memory, signal);
+    await api.ensureFinalizer(distribution, signal);
+    switch (verdict.action) {
+      case 'hold':
+        fleet.setDemand(memory.uid, undefined);
+        break;
+      case 'suspend':
+        fleet.setDemand(memory.uid, undefined);
+        if (verdict.record) await this.#serve(distribution, memory, verdict.record, input, signal);
+        break;
+      case 'serve':
+        await this.#serve(distribution, memory, verdict.record, input, signal);
+        this.#demandRelays(memory, input, verdict.record);
+        break;
+      case 'resolve':
+        if (verdict.serve) {
+          await this.#serve(distribution, memory, verdict.serve, input, signal);
+        }
+        // Relays start while the origin is asked; a source that failed gets none.
+        if (memory.failure === undefined) this.#demandRelays(memory, input, verdict.serve);
+        else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
+        if (await this.#resolve(distribution, memory, input, signal)) {
+          return this.#act(key, distribution, memory, signal);
+        }
+        break;
+    }
+    await this.#report(key, distribution, memory, signal);
+  }
+
+  #gather(distribution: Distribution, memory: Memory): DistributionInput {
+    const { coordinator, distributions, nodes } = this.#deps;
+    return gather({
+      distribution,
+      neighbours: distributions.indexed(distribution.metadata.namespace),
+      nodes: nodes.list(),
+      record: memory.record,
+      progress: coordinator.progress(memory.uid),
+      failure: memory.failure,
+    });
+  }
+
+  /** Hands the epoch to those who work on it; without the credentials it had better wait. */
+  async #serve(
+    distribution: Distribution,
+    memory: Memory,
+    record: EpochRecord,
+    input: DistributionInput,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const headers = await this.#headers(distribution, memory, signal);
+    if (headers === undefined) return;
+    this.#deps.coordinator.apply(planOf(input.spec, record, headers, input.nodes));
+  }
+
+  /** The last known ones stand when the Secret cannot be read now. */
+  async #headers(
+    { metadata, spec }: Distribution,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    const secretName = spec.source.secretRef?.name;
+    const nowMs = this.#deps.clock.now();
+    const cached = memory.freshHeaders(secretName, nowMs);
+    if (cached !== undefined) return cached;
+    try {
+      const headers =
+        secretName === undefined
+          ? {}
+          : await this.#deps.api.readCredentials(metadata.namespace, secretName, signal);
+      memory.keepHeaders(secretName, headers, nowMs);
+      return headers;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.#failed(memory, spec.source, error);
+      return memory.lastHeaders(secretName);
+    }
+  }
+
+  #demandRelays(memory: Memory, input: DistributionInput, record: EpochRecord | undefined): void {
+    const progress = this.#deps.coordinator.progress(memory.uid);
+    const ready = new Set(
+      progress !== undefined && progress.epoch === record?.epoch
+        ? progress.nodes.filter((node) => node.state === 'ready').map((node) => node.name)
+        : [],
+    );
+    const done = record?.source.sizeBytes === 0;
+    const isReady = (name: string) => done || ready.has(name);
+    const demand: RelayDemand = relayDemand(input.nodes, isReady, input.spec.relays);
+    this.#deps.fleet.setDemand(memory.uid, demand);
+  }
+
+  /** True when there is a new epoch. The record is durable before anyone hears of it. */
+  async #resolve(
+    distribution: Distribution,
+    memory: Memory,
+    input: DistributionInput,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { clock, coordinator, epochs, logger, random } = this.#deps;
+    const { spec } = distribution;
+    if (clock.now() < memory.nextTryMs) return false;
+    await this.#status.write(distribution, memory, this.#gather(distribution, memory), signal);
+    const headers = await this.#headers(distribution, memory, signal);
+    if (headers === undefined) return false;
+    const timeout = new AbortController();
+    const timer = clock.setTimer(RESOLVE_TIMEOUT_MS, () => timeout.abort());
+    try {
+      const source = await coordinator.resolveSource(
+        { uid: memory.uid, url: spec.source.url, headers },
+        AbortSignal.any([signal, timeout.signal]),
+      );
+      const number = (memory.record?.epoch ?? 0) + 1;
+      const record = makeEpoch(distribution, number, source, this.#deps.wallTime());
+      await epochs.save(record);
+      memory.begin(record, clock.now());
+      // An origin that alternates between versions must not make epochs without end.
+      if (input.sourceChanged) {
+        memory.nextTryMs = clock.now() + resolveBackoffMs('retry', number, random.next());
+      }
+      logger.info('epoch begins', {
+        distribution: keyOf(distribution),
+        epoch: number,
+        sizeBytes: source.sizeBytes,
+      });
+      return true;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const cause = timeout.signal.aborted ? new ResolveTimeout(spec.source.url, error) : error;
+      this.#failed(memory, spec.source, cause);
+      return false;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  #failed(memory: Memory, source: Distribution['spec']['source'], error: unknown): void {
+    const { clock, logger, random } = this.#deps;
+    const known = error instanceof Error ? error : new Error(String(error));
+    const failure = classifySourceError(known);
+    memory.fail(source, failure, (failures) => {
+      return clock.now() + resolveBackoffMs(failure.kind, failures, random.next());
+    });
+    const key = this.#keys.get(memory.uid);
+    logger.info('source is not resolved', { distribution: key, reason: failure.reason });
+  }
+
+  async #report(
+    key: string,
+    distribution: Distribution,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const input = this.#gather(distribution, memory);
+    const nowMs = this.#deps.clock.now();
+    const result = await this.#status.write(distribution, memory, input, signal);
+    if (result.dueInMs !== undefined) this.#queue.addAfter(key, result.dueInMs);
+    else if (memory.failure !== undefined && memory.nextTryMs > nowMs) {
+      this.#queue.addAfter(key, memory.nextTryMs - nowMs);
+    } else this.#queue.addAfter(key, result.settled ? RESYNC_MS : WATCHFUL_MS);
+  }
+
+  /** Files go only if the policy says so; the object goes when nobody works on it any more. */
+  async #remove(
+    key: string,
+    distribution: Distribution,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { api, clock, coordinator, epochs, fleet, logger } = this.#deps;
+    const deleteFiles = distribution.spec.deletionPolicy === 'Delete';
+    fleet.setDemand(memory.uid, undefined);
+    coordinator.remove(memory.uid, { deleteFiles });
+    memory.removingSinceMs ??= clock.now();
+    const waitedMs = clock.now() - memory.removingSinceMs;
+    const removed = coordinator.removed(memory.uid);
+    if (!removed && waitedMs < REMOVE_WAIT_MS) {
+      await this.#report(key, distribution, memory, signal);
+      this.#queue.addAfter(key, 500);
+      return;
+    }
+    if (!removed) logger.warn('deleted without every confirmation', { distribution: key });
+    await epochs.delete(memory.uid);
+    await api.dropFinalizer(distribution, signal);
+    this.#memories.delete(key);
+    this.#keys.delete(memory.uid);
+  }
+
+  /** Without a Distribution nobody said that files are to be deleted: they stay. */
+  async #forget(uid: string): Promise<void> {
+    const { coordinator, epochs, fleet } = this.#deps;
+    fleet.setDemand(uid, undefined);
+    coordinator.remove(uid, { deleteFiles: false });
+    this.#keys.delete(uid);
+    await epochs.delete(uid);
+  }
+}
+
+class ResolveTimeout extends Error {
+  readonly code = 'Timeout';
+
+  constructor(url: string, cause: unknown) {
+    super(`${new URL(url).host} did not answer within ${RESOLVE_TIMEOUT_MS / 1000} s`, { cause });
+    this.name = 'ResolveTimeout';
+  }
+}
+
+/** What of a node matters; the kubelet changes the rest every few seconds. */
+function nodeFacts(node: NodeObject | undefined): string {
+  if (node === undefined) return '';
+  return JSON.stringify([node.metadata.uid, node.metadata.labels, node.spec?.unschedulable]);
+}

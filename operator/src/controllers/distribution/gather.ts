@@ -1,0 +1,54 @@
+/** Everything that the decision about one distribution needs, read from copies and memory. */
+import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import type { NodeObject } from '../../kube/objects.ts';
+import type { DistributionInput } from '../../policies/distribution.ts';
+import { targetNodes } from '../../policies/nodes.ts';
+import type { SourceFailure } from '../../policies/source.ts';
+import type { DistributionProgress, EpochRecord } from '../dataSide.ts';
+
+export interface Known {
+  readonly distribution: Distribution;
+  readonly neighbours: Iterable<Distribution>;
+  readonly nodes: Iterable<NodeObject>;
+  readonly record: EpochRecord | undefined;
+  readonly progress: DistributionProgress | undefined;
+  readonly failure: SourceFailure | undefined;
+}
+
+export function gather(known: Known): DistributionInput {
+  const { metadata, spec } = known.distribution;
+  const { record, progress } = known;
+  const nodes = targetNodes(
+    nodeFacts(known.nodes),
+    spec.target.nodeSelector,
+    spec.relays.topologyKey,
+  );
+  return {
+    uid: metadata.uid,
+    name: metadata.name,
+    createdAt: metadata.creationTimestamp,
+    deleting: metadata.deletionTimestamp !== undefined,
+    spec,
+    neighbours: [...known.neighbours].map((other) => ({
+      uid: other.metadata.uid,
+      name: other.metadata.name,
+      path: other.spec.target.path,
+      createdAt: other.metadata.creationTimestamp,
+    })),
+    record,
+    // A completed epoch stays, whatever the origin does.
+    sourceChanged:
+      progress?.epoch === record?.epoch &&
+      progress?.sourceChanged === true &&
+      progress.nodes.some((node) => node.state !== 'ready'),
+    failure: known.failure,
+    nodes,
+  };
+}
+
+function* nodeFacts(nodes: Iterable<NodeObject>) {
+  for (const { metadata, spec } of nodes) {
+    const unschedulable = spec?.unschedulable === true;
+    yield { name: metadata.name, labels: metadata.labels ?? {}, unschedulable };
+  }
+}

@@ -1,0 +1,99 @@
+/** What the leader remembers of one Distribution between two reconciliations. */
+import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
+import type { SourceFailure } from '../../policies/source.ts';
+import type { DistributionProgress, EpochRecord } from '../dataSide.ts';
+
+type Source = Distribution['spec']['source'];
+type Headers = Readonly<Record<string, string>>;
+
+/** Status is written at most so often for one Distribution. */
+const STATUS_INTERVAL_MS = 1000;
+/** A rotated Secret is seen after this. */
+const HEADERS_FRESH_MS = 30_000;
+
+export class Memory {
+  readonly uid: string;
+  record: EpochRecord | undefined;
+  failure: SourceFailure | undefined;
+  /** The origin is not asked before. */
+  nextTryMs = 0;
+  removingSinceMs: number | undefined;
+  /** As written last by this leader. */
+  status: DistributionStatus | undefined;
+  #failures = 0;
+  #failedSource = '';
+  #statusWrittenMs = Number.NEGATIVE_INFINITY;
+  #moved = { mark: '', atMs: 0 };
+  #headers: { secretName: string | undefined; headers: Headers; readMs: number } | undefined;
+
+  constructor(uid: string, record: EpochRecord | undefined, nowMs: number) {
+    this.uid = uid;
+    this.record = record;
+    this.#moved.atMs = nowMs;
+  }
+
+  begin(record: EpochRecord, nowMs: number): void {
+    this.record = record;
+    this.failure = undefined;
+    this.#failures = 0;
+    this.#moved = { mark: '', atMs: nowMs };
+  }
+
+  fail(source: Source, failure: SourceFailure, nextTryMs: (failures: number) => number): void {
+    this.#failures += 1;
+    this.failure = failure;
+    this.#failedSource = sourceKey(source);
+    this.nextTryMs = nextTryMs(this.#failures);
+  }
+
+  /** An edit of the source is tried at once. */
+  forgetFailureOfOldSource(source: Source): void {
+    if (this.failure === undefined || this.#failedSource === sourceKey(source)) return;
+    this.failure = undefined;
+    this.#failures = 0;
+    this.nextTryMs = 0;
+  }
+
+  freshHeaders(secretName: string | undefined, nowMs: number): Headers | undefined {
+    const known = this.#headers;
+    const fresh = known !== undefined && nowMs - known.readMs < HEADERS_FRESH_MS;
+    return fresh && known.secretName === secretName ? known.headers : undefined;
+  }
+
+  lastHeaders(secretName: string | undefined): Headers | undefined {
+    return this.#headers?.secretName === secretName ? this.#headers?.headers : undefined;
+  }
+
+  keepHeaders(secretName: string | undefined, headers: Headers, readMs: number): void {
+    this.#headers = { secretName, headers, readMs };
+    // A Secret that was missing is there now: the origin is asked at once.
+    if (this.failure?.reason === 'SecretNotFound' || this.failure?.reason === 'SecretInvalid') {
+      this.failure = undefined;
+      this.#failures = 0;
+    }
+  }
+
+  /** How long nothing has moved: no byte received, no node in another state. */
+  idleForMs(progress: DistributionProgress | undefined, nowMs: number): number {
+    const mark = JSON.stringify([
+      progress?.epoch,
+      progress?.originBytes,
+      progress?.nodes.map((node) => [node.name, node.state, node.verifiedBytes]),
+    ]);
+    if (mark !== this.#moved.mark) this.#moved = { mark, atMs: nowMs };
+    return nowMs - this.#moved.atMs;
+  }
+
+  statusDueInMs(nowMs: number): number {
+    return Math.max(0, this.#statusWrittenMs + STATUS_INTERVAL_MS - nowMs);
+  }
+
+  wrote(status: DistributionStatus, nowMs: number): void {
+    this.status = status;
+    this.#statusWrittenMs = nowMs;
+  }
+}
+
+function sourceKey({ url, digest, secretRef }: Source): string {
+  return JSON.stringify([url, digest, secretRef?.name]);
+}

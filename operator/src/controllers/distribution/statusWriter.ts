@@ -1,0 +1,86 @@
+/** The only place that writes a Distribution's status and tells its events. */
+import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import { isKubeError } from '../../kube/client.ts';
+import { resources } from '../../kube/paths.ts';
+import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
+import { distributionStatus, sameStatus } from '../../policies/distributionStatus.ts';
+import { distributionEvents } from '../../policies/story.ts';
+import type { DistributionControllerDependencies } from './controller.ts';
+import type { Memory } from './memory.ts';
+
+export interface WriteResult {
+  /** When it may be written again, if it was not written because it had just been. */
+  readonly dueInMs?: number;
+  /** Nothing is under way that the operator would have to watch. */
+  readonly settled: boolean;
+}
+
+export class StatusWriter {
+  readonly #deps: Pick<
+    DistributionControllerDependencies,
+    'api' | 'clock' | 'coordinator' | 'events' | 'fleet' | 'wallTime'
+  >;
+
+  constructor(dependencies: DistributionControllerDependencies) {
+    this.#deps = dependencies;
+  }
+
+  async write(
+    distribution: Distribution,
+    memory: Memory,
+    input: DistributionInput,
+    signal: AbortSignal,
+  ): Promise<WriteResult> {
+    const { api, clock, coordinator } = this.#deps;
+    const nowMs = clock.now();
+    const progress = coordinator.progress(memory.uid);
+    const previous = memory.status ?? distribution.status;
+    const { record } = memory;
+    const { spec, metadata } = distribution;
+    const status = distributionStatus({
+      generation: metadata.generation ?? 0,
+      previous,
+      verdict: decideDistribution(input),
+      record,
+      recordIsCurrent:
+        record !== undefined &&
+        record.url === spec.source.url &&
+        record.digest === spec.source.digest,
+      failure: input.failure,
+      sourceChanged: input.sourceChanged,
+      nodes: input.nodes,
+      progress,
+      relays: this.#deps.fleet.relayStates(
+        spec.relays.topologyKey,
+        new Set(input.nodes.map((node) => node.domain)),
+      ),
+      idleForMs: memory.idleForMs(progress, nowMs),
+      progressDeadlineSeconds: spec.progressDeadlineSeconds,
+      now: this.#deps.wallTime(),
+    });
+    const settled = !status.conditions?.some((condition) => condition.type === 'Reconciling');
+    if (sameStatus(previous, status)) return { settled };
+    const dueInMs = memory.statusDueInMs(nowMs);
+    if (dueInMs > 0) return { dueInMs, settled };
+    try {
+      await api.writeStatus(distribution, status, signal);
+    } catch (error) {
+      // Gone, or made anew: the reflector will say so.
+      if (isKubeError(error, 'NotFound', 'Conflict')) return { settled };
+      throw error;
+    }
+    memory.wrote(status, nowMs);
+    this.#tell(distribution, memory.uid, distributionEvents(previous, status));
+    return { settled };
+  }
+
+  #tell(
+    { metadata }: Distribution,
+    uid: string,
+    events: ReturnType<typeof distributionEvents>,
+  ): void {
+    const { namespace, name } = metadata;
+    const subject = { resource: resources.distributions, namespace, name, uid };
+    for (const event of events) this.#deps.events.record(subject, event);
+  }
+}

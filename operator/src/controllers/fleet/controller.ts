@@ -1,0 +1,241 @@
+/**
+ * Keeps the relays (a Deployment for each topology domain in which nodes wait) and the agents (one
+ * DaemonSet), in the operator's own namespace. What others change of them is set right again.
+ */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import type { Logger } from 'winston';
+import { type AppliedObject, applyObject } from '../../kube/apply.ts';
+import { isKubeError, type KubeClient } from '../../kube/client.ts';
+import type { WorkloadObject } from '../../kube/objects.ts';
+import { objectPath, type Resource, resources } from '../../kube/paths.ts';
+import type { Reflector } from '../../kube/reflector.ts';
+import { WorkQueue } from '../../kube/workQueue.ts';
+import type { RelayState } from '../../policies/distributionStatus.ts';
+import { type RelayDemand, type RelayNeed, relayNeeds } from '../../policies/relays.ts';
+import {
+  agentDaemonSet,
+  DOMAIN_LABEL,
+  type FleetOptions,
+  type Owner,
+  relayDeployment,
+  relayName,
+  TOPOLOGY_KEY_ANNOTATION,
+} from './manifests.ts';
+import { RelayScaling } from './scaling.ts';
+
+/** What the distributions' controller says to the fleet's, and asks of it. */
+export interface FleetView {
+  /** Undefined: this distribution needs no relays now. */
+  setDemand(uid: string, demand: RelayDemand | undefined): void;
+  relayStates(topologyKey: string, domains: ReadonlySet<string>): RelayState[];
+  /** Called when a domain gets its first relay, or loses its last. */
+  onChange(listener: () => void): void;
+}
+
+export interface FleetControllerDependencies {
+  readonly client: KubeClient;
+  /** Of the operator's namespace, with the label managed-by. */
+  readonly deployments: Reflector<WorkloadObject>;
+  readonly daemonSets: Reflector<WorkloadObject>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+const KEY = 'fleet';
+const OPERATOR_DEPLOYMENT = 'sluice-operator';
+/** Everything is applied again so often, whatever the copies say. */
+const HEAL_MS = 60_000;
+/** Demands that come together are answered together. */
+const SETTLE_MS = 20;
+
+interface Applied {
+  readonly text: string;
+  readonly atMs: number;
+  readonly generation: number | undefined;
+}
+
+export class FleetController implements FleetView {
+  readonly #options: FleetOptions;
+  readonly #deps: FleetControllerDependencies;
+  readonly #queue: WorkQueue;
+  readonly #scaling = new RelayScaling();
+  readonly #demands = new Map<string, RelayDemand>();
+  readonly #applied = new Map<string, Applied>();
+  readonly #missingSinceMs = new Map<string, number>();
+  #running = new Map<string, RelayNeed>();
+  #owner: Owner | undefined;
+  #listener: () => void = () => {};
+
+  constructor(options: FleetOptions, dependencies: FleetControllerDependencies) {
+    this.#options = options;
+    this.#deps = dependencies;
+    const { clock, random, logger } = dependencies;
+    this.#queue = new WorkQueue(
+      { concurrency: 1, maxBackoffMs: 10_000 },
+      {
+        clock,
+        random,
+        work: (_key, signal) => this.#reconcile(signal),
+        onError: (_key, error, retryAfterMs) =>
+          logger.warn('fleet will be tried again', { error, retryAfterMs }),
+      },
+    );
+  }
+
+  /** Wants synced reflectors. */
+  start(): void {
+    const nowMs = this.#deps.clock.now();
+    for (const { metadata, spec } of this.#deps.deployments.list()) {
+      const domain = metadata.labels?.[DOMAIN_LABEL];
+      const topologyKey = metadata.annotations?.[TOPOLOGY_KEY_ANNOTATION];
+      if (domain === undefined || topologyKey === undefined) continue;
+      this.#scaling.adopt({ domain, topologyKey, replicas: spec?.replicas ?? 1 }, nowMs);
+    }
+    this.#queue.add(KEY);
+    this.#queue.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#queue.stop();
+  }
+
+  onChange(listener: () => void): void {
+    this.#listener = listener;
+  }
+
+  setDemand(uid: string, demand: RelayDemand | undefined): void {
+    const before = relayNeeds(this.#demands.values());
+    if (demand === undefined) this.#demands.delete(uid);
+    else this.#demands.set(uid, demand);
+    const after = relayNeeds(this.#demands.values());
+    if (JSON.stringify(before) !== JSON.stringify(after)) this.#queue.addAfter(KEY, SETTLE_MS);
+  }
+
+  relayStates(topologyKey: string, domains: ReadonlySet<string>): RelayState[] {
+    const nowMs = this.#deps.clock.now();
+    return [...domains].sort().map((domain) => {
+      const name = relayName(topologyKey, domain);
+      const missingSinceMs = this.#missingSinceMs.get(name);
+      return {
+        domain,
+        desired: this.#running.get(name)?.replicas ?? 0,
+        available: this.#available(name),
+        ...(missingSinceMs !== undefined && { missingForMs: nowMs - missingSinceMs }),
+      };
+    });
+  }
+
+  /** A Deployment or DaemonSet changed: its state, or its spec by a stranger. */
+  workloadChanged(current: WorkloadObject | undefined, previous: WorkloadObject | undefined): void {
+    const { metadata } = (current ?? previous)!;
+    this.#watchAvailability(metadata.name);
+    const ours = this.#applied.get(metadata.name);
+    if (ours !== undefined && current?.metadata.generation !== ours.generation) {
+      this.#queue.addAfter(KEY, SETTLE_MS);
+    }
+  }
+
+  #available(name: string): number {
+    const key = `${this.#options.namespace}/${name}`;
+    return this.#deps.deployments.get(key)?.status?.availableReplicas ?? 0;
+  }
+
+  #watchAvailability(name: string): void {
+    const missing = this.#running.has(name) && this.#available(name) === 0;
+    if (missing === this.#missingSinceMs.has(name)) return;
+    if (missing) this.#missingSinceMs.set(name, this.#deps.clock.now());
+    else this.#missingSinceMs.delete(name);
+    this.#listener();
+  }
+
+  async #reconcile(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    this.#owner ??= await this.#findOwner(signal);
+    const daemonSet = agentDaemonSet(this.#options, this.#owner);
+    await this.#apply(resources.daemonSets, daemonSet, this.#deps.daemonSets, signal);
+    const needs = relayNeeds(this.#demands.values());
+    const { run, againInMs } = this.#scaling.decide(needs, clock.now());
+    this.#running = new Map(
+      run.map((need) => [relayName(need.topologyKey, need.domain), need] as const),
+    );
+    for (const [name, need] of this.#running) {
+      const deployment = relayDeployment(this.#options, this.#owner, need);
+      await this.#apply(resources.deployments, deployment, this.#deps.deployments, signal);
+      this.#watchAvailability(name);
+    }
+    await this.#deleteOthers(signal);
+    this.#queue.addAfter(KEY, Math.min(HEAL_MS, againInMs ?? HEAL_MS));
+  }
+
+  /** Skipped while the object is as it was applied; a stranger's edit raises its generation. */
+  async #apply(
+    resource: Resource,
+    object: AppliedObject,
+    copies: Reflector<WorkloadObject>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { name } = object.metadata;
+    const text = JSON.stringify(object);
+    const before = this.#applied.get(name);
+    const nowMs = this.#deps.clock.now();
+    const copy = copies.get(`${this.#options.namespace}/${name}`);
+    const untouched = copy !== undefined && copy.metadata.generation === before?.generation;
+    const recent = before !== undefined && nowMs - before.atMs < HEAL_MS / 2;
+    if (untouched && recent && before.text === text) return;
+    const written = await applyObject<WorkloadObject>(this.#deps.client, resource, object, signal);
+    const { generation } = written.metadata;
+    this.#applied.set(name, { text, atMs: nowMs, generation });
+    if (before?.text !== text || before.generation !== generation) {
+      this.#deps.logger.info('workload applied', { kind: resource.kind, name });
+    }
+  }
+
+  async #deleteOthers(signal: AbortSignal): Promise<void> {
+    for (const { metadata } of [...this.#deps.deployments.list()]) {
+      const isRelay = metadata.labels?.[DOMAIN_LABEL] !== undefined;
+      if (!isRelay || this.#running.has(metadata.name) || metadata.deletionTimestamp) continue;
+      await this.#delete(metadata.name, metadata.uid, signal);
+      this.#applied.delete(metadata.name);
+      this.#missingSinceMs.delete(metadata.name);
+    }
+  }
+
+  async #delete(name: string, uid: string, signal: AbortSignal): Promise<void> {
+    const { client, logger } = this.#deps;
+    try {
+      await client.request({
+        method: 'DELETE',
+        path: objectPath(resources.deployments, { namespace: this.#options.namespace, name }),
+        body: {
+          apiVersion: 'v1',
+          kind: 'DeleteOptions',
+          propagationPolicy: 'Background',
+          preconditions: { uid },
+        },
+        signal,
+      });
+      logger.info('relays deleted', { name });
+    } catch (error) {
+      if (!isKubeError(error, 'NotFound', 'Conflict')) throw error;
+    }
+  }
+
+  /** Undefined when the operator does not run from its chart, as in tests. */
+  async #findOwner(signal: AbortSignal): Promise<Owner | undefined> {
+    const { namespace } = this.#options;
+    const path = objectPath(resources.deployments, { namespace, name: OPERATOR_DEPLOYMENT });
+    try {
+      const found = await this.#deps.client.request<WorkloadObject>({
+        method: 'GET',
+        path,
+        signal,
+      });
+      return { name: found.metadata.name, uid: found.metadata.uid };
+    } catch (error) {
+      if (isKubeError(error, 'NotFound')) return undefined;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,271 @@
+/** The relays' Deployments and the agents' DaemonSet, from fixed templates. */
+import { createHash } from 'node:crypto';
+import type { AppliedObject } from '../../kube/apply.ts';
+import { DEFAULT_DOMAIN } from '../../policies/nodes.ts';
+import type { RelayNeed } from '../../policies/relays.ts';
+
+export interface FleetOptions {
+  /** The operator's own: all of Sluice runs here. */
+  readonly namespace: string;
+  readonly relayImage: string;
+  readonly agentImage: string;
+  readonly imagePullPolicy: string;
+  /** Folder on the nodes. */
+  readonly agentRoot: string;
+  readonly controlPort: number;
+  readonly logLevel: string;
+}
+
+/** The operator's own Deployment, in the same namespace: what it made goes with it. */
+export interface Owner {
+  readonly name: string;
+  readonly uid: string;
+}
+
+export const MANAGED_LABELS = {
+  'app.kubernetes.io/name': 'sluice',
+  'app.kubernetes.io/managed-by': 'sluice-operator',
+} as const;
+export const DOMAIN_LABEL = 'sluice.dev/domain';
+export const TOPOLOGY_KEY_ANNOTATION = 'sluice.dev/topology-key';
+export const AGENT_NAME = 'sluice-agent';
+
+const BITTORRENT_PORT = 6881;
+const RELAY_HTTP_PORT = 8081;
+const HEALTH_PORT = 8082;
+const RELAY_CACHE = '/var/cache/sluice';
+const CA_FOLDER = '/etc/sluice/ca';
+const TOKEN_FOLDER = '/var/run/secrets/sluice';
+const TOKEN_SECONDS = 3600;
+/** Of the user `node` in no image: any number that is not 0 does. */
+const RELAY_UID = 65532;
+
+/** One name for each domain, however long its label's key and value are. */
+export function relayName(topologyKey: string, domain: string): string {
+  const hash = createHash('sha256').update(`${topologyKey}\n${domain}`).digest('hex').slice(0, 8);
+  const readable = domain
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, 30);
+  return ['sluice-relay', readable, hash].filter((part) => part !== '').join('-');
+}
+
+export function relayDeployment(
+  options: FleetOptions,
+  owner: Owner | undefined,
+  { topologyKey, domain, replicas }: RelayNeed,
+): AppliedObject {
+  const name = relayName(topologyKey, domain);
+  const labels = componentLabels('relay', domain);
+  const selector = {
+    'app.kubernetes.io/name': 'sluice',
+    'app.kubernetes.io/component': 'relay',
+    'sluice.dev/relay': name,
+  };
+  return {
+    metadata: {
+      ...metadata(options, owner, name, labels),
+      annotations: { [TOPOLOGY_KEY_ANNOTATION]: topologyKey },
+    },
+    spec: {
+      replicas,
+      revisionHistoryLimit: 2,
+      selector: { matchLabels: selector },
+      template: {
+        metadata: { labels: { ...labels, ...selector } },
+        spec: {
+          serviceAccountName: 'sluice-relay',
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          terminationGracePeriodSeconds: 10,
+          securityContext: {
+            runAsNonRoot: true,
+            runAsUser: RELAY_UID,
+            runAsGroup: RELAY_UID,
+            fsGroup: RELAY_UID,
+            seccompProfile: { type: 'RuntimeDefault' },
+          },
+          affinity: {
+            nodeAffinity: inDomain(topologyKey, domain),
+            podAntiAffinity: apart(selector),
+          },
+          containers: [
+            {
+              name: 'relay',
+              image: options.relayImage,
+              imagePullPolicy: options.imagePullPolicy,
+              env: environment(options, {
+                SLUICE_CACHE: RELAY_CACHE,
+                SLUICE_HTTP_PORT: String(RELAY_HTTP_PORT),
+              }),
+              ports: [
+                { name: 'bittorrent', containerPort: BITTORRENT_PORT, protocol: 'TCP' },
+                { name: 'http', containerPort: RELAY_HTTP_PORT, protocol: 'TCP' },
+                { name: 'health', containerPort: HEALTH_PORT, protocol: 'TCP' },
+              ],
+              ...probes(),
+              resources: resources('50m', '128Mi', '1Gi'),
+              securityContext: restrictedContainer(),
+              volumeMounts: [...mounts(), { name: 'cache', mountPath: RELAY_CACHE }],
+            },
+          ],
+          volumes: [...volumes(), { name: 'cache', emptyDir: {} }],
+        },
+      },
+    },
+  };
+}
+
+export function agentDaemonSet(options: FleetOptions, owner: Owner | undefined): AppliedObject {
+  const labels = componentLabels('agent');
+  const selector = {
+    'app.kubernetes.io/name': 'sluice',
+    'app.kubernetes.io/component': 'agent',
+  };
+  return {
+    metadata: metadata(options, owner, AGENT_NAME, labels),
+    spec: {
+      revisionHistoryLimit: 2,
+      selector: { matchLabels: selector },
+      updateStrategy: {
+        type: 'RollingUpdate',
+        rollingUpdate: { maxUnavailable: '10%', maxSurge: 0 },
+      },
+      template: {
+        metadata: { labels },
+        spec: {
+          serviceAccountName: AGENT_NAME,
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          priorityClassName: 'system-node-critical',
+          terminationGracePeriodSeconds: 10,
+          nodeSelector: { 'kubernetes.io/os': 'linux' },
+          tolerations: [{ operator: 'Exists' }],
+          // Host folders belong to root; it has none of root's capabilities.
+          securityContext: {
+            runAsUser: 0,
+            runAsGroup: 0,
+            seccompProfile: { type: 'RuntimeDefault' },
+          },
+          containers: [
+            {
+              name: 'agent',
+              image: options.agentImage,
+              imagePullPolicy: options.imagePullPolicy,
+              env: environment(options, { SLUICE_ROOT: options.agentRoot }),
+              ports: [
+                { name: 'bittorrent', containerPort: BITTORRENT_PORT, protocol: 'TCP' },
+                { name: 'health', containerPort: HEALTH_PORT, protocol: 'TCP' },
+              ],
+              ...probes(),
+              resources: resources('50m', '128Mi', '1Gi'),
+              securityContext: restrictedContainer(),
+              volumeMounts: [...mounts(), { name: 'root', mountPath: options.agentRoot }],
+            },
+          ],
+          volumes: [
+            ...volumes(),
+            { name: 'root', hostPath: { path: options.agentRoot, type: 'DirectoryOrCreate' } },
+          ],
+        },
+      },
+    },
+  };
+}
+
+function componentLabels(component: 'relay' | 'agent', domain?: string): Record<string, string> {
+  return {
+    ...MANAGED_LABELS,
+    'app.kubernetes.io/component': component,
+    ...(domain !== undefined && { [DOMAIN_LABEL]: domain }),
+  };
+}
+
+function metadata(
+  options: FleetOptions,
+  owner: Owner | undefined,
+  name: string,
+  labels: Record<string, string>,
+): AppliedObject['metadata'] {
+  const { namespace } = options;
+  if (owner === undefined) return { namespace, name, labels };
+  const reference = { apiVersion: 'apps/v1', kind: 'Deployment', ...owner };
+  return { namespace, name, labels, ownerReferences: [reference] };
+}
+
+function inDomain(topologyKey: string, domain: string): object {
+  const inside =
+    domain === DEFAULT_DOMAIN
+      ? { key: topologyKey, operator: 'DoesNotExist' }
+      : { key: topologyKey, operator: 'In', values: [domain] };
+  const linux = { key: 'kubernetes.io/os', operator: 'In', values: ['linux'] };
+  return {
+    requiredDuringSchedulingIgnoredDuringExecution: {
+      nodeSelectorTerms: [{ matchExpressions: [inside, linux] }],
+    },
+  };
+}
+
+/** Relays of a domain on different nodes, where there are: each brings its node's link. */
+function apart(selector: Record<string, string>): object {
+  const podAffinityTerm = {
+    labelSelector: { matchLabels: selector },
+    topologyKey: 'kubernetes.io/hostname',
+  };
+  return { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm }] };
+}
+
+function environment(options: FleetOptions, more: Record<string, string>): object[] {
+  const values: Record<string, string> = {
+    SLUICE_CONTROL_URL: `https://sluice-control.${options.namespace}.svc:${options.controlPort}`,
+    SLUICE_CA_FILE: `${CA_FOLDER}/ca.crt`,
+    SLUICE_TOKEN_FILE: `${TOKEN_FOLDER}/token`,
+    SLUICE_BITTORRENT_PORT: String(BITTORRENT_PORT),
+    SLUICE_HEALTH_PORT: String(HEALTH_PORT),
+    SLUICE_LOG_LEVEL: options.logLevel,
+    ...more,
+  };
+  return Object.entries(values).map(([name, value]) => ({ name, value }));
+}
+
+/** Ready within a second of being so: a relay that is not Ready counts as none. */
+function probes(): object {
+  const probe = (path: string) => ({ httpGet: { path, port: 'health' }, timeoutSeconds: 5 });
+  return {
+    startupProbe: { ...probe('/healthz'), periodSeconds: 1, failureThreshold: 60 },
+    livenessProbe: { ...probe('/healthz'), periodSeconds: 10, failureThreshold: 6 },
+    readinessProbe: { ...probe('/readyz'), periodSeconds: 1, failureThreshold: 5 },
+  };
+}
+
+function resources(cpu: string, memory: string, memoryLimit: string): object {
+  return { requests: { cpu, memory }, limits: { memory: memoryLimit } };
+}
+
+function restrictedContainer(): object {
+  return {
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'] },
+  };
+}
+
+function mounts(): object[] {
+  return [
+    { name: 'ca', mountPath: CA_FOLDER, readOnly: true },
+    { name: 'token', mountPath: TOKEN_FOLDER, readOnly: true },
+  ];
+}
+
+function volumes(): object[] {
+  const serviceAccountToken = {
+    audience: 'sluice',
+    expirationSeconds: TOKEN_SECONDS,
+    path: 'token',
+  };
+  return [
+    { name: 'ca', configMap: { name: 'sluice-ca' } },
+    { name: 'token', projected: { sources: [{ serviceAccountToken }] } },
+  ];
+}

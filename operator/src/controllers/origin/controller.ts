@@ -1,0 +1,114 @@
+/** Hands what the Origins say to those who lease, and shows in their status what is leased. */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import type { Logger } from 'winston';
+import type { Origin } from '../../api/v1alpha1/origin.ts';
+import { applyStatus } from '../../kube/apply.ts';
+import { isKubeError, type KubeClient } from '../../kube/client.ts';
+import type { EventRecorder } from '../../kube/events.ts';
+import { resources } from '../../kube/paths.ts';
+import { keyOf, type Reflector } from '../../kube/reflector.ts';
+import { WorkQueue } from '../../kube/workQueue.ts';
+import { sameStatus } from '../../policies/distributionStatus.ts';
+import { decideOrigins, type OriginVerdict, originStatus } from '../../policies/origin.ts';
+import type { Coordinator } from '../dataSide.ts';
+
+export interface OriginControllerDependencies {
+  readonly client: KubeClient;
+  readonly origins: Reflector<Origin>;
+  readonly coordinator: Coordinator;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly random: Random;
+  wallTime(): string;
+  readonly logger: Logger;
+}
+
+/** Usage changes all the time while something is pulled; people look at it every few seconds. */
+const STATUS_INTERVAL_MS = 2_000;
+
+export class OriginController {
+  readonly #deps: OriginControllerDependencies;
+  readonly #queue: WorkQueue;
+  readonly #written = new Map<string, { uid: string; status: NonNullable<Origin['status']> }>();
+  #verdicts: ReadonlyMap<string, OriginVerdict> = new Map();
+  #policies = '';
+
+  constructor(dependencies: OriginControllerDependencies) {
+    this.#deps = dependencies;
+    const { clock, random, logger } = dependencies;
+    this.#queue = new WorkQueue(
+      { concurrency: 2 },
+      {
+        clock,
+        random,
+        work: (name, signal) => this.#reconcile(name, signal),
+        onError: (origin, error, retryAfterMs) =>
+          logger.warn('origin will be tried again', { origin, error, retryAfterMs }),
+      },
+    );
+  }
+
+  /** Wants a synced reflector: the limits must hold before the first byte is leased. */
+  start(): void {
+    this.changed();
+    this.#queue.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#queue.stop();
+  }
+
+  /** Any Origin was added, changed or deleted: a host may have another owner now. */
+  changed(): void {
+    const { origins, coordinator } = this.#deps;
+    const facts = [...origins.list()].map(({ metadata, spec }) => ({
+      name: metadata.name,
+      uid: metadata.uid,
+      createdAt: metadata.creationTimestamp,
+      spec,
+    }));
+    this.#verdicts = decideOrigins(facts);
+    const policies = [...this.#verdicts.values()].flatMap(({ policy }) => policy ?? []);
+    const text = JSON.stringify(policies);
+    if (text !== this.#policies) coordinator.setOrigins(policies);
+    this.#policies = text;
+    for (const { name } of facts) this.#queue.add(name);
+  }
+
+  async #reconcile(name: string, signal: AbortSignal): Promise<void> {
+    const { client, coordinator, events, origins, wallTime } = this.#deps;
+    const origin = origins.get(name);
+    const verdict = this.#verdicts.get(name);
+    if (origin === undefined || verdict === undefined) {
+      this.#written.delete(name);
+      return;
+    }
+    const { uid } = origin.metadata;
+    const known = this.#written.get(name);
+    const previous = known?.uid === uid ? known.status : origin.status;
+    const status = originStatus({
+      generation: origin.metadata.generation ?? 0,
+      previous,
+      verdict,
+      usage: coordinator.originUsage(name),
+      now: wallTime(),
+    });
+    this.#queue.addAfter(name, STATUS_INTERVAL_MS);
+    if (sameStatus(previous, status)) return;
+    try {
+      await applyStatus(client, resources.origins, { metadata: { name, uid }, status }, signal);
+    } catch (error) {
+      if (isKubeError(error, 'NotFound', 'Conflict')) return;
+      throw error;
+    }
+    this.#written.set(name, { uid, status });
+    const conflict = verdict.problem;
+    const before = previous?.conditions?.find((condition) => condition.type === 'Stalled');
+    if (conflict !== undefined && before === undefined) {
+      const subject = { resource: resources.origins, name: keyOf(origin), uid };
+      const { reason, message: note } = conflict;
+      events.record(subject, { type: 'Warning', reason, action: 'Limit', note });
+    }
+  }
+}

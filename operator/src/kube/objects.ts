@@ -1,0 +1,26 @@
+/** The parts of Kubernetes' own objects that Sluice reads. */
+import type { KubeObject } from './reflector.ts';
+
+export interface NodeObject extends KubeObject {
+  readonly metadata: KubeObject['metadata'] & {
+    readonly labels?: Readonly<Record<string, string>>;
+  };
+  readonly spec?: { readonly unschedulable?: boolean };
+}
+
+/** A Deployment or a DaemonSet. */
+export interface WorkloadObject extends KubeObject {
+  readonly metadata: KubeObject['metadata'] & {
+    readonly generation?: number;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly deletionTimestamp?: string;
+  };
+  readonly spec?: { readonly replicas?: number };
+  readonly status?: { readonly availableReplicas?: number };
+}
+
+export interface SecretObject {
+  /** Base64. */
+  readonly data?: Readonly<Record<string, string>>;
+}
