@@ -1,0 +1,226 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { WorkMessage } from '../messages.ts';
+import { ControlClient, type WorkEvent } from './controlClient.ts';
+import { ControlError } from './controlError.ts';
+import { makeCertificates, type TestCertificates } from './testing/certificates.ts';
+import { type FakeControlHandlers, FakeControlServer } from './testing/fakeControlServer.ts';
+
+const NEVER = new AbortController().signal;
+const ASK = {
+  op: 'acquire',
+  uid: 'u1',
+  epoch: 1,
+  wantRateBytesPerSecond: 1,
+  wantConnections: 1,
+  pullerKey: 'AAAA',
+} as const;
+
+let folder: string;
+let first: TestCertificates;
+let second: TestCertificates;
+const stops: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'sluice-client-'));
+  [first, second] = await Promise.all([
+    makeCertificates(folder, 'one'),
+    makeCertificates(folder, 'two'),
+  ]);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+async function server(
+  handlers: FakeControlHandlers = {},
+  certificates = first,
+  more: { expiresInSeconds?: number; port?: number } = {},
+) {
+  const fake = new FakeControlServer({ ...certificates, ...more }, handlers);
+  const url = await fake.start();
+  stops.push(() => fake.stop());
+  return { fake, url };
+}
+
+async function client(controlUrl: URL, files: { caFile?: string; tokenFile?: string } = {}) {
+  const tokenFile = files.tokenFile ?? path.join(folder, 'token');
+  if (files.tokenFile === undefined) await writeFile(tokenFile, 'node-a\n');
+  const problems: Error[] = [];
+  const made = new ControlClient(
+    { controlUrl, caFile: first.caFile, tokenFile, kind: 'agent', bitTorrentPort: 6881, ...files },
+    { onProblem: (error) => problems.push(error) },
+  );
+  stops.push(() => made.close());
+  return { client: made, problems };
+}
+
+/** Takes events until one of this type has come so often. */
+async function eventsUntil(made: ControlClient, type: string, times: number): Promise<WorkEvent[]> {
+  const abort = new AbortController();
+  const events: WorkEvent[] = [];
+  for await (const event of made.work(abort.signal)) {
+    events.push(event);
+    if (events.filter((each) => each.type === type).length >= times) abort.abort();
+  }
+  return events;
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => 'no error',
+    (error) => (error instanceof ControlError ? error.code : String(error)),
+  );
+}
+
+describe('the control client', () => {
+  it('hears everything that is so after each reconnect, over the same session', async () => {
+    const message: WorkMessage = { type: 'askLease', uid: 'u1', epoch: 1 };
+    const { fake, url } = await server({ work: () => [message] });
+    const { client: made } = await client(url);
+    const drop = setInterval(() => fake.dropStreams(), 300);
+    stops.push(() => clearInterval(drop));
+    const events = await eventsUntil(made, 'synced', 2);
+    const round = ['opened', 'askLease', 'synced'];
+    expect(events.map(({ type }) => type)).toEqual([...round, ...round]);
+    expect(fake.requests.filter((each) => each.endsWith('/session'))).toHaveLength(1);
+  });
+
+  it('passes over a line that it does not understand and ends a stream with an endless one', async () => {
+    const odd = { type: 'task', task: { uid: 'u1' } } as unknown as WorkMessage;
+    const { fake, url } = await server({
+      work: () => [odd, { type: 'heartbeat' }],
+    });
+    const { client: made, problems } = await client(url);
+    const events = await eventsUntil(made, 'synced', 1);
+    expect(events.map(({ type }) => type)).toEqual(['opened', 'heartbeat', 'synced']);
+    expect(problems.map((error) => (error as ControlError).code)).toEqual(['InvalidAnswer']);
+    expect(problems[0]?.message.length).toBeLessThan(400);
+
+    fake.handlers = {
+      intercept: (_request, response, at) => {
+        if (at !== '/v1/work') return false;
+        response.writeHead(200).write('x'.repeat(5 * 1024 * 1024));
+        return true;
+      },
+    };
+    problems.length = 0;
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(), 1_000);
+    for await (const _ of made.work(abort.signal));
+    expect((problems[0] as ControlError).code).toBe('InvalidAnswer');
+  });
+
+  it('asks again with the same sequence when an answer is lost, and gets the first answer', async () => {
+    let lost = 0;
+    const { fake, url } = await server({
+      lease: () => ({ outcome: 'wait', reason: 'NotReady', retryAfterMs: 10 + lost }),
+    });
+    const before = fake.handlers;
+    const bodies: string[] = [];
+    fake.handlers = {
+      ...before,
+      intercept: (request, response, at) => {
+        if (at !== '/v1/leases' || lost >= 2) return false;
+        lost += 1;
+        request.on('data', (chunk) => bodies.push(String(chunk)));
+        request.on('end', () => response.destroy());
+        return true;
+      },
+    };
+    const { client: made } = await client(url);
+    const { answer } = await made.lease(ASK, 5_000, NEVER);
+    expect(answer).toEqual({ outcome: 'wait', reason: 'NotReady', retryAfterMs: 12 });
+    const sequences = [...bodies.map((body) => JSON.parse(body)), ...fake.leaseRequests];
+    expect(new Set(sequences.map(({ sequence }) => sequence)).size).toBe(1);
+    await made.lease(ASK, 5_000, NEVER);
+    expect(fake.leaseRequests.at(-1)?.sequence).toBeGreaterThan(sequences[0].sequence);
+  });
+
+  it('buys a new session when its own is refused, and before it expires', async () => {
+    const { fake, url } = await server({}, first, { expiresInSeconds: 1 });
+    const { client: made } = await client(url);
+    await made.report({ transfers: [] }, NEVER);
+    fake.forgetSessions();
+    await made.report({ transfers: [] }, NEVER);
+    const bought = () => fake.requests.filter((each) => each.endsWith('/session')).length;
+    expect(bought()).toBe(2);
+    await new Promise((resolve) => setTimeout(resolve, 750));
+    await made.report({ transfers: [] }, NEVER);
+    expect(bought()).toBe(3);
+  });
+
+  it('reads a renewed projected token', async () => {
+    const { fake, url } = await server();
+    const tokenFile = path.join(folder, 'renewed-token');
+    await writeFile(tokenFile, 'old');
+    const { client: made } = await client(url, { tokenFile });
+    await made.report({ transfers: [] }, NEVER);
+    await writeFile(tokenFile, 'new');
+    fake.forgetSessions();
+    await made.report({ transfers: [] }, NEVER);
+    expect(fake.reports.map(({ session }) => session.name)).toEqual(['old', 'new']);
+  });
+
+  it('trusts a rotated CA without a restart, and nobody else', async () => {
+    const caFile = path.join(folder, 'rotating.crt');
+    await writeFile(caFile, first.ca);
+    const one = await server();
+    const { client: made } = await client(one.url, { caFile });
+    await made.report({ transfers: [] }, NEVER);
+    await one.fake.stop();
+    const two = await server({}, second, { port: Number(one.url.port) });
+    expect(await codeOf(made.report({ transfers: [] }, NEVER))).toBe('Unreachable');
+    await writeFile(caFile, `${first.ca}${second.ca}`);
+    await made.report({ transfers: [] }, NEVER);
+    expect(two.fake.reports).toHaveLength(1);
+  });
+
+  it('follows a standby to the leader, stays there, and never leaves the trust of the CA', async () => {
+    const leader = await server();
+    const stranger = await server({}, second);
+    // The leader's pod is named by address: its certificate names the service all the same.
+    const target = { port: leader.url.port };
+    const standby = await server({
+      intercept: (request, response) => {
+        const location = `https://127.0.0.1:${target.port}${request.url}`;
+        response.writeHead(307, { location }).end();
+        return true;
+      },
+    });
+    const { client: made } = await client(standby.url);
+    await made.report({ transfers: [] }, NEVER);
+    await made.report({ transfers: [] }, NEVER);
+    expect(leader.fake.reports).toHaveLength(2);
+    expect(standby.fake.requests).toHaveLength(1);
+
+    await leader.fake.stop();
+    target.port = stranger.url.port;
+    expect(await codeOf(made.report({ transfers: [] }, NEVER))).toBe('Unreachable');
+    expect(await codeOf(made.report({ transfers: [] }, NEVER))).toBe('Unreachable');
+    expect(stranger.fake.requests).toHaveLength(0);
+  });
+
+  it('names what is wrong by code: refused, unavailable, missing credentials, aborted', async () => {
+    let status = 403;
+    const { url } = await server({
+      intercept: (_request, response, at) => {
+        if (at === '/v1/session') return false;
+        const body = { code: 'PodNotKnown', message: 'no pod of ours' };
+        response.writeHead(status).end(JSON.stringify(body));
+        return true;
+      },
+    });
+    const { client: made } = await client(url);
+    const refused = await made.report({ transfers: [] }, NEVER).catch((error) => error);
+    expect(refused).toMatchObject({ code: 'Refused', apiCode: 'PodNotKnown', status: 403 });
+    status = 503;
+    expect(await codeOf(made.report({ transfers: [] }, NEVER))).toBe('Unavailable');
+    expect(await codeOf(made.report({ transfers: [] }, AbortSignal.abort()))).toBe('Aborted');
+    const { client: lost } = await client(url, { tokenFile: path.join(folder, 'no-such-file') });
+    expect(await codeOf(lost.report({ transfers: [] }, NEVER))).toBe('CredentialsMissing');
+  });
+});
