@@ -1,13 +1,27 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_HTTP_OPTIONS, NodeHttpSource } from '../adapters/http/nodeHttpSource.ts';
 import { probeOrigin } from './originProbe.ts';
+
+/** Of 127.0.0.1, signed by itself, for a hundred years; protects nothing. */
+const KEY = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg02yFFJt3CjaYFh49
+GYATIR25eOacFDBpLY87jUkOIlChRANCAAQPM1s4gczU0K5/SE19loJZ77AdM7kN
+SQk7kZc8kAtMNaaxwzsPBWhUvQ8Eqt7B5Z78qhb0CuO+MDdUNf56TAud
+-----END PRIVATE KEY-----`;
+const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBijCCATCgAwIBAgIUSYlKFrDU/iBCZVttj0frvUm+UNswCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGb3JpZ2luMCAXDTI2MTEyMzIxMTYwN1oYDzIxMjYxMDMwMjEx
+NjA3WjARMQ8wDQYDVQQDDAZvcmlnaW4wWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AAQPM1s4gczU0K5/SE19loJZ77AdM7kNSQk7kZc8kAtMNaaxwzsPBWhUvQ8Eqt7B
+5Z78qhb0CuO+MDdUNf56TAudo2QwYjAdBgNVHQ4EFgQUQNnzHXcCztCoN4S21Uas
+rBHwz+swHwYDVR0jBBgwFoAUQNnzHXcCztCoN4S21UasrBHwz+swDwYDVR0TAQH/
+BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0gAMEUCIQCGC5Xn
+fkATuiAImWtCQ2lMvifXgOkpcI3nMJHzRts9nAIgFvyztJ3CUcLmL62iZvWfAu78
+bu+BPs0TgOURZS6ijUQ=
+-----END CERTIFICATE-----`;
 
 const stops: (() => unknown)[] = [];
 afterEach(async () => {
@@ -132,21 +146,12 @@ describe('the probe of an origin', () => {
   });
 
   it('speaks TLS, and only to certificates that it trusts', async () => {
-    const folder = mkdtempSync(path.join(tmpdir(), 'sluice-probe-'));
-    stops.push(() => rmSync(folder, { recursive: true }));
-    const [key, cert] = [path.join(folder, 'key'), path.join(folder, 'cert')];
-    const subject = ['-subj', '/CN=origin', '-addext', 'subjectAltName=IP:127.0.0.1'];
-    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    const files = ['-keyout', key, '-out', cert, '-days', '1'];
-    execFileSync('openssl', ['req', '-x509', ...curve, ...files, ...subject], { stdio: 'ignore' });
-    const pem = { key: readFileSync(key), cert: readFileSync(cert) };
-    const server = createTlsServer(pem, (_, response) => {
+    const server = createTlsServer({ key: KEY, cert: CERTIFICATE }, (_, response) => {
       response.writeHead(206, { 'content-range': 'bytes 0-0/7', 'content-length': 1 }).end('x');
     });
     const url = await listen(server, 'https');
     expect(await probe(url)).toMatchObject({ kind: 'failed' });
-    const ca = readFileSync(cert, 'utf8');
-    const trusting = new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, ca });
+    const trusting = new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, ca: CERTIFICATE });
     const result = await probe(url, trusting);
     expect(result).toMatchObject({ kind: 'file', sizeBytes: 7, ranges: true });
     expect(result.usedBytes).toBeGreaterThan(50);

@@ -222,14 +222,13 @@ describe('top-up over HTTP', () => {
     const startMs = performance.now();
     fetcher.start();
     await until(() => node.received > 0);
-    const firstMs = performance.now() - startMs;
+    expect(performance.now() - startMs).toBeLessThan(2000);
     const perSecond: number[] = [];
     for (let second = 0; second < 3; second += 1) {
       const before = node.received;
       await sleep(1000);
       perSecond.push(node.received - before);
     }
-    console.log(JSON.stringify({ firstMs, perSecond }));
     expect(Math.min(...perSecond)).toBeGreaterThan(10_000_000);
     expect(Math.max(...perSecond.slice(1))).toBeLessThan(16_000_000);
     await until(() => node.verified.size === swarm.pieceCount);

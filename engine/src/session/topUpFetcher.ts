@@ -43,7 +43,7 @@ const NOTHING_MS = 200;
 const UNKNOWN_RATE_MS = 300;
 const PIECE_HEADER = 'sluice-piece';
 
-interface Fetch {
+interface Download {
   readonly relay: Relay;
   readonly abort: AbortController;
   readonly startedAtMs: number;
@@ -55,7 +55,7 @@ interface Fetch {
 interface Relay {
   readonly url: URL;
   readonly free: HttpConnection[];
-  readonly fetches: Set<Fetch>;
+  readonly downloads: Set<Download>;
   avoidUntilMs: number;
 }
 
@@ -115,7 +115,7 @@ export class TopUpFetcher {
     }
     for (const [id, url] of named) {
       if (this.#relays.has(id)) continue;
-      this.#relays.set(id, { url, free: [], fetches: new Set(), avoidUntilMs: 0 });
+      this.#relays.set(id, { url, free: [], downloads: new Set(), avoidUntilMs: 0 });
     }
   }
 
@@ -158,12 +158,12 @@ export class TopUpFetcher {
       // The relay chooses; all pieces but a last one are as large as this.
       const sizeBytes = this.#dependencies.target.pieceSizeBytes(piece);
       want -= sizeBytes;
-      this.#track(this.#fetch(relay, acceptable, sizeBytes, nowMs));
+      this.#track(this.#download(relay, acceptable, sizeBytes, nowMs));
     }
   }
 
   /** One piece from one relay; never rejects. */
-  async #fetch(
+  async #download(
     relay: Relay,
     acceptable: Uint8Array,
     sizeBytes: number,
@@ -172,7 +172,7 @@ export class TopUpFetcher {
     const { http, clock, target } = this.#dependencies;
     const idle = relay.free.pop();
     const connection = idle ?? http.connection(relay.url);
-    const fetch: Fetch = {
+    const download: Download = {
       relay,
       abort: new AbortController(),
       startedAtMs,
@@ -180,7 +180,7 @@ export class TopUpFetcher {
       sizeBytes,
       receivedBytes: 0,
     };
-    relay.fetches.add(fetch);
+    relay.downloads.add(download);
     let assembly: PieceAssembly | undefined;
     let nothing = false;
     try {
@@ -202,8 +202,8 @@ export class TopUpFetcher {
             if (status !== 200 || !isSet(acceptable, piece)) {
               throw new TopUpRefused(`the relay answers ${status}`);
             }
-            fetch.sizeBytes = target.pieceSizeBytes(piece);
-            if (headers['content-length'] !== String(fetch.sizeBytes)) {
+            download.sizeBytes = target.pieceSizeBytes(piece);
+            if (headers['content-length'] !== String(download.sizeBytes)) {
               throw new TopUpRefused(
                 `piece ${piece} does not have ${headers['content-length']} bytes`,
               );
@@ -213,12 +213,12 @@ export class TopUpFetcher {
           },
           onChunk: (chunk) => {
             if (assembly === undefined) return;
-            fetch.lastByteAtMs = clock.now();
-            assembly.write(fetch.receivedBytes, chunk);
-            fetch.receivedBytes += chunk.byteLength;
+            download.lastByteAtMs = clock.now();
+            assembly.write(download.receivedBytes, chunk);
+            download.receivedBytes += chunk.byteLength;
           },
         },
-        fetch.abort.signal,
+        download.abort.signal,
       );
       // Not waited for: it may be long until the feed names the piece.
       if (assembly !== undefined) finished(assembly);
@@ -227,7 +227,7 @@ export class TopUpFetcher {
       assembly?.abort();
       if (!isHarmless(error, idle !== undefined)) relay.avoidUntilMs = clock.now() + STALLED_MS;
     } finally {
-      relay.fetches.delete(fetch);
+      relay.downloads.delete(download);
       if (this.#stopped || this.#relays.get(this.#idOf(relay)) !== relay) {
         this.#track(connection.close());
       } else {
@@ -245,16 +245,16 @@ export class TopUpFetcher {
   #leastBusyRelay(nowMs: number): Relay | undefined {
     let best: Relay | undefined;
     for (const relay of this.#relays.values()) {
-      if (relay.avoidUntilMs > nowMs || relay.fetches.size >= CONNECTIONS_PER_RELAY) continue;
-      if (best === undefined || relay.fetches.size < best.fetches.size) best = relay;
+      if (relay.avoidUntilMs > nowMs || relay.downloads.size >= CONNECTIONS_PER_RELAY) continue;
+      if (best === undefined || relay.downloads.size < best.downloads.size) best = relay;
     }
     return best;
   }
 
   #leaveStalled(nowMs: number): void {
-    for (const { fetches } of this.#relays.values()) {
-      for (const fetch of fetches) {
-        if (nowMs - fetch.lastByteAtMs > STALLED_MS) fetch.abort.abort(new Error('stalled'));
+    for (const { downloads } of this.#relays.values()) {
+      for (const download of downloads) {
+        if (nowMs - download.lastByteAtMs > STALLED_MS) download.abort.abort(new Error('stalled'));
       }
     }
   }
@@ -262,8 +262,8 @@ export class TopUpFetcher {
   /** What is under way and likely to be here within a second. */
   #expectedBytes(nowMs: number): number {
     let expected = 0;
-    for (const { fetches } of this.#relays.values()) {
-      for (const { startedAtMs, sizeBytes, receivedBytes } of fetches) {
+    for (const { downloads } of this.#relays.values()) {
+      for (const { startedAtMs, sizeBytes, receivedBytes } of downloads) {
         const ageMs = nowMs - startedAtMs;
         const left = sizeBytes - receivedBytes;
         expected += ageMs < UNKNOWN_RATE_MS ? left : Math.min(left, (receivedBytes / ageMs) * 1000);
@@ -273,7 +273,8 @@ export class TopUpFetcher {
   }
 
   #drop(relay: Relay): void {
-    for (const { abort } of relay.fetches) abort.abort(new Error('the relay is not used any more'));
+    for (const { abort } of relay.downloads)
+      abort.abort(new Error('the relay is not used any more'));
     for (const connection of relay.free.splice(0)) this.#track(connection.close());
   }
 
