@@ -1,0 +1,28 @@
+import { describe, expect, it } from 'vitest';
+import { parseConfig } from './config.ts';
+
+const COMPLETE = {
+  SLUICE_NAMESPACE: 'sluice-system',
+  SLUICE_POD_NAME: 'sluice-operator-1',
+  SLUICE_MONGODB_URI: 'mongodb://user:secret@db/sluice',
+  SLUICE_RELAY_IMAGE: 'relay:1',
+  SLUICE_AGENT_IMAGE: 'agent:1',
+};
+
+describe('the configuration', () => {
+  it('has a default for what need not be given', () => {
+    expect(parseConfig(COMPLETE)).toMatchObject({
+      agentRoot: '/var/lib/sluice',
+      controlPort: 8443,
+      requireOrigin: false,
+      defaultLimits: { maxConnections: 8, maxBandwidthBytesPerSecond: 100 * 2 ** 20 },
+    });
+  });
+
+  it('names every mistake at once', () => {
+    const wrong = { ...COMPLETE, SLUICE_POD_NAME: '', SLUICE_CONTROL_PORT: '99999' };
+    expect(() => parseConfig({ ...wrong, SLUICE_REQUIRE_ORIGIN: 'maybe' })).toThrow(
+      /SLUICE_POD_NAME is not set[^]*SLUICE_CONTROL_PORT='99999'[^]*SLUICE_REQUIRE_ORIGIN='maybe'/,
+    );
+  });
+});

@@ -1,0 +1,28 @@
+import { describe, expect, it } from 'vitest';
+import { IDLE_MS, RelayScaling } from './scaling.ts';
+
+const need = (replicas: number) => ({ topologyKey: 'zone', domain: 'a', replicas });
+
+describe('the scaling of relays', () => {
+  it('keeps relays for ten minutes after nobody needs them', () => {
+    const scaling = new RelayScaling();
+    expect(scaling.decide([need(2)], 0).run).toEqual([need(2)]);
+    expect(scaling.decide([], 1000)).toEqual({ run: [need(2)], againInMs: IDLE_MS - 1000 });
+    expect(scaling.decide([], IDLE_MS).run).toEqual([]);
+  });
+
+  it('grows at once and shrinks late', () => {
+    const scaling = new RelayScaling();
+    scaling.decide([need(1)], 0);
+    expect(scaling.decide([need(3)], 1).run).toEqual([need(3)]);
+    expect(scaling.decide([need(1)], IDLE_MS).run).toEqual([need(3)]);
+    expect(scaling.decide([need(1)], IDLE_MS + 1).run).toEqual([need(1)]);
+  });
+
+  it('gives the relays of an earlier leader the same time', () => {
+    const scaling = new RelayScaling();
+    scaling.adopt(need(2), 5000);
+    expect(scaling.decide([], 6000).run).toEqual([need(2)]);
+    expect(scaling.decide([], 5000 + IDLE_MS).run).toEqual([]);
+  });
+});

@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import { aRecord, aSpec } from '../testing/objects.ts';
+import { decideDistribution, type DistributionInput } from './distribution.ts';
+
+function input(overrides: Partial<DistributionInput> = {}): DistributionInput {
+  return {
+    uid: 'uid-1',
+    name: 'llama',
+    createdAt: '2026-01-01T00:00:00Z',
+    deleting: false,
+    spec: aSpec(),
+    neighbours: [],
+    record: aRecord(),
+    sourceChanged: false,
+    failure: undefined,
+    nodes: [],
+    ...overrides,
+  };
+}
+
+function neighbour(path: string, createdAt: string, uid = 'uid-0') {
+  return { uid, name: 'other', path, createdAt };
+}
+
+describe('what a distribution needs next', () => {
+  it.each<[string, Partial<DistributionInput>, string]>([
+    ['serves a known source', {}, 'serve'],
+    ['asks the origin when there is no epoch', { record: undefined }, 'resolve'],
+    [
+      'asks again when the url was edited',
+      { spec: aSpec({ source: { url: 'http://origin.example.com/other.bin' } }) },
+      'resolve',
+    ],
+    [
+      'asks again when a digest was added',
+      { spec: aSpec({ source: { digest: `sha256:${'a'.repeat(64)}` } }) },
+      'resolve',
+    ],
+    ['asks again when a puller saw another version', { sourceChanged: true }, 'resolve'],
+    ['suspends', { spec: aSpec({ suspend: true }) }, 'suspend'],
+    ['asks nobody while suspended', { spec: aSpec({ suspend: true }), record: undefined }, 'suspend'],
+    ['removes what is deleted, whatever else', { deleting: true, record: undefined }, 'remove'],
+    [
+      'holds a URL without a file name',
+      { spec: aSpec({ source: { url: 'http://origin.example.com/a/%2e%2e' } }) },
+      'hold',
+    ],
+  ])('%s', (_name, overrides, action) => {
+    expect(decideDistribution(input(overrides)).action).toBe(action);
+  });
+
+  it.each([
+    ['the same path', 'model'],
+    ['a path inside', 'model/7b'],
+  ])('holds the younger of two with %s', (_name, path) => {
+    const older = neighbour(path, '2025-12-31T23:59:59Z');
+    const verdict = decideDistribution(input({ neighbours: [older] }));
+    expect(verdict).toMatchObject({ action: 'hold', problem: { reason: 'PathConflict' } });
+    const younger = neighbour(path, '2026-01-01T00:00:01Z');
+    expect(decideDistribution(input({ neighbours: [younger] })).action).toBe('serve');
+  });
+
+  it('lets the smaller uid have the path when both were made in the same second', () => {
+    const createdAt = '2026-01-01T00:00:00Z';
+    const smaller = neighbour('model', createdAt, 'uid-0');
+    const larger = neighbour('model', createdAt, 'uid-2');
+    expect(decideDistribution(input({ neighbours: [smaller] })).action).toBe('hold');
+    expect(decideDistribution(input({ neighbours: [larger] })).action).toBe('serve');
+  });
+
+  it('does not take a common beginning of a name for a common folder', () => {
+    const older = neighbour('model-b', '2025-01-01T00:00:00Z');
+    expect(decideDistribution(input({ neighbours: [older] })).action).toBe('serve');
+  });
+
+  it('goes on serving the epoch before while a new source is asked', () => {
+    const record = aRecord();
+    const spec = aSpec({ source: { url: 'http://origin.example.com/other.bin' } });
+    expect(decideDistribution(input({ record, spec }))).toEqual({ action: 'resolve', serve: record });
+  });
+});

@@ -1,0 +1,104 @@
+/** Builders of objects for tests: valid, with what matters to the test given. */
+import type { Distribution, DistributionSpec } from '../api/v1alpha1/distribution.ts';
+import type { Origin, OriginSpec } from '../api/v1alpha1/origin.ts';
+import type { DistributionProgress, EpochRecord, NodeProgress } from '../controllers/dataSide.ts';
+
+export function aSpec(
+  overrides: Partial<Omit<DistributionSpec, 'source' | 'target'>> & {
+    source?: Partial<DistributionSpec['source']>;
+    target?: Partial<DistributionSpec['target']>;
+  } = {},
+): DistributionSpec {
+  return {
+    delivery: { topUp: ['Relay'] },
+    relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200 },
+    priority: 0,
+    suspend: false,
+    progressDeadlineSeconds: 600,
+    deletionPolicy: 'Delete',
+    ...overrides,
+    source: { url: 'http://origin.example.com/file.bin', ...overrides.source },
+    target: { nodeSelector: {}, path: 'model', fileMode: '0644', ...overrides.target },
+  };
+}
+
+export function aDistribution(
+  metadata: Partial<Distribution['metadata']> = {},
+  spec: DistributionSpec = aSpec(),
+): Distribution {
+  return {
+    apiVersion: 'sluice.dev/v1alpha1',
+    kind: 'Distribution',
+    metadata: {
+      name: 'llama',
+      namespace: 'ml',
+      uid: 'uid-1',
+      generation: 1,
+      resourceVersion: '1',
+      creationTimestamp: '2026-01-01T00:00:00Z',
+      ...metadata,
+    },
+    spec,
+  };
+}
+
+export function anOrigin(name: string, spec: Partial<OriginSpec>, createdAt: string): Origin {
+  return {
+    apiVersion: 'sluice.dev/v1alpha1',
+    kind: 'Origin',
+    metadata: {
+      name,
+      uid: `uid-${name}`,
+      generation: 1,
+      resourceVersion: '1',
+      creationTimestamp: createdAt,
+    },
+    spec: {
+      hosts: ['cdn.example.com'],
+      limits: {},
+      closeAfter: '120s',
+      allowPrivateAddresses: false,
+      ...spec,
+    },
+  };
+}
+
+export function aRecord(overrides: Partial<EpochRecord> = {}): EpochRecord {
+  return {
+    uid: 'uid-1',
+    namespace: 'ml',
+    name: 'llama',
+    epoch: 1,
+    url: 'http://origin.example.com/file.bin',
+    source: { sizeBytes: 1000, validator: { etag: '"v1"' }, ranges: true },
+    files: [{ path: 'file.bin', sizeBytes: 1000 }],
+    pieceLengthBytes: 262_144,
+    pieceCount: 1,
+    swarmId: '0'.repeat(40),
+    feedPublicKey: '',
+    feedSeed: '',
+    swarmSecret: '',
+    relayToken: '',
+    startedAt: '2026-01-01T00:00:01Z',
+    ...overrides,
+  };
+}
+
+export function aReport(name: string, overrides: Partial<NodeProgress> = {}): NodeProgress {
+  return {
+    name,
+    state: 'transferring',
+    connected: true,
+    verifiedBytes: 0,
+    rateBytesPerSecond: 0,
+    received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+    ...overrides,
+  };
+}
+
+export function aProgress(
+  nodes: readonly NodeProgress[],
+  overrides: Partial<DistributionProgress> = {},
+): DistributionProgress {
+  return { epoch: 1, nodes, originBytes: 0, sourceChanged: false, ...overrides };
+}
