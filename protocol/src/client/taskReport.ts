@@ -75,7 +75,7 @@ function codeOf(error: unknown): string | undefined {
   if (typeof own !== 'string') return inner;
   if (own === 'StoreFailed' && inner !== undefined) return inner;
   if (own in SYSTEM_REASONS) return SYSTEM_REASONS[own];
-  return /^[A-Z][A-Za-z]{2,63}$/.test(own) ? own : inner;
+  return /^[A-Z][a-z][A-Za-z]{1,62}$/.test(own) ? own : inner;
 }
 
 /** Errors of the operating system that a person can do something about. */

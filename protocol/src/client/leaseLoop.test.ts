@@ -1,0 +1,253 @@
+import type { PullEnd, Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Extent, LeaseAnswer, LeaseGrant } from '../messages.ts';
+import type { LeaseAsk } from './controlClient.ts';
+import { LeaseLoop } from './leaseLoop.ts';
+import type { TaskError } from './taskReport.ts';
+
+const MIB = 1024 * 1024;
+const aborts: AbortController[] = [];
+afterEach(() => {
+  for (const abort of aborts.splice(0)) abort.abort();
+});
+
+class FakePuller implements Puller {
+  readonly ended: Promise<PullEnd>;
+  readonly grants: PullGrant[];
+  left: number[] = [];
+  used = 0;
+  started = false;
+  closed = false;
+  fits = true;
+  end!: (end: PullEnd) => void;
+
+  constructor(grant: PullGrant) {
+    this.grants = [grant];
+    this.ended = new Promise((resolve) => {
+      this.end = resolve;
+    });
+    this.#take(grant);
+  }
+
+  start() {
+    this.started = true;
+  }
+  adopt(grant: PullGrant) {
+    this.grants.push(grant);
+    this.#take(grant);
+  }
+  fitsGrant() {
+    return this.fits;
+  }
+  usedBytes() {
+    return this.used;
+  }
+  unfinished(): Extent[] {
+    return this.left.map((first) => ({ first, count: 1 }));
+  }
+  timeToFirstByteMs() {
+    return 7;
+  }
+  async close() {
+    this.closed = true;
+    this.end({ kind: 'stopped', reason: 'closed' });
+  }
+  /** Pulls this many pieces. */
+  pull(count: number) {
+    this.left.splice(0, count);
+    this.used += count * MIB;
+    if (this.left.length === 0) this.end({ kind: 'completed' });
+  }
+  #take({ extents }: PullGrant) {
+    this.left = extents.flatMap(({ first, count }) =>
+      Array.from({ length: count }, (_, index) => first + index),
+    );
+  }
+}
+
+function grant(first: number, count: number, change: Partial<LeaseGrant> = {}): LeaseGrant {
+  return {
+    leaseId: 'l1',
+    version: 1,
+    uid: 'u',
+    epoch: 1,
+    extents: [{ first, count }],
+    maxBytes: 100 * MIB,
+    rateBytesPerSecond: MIB,
+    slackBytes: MIB,
+    connections: 2,
+    ttlMs: 9_000,
+    certificate: { pullerKey: '', extents: [], signature: '' },
+    ...change,
+  };
+}
+
+const WAIT: LeaseAnswer = { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 60_000 };
+
+function build(answers: (LeaseAnswer | Error)[]) {
+  const asked: LeaseAsk[] = [];
+  const pullers: FakePuller[] = [];
+  const failures: (TaskError | undefined)[] = [];
+  const problems: unknown[] = [];
+  const certified: LeaseGrant[] = [];
+  const abort = new AbortController();
+  aborts.push(abort);
+  const state = { complete: false };
+  const loop = new LeaseLoop(
+    {
+      uid: 'u',
+      epoch: 1,
+      pieceLengthBytes: MIB,
+      wantRateBytesPerSecond: 10 * MIB,
+      wantConnections: 4,
+      pullerKey: 'AAAA',
+    },
+    {
+      client: {
+        lease: async (ask) => {
+          asked.push(ask);
+          if (ask.op === 'settle') {
+            expect(pullers.at(-1)?.closed).toBe(true);
+            return { answer: { outcome: 'settled' }, requestedAtMs: performance.now() };
+          }
+          const answer = answers.shift() ?? WAIT;
+          if (answer instanceof Error) throw answer;
+          return { answer, requestedAtMs: performance.now() };
+        },
+      },
+      createPuller: (given) => {
+        const puller = new FakePuller(given);
+        pullers.push(puller);
+        return puller;
+      },
+      certified: (given) => certified.push(given),
+      complete: () => state.complete,
+      onFailure: (error) => failures.push(error),
+      onProblem: (error) => problems.push(error),
+    },
+  );
+  const done = loop.run(abort.signal);
+  return { loop, done, asked, pullers, failures, problems, certified, abort, state };
+}
+
+const ops = (asked: LeaseAsk[]) => asked.map(({ op }) => op);
+const until = (check: () => void) => vi.waitFor(check, { timeout: 3_000, interval: 5 });
+
+describe('the lease loop', () => {
+  it('asks for more before it has run out, and settles when there is nothing', async () => {
+    const more = grant(5, 5, { version: 2, extents: [{ first: 5, count: 5 }] });
+    const { asked, pullers, certified } = build([
+      { outcome: 'granted', grant: grant(0, 10) },
+      { outcome: 'granted', grant: more },
+    ]);
+    await until(() => expect(pullers[0]?.started).toBe(true));
+    pullers[0]?.pull(5);
+    await until(() => expect(pullers[0]?.grants).toHaveLength(2));
+    expect(asked[1]).toMatchObject({
+      op: 'renew',
+      version: 1,
+      usedBytes: 5 * MIB,
+      timeToFirstByteMs: 7,
+      unfinished: [5, 6, 7, 8, 9].map((first) => ({ first, count: 1 })),
+    });
+    pullers[0]?.pull(5);
+    await until(() => expect(ops(asked)).toContain('settle'));
+    expect(pullers).toHaveLength(1);
+    expect(certified.map(({ version }) => version)).toEqual([1, 2]);
+    const settled = asked.find(({ op }) => op === 'settle');
+    expect(settled).toMatchObject({ version: 2, usedBytes: 10 * MIB, unfinished: [] });
+  });
+
+  it('goes on under the same lease when work comes after the pull was over', async () => {
+    const { pullers, asked } = build([
+      { outcome: 'granted', grant: grant(0, 1, { rateBytesPerSecond: 1000 }) },
+      { outcome: 'granted', grant: grant(1, 1, { version: 2, maxBytes: 50 * MIB }) },
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    pullers[0]?.pull(1);
+    await until(() => expect(pullers).toHaveLength(2));
+    expect(pullers[0]?.closed).toBe(true);
+    expect(pullers[1]?.grants[0]?.maxBytes).toBe(49 * MIB);
+    pullers[1]?.pull(1);
+    await until(() => expect(ops(asked)).toContain('settle'));
+    expect(asked.find(({ op }) => op === 'settle')).toMatchObject({ usedBytes: 2 * MIB });
+  });
+
+  it('acknowledges a smaller grant when it keeps to it, not before', async () => {
+    const { pullers, asked } = build([
+      { outcome: 'granted', grant: grant(0, 10) },
+      { outcome: 'granted', grant: grant(5, 5, { version: 2, connections: 1 }) },
+      { outcome: 'granted', grant: grant(5, 5, { version: 3, connections: 1 }) },
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    const [puller] = pullers as [FakePuller];
+    puller.fits = false;
+    puller.pull(5);
+    await until(() => expect(puller.grants).toHaveLength(2));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(asked).toHaveLength(2);
+    puller.fits = true;
+    await until(() => expect(asked.length).toBeGreaterThan(2));
+    expect(asked[2]).toMatchObject({ op: 'renew', version: 2 });
+  });
+
+  it('closes everything at once when the lease is gone, and asks anew', async () => {
+    const { pullers, asked } = build([
+      { outcome: 'granted', grant: grant(0, 10) },
+      { outcome: 'gone' },
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    pullers[0]?.pull(6);
+    await until(() => expect(pullers[0]?.closed).toBe(true));
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'renew', 'acquire']));
+  });
+
+  it('reports why the origin gives nothing, settles with the reason, and waits', async () => {
+    const { pullers, asked, failures } = build([{ outcome: 'granted', grant: grant(0, 10) }]);
+    await until(() => expect(pullers).toHaveLength(1));
+    const error = Object.assign(new Error('the origin answers 404'), {
+      code: 'SourceNotFound' as const,
+      httpStatus: 404,
+    });
+    pullers[0]?.end({ kind: 'failed', error });
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'settle']));
+    expect(failures).toEqual([{ reason: 'SourceNotFound', message: 'the origin answers 404' }]);
+    expect(asked[1]).toMatchObject({ failure: { reason: 'SourceNotFound', httpStatus: 404 } });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(asked).toHaveLength(2);
+  });
+
+  it('asks when it is called, instead of waiting on', async () => {
+    const { loop, asked } = build([WAIT]);
+    await until(() => expect(asked).toHaveLength(1));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    loop.askNow();
+    await until(() => expect(asked).toHaveLength(2));
+  });
+
+  it('settles what it holds when the process ends', async () => {
+    const { abort, done, asked, pullers } = build([
+      { outcome: 'granted', grant: grant(0, 2) },
+      WAIT,
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    abort.abort();
+    await done;
+    expect(asked.at(-1)).toMatchObject({
+      op: 'settle',
+      unfinished: [
+        { first: 0, count: 1 },
+        { first: 1, count: 1 },
+      ],
+    });
+  });
+
+  it('ends when everything is here', async () => {
+    const { done, pullers, state, asked } = build([{ outcome: 'granted', grant: grant(0, 2) }]);
+    await until(() => expect(pullers).toHaveLength(1));
+    state.complete = true;
+    pullers[0]?.pull(2);
+    await done;
+    expect(ops(asked).at(-1)).toBe('settle');
+  });
+});

@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import { shouldRenew } from './leaseRenewal.ts';
+
+const STATE = { acknowledged: 1, requestedAtMs: 0, ttlMs: 9_000, futileAt: undefined, nowMs: 100 };
+const PLENTY = { grantedPieces: 10, unfinishedPieces: 9, leftMs: 5_000, mayAcknowledge: false };
+
+describe('a lease is renewed', () => {
+  it.each([
+    ['not while time and work are plenty', STATE, PLENTY, false],
+    ['each third of its life', { ...STATE, nowMs: 3_000 }, PLENTY, true],
+    [
+      'not at once again after a try that was lost',
+      { ...STATE, nowMs: 3_500, triedAtMs: 3_000 },
+      PLENTY,
+      false,
+    ],
+    ['when half of the work is done', STATE, { ...PLENTY, unfinishedPieces: 5 }, true],
+    ['when the work lasts less than 0.3 s', STATE, { ...PLENTY, leftMs: 299 }, true],
+    [
+      'not again for work before there is progress, when there was none to add',
+      { ...STATE, futileAt: 5 },
+      { ...PLENTY, unfinishedPieces: 5, leftMs: 10 },
+      false,
+    ],
+    [
+      'again after progress',
+      { ...STATE, futileAt: 5 },
+      { ...PLENTY, unfinishedPieces: 4, leftMs: 10 },
+      true,
+    ],
+    ['when a smaller grant is kept to', STATE, { ...PLENTY, mayAcknowledge: true }, true],
+  ])('%s', (_name, state, left, expected) => {
+    expect(shouldRenew(state, left)).toBe(expected);
+  });
+});

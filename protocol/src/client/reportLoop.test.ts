@@ -1,0 +1,79 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { TransferReport } from '../messages.ts';
+import type { ReportContent } from './controlClient.ts';
+import { ReportLoop } from './reportLoop.ts';
+import { reportOf } from './taskReport.ts';
+
+const aborts: AbortController[] = [];
+afterEach(() => {
+  for (const abort of aborts.splice(0)) abort.abort();
+});
+
+function build(reportIntervalMs = 60_000) {
+  const sent: ReportContent[] = [];
+  const state = { reports: [] as TransferReport[], away: false };
+  const problems: unknown[] = [];
+  const acknowledged: TransferReport[] = [];
+  const abort = new AbortController();
+  aborts.push(abort);
+  const loop = new ReportLoop({
+    client: {
+      reportIntervalMs,
+      report: async (content) => {
+        if (state.away) throw new Error('away');
+        sent.push(content);
+      },
+    },
+    reports: () => state.reports,
+    acknowledged: (reports) => acknowledged.push(...reports),
+    disk: async () => undefined,
+    onProblem: (error) => problems.push(error),
+  });
+  return { loop, sent, state, problems, acknowledged, signal: abort.signal };
+}
+
+const said = (sent: ReportContent[]) =>
+  sent.map(({ transfers }) => transfers.map(({ uid, state }) => `${uid} ${state}`).join(', '));
+
+describe('reports', () => {
+  it('go out at once when a state changes, and name only what changed', async () => {
+    const { loop, sent, state, signal } = build();
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'transferring' })];
+    loop.run(signal);
+    await vi.waitFor(() => expect(sent).toHaveLength(1));
+    state.reports = [...state.reports, reportOf({ uid: 'b', epoch: 1 }, { state: 'ready' })];
+    loop.now();
+    await vi.waitFor(() => expect(said(sent)).toEqual(['a transferring', 'b ready']));
+  });
+
+  it('are merged while the control server is away, which is said once', async () => {
+    const { loop, sent, state, problems, acknowledged, signal } = build(10);
+    state.away = true;
+    const one = { uid: 'a', epoch: 1 };
+    state.reports = [reportOf(one, { state: 'transferring' })];
+    loop.run(signal);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    state.reports = [reportOf(one, { state: 'ready' })];
+    expect(acknowledged).toEqual([]);
+    state.away = false;
+    await vi.waitFor(() => expect(said(sent)[0]).toBe('a ready'), { timeout: 5_000 });
+    expect(problems).toHaveLength(1);
+    expect(acknowledged).toEqual(state.reports);
+  });
+
+  it('tell a new control server everything again', async () => {
+    const { loop, sent, state, signal } = build();
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'ready' })];
+    loop.run(signal);
+    await vi.waitFor(() => expect(sent).toHaveLength(1));
+    loop.forget();
+    await vi.waitFor(() => expect(said(sent)).toEqual(['a ready', 'a ready']));
+  });
+
+  it('are sent each interval also when nothing changed', async () => {
+    const { loop, sent, signal } = build(20);
+    loop.run(signal);
+    await vi.waitFor(() => expect(sent.length).toBeGreaterThan(2));
+    expect(said(sent)).toContain('');
+  });
+});
