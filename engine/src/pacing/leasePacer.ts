@@ -14,10 +14,12 @@ export interface PacedGrant {
 const DRIFT = 0.001;
 /** Resets leave before the lease ends, not as it ends. */
 const EXPIRY_MARGIN_MS = 20;
-/** A request is at most what the rate gives in this time, so that origins send evenly. */
+/** More than the rate gives in this time is not asked for only to spare headers. */
 const QUANTUM_MS = 32;
 /** Under it headers and round trips would outweigh what is asked for. */
 const MIN_QUANTUM_BYTES = 4_096;
+/** Headers of 300 to 600 bytes are under one percent of it. */
+const FRUGAL_QUANTUM_BYTES = 65_536;
 /** Of an answer, until one was seen. */
 const FIRST_HEADER_BYTES = 1_024;
 /** An answer's headers vary by a date, an age, a request id. */
@@ -108,17 +110,17 @@ export class LeasePacer {
   }
 
   /**
-   * How large the next requests should be. Slack = rate x (time to first byte + quantum time), so
-   * what slack has above the first is the quantum. With a slower origin or few connections the
-   * slack is shared evenly instead, one share being saved up while the others are under way:
-   * that is the most that the slack lets through.
+   * How large the next requests should be. The slack is shared evenly, one share being saved up
+   * while every connection has another under way: what is left of the slack then takes up the
+   * origin's jitter. Where there are so many connections that headers would begin to count, up to
+   * what the slack has above rate x time to first byte, which is the quantum it was granted for.
    */
   quantumBytes(): number {
     const { rateBytesPerSecond: rate, slackBytes, connections } = this.#grant;
     const latency = this.#timeToFirstByteMs ?? FIRST_TIME_TO_FIRST_BYTE_MS;
     const share = slackBytes / (connections + 1);
     const spare = Math.min(slackBytes - (rate * latency) / 1000, (rate * QUANTUM_MS) / 1000);
-    const wanted = Math.max(share, spare, MIN_QUANTUM_BYTES);
+    const wanted = Math.max(share, Math.min(spare, FRUGAL_QUANTUM_BYTES), MIN_QUANTUM_BYTES);
     // Never more than could be saved up: half of the slack may be under way already.
     return Math.floor(Math.max(1, Math.min(wanted, slackBytes / 2) - this.#headerBytes()));
   }
