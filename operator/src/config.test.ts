@@ -22,7 +22,7 @@ describe('the configuration', () => {
   it('names every mistake at once', () => {
     const wrong = { ...COMPLETE, SLUICE_POD_NAME: '', SLUICE_CONTROL_PORT: '99999' };
     expect(() => parseConfig({ ...wrong, SLUICE_REQUIRE_ORIGIN: 'maybe' })).toThrow(
-      /SLUICE_POD_NAME is not set[^]*SLUICE_CONTROL_PORT='99999'[^]*SLUICE_REQUIRE_ORIGIN='maybe'/,
+      /SLUICE_POD_NAME is not set[\s\S]*SLUICE_CONTROL_PORT='99999'[\s\S]*SLUICE_REQUIRE_ORIGIN='maybe'/,
     );
   });
 });

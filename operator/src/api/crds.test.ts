@@ -28,11 +28,23 @@ describe('a structural schema', () => {
 
   it.each([
     ['a string without bound', Type.String(), /maxLength/],
-    ['a list without bound', Type.Array(Type.Integer(), { 'x-kubernetes-list-type': 'set' }), /maxItems/],
+    [
+      'a list without bound',
+      Type.Array(Type.Integer(), { 'x-kubernetes-list-type': 'set' }),
+      /maxItems/,
+    ],
     ['a list without type', Type.Array(Type.Integer(), { maxItems: 1 }), /list-type/],
-    ['a map without bound', Type.Record(Type.String(), Type.String({ maxLength: 1 })), /maxProperties/],
+    [
+      'a map without bound',
+      Type.Record(Type.String(), Type.String({ maxLength: 1 })),
+      /maxProperties/,
+    ],
     ['a union of other than strings', Type.Union([Type.Integer(), Type.Null()]), /union/],
-    ['a keyword that it does not have', Type.Object({}, { additionalProperties: false }), /additionalProperties/],
+    [
+      'a keyword that it does not have',
+      Type.Object({}, { additionalProperties: false }),
+      /additionalProperties/,
+    ],
   ])('refuses %s', (_name, schema, message) => {
     expect(() => structuralSchema(schema)).toThrow(message);
   });

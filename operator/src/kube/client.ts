@@ -53,6 +53,7 @@ export interface KubeRequest {
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: unknown;
   readonly contentType?: string;
+  readonly accept?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -137,7 +138,7 @@ export class KubeClient {
       dispatcher: await this.#agent,
       headers: {
         ...(options.headers as Record<string, string> | undefined),
-        accept: 'application/json',
+        accept: call.accept ?? 'application/json',
         'user-agent': 'sluice-operator',
         ...(call.body === undefined
           ? {}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { aRecord, aSpec } from '../testing/objects.ts';
-import { decideDistribution, type DistributionInput } from './distribution.ts';
+import { type DistributionInput, decideDistribution } from './distribution.ts';
 
 function input(overrides: Partial<DistributionInput> = {}): DistributionInput {
   return {
@@ -38,7 +38,11 @@ describe('what a distribution needs next', () => {
     ],
     ['asks again when a puller saw another version', { sourceChanged: true }, 'resolve'],
     ['suspends', { spec: aSpec({ suspend: true }) }, 'suspend'],
-    ['asks nobody while suspended', { spec: aSpec({ suspend: true }), record: undefined }, 'suspend'],
+    [
+      'asks nobody while suspended',
+      { spec: aSpec({ suspend: true }), record: undefined },
+      'suspend',
+    ],
     ['removes what is deleted, whatever else', { deleting: true, record: undefined }, 'remove'],
     [
       'holds a URL without a file name',
@@ -76,6 +80,9 @@ describe('what a distribution needs next', () => {
   it('goes on serving the epoch before while a new source is asked', () => {
     const record = aRecord();
     const spec = aSpec({ source: { url: 'http://origin.example.com/other.bin' } });
-    expect(decideDistribution(input({ record, spec }))).toEqual({ action: 'resolve', serve: record });
+    expect(decideDistribution(input({ record, spec }))).toEqual({
+      action: 'resolve',
+      serve: record,
+    });
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { aProgress, aRecord, aReport } from '../testing/objects.ts';
-import { distributionStatus, sameStatus, type StatusInput } from './distributionStatus.ts';
+import { distributionStatus, type StatusInput, sameStatus } from './distributionStatus.ts';
 import { distributionEvents } from './story.ts';
 
 const NOW = '2026-01-01T00:10:00Z';
@@ -116,7 +116,11 @@ describe('the conditions', () => {
         recordIsCurrent: false,
         failure: { reason: 'SourceNotFound', kind: 'stall', message: '404' },
       },
-      ['Ready=False/SourceNotFound', 'Stalled=True/SourceNotFound', 'SourceResolved=False/SourceNotFound'],
+      [
+        'Ready=False/SourceNotFound',
+        'Stalled=True/SourceNotFound',
+        'SourceResolved=False/SourceNotFound',
+      ],
     ],
     [
       'go on reconciling on an origin that fails',
@@ -126,7 +130,11 @@ describe('the conditions', () => {
         recordIsCurrent: false,
         failure: { reason: 'SourceUnavailable', kind: 'retry', message: '500' },
       },
-      ['Ready=False/SourceUnavailable', 'Reconciling=True/SourceUnavailable', 'SourceResolved=False/SourceUnavailable'],
+      [
+        'Ready=False/SourceUnavailable',
+        'Reconciling=True/SourceUnavailable',
+        'SourceResolved=False/SourceUnavailable',
+      ],
     ],
     [
       'say that it is suspended',
@@ -194,7 +202,11 @@ describe('failed nodes', () => {
     );
     expect(status.failedNodes).toHaveLength(10);
     expect(status.nodes?.failed).toBe(12);
-    expect(status.failedNodes?.[0]).toEqual({ name: 'n00', reason: 'DiskFull', message: 'because' });
+    expect(status.failedNodes?.[0]).toEqual({
+      name: 'n00',
+      reason: 'DiskFull',
+      message: 'because',
+    });
   });
 });
 

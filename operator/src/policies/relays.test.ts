@@ -14,7 +14,11 @@ function nodes(count: number, zone: string | undefined, from = 0) {
 
 describe('relays', () => {
   it('are needed in each domain in which a node waits; nodes without the key form one', () => {
-    const targets = targetNodes([...nodes(3, 'a'), ...nodes(5, 'b'), ...nodes(1, undefined)], {}, ZONE);
+    const targets = targetNodes(
+      [...nodes(3, 'a'), ...nodes(5, 'b'), ...nodes(1, undefined)],
+      {},
+      ZONE,
+    );
     const isReady = (name: string) => name.startsWith('a-');
     const demand = relayDemand(targets, isReady, { topologyKey: ZONE, nodesPerRelay: 2 });
     expect(relayNeeds([demand])).toEqual([

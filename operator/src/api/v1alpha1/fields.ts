@@ -12,9 +12,13 @@ export interface Rule {
   readonly messageExpression?: string;
 }
 
-/** `self` of a rule's message is quoted as the user wrote it. */
-export function refuse(rule: string, field: string, remedy: string): Rule {
-  return { rule, messageExpression: `"${field}: '" + string(self) + "' ${remedy}"` };
+/**
+ * The message quotes the value as the user wrote it. `self` is a string; the API server cannot
+ * bound the cost of string(self) where it need not.
+ */
+export function refuse(rule: string, field: string, remedy: string, self = 'self'): Rule {
+  const literal = (text: string) => JSON.stringify(text);
+  return { rule, messageExpression: `${literal(`${field}: '`)} + ${self} + ${literal(`' ${remedy}`)}` };
 }
 
 export function rules(...list: readonly Rule[]): { 'x-kubernetes-validations': readonly Rule[] } {
@@ -27,6 +31,7 @@ function quantityRule(field: string, least: string, most: string, what: string):
     `${value}.matches('^${QUANTITY_PATTERN}$') && quantity(${value}).compareTo(quantity('${least}')) >= 0 && quantity(${value}).compareTo(quantity('${most}')) <= 0`,
     field,
     `is not ${what} from ${least} to ${most}; write a whole number or a quantity such as 20Mi`,
+    value,
   );
 }
 

@@ -1,0 +1,262 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KubeError } from '../kube/client.ts';
+import { listPath, objectPath, resources } from '../kube/paths.ts';
+import { startApiServer, type TestApiServer } from '../testing/adapters/apiServer.ts';
+import type { Distribution } from './v1alpha1/distribution.ts';
+import type { Origin } from './v1alpha1/origin.ts';
+
+const DIGEST = `sha256:${'0123456789abcdef'.repeat(4)}`;
+
+describe('what the API server says of custom resources', () => {
+  let server: TestApiServer;
+  let number = 0;
+
+  beforeAll(async () => {
+    server = await startApiServer();
+  });
+  afterAll(() => server?.stop());
+
+  function create<T>(kind: 'distributions' | 'origins', spec: object): Promise<T> {
+    number += 1;
+    const namespace = kind === 'distributions' ? 'default' : undefined;
+    const resource = resources[kind];
+    return server.admin.request<T>({
+      method: 'POST',
+      path: listPath(resource, namespace),
+      query: { fieldValidation: 'Strict' },
+      body: {
+        apiVersion: resource.apiVersion,
+        kind: resource.kind,
+        metadata: { name: `test-${number}`, ...(namespace && { namespace }) },
+        spec,
+      },
+    });
+  }
+
+  async function refusal(attempt: Promise<unknown>): Promise<string> {
+    const error: unknown = await attempt.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    expect(error, 'it was accepted').toBeInstanceOf(KubeError);
+    return (error as KubeError).message;
+  }
+
+  function distribution(overrides: { source?: object; target?: object; [field: string]: unknown }) {
+    const { source, target, ...rest } = overrides;
+    return {
+      source: { url: 'https://cdn.example.com/a/model.bin', ...source },
+      target: { path: 'models/llama', ...target },
+      ...rest,
+    };
+  }
+
+  it('fills in the defaults', async () => {
+    const { spec, status } = await create<Distribution>('distributions', distribution({}));
+    expect(spec).toMatchObject({
+      target: { fileMode: '0644', nodeSelector: {} },
+      delivery: { topUp: ['Relay'] },
+      relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200 },
+      priority: 0,
+      suspend: false,
+      progressDeadlineSeconds: 600,
+      deletionPolicy: 'Delete',
+    });
+    expect(status).toEqual({ observedGeneration: -1 });
+    const origin = await create<Origin>('origins', { hosts: ['cdn.example.com'] });
+    expect(origin.spec).toMatchObject({
+      closeAfter: '120s',
+      limits: {},
+      allowPrivateAddresses: false,
+    });
+  });
+
+  it('accepts everything that is right', async () => {
+    await create(
+      'distributions',
+      distribution({
+        source: {
+          url: 'http://h:8080/a%20b/c?sig=x/y&t=1',
+          digest: DIGEST,
+          secretRef: { name: 's' },
+        },
+        target: { path: '.cache/a-b_c.d', fileMode: '0755', nodeSelector: { gpu: 'yes' } },
+        delivery: { minRate: '20Mi', maxRate: 209715200, maxUploadRate: '1.5Gi', topUp: [] },
+      }),
+    );
+    await create('origins', {
+      hosts: ['10.0.0.1:8080', '[fd00::1]', 'a.b'],
+      limits: {
+        maxConnections: 8,
+        maxBandwidth: '100Mi',
+        maxTraffic: { bytes: '10Ti', period: '720h' },
+      },
+      closeAfter: '1m30s',
+    });
+  });
+
+  it.each<[string, Parameters<typeof distribution>[0], RegExp]>([
+    [
+      'a URL of another scheme',
+      { source: { url: 'ftp://h/a' } },
+      /spec\.source\.url: 'ftp:\/\/h\/a' does not begin with http/,
+    ],
+    [
+      'a URL that is none',
+      { source: { url: 'model.bin' } },
+      /spec\.source\.url: 'model\.bin' does not begin/,
+    ],
+    [
+      'a URL without a file',
+      { source: { url: 'http://h/a/' } },
+      /spec\.source\.url: 'http:\/\/h\/a\/' does not name a file; write/,
+    ],
+    ['a URL with ..', { source: { url: 'http://h/../a' } }, /does not name a file/],
+    ['a URL with a fragment', { source: { url: 'http://h/a#b' } }, /does not name a file/],
+    ['a URL with a space', { source: { url: 'http://h/a b' } }, /percent-encode/],
+    [
+      'a short digest',
+      { source: { digest: 'sha256:abc' } },
+      /spec\.source\.digest: 'sha256:abc' is not a SHA-256 digest; write/,
+    ],
+    ['an upper-case digest', { source: { digest: DIGEST.toUpperCase() } }, /spec\.source\.digest/],
+    [
+      'a path with ..',
+      { target: { path: 'a/../b' } },
+      /spec\.target\.path: 'a\/\.\.\/b' has \. or \.\./,
+    ],
+    [
+      'an absolute path',
+      { target: { path: '/etc' } },
+      /spec\.target\.path: '\/etc' is absolute; write/,
+    ],
+    [
+      'an empty segment',
+      { target: { path: 'a//b' } },
+      /spec\.target\.path: 'a\/\/b' has an empty segment/,
+    ],
+    ['a slash at the end', { target: { path: 'a/' } }, /has an empty segment/],
+    ['a path of Sluice', { target: { path: '.sluice/x' } }, /begins with \.sluice/],
+    ['a path with odd characters', { target: { path: 'a b' } }, /characters other than/],
+    [
+      'a mode that others cannot read',
+      { target: { fileMode: '0640' } },
+      /spec\.target\.fileMode: '0640'/,
+    ],
+    [
+      'a negative rate',
+      { delivery: { minRate: '-5Mi' } },
+      /spec\.delivery\.minRate: '-5Mi' is not a rate/,
+    ],
+    [
+      'a negative number',
+      { delivery: { maxRate: -1 } },
+      /spec\.delivery\.maxRate: '-1' is not a rate/,
+    ],
+    [
+      'a rate of zero',
+      { delivery: { maxUploadRate: 0 } },
+      /spec\.delivery\.maxUploadRate: '0' is not a rate/,
+    ],
+    [
+      'a rate in words',
+      { delivery: { minRate: 'fast' } },
+      /spec\.delivery\.minRate: 'fast' is not a rate/,
+    ],
+    [
+      'a floor above the cap',
+      { delivery: { minRate: '2Gi', maxRate: '1Gi' } },
+      /spec\.delivery\.minRate: '2Gi' is more than spec\.delivery\.maxRate '1Gi'; lower/,
+    ],
+    [
+      'a top-up that does not exist yet',
+      { delivery: { topUp: ['Origin'] } },
+      /spec\.delivery\.topUp\[0\]: Unsupported value: "Origin"/,
+    ],
+    [
+      'a topology key that is none',
+      { relays: { topologyKey: 'a b' } },
+      /spec\.relays\.topologyKey: 'a b'/,
+    ],
+    [
+      'no node per relay',
+      { relays: { nodesPerRelay: 0 } },
+      /nodesPerRelay.*greater than or equal to 1/,
+    ],
+    ['an unknown field', { delivery: { minrate: 1 } }, /unknown field "spec\.delivery\.minrate"/],
+  ])('refuses %s', async (_name, overrides, message) => {
+    expect(await refusal(create('distributions', distribution(overrides)))).toMatch(message);
+  });
+
+  it('refuses credentials in a URL and does not repeat them', async () => {
+    const spec = distribution({ source: { url: 'http://me:hidden@h/a' } });
+    const message = await refusal(create('distributions', spec));
+    expect(message).toMatch(/put them into a Secret and name it in spec\.source\.secretRef/);
+  });
+
+  it('refuses another path later, and names both', async () => {
+    const made = await create<Distribution>('distributions', distribution({}));
+    const changed = server.admin.request({
+      method: 'PATCH',
+      path: objectPath(resources.distributions, made.metadata),
+      contentType: 'application/merge-patch+json',
+      body: { spec: { target: { path: 'other' } } },
+    });
+    expect(await refusal(changed)).toMatch(
+      /spec\.target\.path: cannot be changed from 'models\/llama' to 'other'; make a new/,
+    );
+  });
+
+  it.each<[string, object, RegExp]>([
+    [
+      'a host with a scheme',
+      { hosts: ['https://h'] },
+      /spec\.hosts: 'https:\/\/h' is not a host; write/,
+    ],
+    ['a host with a path', { hosts: ['h/a'] }, /spec\.hosts: 'h\/a' is not a host/],
+    ['an upper-case host', { hosts: ['CDN'] }, /lower-case/],
+    ['no host', { hosts: [] }, /spec\.hosts.*at least 1/],
+    ['a host twice', { hosts: ['h', 'h'] }, /Duplicate value: "h"/],
+    [
+      'no connection',
+      { hosts: ['h'], limits: { maxConnections: 0 } },
+      /maxConnections.*greater than or equal to 1/,
+    ],
+    [
+      'a negative bandwidth',
+      { hosts: ['h'], limits: { maxBandwidth: '-1' } },
+      /spec\.limits\.maxBandwidth: '-1' is not a rate/,
+    ],
+    [
+      'traffic without a period',
+      { hosts: ['h'], limits: { maxTraffic: { bytes: '1Gi' } } },
+      /period.*Required/,
+    ],
+    [
+      'a period of days',
+      { hosts: ['h'], limits: { maxTraffic: { bytes: '1Gi', period: '30d' } } },
+      /spec\.limits\.maxTraffic\.period: '30d' is not a duration/,
+    ],
+    [
+      'a period that is too short',
+      { hosts: ['h'], limits: { maxTraffic: { bytes: 1, period: '1s' } } },
+      /from 1h to 8784h/,
+    ],
+  ])('refuses an Origin with %s', async (_name, spec, message) => {
+    expect(await refusal(create('origins', spec))).toMatch(message);
+  });
+
+  it('shows the columns of the design', async () => {
+    const table = await server.admin.request<{
+      columnDefinitions: { name: string; priority: number }[];
+    }>({
+      method: 'GET',
+      path: listPath(resources.distributions),
+      accept: 'application/json;as=Table;v=v1;g=meta.k8s.io',
+    });
+    const names = (priority: number) =>
+      table.columnDefinitions.filter((column) => column.priority === priority).map((c) => c.name);
+    expect(names(0)).toEqual(['Name', 'Ready', 'Nodes', 'Progress', 'Size', 'Peers', 'ETA', 'Age']);
+    expect(names(1)).toEqual(['Rate', 'Failed', 'Message']);
+  });
+});
