@@ -116,6 +116,11 @@ export interface Coordinator {
   setOrigins(policies: readonly OriginPolicy[]): void;
   /** Idempotent; a larger epoch replaces the one before. */
   apply(plan: DistributionPlan): void;
+  /**
+   * Said once, by a new leader: every plan that can be made now has been applied. Before it nobody
+   * may be told that a distribution is not his.
+   */
+  primed(): void;
   remove(uid: string, options: { readonly deleteFiles: boolean }): void;
   /** No process has it any more; one that is gone is not waited for. */
   removed(uid: string): boolean;
@@ -123,4 +128,18 @@ export interface Coordinator {
   resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource>;
   onChange(listener: (uid: string) => void): void;
   originUsage(name: string): OriginUsage | undefined;
+}
+
+/** The whole data side: store, control API, coordinator. */
+export interface DataSide {
+  readonly coordinator: Coordinator;
+  readonly epochs: EpochStore;
+  /** On every replica: waits for the database, publishes the CA, serves the control API. */
+  start(signal: AbortSignal): Promise<void>;
+  /** This replica leads in this term: fences the journals before its first grant. */
+  lead(term: number, signal: AbortSignal): Promise<void>;
+  /** Grants nothing more, at once. */
+  stepDown(): void;
+  stop(): Promise<void>;
+  ready(): boolean;
 }

@@ -8,8 +8,6 @@
  */
 
 import type { RequestOptions } from 'node:https';
-import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Agent, type Dispatcher, request } from 'undici';
 
@@ -89,8 +87,8 @@ export class KubeClient {
   }
 
   /**
-   * The lines of an answer as they come; ends when the server ends it, throws when the connection
-   * breaks or nothing comes for idleTimeoutMs.
+   * The lines of an answer as they come; ends when the server ends it (a last line without its end
+   * is dropped), throws when the connection breaks or nothing comes for idleTimeoutMs.
    */
   async *lines(call: KubeRequest & { readonly idleTimeoutMs: number }): AsyncGenerator<string> {
     const idle = new AbortController();
@@ -104,10 +102,15 @@ export class KubeClient {
       if (response.statusCode >= 300) {
         throw errorOf(call, response.statusCode, await readBounded(response.body));
       }
-      for await (const line of createInterface({ input: Readable.from(response.body) })) {
+      const decoder = new TextDecoder();
+      let rest = '';
+      for await (const chunk of response.body) {
         clearTimeout(timer);
         timer = setTimeout(late, call.idleTimeoutMs);
-        if (line !== '') yield line;
+        const lines = (rest + decoder.decode(chunk as Buffer, { stream: true })).split('\n');
+        rest = lines.pop()!;
+        if (rest.length > MAX_ANSWER_BYTES) throw new Error('a line is too long');
+        for (const line of lines) if (line !== '') yield line;
       }
     } catch (error) {
       throw asKubeError(call, error);
@@ -187,33 +190,44 @@ async function readBounded(body: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** What the API server says in a Status object. */
-export function errorOf(call: Pick<KubeRequest, 'method' | 'path'>, status: number, text: string) {
-  let reason = '';
-  let message = text.slice(0, 2048);
-  try {
-    const body = JSON.parse(text) as { reason?: string; message?: string };
-    reason = body.reason ?? '';
-    message = body.message ?? message;
-  } catch {
-    // A proxy's answer, or one cut off: its text has to do.
-  }
-  return new KubeError(codeOf(status, reason), status, `${call.method} ${call.path}: ${message}`);
+interface StatusObject {
+  readonly reason?: string;
+  readonly message?: string;
+  readonly details?: { readonly causes?: readonly { readonly field?: string }[] };
 }
 
-function codeOf(status: number, reason: string): KubeErrorCode {
+/** What the API server says in a Status object. */
+function errorOf(call: KubeRequest, status: number, text: string): KubeError {
+  const said = parseStatus(text);
+  const message = said.message ?? text.slice(0, 2048);
+  return new KubeError(codeOf(status, said), status, `${call.method} ${call.path}: ${message}`);
+}
+
+function parseStatus(text: string): StatusObject {
+  try {
+    return JSON.parse(text) as StatusObject;
+  } catch {
+    // A proxy's answer, or one cut off: its text has to do.
+    return {};
+  }
+}
+
+const CODES: Readonly<Record<number, KubeErrorCode>> = {
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'NotFound',
+  409: 'Conflict',
+  410: 'Gone',
+  422: 'Invalid',
+  429: 'TooManyRequests',
+};
+
+function codeOf(status: number, { reason, details }: StatusObject): KubeErrorCode {
   if (reason === 'AlreadyExists') return 'AlreadyExists';
-  if (reason === 'Expired' || status === 410) return 'Gone';
-  if (status >= 500) return 'ServerError';
-  const codes: Readonly<Record<number, KubeErrorCode>> = {
-    401: 'Unauthorized',
-    403: 'Forbidden',
-    404: 'NotFound',
-    409: 'Conflict',
-    422: 'Invalid',
-    429: 'TooManyRequests',
-  };
-  return codes[status] ?? 'Refused';
+  if (reason === 'Expired') return 'Gone';
+  // The name belongs to another object now: what one gets for another uid.
+  if (details?.causes?.some((cause) => cause.field === 'metadata.uid')) return 'Conflict';
+  return status >= 500 ? 'ServerError' : (CODES[status] ?? 'Refused');
 }
 
 function asKubeError(call: KubeRequest, cause: unknown): KubeError {

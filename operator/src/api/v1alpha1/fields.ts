@@ -18,7 +18,10 @@ export interface Rule {
  */
 export function refuse(rule: string, field: string, remedy: string, self = 'self'): Rule {
   const literal = (text: string) => JSON.stringify(text);
-  return { rule, messageExpression: `${literal(`${field}: '`)} + ${self} + ${literal(`' ${remedy}`)}` };
+  return {
+    rule,
+    messageExpression: `${literal(`${field}: '`)} + ${self} + ${literal(`' ${remedy}`)}`,
+  };
 }
 
 export function rules(...list: readonly Rule[]): { 'x-kubernetes-validations': readonly Rule[] } {

@@ -58,6 +58,8 @@ export class DistributionController {
   readonly #status: StatusWriter;
   readonly #memories = new Map<string, Memory>();
   readonly #keys = new Map<string, string>();
+  /** Keys not worked on since the start; undefined once all were. */
+  #unprimed: Set<string> | undefined;
 
   constructor(dependencies: DistributionControllerDependencies) {
     this.#deps = dependencies;
@@ -68,7 +70,10 @@ export class DistributionController {
       {
         clock,
         random,
-        work: (key, signal) => this.#reconcile(key, signal),
+        work: (key, signal) =>
+          this.#reconcile(key, signal).finally(() => {
+            if (!signal.aborted) this.#primed(key);
+          }),
         onError: (key, error, retryAfterMs) =>
           logger.warn('distribution will be tried again', { key, error, retryAfterMs }),
       },
@@ -88,6 +93,8 @@ export class DistributionController {
     for (const uid of await epochs.uids()) {
       if (!existing.has(uid)) await this.#forget(uid);
     }
+    this.#unprimed = new Set([...distributions.list()].map(keyOf));
+    this.#primed('');
     this.wakeAll();
     this.#queue.start();
   }
@@ -116,6 +123,14 @@ export class DistributionController {
 
   wakeAll(): void {
     for (const object of this.#deps.distributions.list()) this.#queue.add(keyOf(object));
+  }
+
+  /** What could be said of this key has been said. */
+  #primed(key: string): void {
+    this.#unprimed?.delete(key);
+    if (this.#unprimed?.size !== 0) return;
+    this.#unprimed = undefined;
+    this.#deps.coordinator.primed();
   }
 
   #wake(uid: string): void {
@@ -181,6 +196,7 @@ export class DistributionController {
         // Relays start while the origin is asked; a source that failed gets none.
         if (memory.failure === undefined) this.#demandRelays(memory, input, verdict.serve);
         else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
+        this.#primed(key);
         if (await this.#resolve(distribution, memory, input, signal)) {
           return this.#act(key, distribution, memory, signal);
         }

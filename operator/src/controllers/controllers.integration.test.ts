@@ -1,0 +1,313 @@
+/** The controllers on a real API server, with the rights of kube/permissions.ts and a data side in memory. */
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createLogger } from 'winston';
+import type { Distribution } from '../api/v1alpha1/distribution.ts';
+import type { Origin } from '../api/v1alpha1/origin.ts';
+import { listPath, objectPath, resources } from '../kube/paths.ts';
+import {
+  OPERATOR_NAMESPACE,
+  startApiServer,
+  type TestApiServer,
+} from '../testing/adapters/apiServer.ts';
+import { steadyRandom } from '../testing/fakeClock.ts';
+import { FakeDataSide } from '../testing/fakeDataSide.ts';
+import { aReport } from '../testing/objects.ts';
+import { Controllers } from './controllers.ts';
+
+const ZONE = 'topology.kubernetes.io/zone';
+const FINALIZER = 'sluice.dev/distribution';
+const WAIT = { timeout: 15_000, interval: 50 };
+
+describe('the controllers', () => {
+  let server: TestApiServer;
+  let data: FakeDataSide;
+  let controllers: Controllers;
+
+  beforeAll(async () => {
+    server = await startApiServer();
+    for (const [name, zone] of [
+      ['node-a', 'a'],
+      ['node-b', 'b'],
+    ]) {
+      await server.admin.request({
+        method: 'POST',
+        path: listPath(resources.nodes),
+        body: { apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { [ZONE]: zone } } },
+      });
+    }
+  });
+  beforeEach(async () => {
+    data = new FakeDataSide();
+    controllers = newControllers();
+    await controllers.start(new AbortController().signal);
+    await controllers.lead();
+  });
+  afterEach(async () => {
+    await controllers.stop();
+  });
+  afterAll(() => server?.stop());
+
+  function newControllers(): Controllers {
+    return new Controllers(
+      {
+        instance: 'test',
+        fleet: {
+          namespace: OPERATOR_NAMESPACE,
+          relayImage: 'relay:1',
+          agentImage: 'agent:1',
+          imagePullPolicy: 'Never',
+          agentRoot: '/var/lib/sluice',
+          controlPort: 8443,
+          logLevel: 'info',
+        },
+      },
+      {
+        client: server.operator,
+        coordinator: data,
+        epochs: data,
+        clock: systemClock,
+        random: steadyRandom,
+        wallTime: () => new Date().toISOString(),
+        logger: createLogger({ silent: true }),
+      },
+    );
+  }
+
+  async function apply(name: string, spec: object = {}): Promise<Distribution> {
+    return server.admin.request<Distribution>({
+      method: 'POST',
+      path: listPath(resources.distributions, 'default'),
+      body: {
+        apiVersion: 'sluice.dev/v1alpha1',
+        kind: 'Distribution',
+        metadata: { name, namespace: 'default' },
+        spec: {
+          source: { url: `http://origin.example.com/${name}.bin` },
+          target: { path: name },
+          ...spec,
+        },
+      },
+    });
+  }
+
+  async function read(name: string): Promise<Distribution> {
+    const path = objectPath(resources.distributions, { namespace: 'default', name });
+    return server.admin.request<Distribution>({ method: 'GET', path });
+  }
+
+  async function edit(name: string, body: object): Promise<void> {
+    const path = objectPath(resources.distributions, { namespace: 'default', name });
+    const contentType = 'application/merge-patch+json';
+    await server.admin.request({ method: 'PATCH', path, contentType, body });
+  }
+
+  async function remove(name: string): Promise<void> {
+    const path = objectPath(resources.distributions, { namespace: 'default', name });
+    await server.admin.request({ method: 'DELETE', path });
+  }
+
+  async function condition(name: string, type: string) {
+    const { status } = await read(name);
+    const found = status?.conditions?.find((one) => one.type === type);
+    return found && `${found.status}/${found.reason}`;
+  }
+
+  type Workloads = { items: { metadata: { name: string }; spec: { replicas?: number } }[] };
+  async function workloads(resource: typeof resources.deployments | typeof resources.daemonSets) {
+    const path = listPath(resource, OPERATOR_NAMESPACE);
+    return (await server.admin.request<Workloads>({ method: 'GET', path })).items;
+  }
+
+  const ready = (name: string) => aReport(name, { state: 'ready', verifiedBytes: 1000 });
+
+  it('take a Distribution from apply to Ready to gone', async () => {
+    const { metadata } = await apply('whole');
+    const plan = await vi.waitFor(() => {
+      const found = data.plans.get(metadata.uid);
+      expect(found).toBeDefined();
+      return found!;
+    }, WAIT);
+    expect(data.records.get(metadata.uid)?.swarmId).toBe(plan.record.swarmId);
+    expect(plan.nodes).toEqual([
+      { name: 'node-a', domain: 'a' },
+      { name: 'node-b', domain: 'b' },
+    ]);
+    expect(plan.record.files).toEqual([{ path: 'whole.bin', sizeBytes: 1000 }]);
+    await vi.waitFor(
+      async () => expect(await workloads(resources.deployments)).toHaveLength(2),
+      WAIT,
+    );
+    expect((await workloads(resources.daemonSets)).map((one) => one.metadata.name)).toEqual([
+      'sluice-agent',
+    ]);
+    expect((await read('whole')).metadata.finalizers).toEqual([FINALIZER]);
+
+    data.report(metadata.uid, [ready('node-a'), aReport('node-b', { verifiedBytes: 500 })]);
+    await vi.waitFor(async () => {
+      const { status } = await read('whole');
+      expect(status?.summary).toMatchObject({ nodes: '1/2', progress: '75%' });
+      expect(await condition('whole', 'Reconciling')).toBe('True/Transferring');
+    }, WAIT);
+    data.report(metadata.uid, [ready('node-a'), ready('node-b')]);
+    await vi.waitFor(
+      async () => expect(await condition('whole', 'Ready')).toBe('True/Delivered'),
+      WAIT,
+    );
+    expect(await condition('whole', 'Reconciling')).toBeUndefined();
+    expect((await read('whole')).status?.observedGeneration).toBe(1);
+
+    await remove('whole');
+    await vi.waitFor(() => expect(data.tombstones.get(metadata.uid)).toBe(true), WAIT);
+    expect((await read('whole')).metadata.deletionTimestamp).toBeDefined();
+    data.confirm(metadata.uid);
+    await vi.waitFor(() => expect(read('whole')).rejects.toMatchObject({ code: 'NotFound' }), WAIT);
+    expect(data.records.size).toBe(0);
+  });
+
+  it('tell what is wrong with the origin, and recover when it is right again', async () => {
+    data.source = () => {
+      throw Object.assign(new Error('404 from origin.example.com'), {
+        code: 'HttpStatus',
+        httpStatus: 404,
+      });
+    };
+    const { metadata } = await apply('missing');
+    await vi.waitFor(
+      async () => expect(await condition('missing', 'Stalled')).toBe('True/SourceNotFound'),
+      WAIT,
+    );
+    expect(await condition('missing', 'SourceResolved')).toBe('False/SourceNotFound');
+    expect(data.plans.has(metadata.uid)).toBe(false);
+    data.source = FakeDataSide.source;
+    await vi.waitFor(async () => {
+      expect(await condition('missing', 'SourceResolved')).toBe('True/Resolved');
+      expect(await condition('missing', 'Stalled')).toBeUndefined();
+    }, WAIT);
+    type Events = { items: { reason: string; regarding: { name: string } }[] };
+    const path = listPath(resources.events, 'default');
+    const { items } = await server.admin.request<Events>({ method: 'GET', path });
+    const reasons = items
+      .filter((one) => one.regarding.name === 'missing')
+      .map((one) => one.reason);
+    expect(reasons).toEqual(expect.arrayContaining(['SourceNotFound', 'EpochStarted']));
+  });
+
+  it('begin another epoch when the url is edited, and when the file changed at the origin', async () => {
+    const { metadata } = await apply('epochs');
+    const epochIs = (number: number) =>
+      vi.waitFor(() => expect(data.plans.get(metadata.uid)?.record.epoch).toBe(number), WAIT);
+    await epochIs(1);
+    await edit('epochs', { spec: { source: { url: 'http://origin.example.com/v2.bin' } } });
+    await epochIs(2);
+    expect(data.plans.get(metadata.uid)?.record.files[0]?.path).toBe('v2.bin');
+    data.report(metadata.uid, [aReport('node-a')], { sourceChanged: true });
+    await epochIs(3);
+    const { swarmSecret } = data.plans.get(metadata.uid)!.record;
+    expect(swarmSecret).toBe(data.records.get(metadata.uid)?.swarmSecret);
+  });
+
+  it('change delivery in place, and send the credentials of the Secret', async () => {
+    const { metadata } = await apply('secret', {
+      source: { url: 'http://origin.example.com/a', secretRef: { name: 'cdn' } },
+    });
+    await vi.waitFor(
+      async () => expect(await condition('secret', 'Stalled')).toBe('True/SecretNotFound'),
+      WAIT,
+    );
+    await server.admin.request({
+      method: 'POST',
+      path: listPath(resources.secrets, 'default'),
+      body: {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: 'cdn' },
+        stringData: { token: 't' },
+      },
+    });
+    await vi.waitFor(
+      () => expect(data.plans.get(metadata.uid)?.headers).toEqual({ authorization: 'Bearer t' }),
+      WAIT,
+    );
+    await edit('secret', { spec: { delivery: { minRate: '20Mi' } } });
+    await vi.waitFor(
+      () => expect(data.plans.get(metadata.uid)?.delivery.minRate).toBe(20 * 2 ** 20),
+      WAIT,
+    );
+    expect(data.plans.get(metadata.uid)?.record.epoch).toBe(1);
+  });
+
+  it('let the path go to the younger when the older is deleted', async () => {
+    const older = await apply('older', { target: { path: 'shared' } });
+    const younger = await apply('younger', { target: { path: 'shared/inner' } });
+    const [kept, held] = [older, younger].sort((a, b) =>
+      `${a.metadata.creationTimestamp}${a.metadata.uid}` <
+      `${b.metadata.creationTimestamp}${b.metadata.uid}`
+        ? -1
+        : 1,
+    ) as [Distribution, Distribution];
+    await vi.waitFor(
+      async () => expect(await condition(held.metadata.name, 'Stalled')).toBe('True/PathConflict'),
+      WAIT,
+    );
+    data.confirm(kept.metadata.uid);
+    await remove(kept.metadata.name);
+    await vi.waitFor(() => expect(data.plans.has(held.metadata.uid)).toBe(true), WAIT);
+  });
+
+  it('go on where the leader before them was, with the same epoch', async () => {
+    const { metadata } = await apply('handover');
+    await vi.waitFor(() => expect(data.plans.has(metadata.uid)).toBe(true), WAIT);
+    const before = data.plans.get(metadata.uid)!;
+    await controllers.stop();
+    data.plans.clear();
+    data.primedWith = undefined;
+    controllers = newControllers();
+    await controllers.start(new AbortController().signal);
+    await controllers.lead();
+    await vi.waitFor(() => expect(data.primedWith).toContain(metadata.uid), WAIT);
+    expect(data.plans.get(metadata.uid)).toEqual(before);
+  });
+
+  it('set right what a stranger changes of the agents', async () => {
+    const path = objectPath(resources.daemonSets, {
+      namespace: OPERATOR_NAMESPACE,
+      name: 'sluice-agent',
+    });
+    type DaemonSet = { spec: { template: { spec: { containers: { image: string }[] } } } };
+    const image = async () =>
+      (await server.admin.request<DaemonSet>({ method: 'GET', path })).spec.template.spec
+        .containers[0]!.image;
+    await vi.waitFor(async () => expect(await image()).toBe('agent:1'), WAIT);
+    const changed = await server.admin.request<DaemonSet>({
+      method: 'PATCH',
+      path,
+      contentType: 'application/strategic-merge-patch+json',
+      body: { spec: { template: { spec: { containers: [{ name: 'agent', image: 'evil:1' }] } } } },
+    });
+    expect(changed.spec.template.spec.containers[0]!.image).toBe('evil:1');
+    await vi.waitFor(async () => expect(await image()).toBe('agent:1'), WAIT);
+  });
+
+  it('hand the Origins on and show what is leased of them', async () => {
+    const path = listPath(resources.origins);
+    await server.admin.request({
+      method: 'POST',
+      path,
+      body: {
+        apiVersion: 'sluice.dev/v1alpha1',
+        kind: 'Origin',
+        metadata: { name: 'cdn' },
+        spec: { hosts: ['origin.example.com'], limits: { maxConnections: 4, maxBandwidth: '1Mi' } },
+      },
+    });
+    await vi.waitFor(
+      () => expect(data.policies.map((policy) => policy.name)).toEqual(['cdn']),
+      WAIT,
+    );
+    await vi.waitFor(async () => {
+      const { status } = await server.admin.request<Origin>({ method: 'GET', path: `${path}/cdn` });
+      expect(status?.summary?.connections).toBe('1 of 4');
+    }, WAIT);
+  });
+});

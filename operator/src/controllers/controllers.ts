@@ -1,0 +1,186 @@
+/**
+ * The Kubernetes side of the operator as one thing: copies of what it watches, kept on every
+ * replica, and the controllers, which run on the leader only.
+ */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import type { Logger } from 'winston';
+import type { Distribution } from '../api/v1alpha1/distribution.ts';
+import type { Origin } from '../api/v1alpha1/origin.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { EventRecorder } from '../kube/events.ts';
+import type { NodeObject, WorkloadObject } from '../kube/objects.ts';
+import { listPath, type Resource, resources } from '../kube/paths.ts';
+import { type KubeObject, Reflector } from '../kube/reflector.ts';
+import type { Coordinator, EpochStore } from './dataSide.ts';
+import { distributionApi } from './distribution/api.ts';
+import { DistributionController } from './distribution/controller.ts';
+import { FleetController } from './fleet/controller.ts';
+import type { FleetOptions } from './fleet/manifests.ts';
+import { OriginController } from './origin/controller.ts';
+
+export interface ControllersOptions {
+  /** Names this replica in events. */
+  readonly instance: string;
+  readonly fleet: FleetOptions;
+}
+
+export interface ControllersDependencies {
+  readonly client: KubeClient;
+  readonly coordinator: Coordinator;
+  readonly epochs: EpochStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  wallTime(): string;
+  readonly logger: Logger;
+}
+
+const MANAGED = 'app.kubernetes.io/managed-by=sluice-operator';
+
+export class Controllers {
+  readonly distributions: Reflector<Distribution>;
+  readonly #deps: ControllersDependencies;
+  readonly #nodes: Reflector<NodeObject>;
+  readonly #origins: Reflector<Origin>;
+  readonly #deployments: Reflector<WorkloadObject>;
+  readonly #daemonSets: Reflector<WorkloadObject>;
+  readonly #events: EventRecorder;
+  readonly #fleet: FleetController;
+  readonly #origin: OriginController;
+  readonly #distribution: DistributionController;
+  #synced = false;
+  #leading = false;
+
+  constructor(options: ControllersOptions, dependencies: ControllersDependencies) {
+    this.#deps = dependencies;
+    const { client, logger } = dependencies;
+    const { namespace } = options.fleet;
+    this.distributions = this.#reflect<Distribution>(resources.distributions, {
+      index: (object) => object.metadata.namespace,
+      onChange: (current, previous) => this.#distribution.changed(current, previous),
+    });
+    this.#nodes = this.#reflect<NodeObject>(resources.nodes, {
+      onChange: (current, previous) => this.#distribution.nodeChanged(current, previous),
+    });
+    this.#origins = this.#reflect<Origin>(resources.origins, {
+      onChange: () => this.#origin.changed(),
+    });
+    const workloads = {
+      namespace,
+      onChange: (current: WorkloadObject | undefined, previous: WorkloadObject | undefined) =>
+        this.#fleet.workloadChanged(current, previous),
+    };
+    this.#deployments = this.#reflect<WorkloadObject>(resources.deployments, workloads);
+    this.#daemonSets = this.#reflect<WorkloadObject>(resources.daemonSets, workloads);
+    this.#events = new EventRecorder(
+      { instance: options.instance },
+      {
+        ...dependencies,
+        onDropped: (reason, error) => logger.debug('event dropped', { reason, error }),
+      },
+    );
+    this.#fleet = new FleetController(options.fleet, {
+      ...dependencies,
+      deployments: this.#deployments,
+      daemonSets: this.#daemonSets,
+    });
+    this.#origin = new OriginController({
+      ...dependencies,
+      origins: this.#origins,
+      events: this.#events,
+    });
+    this.#distribution = new DistributionController({
+      ...dependencies,
+      distributions: this.distributions,
+      nodes: this.#nodes,
+      api: distributionApi(client),
+      fleet: this.#fleet,
+      events: this.#events,
+    });
+  }
+
+  /** The copies are complete. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  get queueDepth(): number {
+    return this.#distribution.depth;
+  }
+
+  /** Resolves when the copies are complete; rejects when the signal ends it before. */
+  async start(signal: AbortSignal): Promise<void> {
+    const aborted = Promise.withResolvers<never>();
+    const abort = () => aborted.reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      const all = this.#reflectors();
+      for (const reflector of all) reflector.start();
+      await Promise.race([
+        Promise.all(all.map((reflector) => reflector.synced())),
+        aborted.promise,
+      ]);
+      this.#synced = true;
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Wants a coordinator that leads. The limits of the Origins come before anything else. */
+  async lead(): Promise<void> {
+    this.#leading = true;
+    this.#origin.start();
+    this.#fleet.start();
+    await this.#distribution.start();
+  }
+
+  async stop(): Promise<void> {
+    this.#leading = false;
+    await Promise.all([this.#distribution.stop(), this.#origin.stop(), this.#fleet.stop()]);
+    this.#events.stop();
+    await Promise.all(this.#reflectors().map((reflector) => reflector.stop()));
+  }
+
+  #reflectors(): Reflector<never>[] {
+    return [
+      this.distributions,
+      this.#nodes,
+      this.#origins,
+      this.#deployments,
+      this.#daemonSets,
+    ] as unknown as Reflector<never>[];
+  }
+
+  #reflect<T extends KubeObject>(
+    resource: Resource,
+    more: {
+      readonly namespace?: string;
+      readonly index?: (object: T) => string | undefined;
+      onChange(current: T | undefined, previous: T | undefined): void;
+    },
+  ): Reflector<T> {
+    const { client, clock, random, logger } = this.#deps;
+    const { namespace, index, onChange } = more;
+    return new Reflector<T>(
+      {
+        path: listPath(resource, namespace),
+        ...(namespace !== undefined && { labelSelector: MANAGED }),
+      },
+      {
+        client,
+        clock,
+        random,
+        ...(index !== undefined && { index }),
+        onChange: (current, previous) => {
+          if (this.#leading) onChange(current, previous);
+        },
+        onError: (error, retryAfterMs) =>
+          logger.warn('watch broke and will be resumed', {
+            kind: resource.kind,
+            error,
+            retryAfterMs,
+          }),
+      },
+    );
+  }
+}

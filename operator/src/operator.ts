@@ -1,0 +1,177 @@
+/**
+ * The operator as a whole: every replica watches, serves and is Ready; the one that holds the
+ * Lease also decides.
+ */
+import { createServer, type Server } from 'node:http';
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import type { Registry } from 'prom-client';
+import type { Logger } from 'winston';
+import type { Config } from './config.ts';
+import { Controllers } from './controllers/controllers.ts';
+import type { DataSide } from './controllers/dataSide.ts';
+import { KubeClient } from './kube/client.ts';
+import { LeaderElection } from './kube/leaderElection.ts';
+import { newMetrics } from './metrics.ts';
+
+export interface OperatorDependencies {
+  readonly kubeConfig: KubeConfig;
+  readonly clock: Clock;
+  readonly random: Random;
+  wallTime(): string;
+  readonly logger: Logger;
+  newDataSide(environment: DataSideEnvironment): DataSide;
+}
+
+/** What the data side gets of this one. */
+export interface DataSideEnvironment {
+  readonly client: KubeClient;
+  readonly registry: Registry;
+  isLeader(): boolean;
+  /** Address of the leader's pod, for standbys that send callers there. */
+  leaderIp(): string | undefined;
+}
+
+const LEASE_NAME = 'sluice-operator';
+
+/** Identities are `<pod name>/<pod ip>/<random>`: another one in each process. */
+export function leaderIpOf(identity: string | undefined): string | undefined {
+  return identity?.split('/')[1];
+}
+
+export class Operator {
+  readonly #config: Config;
+  readonly #deps: OperatorDependencies;
+  readonly #client: KubeClient;
+  readonly #controllers: Controllers;
+  readonly #data: DataSide;
+  readonly #election: LeaderElection;
+  readonly #registry: Registry;
+  readonly #stop = new AbortController();
+  readonly #ended = Promise.withResolvers<void>();
+  #health: Server | undefined;
+  #leading = false;
+
+  constructor(config: Config, dependencies: OperatorDependencies) {
+    this.#config = config;
+    this.#deps = dependencies;
+    const { clock, kubeConfig, logger, random } = dependencies;
+    const identity = `${config.podName}/${config.podIp}/${random.bytes(4).toString('hex')}`;
+    this.#client = new KubeClient({}, { config: kubeConfig });
+    this.#registry = newMetrics({
+      distributions: () => this.#controllers.distributions.list(),
+      isLeader: () => this.#election.isLeader,
+      queueDepth: () => this.#controllers.queueDepth,
+    });
+    this.#data = dependencies.newDataSide({
+      client: this.#client,
+      registry: this.#registry,
+      isLeader: () => this.#election.isLeader,
+      leaderIp: () => leaderIpOf(this.#election.leader),
+    });
+    this.#controllers = new Controllers(
+      { instance: config.podName, fleet: config },
+      {
+        ...dependencies,
+        client: this.#client,
+        coordinator: this.#data.coordinator,
+        epochs: this.#data.epochs,
+      },
+    );
+    this.#election = new LeaderElection(
+      { namespace: config.namespace, name: LEASE_NAME, identity },
+      {
+        client: this.#client,
+        clock,
+        random,
+        onStarted: (term) => void this.#lead(term),
+        onStopped: (reason) => this.#stopLeading(reason),
+        onError: (error) => logger.warn('leader election failed and is tried again', { error }),
+      },
+    );
+  }
+
+  /** Resolves when it has been stopped; rejects when it cannot go on and must be started anew. */
+  async run(): Promise<void> {
+    const { signal } = this.#stop;
+    this.#health = await this.#serveHealth();
+    try {
+      await Promise.all([this.#controllers.start(signal), this.#data.start(signal)]);
+      this.#deps.logger.info('operator is ready', { namespace: this.#config.namespace });
+      this.#election.start();
+      await this.#ended.promise;
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      await this.#shutDown();
+    }
+  }
+
+  stop(): void {
+    this.#stop.abort(new Error('the operator is stopping'));
+    this.#ended.resolve();
+  }
+
+  async #lead(term: number): Promise<void> {
+    this.#deps.logger.info('this replica leads', { term });
+    this.#leading = true;
+    try {
+      await this.#data.lead(term, this.#stop.signal);
+      if (this.#leading) await this.#controllers.lead();
+    } catch (error) {
+      this.#ended.reject(error);
+    }
+  }
+
+  /** Called before the Lease is given back: whoever leads next must be the only one. */
+  async #stopLeading(reason: 'lost' | 'released'): Promise<void> {
+    this.#deps.logger.info('this replica leads no more', { reason });
+    this.#leading = false;
+    this.#data.stepDown();
+    if (reason === 'lost') {
+      this.#ended.reject(
+        Object.assign(new Error('the Lease could not be renewed'), { code: 'LeadershipLost' }),
+      );
+      return;
+    }
+    await this.#controllers.stop();
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#stop.abort();
+    await this.#election.stop();
+    await this.#controllers.stop();
+    await this.#data.stop();
+    this.#health?.closeAllConnections();
+    this.#health?.close();
+    await this.#client.close();
+  }
+
+  #serveHealth(): Promise<Server> {
+    const server = createServer((request, response) => {
+      const answer = (status: number, text: string, type = 'text/plain') => {
+        response.writeHead(status, { 'content-type': type }).end(text);
+      };
+      const ready = this.#controllers.synced && this.#data.ready();
+      switch (request.url) {
+        case '/healthz':
+          return answer(200, 'ok\n');
+        case '/readyz':
+          return ready ? answer(200, 'ok\n') : answer(503, 'starting\n');
+        case '/metrics':
+          this.#registry.metrics().then(
+            (text) => answer(200, text, this.#registry.contentType),
+            () => answer(500, 'metrics cannot be read\n'),
+          );
+          return;
+        default:
+          return answer(404, 'not found\n');
+      }
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<Server>();
+    server.once('error', reject);
+    server.listen(this.#config.metricsPort, () => resolve(server));
+    return promise;
+  }
+}
