@@ -3,9 +3,8 @@ import { structuralSchema } from './structuralSchema.ts';
 import { DistributionSchema } from './v1alpha1/distribution.ts';
 import { OriginSchema } from './v1alpha1/origin.ts';
 
-export const GROUP = 'sluice.dev';
-export const VERSION = 'v1alpha1';
-export const API_VERSION = `${GROUP}/${VERSION}`;
+const GROUP = 'sluice.dev';
+const VERSION = 'v1alpha1';
 
 interface PrinterColumn {
   readonly name: string;

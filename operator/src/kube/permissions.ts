@@ -98,8 +98,7 @@ export const permissions: Permissions = {
       apiGroups: [''],
       resources: ['pods'],
       verbs: ['get', 'list', 'watch'],
-      reason:
-        'controllers/fleet: why relays and agents are missing; server: the pod behind a token, and that a relay or agent has ended',
+      reason: 'server: the pod behind a token, and that a relay or agent has ended',
     },
     {
       apiGroups: [''],

@@ -2,11 +2,7 @@
  * Folds a verdict, the reports of the nodes and the state of the relays into the status that
  * users and kubectl see.
  */
-import type {
-  Condition,
-  DistributionConditionType,
-  DistributionReason,
-} from '../api/v1alpha1/conditions.ts';
+import type { DistributionConditionType, DistributionReason } from '../api/v1alpha1/conditions.ts';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { formatBytes, formatSeconds } from '../api/v1alpha1/quantity.ts';
 import type { DistributionProgress, EpochRecord, NodeProgress } from '../controllers/dataSide.ts';
@@ -388,5 +384,3 @@ function canonical(value: unknown): string {
       : part,
   );
 }
-
-export type DistributionCondition = Condition<DistributionConditionType, DistributionReason>;

@@ -1,5 +1,5 @@
 /** Builders of objects for tests: valid, with what matters to the test given. */
-import type { Distribution, DistributionSpec } from '../api/v1alpha1/distribution.ts';
+import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
 import type { Origin, OriginSpec } from '../api/v1alpha1/origin.ts';
 import type { DistributionProgress, EpochRecord, NodeProgress } from '../controllers/dataSide.ts';
 
@@ -19,26 +19,6 @@ export function aSpec(
     ...overrides,
     source: { url: 'http://origin.example.com/file.bin', ...overrides.source },
     target: { nodeSelector: {}, path: 'model', fileMode: '0644', ...overrides.target },
-  };
-}
-
-export function aDistribution(
-  metadata: Partial<Distribution['metadata']> = {},
-  spec: DistributionSpec = aSpec(),
-): Distribution {
-  return {
-    apiVersion: 'sluice.dev/v1alpha1',
-    kind: 'Distribution',
-    metadata: {
-      name: 'llama',
-      namespace: 'ml',
-      uid: 'uid-1',
-      generation: 1,
-      resourceVersion: '1',
-      creationTimestamp: '2026-01-01T00:00:00Z',
-      ...metadata,
-    },
-    spec,
   };
 }
 

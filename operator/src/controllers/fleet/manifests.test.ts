@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest';
+import { agentDaemonSet, type FleetOptions, relayDeployment, relayName } from './manifests.ts';
+
+const OPTIONS: FleetOptions = {
+  namespace: 'sluice-system',
+  relayImage: 'relay:1',
+  agentImage: 'agent:1',
+  imagePullPolicy: 'Never',
+  agentRoot: '/data/sluice',
+  controlPort: 8443,
+  logLevel: 'info',
+};
+const ZONE = 'topology.kubernetes.io/zone';
+
+interface Template {
+  spec: {
+    replicas?: number;
+    template: {
+      spec: {
+        securityContext: object;
+        affinity: { nodeAffinity: object };
+        tolerations: object[];
+        automountServiceAccountToken: boolean;
+        containers: {
+          env: { name: string; value: string }[];
+          securityContext: object;
+          volumeMounts: { name: string; mountPath: string }[];
+        }[];
+        volumes: { name: string }[];
+      };
+    };
+  };
+}
+
+const relay = (domain: string) =>
+  relayDeployment(OPTIONS, undefined, {
+    topologyKey: ZONE,
+    domain,
+    replicas: 2,
+  }) as unknown as Template;
+const agent = () => agentDaemonSet(OPTIONS, undefined) as unknown as Template;
+
+describe('the relays', () => {
+  it('run in their domain only; those of nodes without the key, where the key is missing', () => {
+    expect(JSON.stringify(relay('a').spec.template.spec.affinity.nodeAffinity)).toContain(
+      `{"key":"${ZONE}","operator":"In","values":["a"]}`,
+    );
+    expect(JSON.stringify(relay('default').spec.template.spec.affinity.nodeAffinity)).toContain(
+      `{"key":"${ZONE}","operator":"DoesNotExist"}`,
+    );
+  });
+
+  it('have a valid name of their own, whatever the domain is called', () => {
+    const names = ['a', 'A', 'eu_west.1', '-', 'x'.repeat(63)].map((domain) =>
+      relayName(ZONE, domain),
+    );
+    expect(new Set(names).size).toBe(names.length);
+    for (const name of names) {
+      expect(name).toMatch(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/);
+      expect(name.length).toBeLessThanOrEqual(52);
+    }
+    expect(relayName('kubernetes.io/hostname', 'a')).not.toBe(relayName(ZONE, 'a'));
+  });
+
+  it('are as restricted as Pod Security allows', () => {
+    const { securityContext, automountServiceAccountToken } = relay('a').spec.template.spec;
+    expect(securityContext).toMatchObject({
+      runAsNonRoot: true,
+      seccompProfile: { type: 'RuntimeDefault' },
+    });
+    expect(automountServiceAccountToken).toBe(false);
+  });
+});
+
+describe('the agents', () => {
+  it('run everywhere, as root without any of its capabilities', () => {
+    const { tolerations, containers } = agent().spec.template.spec;
+    expect(tolerations).toEqual([{ operator: 'Exists' }]);
+    expect(containers[0]?.securityContext).toEqual({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+  });
+
+  it('see the folder of the node under its own name', () => {
+    const { containers, volumes } = agent().spec.template.spec;
+    expect(volumes).toContainEqual({
+      name: 'root',
+      hostPath: { path: '/data/sluice', type: 'DirectoryOrCreate' },
+    });
+    expect(containers[0]?.volumeMounts).toContainEqual({ name: 'root', mountPath: '/data/sluice' });
+    expect(containers[0]?.env).toContainEqual({ name: 'SLUICE_ROOT', value: '/data/sluice' });
+  });
+});

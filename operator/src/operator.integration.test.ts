@@ -1,0 +1,122 @@
+import { createServer } from 'node:net';
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createLogger } from 'winston';
+import type { DataSide } from './controllers/dataSide.ts';
+import { objectPath, resources } from './kube/paths.ts';
+import { leaderIpOf, Operator } from './operator.ts';
+import {
+  OPERATOR_NAMESPACE,
+  startApiServer,
+  type TestApiServer,
+} from './testing/adapters/apiServer.ts';
+import { FakeDataSide } from './testing/fakeDataSide.ts';
+
+interface Lease {
+  spec: { holderIdentity: string };
+}
+
+describe('the operator', () => {
+  let server: TestApiServer;
+
+  beforeAll(async () => {
+    server = await startApiServer();
+  });
+  afterAll(() => server?.stop());
+
+  async function start(podIp: string) {
+    const metricsPort = await freePort();
+    const database = Promise.withResolvers<void>();
+    const story: string[] = [];
+    const fake = new FakeDataSide();
+    let ready = false;
+    const dataSide: DataSide = {
+      coordinator: fake,
+      epochs: fake,
+      start: async () => {
+        await database.promise;
+        ready = true;
+      },
+      lead: async (term) => {
+        story.push(`lead ${term}`);
+      },
+      stepDown: () => story.push('stepDown'),
+      stop: async () => {
+        story.push('stop');
+      },
+      ready: () => ready,
+    };
+    const operator = new Operator(
+      {
+        namespace: OPERATOR_NAMESPACE,
+        podName: `operator-${podIp}`,
+        podIp,
+        mongoUri: '',
+        relayImage: 'relay:1',
+        agentImage: 'agent:1',
+        imagePullPolicy: 'Never',
+        agentRoot: '/var/lib/sluice',
+        controlPort: 8443,
+        metricsPort,
+        requireOrigin: false,
+        defaultLimits: { maxConnections: 8, maxBandwidthBytesPerSecond: 1 },
+        logLevel: 'error',
+      },
+      {
+        kubeConfig: server.operatorConfig,
+        clock: systemClock,
+        random: { next: Math.random, bytes: (count) => Buffer.alloc(count, 1) },
+        wallTime: () => new Date().toISOString(),
+        logger: createLogger({ silent: true }),
+        newDataSide: () => dataSide,
+      },
+    );
+    const running = operator.run();
+    const get = async (path: string) => {
+      const response = await fetch(`http://127.0.0.1:${metricsPort}${path}`);
+      return { status: response.status, text: await response.text() };
+    };
+    return { operator, running, get, story, database };
+  }
+
+  async function leader(): Promise<string | undefined> {
+    const path = objectPath(resources.leases, {
+      namespace: OPERATOR_NAMESPACE,
+      name: 'sluice-operator',
+    });
+    return leaderIpOf(
+      (await server.admin.request<Lease>({ method: 'GET', path })).spec.holderIdentity,
+    );
+  }
+
+  it('is alive but not Ready without a database, then leads, and hands over when it is stopped', async () => {
+    const first = await start('10.0.0.1');
+    await vi.waitFor(async () => expect((await first.get('/healthz')).status).toBe(200));
+    expect((await first.get('/readyz')).status).toBe(503);
+    first.database.resolve();
+    await vi.waitFor(() => expect(first.story).toEqual(['lead 1']), 10_000);
+    expect((await first.get('/readyz')).status).toBe(200);
+    expect((await first.get('/metrics')).text).toContain('sluice_operator_leader 1');
+    expect(await leader()).toBe('10.0.0.1');
+
+    const second = await start('10.0.0.2');
+    second.database.resolve();
+    await vi.waitFor(async () => expect((await second.get('/readyz')).status).toBe(200), 10_000);
+    expect((await second.get('/metrics')).text).toContain('sluice_operator_leader 0');
+    first.operator.stop();
+    await first.running;
+    expect(first.story).toEqual(['lead 1', 'stepDown', 'stop']);
+    await vi.waitFor(() => expect(second.story).toEqual(['lead 2']), 10_000);
+    expect(await leader()).toBe('10.0.0.2');
+    second.operator.stop();
+    await second.running;
+  });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
