@@ -1,0 +1,82 @@
+import { mkdir } from 'node:fs/promises';
+import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { EngineHost } from '@sluice/engine/session/host.ts';
+import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { ControlWorker } from '@sluice/protocol/client/controlWorker.ts';
+import { HealthServer } from '@sluice/protocol/client/healthServer.ts';
+import type { Logger } from 'winston';
+import { AgentHost } from './agentHost.ts';
+import type { AgentConfig } from './config.ts';
+import { diskSpaceOf } from './diskGuard.ts';
+import { errorFields } from './logger.ts';
+import { AgentMetrics } from './metrics.ts';
+
+export interface AgentProcessDependencies {
+  readonly logger: Logger;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallClock: () => number;
+}
+
+/** The agent's parts, put together. */
+export class AgentProcess {
+  readonly #config: AgentConfig;
+  readonly #logger: Logger;
+  readonly #engine: EngineHost;
+  readonly #worker: ControlWorker;
+  readonly #health: HealthServer;
+  #listening = false;
+
+  constructor(config: AgentConfig, { logger, wallClock }: AgentProcessDependencies) {
+    this.#config = config;
+    this.#logger = logger;
+    const { bitTorrentPort, healthPort, root, minFreePercent } = config;
+    this.#engine = new EngineHost({ port: bitTorrentPort, role: 'agent' });
+    const onProblem = (error: unknown) => {
+      metrics.controlProblem();
+      logger.warn('control problem', errorFields(error));
+    };
+    const client = new ControlClient({ ...config, kind: 'agent' }, { onProblem });
+    const host = new AgentHost(
+      { root, minFreePercent },
+      {
+        engine: this.#engine,
+        http: new NodeHttpSource(),
+        clock: systemClock,
+        wallClock,
+        logger,
+      },
+    );
+    this.#worker = new ControlWorker(
+      { newestOnly: true },
+      { client, host, disk: () => diskSpaceOf(root).catch(() => undefined), onProblem },
+    );
+    const metrics = new AgentMetrics({
+      reports: () => this.#worker.reports(),
+      controlConnected: () => client.connected,
+    });
+    this.#health = new HealthServer(
+      { port: healthPort },
+      { ready: () => this.#listening, metrics: () => metrics.text() },
+    );
+  }
+
+  async start(): Promise<void> {
+    const { root, bitTorrentPort } = this.#config;
+    await this.#health.start();
+    await mkdir(root, { recursive: true, mode: 0o755 });
+    await this.#engine.start();
+    this.#worker.start();
+    this.#listening = true;
+    this.#logger.info('agent started', { bitTorrentPort, root });
+  }
+
+  /** Closes every connection; files stay, and what is verified is not fetched again. */
+  async stop(): Promise<void> {
+    this.#listening = false;
+    await this.#worker.stop();
+    await this.#engine.stop();
+    await this.#health.stop();
+    this.#logger.info('agent stopped');
+  }
+}

@@ -1,0 +1,188 @@
+import { mkdir, stat } from 'node:fs/promises';
+import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
+import { layoutOf } from '@sluice/engine/pieces/layout.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import type { EngineHost } from '@sluice/engine/session/host.ts';
+import type { TopUpRelay } from '@sluice/engine/session/relayUrl.ts';
+import { TopUpFetcher } from '@sluice/engine/session/topUpFetcher.ts';
+import type { Transfer } from '@sluice/engine/session/transfer.ts';
+import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
+import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
+import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
+import type { Peer, Task, TransferReport } from '@sluice/protocol/messages.ts';
+import type { Logger } from 'winston';
+import { noteLink } from './deletion.ts';
+import { checkSpace, diskSpaceOf } from './diskGuard.ts';
+import { errorFields } from './logger.ts';
+import { type VersionPaths, versionPathsOf } from './versionPaths.ts';
+
+export interface AgentTaskOptions {
+  readonly task: Task;
+  readonly root: string;
+  readonly minFreePercent: number;
+}
+
+export interface AgentTaskDependencies {
+  readonly engine: EngineHost;
+  readonly http: HttpSource;
+  readonly clock: Clock;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallClock: () => number;
+  readonly logger: Logger;
+  readonly onChange: () => void;
+}
+
+/** Nothing on this node changes what these say; another epoch does. */
+const FINAL_REASONS: ReadonlySet<string> = new Set([
+  'DigestMismatch',
+  'UnsafePath',
+  'SwarmMismatch',
+]);
+
+/** One epoch at a node: fetched, verified, made visible, and then given to others. */
+export class AgentTask implements TaskRunner {
+  readonly #options: Omit<AgentTaskOptions, 'task'>;
+  readonly #dependencies: AgentTaskDependencies;
+  readonly #life: TaskLife;
+  #task: Task;
+  #peers: readonly Peer[] = [];
+  #transfer: Transfer | undefined;
+  #topUp: TopUpFetcher | undefined;
+  #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
+  #pieceCount = 0;
+  #failure: TaskError | undefined;
+  #firstByteAtMs: number | undefined;
+
+  constructor({ task, ...options }: AgentTaskOptions, dependencies: AgentTaskDependencies) {
+    this.#task = task;
+    this.#options = options;
+    this.#dependencies = dependencies;
+    this.#life = new TaskLife({
+      attempt: (signal) => this.#attempt(signal),
+      onFailure: (error) => this.#fail(error),
+      mayRetry: (error) => !FINAL_REASONS.has(taskErrorOf(error).reason),
+    });
+  }
+
+  start(): void {
+    this.#life.start();
+  }
+
+  update(task: Task): void {
+    this.#task = task;
+    this.#applyDelivery();
+  }
+
+  setPeers(peers: readonly Peer[]): void {
+    this.#peers = peers;
+    this.#transfer?.setPeers([...peers]);
+    this.#topUp?.setRelays(relaysOf(peers));
+  }
+
+  /** Agents take nothing from origins. */
+  askLease(): void {}
+
+  report(): TransferReport {
+    const transfer = this.#transfer;
+    const error = this.#failure;
+    if (transfer === undefined) return reportOf(this.#task, { state: this.#state, error });
+    const progress = transfer.progress();
+    const verifying =
+      this.#state === 'transferring' && progress.verifiedPieces === this.#pieceCount;
+    const state = verifying ? 'verifying' : this.#state;
+    const firstByteAtMs = this.#firstByteOf(progress.firstByteAt);
+    return reportOf(this.#task, { state, error, firstByteAtMs }, progress);
+  }
+
+  async stop(): Promise<void> {
+    await this.#life.stop();
+  }
+
+  /** Works until aborted; rejects when the transfer fails. */
+  async #attempt(signal: AbortSignal): Promise<void> {
+    const task = this.#task;
+    const paths = versionPathsOf(this.#options.root, task);
+    await this.#makeRoom(paths);
+    await noteLink(paths);
+    const layout = layoutOf(task.files, task.pieceLengthBytes);
+    this.#pieceCount = layout.pieceCount;
+    const { engine, http, clock, logger } = this.#dependencies;
+    const store = new FileStore({ folder: paths.versionFolder, layout, place: paths.link });
+    const transfer = engine.addTransfer(transferOptionsOf(task, layout, store));
+    const { swarmId, relayToken } = task;
+    const topUp = new TopUpFetcher({ swarmId, relayToken }, { http, clock, target: transfer });
+    try {
+      await Promise.race([transfer.start(), transfer.failed]);
+      signal.throwIfAborted();
+      this.#begin(transfer, topUp);
+      topUp.start();
+      await Promise.race([transfer.completed, transfer.failed, aborted(signal)]);
+      if (!signal.aborted) this.#enter('ready');
+      await topUp.stop();
+      await Promise.race([transfer.failed, aborted(signal)]);
+    } finally {
+      await topUp.stop();
+      this.#transfer = undefined;
+      this.#topUp = undefined;
+      await engine.removeTransfer(task.swarmId);
+      logger.info('transfer ended', { uid: task.uid, epoch: task.epoch });
+    }
+  }
+
+  /** Before the first byte; a version that was begun has its space already. */
+  async #makeRoom({ namespaceFolder, versionFolder }: VersionPaths): Promise<void> {
+    await mkdir(namespaceFolder, { recursive: true, mode: 0o755 });
+    const begun = await stat(versionFolder).then(
+      () => true,
+      () => false,
+    );
+    if (begun) return;
+    const neededBytes = this.#task.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    checkSpace(await diskSpaceOf(namespaceFolder), neededBytes, this.#options.minFreePercent);
+  }
+
+  #begin(transfer: Transfer, topUp: TopUpFetcher): void {
+    this.#transfer = transfer;
+    this.#topUp = topUp;
+    this.#failure = undefined;
+    this.#applyDelivery();
+    this.setPeers(this.#peers);
+    this.#enter('transferring');
+  }
+
+  #applyDelivery(): void {
+    const { minRate, maxRate, maxUploadRate, topUp } = this.#task.delivery;
+    this.#transfer?.setRates({ minRate, maxRate, maxUploadRate });
+    this.#topUp?.setMinRate(topUp.includes('Relay') ? minRate : undefined);
+  }
+
+  #firstByteOf(atMs: number | undefined): number | undefined {
+    if (atMs === undefined) return undefined;
+    // Once: two clocks never differ by quite the same.
+    const { wallClock, clock } = this.#dependencies;
+    this.#firstByteAtMs ??= wallClock() - (clock.now() - atMs);
+    return this.#firstByteAtMs;
+  }
+
+  #enter(state: 'transferring' | 'ready'): void {
+    this.#state = state;
+    const { uid, epoch } = this.#task;
+    this.#dependencies.logger.info('transfer entered state', { uid, epoch, state });
+    this.#dependencies.onChange();
+  }
+
+  #fail(error: unknown): void {
+    this.#state = 'failed';
+    this.#failure = taskErrorOf(error);
+    const { uid, epoch } = this.#task;
+    this.#dependencies.logger.error('transfer failed', { uid, epoch, ...errorFields(error) });
+    this.#dependencies.onChange();
+  }
+}
+
+function relaysOf(peers: readonly Peer[]): TopUpRelay[] {
+  return peers.flatMap(({ id, role, host, httpPort }) =>
+    role === 'relay' && httpPort !== undefined ? [{ id, host, httpPort }] : [],
+  );
+}

@@ -1,0 +1,74 @@
+import type { TransferReport } from '@sluice/protocol/messages.ts';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+
+export interface AgentMetricsOptions {
+  /** How things stand now. */
+  readonly reports: () => readonly TransferReport[];
+  readonly controlConnected: () => boolean;
+}
+
+/** What an agent tells Prometheus. Labels are bounded: never a distribution or a peer. */
+export class AgentMetrics {
+  readonly #registry = new Registry();
+  readonly #problems: Counter;
+
+  constructor({ reports, controlConnected }: AgentMetricsOptions) {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_agent_' });
+    this.#problems = new Counter({
+      name: 'sluice_agent_control_problems_total',
+      help: 'Failed exchanges with the control server',
+      registers,
+    });
+    new Gauge({
+      name: 'sluice_agent_control_connected',
+      help: '1 while a work stream is open',
+      registers,
+      collect() {
+        this.set(controlConnected() ? 1 : 0);
+      },
+    });
+    new Gauge({
+      name: 'sluice_agent_transfers',
+      help: 'Distributions that this agent works on, by state',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { state } of reports()) this.inc({ state });
+      },
+    });
+    // Gauges, since what was removed no longer counts in them.
+    new Gauge({
+      name: 'sluice_agent_received_bytes',
+      help: 'Payload received for the present distributions, by where it came from',
+      labelNames: ['source'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { received } of reports()) {
+          this.inc({ source: 'peers' }, received.fromPeers);
+          this.inc({ source: 'relays' }, received.fromRelays);
+          this.inc({ source: 'relay_http' }, received.fromRelayHttp);
+          this.inc({ source: 'origin' }, received.fromOrigin);
+        }
+      },
+    });
+    new Gauge({
+      name: 'sluice_agent_uploaded_bytes',
+      help: 'Payload sent for the present distributions',
+      registers,
+      collect() {
+        this.set(reports().reduce((sum, { uploadedBytes }) => sum + uploadedBytes, 0));
+      },
+    });
+  }
+
+  controlProblem(): void {
+    this.#problems.inc();
+  }
+
+  async text(): Promise<{ contentType: string; text: string }> {
+    return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+}

@@ -1,0 +1,471 @@
+/**
+ * A real relay process and two real agent processes against a control server that grants leases
+ * from a simple table, over real TLS, and an HTTP origin, all on loopback.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import { type AddressInfo, createServer as createNetServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { certify } from '@sluice/engine/feed/certificate.ts';
+import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
+import { layoutOf } from '@sluice/engine/pieces/layout.ts';
+import { makeCertificates } from '@sluice/protocol/client/testing/certificates.ts';
+import {
+  FakeControlServer,
+  type FakeSession,
+} from '@sluice/protocol/client/testing/fakeControlServer.ts';
+import type {
+  Extent,
+  LeaseAnswer,
+  LeaseRequest,
+  Peer,
+  Task,
+  TransferReport,
+  WorkMessage,
+} from '@sluice/protocol/messages.ts';
+import { afterAll, beforeAll, describe, expect, it, onTestFailed, vi } from 'vitest';
+
+const MIB = 1024 * 1024;
+const PIECE = 262_144;
+const REPOSITORY = path.resolve(import.meta.dirname, '../..');
+const NODE = path.join(REPOSITORY, 'node_modules/.bin/node');
+
+/** Serves one file with ranges and counts what it sent. */
+class TestOrigin {
+  readonly sentBytes = new Map<string, number>();
+  readonly files = new Map<string, Buffer>();
+  #server!: Server;
+  url = '';
+
+  async start(): Promise<void> {
+    this.#server = createHttpServer((request, response) => {
+      const file = this.files.get(request.url ?? '');
+      if (file === undefined) {
+        response.writeHead(404).end();
+        return;
+      }
+      const [, first = '0', last = `${file.length - 1}`] =
+        /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
+      const body = file.subarray(Number(first), Number(last) + 1);
+      const sent = this.sentBytes.get(request.url ?? '') ?? 0;
+      this.sentBytes.set(request.url ?? '', sent + body.length);
+      response.writeHead(206, {
+        etag: '"v1"',
+        'content-length': body.length,
+        'content-range': `bytes ${first}-${last}/${file.length}`,
+      });
+      response.end(body);
+    });
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+interface Distribution {
+  readonly task: Task;
+  readonly body: Buffer;
+  readonly keys: FeedKeyPair;
+  readonly rateBytesPerSecond: number;
+  readonly extentPieces: number;
+  /** Not handed out, in file order. */
+  readonly free: number[];
+}
+
+interface Lease {
+  readonly id: string;
+  readonly uid: string;
+  readonly pullerKey: string;
+  version: number;
+  pieces: number[];
+}
+
+interface Program {
+  readonly name: string;
+  readonly kind: 'relay' | 'agent';
+  readonly folder: string;
+  readonly bitTorrentPort: number;
+  readonly httpPort: number;
+  readonly healthPort: number;
+  child?: ChildProcess;
+}
+
+let folder: string;
+let caFile: string;
+let control: FakeControlServer;
+let controlUrl: URL;
+const origin = new TestOrigin();
+const programs: Program[] = [];
+const distributions = new Map<string, Distribution>();
+const leases = new Map<string, Lease>();
+/** Of which distributions, in order. */
+const settled: string[] = [];
+let granted = 0;
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'sluice-processes-'));
+  const certificates = await makeCertificates(folder);
+  caFile = certificates.caFile;
+  await origin.start();
+  control = new FakeControlServer(
+    { ...certificates, reportIntervalMs: 100 },
+    { work: workOf, lease: leaseOf },
+  );
+  controlUrl = await control.start();
+  for (const [name, kind] of [
+    ['relay', 'relay'],
+    ['one', 'agent'],
+    ['two', 'agent'],
+  ] as const) {
+    const program = {
+      name,
+      kind,
+      folder: path.join(folder, name),
+      bitTorrentPort: await freePort(),
+      httpPort: await freePort(),
+      healthPort: await freePort(),
+    };
+    await mkdir(program.folder);
+    await writeFile(path.join(folder, `${name}.token`), name);
+    programs.push(program);
+    launch(program);
+  }
+  await vi.waitFor(() => expect(control.streams).toBe(3), { timeout: 15_000 });
+});
+
+afterAll(async () => {
+  for (const { child } of programs) child?.kill('SIGKILL');
+  await control.stop();
+  await origin.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+function launch(program: Program): void {
+  const { name, kind } = program;
+  const main = kind === 'relay' ? 'relay-image/src/main.ts' : 'node-agent/src/main.ts';
+  const child = spawn(NODE, [main], {
+    cwd: REPOSITORY,
+    env: {
+      PATH: process.env.PATH,
+      SLUICE_CONTROL_URL: controlUrl.href,
+      SLUICE_CA_FILE: caFile,
+      SLUICE_TOKEN_FILE: path.join(folder, `${name}.token`),
+      SLUICE_ROOT: program.folder,
+      SLUICE_CACHE: program.folder,
+      SLUICE_BITTORRENT_PORT: String(program.bitTorrentPort),
+      SLUICE_HTTP_PORT: String(program.httpPort),
+      SLUICE_HEALTH_PORT: String(program.healthPort),
+      SLUICE_MIN_FREE_PERCENT: '0',
+      SLUICE_LOG_LEVEL: 'debug',
+    },
+  });
+  const log = createWriteStream(path.join(folder, `${name}.log`), { flags: 'a' });
+  child.stdout.pipe(log, { end: false });
+  child.stderr.pipe(log, { end: false });
+  program.child = child;
+}
+
+async function kill(name: string, signal: NodeJS.Signals): Promise<number | null> {
+  const { child } = programOf(name);
+  if (child === undefined) throw new Error(`${name} does not run`);
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  child.kill(signal);
+  return ended;
+}
+
+function programOf(name: string): Program {
+  const program = programs.find((each) => each.name === name);
+  if (program === undefined) throw new Error(`no program ${name}`);
+  return program;
+}
+
+/** A new distribution that relay and agents do not know yet. */
+function distribute(
+  uid: string,
+  sizeBytes: number,
+  change: { rate?: number; extentPieces?: number; sha256?: string; withoutFile?: boolean } = {},
+): Distribution {
+  const body = randomBytes(sizeBytes);
+  if (change.withoutFile !== true) origin.files.set(`/${uid}.bin`, body);
+  const sha256 = change.sha256 ?? sha256Of(body);
+  const files = [{ path: `${uid}.bin`, sizeBytes, sha256 }];
+  const layout = layoutOf(files, PIECE);
+  const keys = generateFeedKeyPair();
+  const owner = { uid, epoch: 1, feedKey: keys.publicKey };
+  const task: Task = {
+    uid,
+    namespace: 'team',
+    name: uid,
+    epoch: 1,
+    swarmId: swarmIdOf(layout, owner).toString('hex'),
+    pieceLengthBytes: PIECE,
+    files,
+    feedKey: keys.publicKey.toString('base64'),
+    swarmSecret: randomBytes(32).toString('base64'),
+    relayToken: randomBytes(16).toString('hex'),
+    delivery: { topUp: ['Relay'] },
+    source: {
+      url: `${origin.url}/${uid}.bin`,
+      headers: {},
+      validator: { etag: '"v1"' },
+      ranges: true,
+    },
+    target: { path: `models/${uid}`, fileMode: '0644' },
+  };
+  const made: Distribution = {
+    task,
+    body,
+    keys,
+    rateBytesPerSecond: change.rate ?? 100 * MIB,
+    extentPieces: change.extentPieces ?? 16,
+    free: Array.from({ length: layout.pieceCount }, (_, piece) => piece),
+  };
+  distributions.set(uid, made);
+  for (const { name, kind } of programs) {
+    for (const message of messagesFor(made, name, kind)) control.send(message, { name });
+  }
+  return made;
+}
+
+function messagesFor({ task }: Distribution, name: string, kind: Peer['role']): WorkMessage[] {
+  const { source, target, ...common } = task;
+  const own = kind === 'relay' ? { ...common, source } : { ...common, target };
+  const peers = programs
+    .filter((program) => program.name !== name)
+    .map((program) => ({
+      id: program.name,
+      role: program.kind,
+      host: '127.0.0.1',
+      port: program.bitTorrentPort,
+      ...(program.kind === 'relay' && { httpPort: program.httpPort }),
+    }));
+  return [
+    { type: 'task', task: own as Task },
+    { type: 'peers', uid: task.uid, epoch: 1, peers },
+  ];
+}
+
+function workOf({ name, request }: FakeSession): WorkMessage[] {
+  return [...distributions.values()].flatMap((each) => messagesFor(each, name, request.kind));
+}
+
+/** Extents in file order, to whoever asks. */
+function leaseOf(request: LeaseRequest): LeaseAnswer {
+  if (request.op === 'acquire') {
+    granted += 1;
+    const { uid, pullerKey } = request;
+    return grantOf({ id: `lease-${granted}`, uid, pullerKey, version: 0, pieces: [] });
+  }
+  const lease = leases.get(request.leaseId);
+  if (lease === undefined) return { outcome: 'gone' };
+  lease.pieces = request.unfinished.flatMap(piecesOf);
+  if (request.op === 'renew') return grantOf(lease);
+  settled.push(lease.uid);
+  distributions.get(lease.uid)?.free.unshift(...lease.pieces);
+  leases.delete(lease.id);
+  return { outcome: 'settled' };
+}
+
+function grantOf(lease: Lease): LeaseAnswer {
+  const { id: leaseId, uid, pullerKey, pieces } = lease;
+  const { task, keys, free, extentPieces, rateBytesPerSecond } = distributions.get(uid)!;
+  pieces.push(...free.splice(0, Math.max(0, extentPieces - pieces.length)));
+  if (pieces.length === 0) return { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 500 };
+  lease.version += 1;
+  leases.set(leaseId, lease);
+  const extents = pieces.map((first): Extent => ({ first, count: 1 }));
+  const swarmId = Buffer.from(task.swarmId, 'hex');
+  return {
+    outcome: 'granted',
+    grant: {
+      leaseId,
+      version: lease.version,
+      uid,
+      epoch: 1,
+      extents,
+      maxBytes: 1024 * MIB,
+      rateBytesPerSecond,
+      slackBytes: Math.ceil(rateBytesPerSecond / 10),
+      connections: 2,
+      ttlMs: 10_000,
+      certificate: certify(keys, swarmId, Buffer.from(pullerKey, 'base64'), extents),
+    },
+  };
+}
+
+function piecesOf({ first, count }: Extent): number[] {
+  return Array.from({ length: count }, (_, index) => first + index);
+}
+
+function sha256Of(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+async function freePort(): Promise<number> {
+  const server = createNetServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+const visible = (name: string, uid: string) =>
+  path.join(programOf(name).folder, 'team/models', uid, `${uid}.bin`);
+
+async function sha256OnDisk(name: string, uid: string): Promise<string> {
+  return sha256Of(await readFile(visible(name, uid)));
+}
+
+function receivedBytes({ received }: TransferReport): number {
+  return Object.values(received).reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** What a process says, once it says so. */
+function reported(
+  name: string,
+  uid: string,
+  check: (report: TransferReport) => boolean,
+  timeoutMs = 20_000,
+): Promise<TransferReport> {
+  return vi.waitFor(
+    () => {
+      const report = control.lastReport(name, uid);
+      if (report === undefined || !check(report)) {
+        throw new Error(`${name} says of ${uid}: ${JSON.stringify(report)}`);
+      }
+      return report;
+    },
+    { timeout: timeoutMs, interval: 20 },
+  );
+}
+
+const ready = (name: string, uid: string) => reported(name, uid, ({ state }) => state === 'ready');
+
+function showLogsOnFailure(): void {
+  onTestFailed(async () => {
+    for (const { name } of programs) {
+      const log = await readFile(path.join(folder, `${name}.log`), 'utf8').catch(() => '');
+      console.log(`--- ${name}\n${log.slice(-4_000)}`);
+    }
+  });
+}
+
+describe('relay and agents', () => {
+  it('bring a file to every node, whole, and take it from the origin once', async () => {
+    showLogsOnFailure();
+    const { body } = distribute('whole', 24 * MIB + 1);
+    const reports = await Promise.all(['one', 'two'].map((name) => ready(name, 'whole')));
+    for (const name of ['one', 'two']) {
+      expect(await sha256OnDisk(name, 'whole')).toBe(sha256Of(body));
+    }
+    for (const report of reports) {
+      expect(report.verifiedBytes).toBe(body.length);
+      expect(report.firstByteAtMs).toBeGreaterThan(Date.now() - 60_000);
+    }
+    const relay = await ready('relay', 'whole');
+    expect(relay.received.fromOrigin).toBeGreaterThanOrEqual(body.length);
+    expect(origin.sentBytes.get('/whole.bin')).toBeLessThanOrEqual(body.length * 1.03);
+    await vi.waitFor(() => expect(settled).toContain('whole'), { timeout: 5_000 });
+    expect(leases.size).toBe(0);
+  });
+
+  it.each([0, 1, PIECE, PIECE + 1])('bring a file of %i bytes', async (sizeBytes) => {
+    showLogsOnFailure();
+    const uid = `size-${sizeBytes}`;
+    const { body } = distribute(uid, sizeBytes);
+    await Promise.all(['one', 'two'].map((name) => ready(name, uid)));
+    expect(await sha256OnDisk('two', uid)).toBe(sha256Of(body));
+  });
+
+  it('go on after kill -9 without fetching a verified piece again', async () => {
+    showLogsOnFailure();
+    const { body } = distribute('killed', 24 * MIB, { rate: 8 * MIB });
+    const half = body.length / 2;
+    const before = await reported('one', 'killed', ({ verifiedBytes }) => verifiedBytes > half);
+    await kill('one', 'SIGKILL');
+    control.reports.length = 0;
+    launch(programOf('one'));
+    const after = await ready('one', 'killed');
+    expect(await sha256OnDisk('one', 'killed')).toBe(sha256Of(body));
+    const missing = body.length - before.verifiedBytes;
+    expect(receivedBytes(after)).toBeLessThanOrEqual(missing);
+  });
+
+  it('report a placed version at once after a restart, and fetch nothing', async () => {
+    showLogsOnFailure();
+    await kill('two', 'SIGTERM');
+    control.reports.length = 0;
+    launch(programOf('two'));
+    const report = await ready('two', 'whole');
+    expect(receivedBytes(report)).toBe(0);
+    expect(report.verifiedBytes).toBe(24 * MIB + 1);
+  });
+
+  it('go on while the control server is gone, and report when it is back', async () => {
+    showLogsOnFailure();
+    const { body } = distribute('alone', 24 * MIB, { rate: 8 * MIB, extentPieces: 96 });
+    await reported('one', 'alone', ({ verifiedBytes }) => verifiedBytes > 4 * MIB);
+    await control.stop();
+    await vi.waitFor(async () => expect(await sha256OnDisk('one', 'alone')).toBe(sha256Of(body)), {
+      timeout: 15_000,
+      interval: 200,
+    });
+    await control.start(Number(controlUrl.port));
+    await Promise.all(['one', 'two'].map((name) => ready(name, 'alone')));
+    expect(await sha256OnDisk('two', 'alone')).toBe(sha256Of(body));
+  });
+
+  it('report a wrong digest and place nothing', async () => {
+    showLogsOnFailure();
+    distribute('wrong', 2 * MIB, { sha256: '0'.repeat(64) });
+    for (const name of ['one', 'two']) {
+      const report = await reported(name, 'wrong', ({ state }) => state === 'failed');
+      expect(report.error?.reason).toBe('DigestMismatch');
+      await expect(readFile(visible(name, 'wrong'))).rejects.toMatchObject({ code: 'ENOENT' });
+    }
+  });
+
+  it('report why the origin gives nothing', async () => {
+    showLogsOnFailure();
+    const made = distribute('gone', 2 * MIB, { withoutFile: true });
+    const report = await reported('relay', 'gone', ({ error }) => error !== undefined);
+    expect(report.error?.reason).toBe('SourceNotFound');
+    distributions.delete(made.task.uid);
+    control.send({ type: 'remove', uid: 'gone', deleteFiles: true });
+    await reported('one', 'gone', ({ state }) => state === 'removed');
+  });
+
+  it('delete everything on a tombstone, also half way', async () => {
+    showLogsOnFailure();
+    distribute('halfway', 24 * MIB, { rate: 8 * MIB });
+    await reported('one', 'halfway', ({ verifiedBytes }) => verifiedBytes > 4 * MIB);
+    for (const uid of distributions.keys()) {
+      control.send({ type: 'remove', uid, deleteFiles: true });
+    }
+    await Promise.all(
+      [...distributions.keys()].flatMap((uid) =>
+        programs.map(({ name }) => reported(name, uid, ({ state }) => state === 'removed')),
+      ),
+    );
+    distributions.clear();
+    for (const { folder: root } of programs) expect(await readdir(root)).toEqual([]);
+  });
+
+  it('settle their leases when they are told to stop', async () => {
+    showLogsOnFailure();
+    distribute('last', 24 * MIB, { rate: 2 * MIB });
+    await reported('relay', 'last', ({ verifiedBytes }) => verifiedBytes > 0);
+    expect(await kill('relay', 'SIGTERM')).toBe(0);
+    expect(settled.at(-1)).toBe('last');
+    expect(leases.size).toBe(0);
+  });
+});

@@ -1,0 +1,32 @@
+import { Environment } from '@sluice/protocol/client/environment.ts';
+
+export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+
+export interface RelayConfig {
+  readonly controlUrl: URL;
+  readonly caFile: string;
+  readonly tokenFile: string;
+  /** Folder that this process alone uses; what it does not know there is deleted. */
+  readonly cacheFolder: string;
+  readonly bitTorrentPort: number;
+  readonly httpPort: number;
+  readonly healthPort: number;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+}
+
+/** Throws a ConfigurationError that names everything that is wrong. */
+export function readConfig(values: Readonly<Record<string, string | undefined>> = process.env) {
+  const environment = new Environment(values);
+  const config: RelayConfig = {
+    controlUrl: environment.httpsUrl('SLUICE_CONTROL_URL'),
+    caFile: environment.text('SLUICE_CA_FILE', '/etc/sluice/ca/ca.crt'),
+    tokenFile: environment.text('SLUICE_TOKEN_FILE', '/var/run/secrets/sluice/token'),
+    cacheFolder: environment.text('SLUICE_CACHE', '/var/cache/sluice'),
+    bitTorrentPort: environment.port('SLUICE_BITTORRENT_PORT', 6881),
+    httpPort: environment.port('SLUICE_HTTP_PORT', 8081),
+    healthPort: environment.port('SLUICE_HEALTH_PORT', 8082),
+    logLevel: environment.oneOf('SLUICE_LOG_LEVEL', 'info', LOG_LEVELS),
+  };
+  environment.check();
+  return config;
+}

@@ -1,0 +1,42 @@
+/** The relay: pulls files from origins under leases and serves them to the nodes of its domain. */
+import { ConfigurationError } from '@sluice/protocol/client/environment.ts';
+import { type RelayConfig, readConfig } from './config.ts';
+import { errorFields, processLogger } from './logger.ts';
+import { RelayProcess } from './relayProcess.ts';
+
+/** Of the 10 s that a pod gets, leases may take 5 to be settled. */
+const STOP_MS = 8_000;
+
+function configOrExit(): RelayConfig {
+  try {
+    return readConfig();
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    console.error(error.message);
+    process.exit(2);
+  }
+}
+
+const config = configOrExit();
+const logger = processLogger(config.logLevel);
+const relay = new RelayProcess(config, { logger, wallClock: () => Date.now() });
+
+let stopping = false;
+async function stop(signal: string): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  logger.info('relay stopping', { signal });
+  setTimeout(() => process.exit(1), STOP_MS).unref();
+  await relay.stop();
+  process.exit(0);
+}
+
+process.on('SIGTERM', stop);
+process.on('SIGINT', stop);
+// What nobody has caught leaves the process in an unknown state: the next one resumes from disk.
+process.on('uncaughtException', (error) => {
+  logger.error('relay failed', { ...errorFields(error), stack: error.stack });
+  process.exit(1);
+});
+
+await relay.start();

@@ -1,0 +1,73 @@
+import type { TransferReport } from '@sluice/protocol/messages.ts';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+
+export interface RelayMetricsOptions {
+  /** How things stand now. */
+  readonly reports: () => readonly TransferReport[];
+  readonly controlConnected: () => boolean;
+}
+
+/** What a relay tells Prometheus. Labels are bounded: never a distribution or a peer. */
+export class RelayMetrics {
+  readonly #registry = new Registry();
+  readonly #problems: Counter;
+
+  constructor({ reports, controlConnected }: RelayMetricsOptions) {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_relay_' });
+    this.#problems = new Counter({
+      name: 'sluice_relay_control_problems_total',
+      help: 'Failed exchanges with the control server',
+      registers,
+    });
+    new Gauge({
+      name: 'sluice_relay_control_connected',
+      help: '1 while a work stream is open',
+      registers,
+      collect() {
+        this.set(controlConnected() ? 1 : 0);
+      },
+    });
+    new Gauge({
+      name: 'sluice_relay_transfers',
+      help: 'Distributions that this relay works on, by state',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { state } of reports()) this.inc({ state });
+      },
+    });
+    // Gauges, since what was removed no longer counts in them.
+    new Gauge({
+      name: 'sluice_relay_received_bytes',
+      help: 'Payload received for the present distributions, by where it came from',
+      labelNames: ['source'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { received } of reports()) {
+          this.inc({ source: 'peers' }, received.fromPeers);
+          this.inc({ source: 'relays' }, received.fromRelays);
+          this.inc({ source: 'origin' }, received.fromOrigin);
+        }
+      },
+    });
+    new Gauge({
+      name: 'sluice_relay_uploaded_bytes',
+      help: 'Payload sent for the present distributions',
+      registers,
+      collect() {
+        this.set(reports().reduce((sum, { uploadedBytes }) => sum + uploadedBytes, 0));
+      },
+    });
+  }
+
+  controlProblem(): void {
+    this.#problems.inc();
+  }
+
+  async text(): Promise<{ contentType: string; text: string }> {
+    return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+}

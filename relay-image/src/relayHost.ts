@@ -1,0 +1,54 @@
+import path from 'node:path';
+import {
+  deleteEpoch,
+  epochsIn,
+  namesIn,
+  removeIfEmpty,
+} from '@sluice/protocol/client/epochFolders.ts';
+import { type TaskHost, taskKey } from '@sluice/protocol/client/workLoop.ts';
+import type { Task } from '@sluice/protocol/messages.ts';
+import { RelayTask, type RelayTaskDependencies } from './relayTask.ts';
+
+export interface RelayHostOptions {
+  /** Versions live in `<cacheFolder>/<uid>/<epoch>/`; this process alone uses it. */
+  readonly cacheFolder: string;
+}
+
+/** A relay keeps the files of a task only as long as the control server names the task. */
+export class RelayHost implements TaskHost {
+  readonly #options: RelayHostOptions;
+  readonly #dependencies: Omit<RelayTaskDependencies, 'onChange'>;
+
+  constructor(options: RelayHostOptions, dependencies: Omit<RelayTaskDependencies, 'onChange'>) {
+    this.#options = options;
+    this.#dependencies = dependencies;
+  }
+
+  create(task: Task, onChange: () => void): RelayTask {
+    const folder = path.join(this.#folderOf(task.uid), String(task.epoch));
+    return new RelayTask({ task, folder }, { ...this.#dependencies, onChange });
+  }
+
+  deleteFiles(uid: string, epoch: number | undefined): Promise<number[]> {
+    return this.#delete(uid, (each) => epoch === undefined || each === epoch);
+  }
+
+  /** What an earlier run, or a task that is gone, has left behind only costs space. */
+  async synced(epochs: ReadonlySet<string>): Promise<void> {
+    for (const uid of await namesIn(this.#options.cacheFolder)) {
+      await this.#delete(uid, (epoch) => !epochs.has(taskKey({ uid, epoch })));
+    }
+  }
+
+  async #delete(uid: string, isUnwanted: (epoch: number) => boolean): Promise<number[]> {
+    const folder = this.#folderOf(uid);
+    const unwanted = (await epochsIn(folder)).filter(isUnwanted);
+    for (const epoch of unwanted) await deleteEpoch(folder, epoch);
+    if (unwanted.length > 0) await removeIfEmpty(folder);
+    return unwanted;
+  }
+
+  #folderOf(uid: string): string {
+    return path.join(this.#options.cacheFolder, uid);
+  }
+}

@@ -1,0 +1,93 @@
+import { mkdir } from 'node:fs/promises';
+import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
+import { RelayServer } from '@sluice/engine/adapters/http/relayServer.ts';
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { EngineHost } from '@sluice/engine/session/host.ts';
+import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { ControlWorker } from '@sluice/protocol/client/controlWorker.ts';
+import { HealthServer } from '@sluice/protocol/client/healthServer.ts';
+import type { Logger } from 'winston';
+import type { RelayConfig } from './config.ts';
+import { errorFields } from './logger.ts';
+import { RelayMetrics } from './metrics.ts';
+import { RelayHost } from './relayHost.ts';
+
+export interface RelayProcessDependencies {
+  readonly logger: Logger;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallClock: () => number;
+}
+
+const MAX_HTTP_CONNECTIONS = 1_024;
+
+/** The relay's parts, put together. */
+export class RelayProcess {
+  readonly #config: RelayConfig;
+  readonly #logger: Logger;
+  readonly #engine: EngineHost;
+  readonly #relayServer: RelayServer;
+  readonly #worker: ControlWorker;
+  readonly #health: HealthServer;
+  #listening = false;
+
+  constructor(config: RelayConfig, { logger, wallClock }: RelayProcessDependencies) {
+    this.#config = config;
+    this.#logger = logger;
+    const { bitTorrentPort, httpPort, healthPort, cacheFolder } = config;
+    this.#engine = new EngineHost({ port: bitTorrentPort, role: 'relay' });
+    this.#relayServer = new RelayServer(
+      { port: httpPort, maxConnections: MAX_HTTP_CONNECTIONS },
+      { admit: this.#engine.admitUpload },
+    );
+    const onProblem = (error: unknown) => {
+      metrics.controlProblem();
+      logger.warn('control problem', errorFields(error));
+    };
+    const client = new ControlClient({ ...config, kind: 'relay' }, { onProblem });
+    const host = new RelayHost(
+      { cacheFolder },
+      {
+        engine: this.#engine,
+        relayServer: this.#relayServer,
+        client,
+        http: new NodeHttpSource(),
+        clock: systemClock,
+        wallClock,
+        logger,
+      },
+    );
+    this.#worker = new ControlWorker(
+      { newestOnly: false },
+      { client, host, disk: async () => undefined, onProblem },
+    );
+    const metrics = new RelayMetrics({
+      reports: () => this.#worker.reports(),
+      controlConnected: () => client.connected,
+    });
+    this.#health = new HealthServer(
+      { port: healthPort },
+      { ready: () => this.#listening, metrics: () => metrics.text() },
+    );
+  }
+
+  async start(): Promise<void> {
+    const { cacheFolder, bitTorrentPort, httpPort } = this.#config;
+    await this.#health.start();
+    await mkdir(cacheFolder, { recursive: true });
+    await this.#engine.start();
+    await this.#relayServer.start();
+    this.#worker.start();
+    this.#listening = true;
+    this.#logger.info('relay started', { bitTorrentPort, httpPort });
+  }
+
+  /** Settles every lease, closes every connection; files stay. */
+  async stop(): Promise<void> {
+    this.#listening = false;
+    await this.#worker.stop();
+    await this.#relayServer.stop();
+    await this.#engine.stop();
+    await this.#health.stop();
+    this.#logger.info('relay stopped');
+  }
+}

@@ -1,0 +1,242 @@
+import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
+import type { RelayServer } from '@sluice/engine/adapters/http/relayServer.ts';
+import { FeedSigner } from '@sluice/engine/feed/feedSigner.ts';
+import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import { type Layout, layoutOf } from '@sluice/engine/pieces/layout.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import type { EngineHost } from '@sluice/engine/session/host.ts';
+import { createPuller } from '@sluice/engine/session/originPuller.ts';
+import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { Transfer } from '@sluice/engine/session/transfer.ts';
+import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
+import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
+import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
+import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
+import type {
+  LeaseGrant,
+  Peer,
+  Task,
+  TaskSource,
+  TransferReport,
+} from '@sluice/protocol/messages.ts';
+import type { Logger } from 'winston';
+import { errorFields } from './logger.ts';
+
+export interface RelayTaskOptions {
+  readonly task: Task;
+  /** Of this epoch; created when missing. */
+  readonly folder: string;
+}
+
+export interface RelayTaskDependencies {
+  readonly engine: EngineHost;
+  readonly relayServer: RelayServer;
+  readonly client: ControlClient;
+  readonly http: HttpSource;
+  readonly clock: Clock;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallClock: () => number;
+  readonly logger: Logger;
+  readonly onChange: () => void;
+}
+
+/** 10 Gbit/s: the control server grants what the origin's limits and the others leave of it. */
+const WANT_RATE_BYTES_PER_SECOND = 1_250_000_000;
+/** Enough to hide an origin's latency; each one takes its part of the slack. */
+const WANT_CONNECTIONS = 8;
+
+/** One epoch at a relay: pulls extents under leases, takes the rest from peers, serves it all. */
+export class RelayTask implements TaskRunner {
+  readonly #folder: string;
+  readonly #dependencies: RelayTaskDependencies;
+  readonly #life: TaskLife;
+  readonly #keyPair: FeedKeyPair = generateFeedKeyPair();
+  #task: Task;
+  #peers: readonly Peer[] = [];
+  #transfer: Transfer | undefined;
+  #leases: LeaseLoop | undefined;
+  #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
+  #failure: TaskError | undefined;
+  /** Why the origin gives nothing; peers may. */
+  #originError: TaskError | undefined;
+  #firstByteAtMs: number | undefined;
+
+  constructor({ task, folder }: RelayTaskOptions, dependencies: RelayTaskDependencies) {
+    this.#task = task;
+    this.#folder = folder;
+    this.#dependencies = dependencies;
+    this.#life = new TaskLife({
+      attempt: (signal) => this.#attempt(signal),
+      onFailure: (error) => this.#fail(error),
+      mayRetry: () => true,
+    });
+  }
+
+  start(): void {
+    this.#life.start();
+  }
+
+  update(task: Task): void {
+    this.#task = task;
+    this.#transfer?.setRates(uploadRatesOf(task));
+  }
+
+  setPeers(peers: readonly Peer[]): void {
+    this.#peers = peers;
+    this.#transfer?.setPeers([...peers]);
+  }
+
+  askLease(): void {
+    this.#leases?.askNow();
+  }
+
+  report(): TransferReport {
+    const error = this.#failure ?? this.#originError;
+    const transfer = this.#transfer;
+    if (transfer === undefined) return reportOf(this.#task, { state: this.#state, error });
+    const progress = transfer.progress();
+    return reportOf(
+      this.#task,
+      {
+        state: this.#state,
+        error,
+        bitfield: transfer.bitfield(),
+        firstByteAtMs: this.#firstByteOf(progress.firstByteAt),
+      },
+      progress,
+    );
+  }
+
+  async stop(): Promise<void> {
+    await this.#life.stop();
+  }
+
+  /** Works until aborted; rejects when the transfer fails. */
+  async #attempt(signal: AbortSignal): Promise<void> {
+    const { engine, relayServer, logger } = this.#dependencies;
+    const task = this.#task;
+    const layout = layoutOf(task.files, task.pieceLengthBytes);
+    const store = new FileStore({ folder: this.#folder, layout });
+    const transfer = engine.addTransfer(transferOptionsOf(task, layout, store));
+    const over = new AbortController();
+    let pulling = Promise.resolve();
+    try {
+      await Promise.race([transfer.start(), transfer.failed]);
+      signal.throwIfAborted();
+      this.#begin(transfer);
+      relayServer.addSwarm(task.swarmId, task.relayToken, servedOf(transfer, layout));
+      pulling = this.#pull(transfer, layout, AbortSignal.any([signal, over.signal]));
+      transfer.completed.then(
+        () => this.#enter('ready'),
+        () => {},
+      );
+      await Promise.race([transfer.failed, aborted(signal)]);
+    } finally {
+      over.abort();
+      await pulling;
+      relayServer.removeSwarm(task.swarmId);
+      this.#transfer = undefined;
+      await engine.removeTransfer(task.swarmId);
+      logger.info('transfer ended', { uid: task.uid, epoch: task.epoch });
+    }
+  }
+
+  #begin(transfer: Transfer): void {
+    this.#transfer = transfer;
+    this.#failure = undefined;
+    transfer.setRates(uploadRatesOf(this.#task));
+    transfer.setPeers([...this.#peers]);
+    this.#enter('transferring');
+  }
+
+  /** Under leases until every piece is here; never rejects. */
+  async #pull(transfer: Transfer, layout: Layout, signal: AbortSignal): Promise<void> {
+    const { client, logger } = this.#dependencies;
+    const { uid, epoch, pieceLengthBytes } = this.#task;
+    let signer: FeedSigner | undefined;
+    const certified = ({ certificate }: LeaseGrant) => {
+      if (signer !== undefined) return signer.adopt(certificate);
+      const swarmId = Buffer.from(this.#task.swarmId, 'hex');
+      signer = new FeedSigner({ swarmId, keyPair: this.#keyPair, certificate });
+      transfer.setSigner(signer);
+    };
+    this.#leases = new LeaseLoop(
+      {
+        uid,
+        epoch,
+        pieceLengthBytes,
+        wantRateBytesPerSecond: WANT_RATE_BYTES_PER_SECOND,
+        wantConnections: WANT_CONNECTIONS,
+        pullerKey: this.#keyPair.publicKey.toString('base64'),
+      },
+      {
+        client,
+        createPuller: (grant, requestedAtMs) =>
+          this.#puller(transfer, layout, grant, requestedAtMs),
+        certified,
+        complete: () => transfer.progress().verifiedPieces === layout.pieceCount,
+        onFailure: (error) => {
+          this.#originError = error;
+          this.#dependencies.onChange();
+        },
+        onProblem: (error) => logger.warn('lease problem', { uid, epoch, ...errorFields(error) }),
+      },
+    );
+    await this.#leases.run(signal);
+    this.#leases = undefined;
+  }
+
+  #puller(transfer: Transfer, layout: Layout, grant: PullGrant, requestedAtMs: number): Puller {
+    const { http, clock } = this.#dependencies;
+    const { source, pieceLengthBytes } = this.#task;
+    if (source === undefined) throw new Error('the task names no source');
+    const files = layout.files.map(({ path, sizeBytes }) => ({
+      url: urlOf(source, path),
+      sizeBytes,
+      validator: source.validator,
+    }));
+    const { headers, ranges } = source;
+    return createPuller(
+      grant,
+      requestedAtMs,
+      { files, headers, ranges, pieceLengthBytes },
+      { http, clock, layout, target: transfer },
+    );
+  }
+
+  #firstByteOf(atMs: number | undefined): number | undefined {
+    if (atMs === undefined) return undefined;
+    // Once: two clocks never differ by quite the same.
+    const { wallClock, clock } = this.#dependencies;
+    this.#firstByteAtMs ??= wallClock() - (clock.now() - atMs);
+    return this.#firstByteAtMs;
+  }
+
+  #enter(state: 'transferring' | 'ready'): void {
+    this.#state = state;
+    const { logger, onChange } = this.#dependencies;
+    logger.info('transfer entered state', { uid: this.#task.uid, epoch: this.#task.epoch, state });
+    onChange();
+  }
+
+  #fail(error: unknown): void {
+    this.#state = 'failed';
+    this.#failure = taskErrorOf(error);
+    const { uid, epoch } = this.#task;
+    this.#dependencies.logger.error('transfer failed', { uid, epoch, ...errorFields(error) });
+    this.#dependencies.onChange();
+  }
+}
+
+/** What nodes may download and must receive does not concern a relay. */
+function uploadRatesOf({ delivery: { maxUploadRate } }: Task) {
+  return { maxUploadRate };
+}
+
+/** The one file, or with a folder's URL the file in it. */
+function urlOf({ url }: TaskSource, path: string): string {
+  if (!url.endsWith('/')) return url;
+  return new URL(path.split('/').map(encodeURIComponent).join('/'), url).href;
+}
