@@ -1,6 +1,7 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
-import { layoutOf } from '@sluice/engine/pieces/layout.ts';
+import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
+import { type Layout, layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import type { EngineHost } from '@sluice/engine/session/host.ts';
@@ -108,8 +109,22 @@ export class AgentTask implements TaskRunner {
     const layout = layoutOf(task.files, task.pieceLengthBytes);
     this.#pieceCount = layout.pieceCount;
     const { engine, http, clock, logger } = this.#dependencies;
-    const store = new FileStore({ folder: paths.versionFolder, layout, place: paths.link });
-    const transfer = engine.addTransfer(transferOptionsOf(task, layout, store));
+    checkSwarmId(task, layout);
+    const store = new FileStore({
+      folder: paths.versionFolder,
+      layout,
+      digests: digestsOf(task),
+      link: paths.link,
+      fileMode: Number.parseInt(task.target?.fileMode ?? '0644', 8),
+    });
+    const transfer = engine.addTransfer({
+      swarmId: task.swarmId,
+      role: 'agent',
+      layout,
+      store,
+      feedKey: Buffer.from(task.feedKey, 'base64'),
+      swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
+    });
     const { swarmId, relayToken } = task;
     const topUp = new TopUpFetcher({ swarmId, relayToken }, { http, clock, target: transfer });
     try {
@@ -184,5 +199,20 @@ export class AgentTask implements TaskRunner {
 function relaysOf(peers: readonly Peer[]): TopUpRelay[] {
   return peers.flatMap(({ id, role, host, httpPort }) =>
     role === 'relay' && httpPort !== undefined ? [{ id, host, httpPort }] : [],
+  );
+}
+
+/** A swarm is named by what is in it: another name means another idea of the files. */
+function checkSwarmId({ uid, epoch, feedKey, swarmId }: Task, layout: Layout): void {
+  const owner = { uid, epoch, feedKey: Buffer.from(feedKey, 'base64') };
+  const own = swarmIdOf(layout, owner).toString('hex');
+  if (own === swarmId) return;
+  const message = `the control server names swarm ${swarmId}, its files make ${own}`;
+  throw Object.assign(new Error(message), { code: 'SwarmMismatch' });
+}
+
+function digestsOf({ files }: Task): Map<string, string> {
+  return new Map(
+    files.flatMap(({ path, sha256 }) => (sha256 === undefined ? [] : [[path, sha256] as const])),
   );
 }

@@ -1,7 +1,8 @@
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
-import type { RelayServer } from '@sluice/engine/adapters/http/relayServer.ts';
+import type { RelayServer, ServedSwarm } from '@sluice/engine/adapters/http/relayServer.ts';
 import { FeedSigner } from '@sluice/engine/feed/feedSigner.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { type Layout, layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
@@ -70,7 +71,7 @@ export class RelayTask implements TaskRunner {
     this.#life = new TaskLife({
       attempt: (signal) => this.#attempt(signal),
       onFailure: (error) => this.#fail(error),
-      mayRetry: () => true,
+      mayRetry: (error) => taskErrorOf(error).reason !== 'SwarmMismatch',
     });
   }
 
@@ -118,8 +119,16 @@ export class RelayTask implements TaskRunner {
     const { engine, relayServer, logger } = this.#dependencies;
     const task = this.#task;
     const layout = layoutOf(task.files, task.pieceLengthBytes);
+    checkSwarmId(task, layout);
     const store = new FileStore({ folder: this.#folder, layout });
-    const transfer = engine.addTransfer(transferOptionsOf(task, layout, store));
+    const transfer = engine.addTransfer({
+      swarmId: task.swarmId,
+      role: 'relay',
+      layout,
+      store,
+      feedKey: Buffer.from(task.feedKey, 'base64'),
+      swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
+    });
     const over = new AbortController();
     let pulling = Promise.resolve();
     try {
@@ -228,6 +237,31 @@ export class RelayTask implements TaskRunner {
     this.#dependencies.logger.error('transfer failed', { uid, epoch, ...errorFields(error) });
     this.#dependencies.onChange();
   }
+}
+
+/** A swarm is named by what is in it: another name means another idea of the files. */
+function checkSwarmId({ uid, epoch, feedKey, swarmId }: Task, layout: Layout): void {
+  const owner = { uid, epoch, feedKey: Buffer.from(feedKey, 'base64') };
+  const own = swarmIdOf(layout, owner).toString('hex');
+  if (own === swarmId) return;
+  const message = `the control server names swarm ${swarmId}, its files make ${own}`;
+  throw Object.assign(new Error(message), { code: 'SwarmMismatch' });
+}
+
+/** What the relay's HTTP serves of a transfer. */
+function servedOf(transfer: Transfer, layout: Layout): ServedSwarm {
+  return {
+    pieceCount: layout.pieceCount,
+    files: layout.files,
+    pieceSizeBytes: (piece) => layout.pieceSizeBytes(piece),
+    locate: (piece) => layout.locate(piece),
+    holds: (piece) => transfer.holds(piece),
+    assembles: (piece) => transfer.assembles(piece),
+    read: (piece, offset, length) => transfer.read(piece, offset, length),
+    follow: (piece, offset, signal) => transfer.follow(piece, offset, signal),
+    feed: transfer.feed,
+    uploaded: (bytes) => transfer.uploaded(bytes),
+  };
 }
 
 /** What nodes may download and must receive does not concern a relay. */
