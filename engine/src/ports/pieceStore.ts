@@ -1,7 +1,9 @@
 /** The disk of one transfer: one version of one distribution in a folder aside. */
 export interface PieceStore {
   /** Creates or resumes; tells which pieces are verified on disk already. */
-  open(signal: AbortSignal): Promise<{ verified: ReadonlySet<number> }>;
+  open(signal: AbortSignal): Promise<StoredState>;
+  /** Keeps signed batches of the feed beside the pieces that they name. */
+  keepFeed(batches: readonly Uint8Array[]): void;
   /**
    * Hashes the piece and writes it when `expected` is absent or equal.
    * The buffer belongs to the store until the promise settles.
@@ -13,6 +15,13 @@ export interface PieceStore {
   /** All pieces are verified: sync, check each file's digest, place. Errors carry a code. */
   complete(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface StoredState {
+  /** On disk and verified. */
+  readonly verified: ReadonlySet<number>;
+  /** What keepFeed() was given, as far as it reached the disk. */
+  readonly feed: readonly Uint8Array[];
 }
 
 export interface PutResult {

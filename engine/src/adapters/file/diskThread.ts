@@ -1,0 +1,61 @@
+import { Worker } from 'node:worker_threads';
+import type { DiskAnswer, DiskJob } from './diskWorker.ts';
+
+type Job = DiskJob extends infer Each ? (Each extends DiskJob ? Omit<Each, 'id'> : never) : never;
+
+export interface DiskResult {
+  readonly stored: boolean;
+  readonly hash: Uint8Array;
+}
+
+interface Waiting {
+  resolve(result: DiskResult): void;
+  reject(error: Error): void;
+}
+
+/** The process's one hash and write thread; begins with the first job, never keeps a process up. */
+export class DiskThread {
+  readonly #waiting = new Map<number, Waiting>();
+  #worker: Worker | undefined;
+  #nextId = 0;
+
+  run(job: Job): Promise<DiskResult> {
+    const worker = this.#started();
+    this.#nextId += 1;
+    const id = this.#nextId;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      if (this.#waiting.size === 1) worker.ref();
+      worker.postMessage({ ...job, id });
+    });
+  }
+
+  #started(): Worker {
+    if (this.#worker !== undefined) return this.#worker;
+    const worker = new Worker(new URL('./diskWorker.ts', import.meta.url));
+    worker.unref();
+    worker.on('message', (answer: DiskAnswer) => this.#answered(answer));
+    worker.on('error', (error) => this.#broke(error));
+    worker.on('exit', () => this.#broke(new Error('the disk thread ended')));
+    this.#worker = worker;
+    return worker;
+  }
+
+  #answered(answer: DiskAnswer): void {
+    const waiting = this.#waiting.get(answer.id);
+    this.#waiting.delete(answer.id);
+    if (this.#waiting.size === 0) this.#worker?.unref();
+    if (!('error' in answer)) waiting?.resolve(answer);
+    else waiting?.reject(Object.assign(new Error(answer.error.message), answer.error));
+  }
+
+  /** The next job starts another one. */
+  #broke(error: unknown): void {
+    this.#worker = undefined;
+    const failed = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const { reject } of failed) reject(error as Error);
+  }
+}
+
+export const diskThread = new DiskThread();

@@ -1,0 +1,118 @@
+import { systemRandom } from '../adapters/system/systemRandom.ts';
+import { systemClock } from '../adapters/systemClock.ts';
+import { tcpTransport } from '../adapters/tcp/tcpTransport.ts';
+import { TokenBucket } from '../pacing/tokenBucket.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Random } from '../ports/random.ts';
+import type { Listener, Transport } from '../ports/transport.ts';
+import { PEER_ID_BYTES, type PeerRole } from '../wire/hello.ts';
+import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
+import { Transfer, type TransferOptions } from './transfer.ts';
+import { Uploader } from './uploader.ts';
+import { uploadGate } from './uploadGate.ts';
+
+export interface EngineHostOptions {
+  /** BitTorrent; 0 takes any free one. */
+  readonly port: number;
+  readonly role: PeerRole;
+  /** Of the whole process, BitTorrent and HTTP together. Undefined: no limit. */
+  readonly uploadRateBytesPerSecond?: number;
+}
+
+export interface EngineHostDependencies {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: Transport;
+}
+
+/** Inbound connections that a process serves at once, handshakes included. */
+const MAX_INBOUND = 1024;
+const PEER_ID_PREFIX = '-SL0001-';
+const BURST_SECONDS = 0.1;
+
+/** What the transfers of one process share: port, peer id, upload limit. */
+export class EngineHost {
+  /** Waits until so many bytes may be sent by HTTP, under the same limit as BitTorrent's. */
+  readonly admitUpload: (bytes: number, signal: AbortSignal) => Promise<void>;
+  readonly #options: EngineHostOptions;
+  readonly #dependencies: EngineHostDependencies;
+  readonly #transfers = new Map<string, Transfer>();
+  readonly #uploader: Uploader;
+  readonly #connections: ConnectionDependencies;
+  #listener: Listener | undefined;
+  #inbound = 0;
+
+  constructor(
+    options: EngineHostOptions,
+    dependencies: EngineHostDependencies = {
+      clock: systemClock,
+      random: systemRandom,
+      transport: tcpTransport,
+    },
+  ) {
+    const { clock, random } = dependencies;
+    this.#options = options;
+    this.#dependencies = dependencies;
+    const rateBytesPerSecond = options.uploadRateBytesPerSecond;
+    const capacityBytes = (rateBytesPerSecond ?? 0) * BURST_SECONDS;
+    const bucket = new TokenBucket({ rateBytesPerSecond, capacityBytes }, clock.now());
+    this.admitUpload = uploadGate(bucket, clock);
+    this.#uploader = new Uploader(bucket, clock);
+    const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);
+    this.#connections = {
+      clock,
+      random,
+      peerId: Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]),
+      role: options.role,
+      find: (swarmId) => this.#transfers.get(swarmId),
+    };
+  }
+
+  /** While started. */
+  get port(): number {
+    return this.#listener?.port ?? 0;
+  }
+
+  async start(): Promise<void> {
+    this.#listener = await this.#dependencies.transport.listen(this.#options.port, (socket) => {
+      const connection = new PeerConnection(undefined, this.#connections);
+      this.#inbound += 1;
+      connection.attach(socket);
+      if (this.#inbound > MAX_INBOUND) connection.close('too many connections');
+      return {
+        onData: (chunk) => connection.onData(chunk),
+        onDrain: () => connection.onDrain(),
+        onClose: (reason) => {
+          this.#inbound -= 1;
+          connection.onClose(reason);
+        },
+      };
+    });
+  }
+
+  async stop(): Promise<void> {
+    for (const swarmId of [...this.#transfers.keys()]) await this.removeTransfer(swarmId);
+    this.#uploader.stop();
+    await this.#listener?.close();
+  }
+
+  /** Not started yet. */
+  addTransfer(options: TransferOptions): Transfer {
+    if (this.#transfers.has(options.swarmId)) {
+      throw new Error(`there is a transfer of swarm ${options.swarmId} already`);
+    }
+    const transfer = new Transfer(options, {
+      ...this.#dependencies,
+      uploader: this.#uploader,
+      connect: (owner) => new PeerConnection(owner, this.#connections),
+    });
+    this.#transfers.set(options.swarmId, transfer);
+    return transfer;
+  }
+
+  async removeTransfer(swarmId: string): Promise<void> {
+    const transfer = this.#transfers.get(swarmId);
+    this.#transfers.delete(swarmId);
+    await transfer?.stop();
+  }
+}

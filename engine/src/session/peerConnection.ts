@@ -1,0 +1,299 @@
+import { Bitfield } from '../pieces/bitfield.ts';
+import type { Clock, Timer } from '../ports/clock.ts';
+import type { Random } from '../ports/random.ts';
+import type { PeerSocket, SocketHandlers } from '../ports/transport.ts';
+import { PeerRate } from '../swarm/peerRate.ts';
+import {
+  type BlockRequest,
+  encode,
+  encodePieceHeader,
+  type Message,
+  MessageReader,
+  OWN_EXTENSIONS,
+  WireError,
+} from '../wire/codec.ts';
+import {
+  decodeHello,
+  encodeHello,
+  HELLO_BYTES,
+  type Hello,
+  NONCE_BYTES,
+  type PeerRole,
+  PROOF_BYTES,
+} from '../wire/hello.ts';
+import { prove, proves, type Side } from './membership.ts';
+
+/** What a connection needs of its transfer; called in the order in which the peer spoke. */
+export interface ConnectionOwner {
+  readonly swarmId: Buffer;
+  readonly swarmSecret: Uint8Array;
+  readonly pieceCount: number;
+  /** Membership is proven both ways. Throwing closes it. */
+  opened(connection: PeerConnection): void;
+  received(connection: PeerConnection, message: Message): void;
+  blockBegins(connection: PeerConnection, block: BlockRequest): Uint8Array | undefined;
+  blockEnds(connection: PeerConnection, block: BlockRequest, kept: boolean): void;
+  /** Everything that came in one read was handled. */
+  idle(connection: PeerConnection): void;
+  drained(connection: PeerConnection): void;
+  closed(connection: PeerConnection, reason: string): void;
+}
+
+export interface ConnectionDependencies {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Of the whole process. */
+  readonly peerId: Uint8Array;
+  readonly role: PeerRole;
+  /** Which transfer an inbound connection is for. */
+  find(swarmId: string): ConnectionOwner | undefined;
+}
+
+const HANDSHAKE_TIMEOUT_MS = 5000;
+/** A peer that asks for more at once than its window lets it is not one of ours. */
+export const MAX_QUEUED_REQUESTS = 512;
+
+let lastNumber = 0;
+
+/** One connection: handshake, membership, then messages. The opener alone requests over it. */
+export class PeerConnection implements SocketHandlers {
+  /** Names it in the swarm's pure state; greater than 0. */
+  readonly number: number;
+  readonly side: Side;
+  readonly rate = new PeerRate();
+  readonly requests: BlockRequest[] = [];
+  /** Bytes that are read from disk for it now. */
+  readingBytes = 0;
+  /** How many of the feed's batches it was sent. */
+  feedSent = 0;
+  outstandingBytes = 0;
+  lastReceivedAtMs: number;
+  remoteRole: PeerRole = 'agent';
+  remoteHas: Bitfield;
+  remoteFeedId: number | undefined;
+  maxRequestBytes = 0;
+  unchoked = false;
+  readonly #dependencies: ConnectionDependencies;
+  readonly #outstanding = new Map<string, BlockRequest>();
+  readonly #timer: Timer;
+  #owner: ConnectionOwner | undefined;
+  #socket: PeerSocket | undefined;
+  #own: Hello | undefined;
+  #remote: Hello | undefined;
+  #phase: 'hello' | 'proof' | 'open' | 'closed' = 'hello';
+  #early: Buffer = Buffer.alloc(0);
+  #reader: MessageReader | undefined;
+  #haveSeen = false;
+
+  /** `owner` is known on connections that we open. */
+  constructor(owner: ConnectionOwner | undefined, dependencies: ConnectionDependencies) {
+    lastNumber += 1;
+    this.number = lastNumber;
+    this.side = owner === undefined ? 'acceptor' : 'opener';
+    this.#owner = owner;
+    this.#dependencies = dependencies;
+    this.remoteHas = new Bitfield(owner?.pieceCount ?? 0);
+    this.lastReceivedAtMs = dependencies.clock.now();
+    this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
+      this.close('HandshakeTimedOut');
+    });
+  }
+
+  get remoteHost(): string {
+    return this.#socket?.remoteHost ?? '';
+  }
+
+  get queuedBytes(): number {
+    return this.#socket?.queuedBytes ?? 0;
+  }
+
+  get isOpen(): boolean {
+    return this.#phase === 'open';
+  }
+
+  attach(socket: PeerSocket): void {
+    this.#socket = socket;
+    if (this.#phase === 'closed') socket.close('closed');
+    else if (this.#owner !== undefined) this.#sayHello(this.#owner);
+  }
+
+  close(reason: string): void {
+    if (this.#socket === undefined) this.onClose(reason);
+    else this.#socket.close(reason);
+  }
+
+  send(...messages: readonly Message[]): void {
+    this.#write(messages.map((message) => encode(message, this.remoteFeedId)));
+  }
+
+  sendBlock(block: BlockRequest, bytes: Uint8Array): void {
+    this.#write([encodePieceHeader(block), bytes]);
+  }
+
+  request(blocks: readonly BlockRequest[]): void {
+    for (const block of blocks) {
+      this.#outstanding.set(keyOf(block), block);
+      this.outstandingBytes += block.length;
+    }
+    this.send(...blocks.map((block) => ({ type: 'request' as const, ...block })));
+  }
+
+  isOutstanding(block: BlockRequest): boolean {
+    return this.#outstanding.has(keyOf(block));
+  }
+
+  /** The request is answered: by its bytes or by a reject. */
+  settle(block: BlockRequest): boolean {
+    if (!this.#outstanding.delete(keyOf(block))) return false;
+    this.outstandingBytes -= block.length;
+    return true;
+  }
+
+  /** The rest of the block that it is sending goes nowhere. */
+  dropTarget(): void {
+    this.#reader?.dropTarget();
+  }
+
+  onData(chunk: Uint8Array): void {
+    if (this.#phase === 'closed') return;
+    this.lastReceivedAtMs = this.#dependencies.clock.now();
+    try {
+      if (this.#reader !== undefined) this.#reader.push(chunk);
+      else this.#shakeHands(chunk);
+      if (this.isOpen) this.#owner?.idle(this);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.close(`${error.code}: ${error.message}`);
+    }
+  }
+
+  onDrain(): void {
+    if (this.isOpen) this.#owner?.drained(this);
+  }
+
+  onClose(reason: string): void {
+    if (this.#phase === 'closed') return;
+    this.#phase = 'closed';
+    this.#timer.cancel();
+    this.#owner?.closed(this, reason);
+  }
+
+  #write(buffers: readonly Uint8Array[]): void {
+    if (buffers.length > 0) this.#socket?.write(buffers);
+  }
+
+  #sayHello(owner: ConnectionOwner): void {
+    const { peerId, role, random } = this.#dependencies;
+    const nonce = random.bytes(NONCE_BYTES);
+    this.#own = { swarmId: owner.swarmId, peerId, role, nonce };
+    this.#write([encodeHello(this.#own)]);
+  }
+
+  #shakeHands(chunk: Uint8Array): void {
+    this.#early = Buffer.concat([this.#early, chunk]);
+    if (this.#phase === 'hello' && this.#early.length >= HELLO_BYTES) {
+      this.#takeHello(this.#early.subarray(0, HELLO_BYTES));
+      this.#early = this.#early.subarray(HELLO_BYTES);
+    }
+    if (this.#phase === 'proof' && this.#early.length >= PROOF_BYTES) {
+      this.#takeProof(this.#early.subarray(0, PROOF_BYTES));
+      const rest = this.#early.subarray(PROOF_BYTES);
+      this.#early = Buffer.alloc(0);
+      if (rest.length > 0) this.#reader?.push(rest);
+    }
+  }
+
+  #takeHello(bytes: Buffer): void {
+    const remote = decodeHello(bytes);
+    if (remote === undefined) throw new WireError('Malformed', 'no hello of ours');
+    if (Buffer.compare(remote.peerId, this.#dependencies.peerId) === 0) {
+      throw new WireError('OutOfOrder', 'connected to itself');
+    }
+    this.#remote = remote;
+    this.remoteRole = remote.role;
+    if (this.#owner === undefined) {
+      this.#owner = this.#dependencies.find(Buffer.from(remote.swarmId).toString('hex'));
+      if (this.#owner === undefined) throw new WireError('OutOfOrder', 'unknown swarm');
+      this.remoteHas = new Bitfield(this.#owner.pieceCount);
+      this.#sayHello(this.#owner);
+      this.#write([this.#proofOf('acceptor')]);
+    } else if (!this.#owner.swarmId.equals(remote.swarmId)) {
+      throw new WireError('OutOfOrder', 'another swarm');
+    }
+    this.#phase = 'proof';
+  }
+
+  #takeProof(proof: Buffer): void {
+    const owner = this.#owner as ConnectionOwner;
+    const [opener, acceptor] = this.#hellos();
+    const theirs: Side = this.side === 'opener' ? 'acceptor' : 'opener';
+    if (!proves(proof, owner.swarmSecret, opener, acceptor, theirs)) {
+      throw new WireError('OutOfOrder', 'membership is not proven');
+    }
+    if (this.side === 'opener') this.#write([this.#proofOf('opener')]);
+    this.#timer.cancel();
+    this.#phase = 'open';
+    this.#reader = new MessageReader(owner.pieceCount, {
+      onBlockBegin: (piece, offset, length) => owner.blockBegins(this, { piece, offset, length }),
+      onBlockEnd: (piece, offset, length, kept) =>
+        owner.blockEnds(this, { piece, offset, length }, kept),
+      onMessage: (message) => this.#take(owner, message),
+    });
+    this.send({ type: 'extensions', extensions: OWN_EXTENSIONS });
+    owner.opened(this);
+  }
+
+  #proofOf(side: Side): Buffer {
+    const [opener, acceptor] = this.#hellos();
+    return prove((this.#owner as ConnectionOwner).swarmSecret, opener, acceptor, side);
+  }
+
+  #hellos(): [Hello, Hello] {
+    const [own, remote] = [this.#own as Hello, this.#remote as Hello];
+    return this.side === 'opener' ? [own, remote] : [remote, own];
+  }
+
+  /** Keeps what every connection has to know of its peer, and then tells the owner. */
+  #take(owner: ConnectionOwner, message: Message): void {
+    switch (message.type) {
+      case 'extensions':
+        this.remoteFeedId = message.extensions.feedId;
+        this.maxRequestBytes = message.extensions.maxRequestBytes;
+        break;
+      case 'choke':
+      case 'unchoke':
+        this.unchoked = message.type === 'unchoke';
+        break;
+      case 'bitfield':
+      case 'haveAll':
+      case 'haveNone':
+        this.#takeField(message, owner.pieceCount);
+        break;
+      case 'request':
+        if (this.side === 'opener') throw new WireError('OutOfOrder', 'only the opener requests');
+        if (this.requests.length >= MAX_QUEUED_REQUESTS) {
+          throw new WireError('Oversized', 'too many requests');
+        }
+        break;
+      default:
+        break;
+    }
+    owner.received(this, message);
+  }
+
+  #takeField(message: Message, pieceCount: number): void {
+    if (this.#haveSeen) throw new WireError('OutOfOrder', 'a second bitfield');
+    this.#haveSeen = true;
+    if (message.type === 'bitfield') {
+      const field = Bitfield.parse(message.bytes, pieceCount);
+      if (field === undefined) throw new WireError('Malformed', 'bitfield of another layout');
+      this.remoteHas = field;
+    } else if (message.type === 'haveAll') {
+      for (let piece = 0; piece < pieceCount; piece += 1) this.remoteHas.add(piece);
+    }
+  }
+}
+
+function keyOf({ piece, offset }: BlockRequest): string {
+  return `${piece}/${offset}`;
+}

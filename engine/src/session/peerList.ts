@@ -1,0 +1,117 @@
+import type { Clock } from '../ports/clock.ts';
+import type { Random } from '../ports/random.ts';
+import type { Transport } from '../ports/transport.ts';
+import type { PeerRole } from '../wire/hello.ts';
+import type { PeerConnection } from './peerConnection.ts';
+
+/** A peer that the tracker names. */
+export interface ListedPeer {
+  readonly id: string;
+  readonly role: PeerRole;
+  readonly host: string;
+  readonly port: number;
+  readonly httpPort?: number;
+}
+
+interface Entry {
+  readonly peer: ListedPeer;
+  connection: PeerConnection | undefined;
+  failures: number;
+  nextAtMs: number;
+}
+
+export interface PeerListDependencies {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: Transport;
+  readonly connect: () => PeerConnection;
+}
+
+const FIRST_BACKOFF_MS = 200;
+const MAX_BACKOFF_MS = 5000;
+
+/** Keeps one connection open to each peer of the list that is not banned, with backoff. */
+export class PeerList {
+  readonly #dependencies: PeerListDependencies;
+  readonly #entries = new Map<string, Entry>();
+  readonly #banned = new Set<string>();
+  readonly #abort = new AbortController();
+
+  constructor(dependencies: PeerListDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** The complete list: connections to peers that left it are closed. */
+  set(peers: readonly ListedPeer[]): void {
+    const listed = new Map(peers.map((peer) => [addressOf(peer), peer]));
+    for (const [address, entry] of this.#entries) {
+      if (listed.has(address)) continue;
+      this.#entries.delete(address);
+      entry.connection?.close('not listed any more');
+    }
+    for (const [address, peer] of listed) {
+      if (this.#entries.has(address)) continue;
+      this.#entries.set(address, { peer, connection: undefined, failures: 0, nextAtMs: 0 });
+    }
+  }
+
+  /** Opens what is due. */
+  connectDue(): void {
+    const now = this.#dependencies.clock.now();
+    for (const [address, entry] of this.#entries) {
+      if (entry.connection !== undefined || entry.nextAtMs > now) continue;
+      if (!this.#banned.has(address)) this.#open(entry);
+    }
+  }
+
+  opened(connection: PeerConnection): void {
+    const entry = this.#entryOf(connection);
+    if (entry !== undefined) entry.failures = 0;
+  }
+
+  closed(connection: PeerConnection): void {
+    const entry = this.#entryOf(connection);
+    if (entry === undefined) return;
+    const { clock, random } = this.#dependencies;
+    const backoffMs = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** entry.failures);
+    entry.connection = undefined;
+    entry.failures = Math.min(10, entry.failures + 1);
+    entry.nextAtMs = clock.now() + backoffMs * (0.5 + random.next());
+  }
+
+  /** By address, as the tracker issued it: for as long as the transfer lives. */
+  ban(connection: PeerConnection): void {
+    const entry = this.#entryOf(connection);
+    if (entry !== undefined) this.#banned.add(addressOf(entry.peer));
+    connection.close('banned: it sent wrong bytes');
+  }
+
+  closeAll(reason: string): void {
+    for (const { connection } of this.#entries.values()) connection?.close(reason);
+  }
+
+  stop(): void {
+    this.#abort.abort(new Error('stopped'));
+    this.closeAll('stopped');
+    this.#entries.clear();
+  }
+
+  #open(entry: Entry): void {
+    const { transport, connect } = this.#dependencies;
+    const connection = connect();
+    entry.connection = connection;
+    transport.connect(entry.peer, connection, this.#abort.signal).then(
+      (socket) => connection.attach(socket),
+      (error: Error) => connection.onClose(error.message),
+    );
+  }
+
+  #entryOf(connection: PeerConnection): Entry | undefined {
+    for (const entry of this.#entries.values()) if (entry.connection === connection) return entry;
+    return undefined;
+  }
+}
+
+function addressOf({ host, port }: ListedPeer): string {
+  return `${host}:${port}`;
+}

@@ -1,0 +1,243 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FileStore } from '../adapters/file/fileStore.ts';
+import { certify, type Extent } from '../feed/certificate.ts';
+import { FeedSigner } from '../feed/feedSigner.ts';
+import { generateFeedKeyPair } from '../feed/keys.ts';
+import { swarmIdOf } from '../feed/swarmId.ts';
+import { type Layout, layoutOf } from '../pieces/layout.ts';
+import type { PieceStore } from '../ports/pieceStore.ts';
+import { EngineHost } from './host.ts';
+import type { ListedPeer } from './peerList.ts';
+import type { Transfer } from './transfer.ts';
+
+const MIB = 1024 * 1024;
+const PIECE = 262_144;
+
+interface Node {
+  readonly name: string;
+  readonly role: 'relay' | 'agent';
+  readonly host: EngineHost;
+  readonly transfer: Transfer;
+  readonly folder: string;
+  readonly link: string;
+}
+
+let root: string;
+let nodes: Node[] = [];
+
+beforeEach(async () => {
+  root = await mkdtemp(path.join(tmpdir(), 'sluice-swarm-'));
+});
+
+afterEach(async () => {
+  for (const { host } of nodes) await host.stop();
+  nodes = [];
+  await rm(root, { recursive: true, force: true });
+});
+
+/** One distribution, its keys, and the bytes that an origin would give. */
+function distributionOf(sizes: readonly number[], pieceLengthBytes = PIECE) {
+  const bodies = sizes.map((size) => randomBytes(size));
+  const files = sizes.map((sizeBytes, at) => ({ path: `folder/${at}.bin`, sizeBytes }));
+  const layout = layoutOf(files, pieceLengthBytes);
+  const keys = generateFeedKeyPair();
+  const owner = { uid: 'u', epoch: 1, feedKey: keys.publicKey };
+  const swarmId = swarmIdOf(layout, owner).toString('hex');
+  const swarmSecret = randomBytes(32);
+  const digests = new Map(
+    files.map(({ path: name }, at) => [name, sha256(bodies[at] as Buffer)] as const),
+  );
+  return { bodies, layout, keys, swarmId, swarmSecret, digests };
+}
+type Distribution = ReturnType<typeof distributionOf>;
+
+async function startNode(
+  distribution: Distribution,
+  name: string,
+  role: 'relay' | 'agent',
+  change: (store: FileStore) => PieceStore = (store) => store,
+): Promise<Node> {
+  const { layout, swarmId, swarmSecret, keys, digests } = distribution;
+  const folder = path.join(root, name, 'ns/.sluice/u/1');
+  const link = path.join(root, name, 'ns/models/one');
+  const placed = role === 'agent' ? { digests, link, fileMode: 0o644 } : {};
+  const store = change(new FileStore({ folder, layout, ...placed }));
+  const host = new EngineHost({ port: 0, role });
+  await host.start();
+  const feedKey = keys.publicKey;
+  const transfer = host.addTransfer({ swarmId, role, layout, store, feedKey, swarmSecret });
+  await transfer.start();
+  const node = { name, role, host, transfer, folder, link };
+  nodes.push(node);
+  return node;
+}
+
+function listed(...others: readonly Node[]): ListedPeer[] {
+  return others.map(({ name, role, host }) => ({
+    id: name,
+    role,
+    host: '127.0.0.1',
+    port: host.port,
+  }));
+}
+
+function mesh(all: readonly Node[]): void {
+  for (const node of all) node.transfer.setPeers(listed(...all.filter((other) => other !== node)));
+}
+
+/** As an OriginPuller would, under a certificate for these extents. */
+async function pull(
+  { transfer }: Node,
+  distribution: Distribution,
+  extents: readonly Extent[],
+): Promise<void> {
+  const { keys, layout, swarmId } = distribution;
+  const keyPair = generateFeedKeyPair();
+  const id = Buffer.from(swarmId, 'hex');
+  const certificate = certify(keys, id, keyPair.publicKey, extents);
+  transfer.setSigner(new FeedSigner({ swarmId: id, keyPair, certificate }));
+  for (const { first, count } of extents) {
+    for (let piece = first; piece < first + count; piece += 1) {
+      const assembly = transfer.assemble(piece, 'origin');
+      if (assembly === undefined) continue;
+      assembly.write(0, bytesOf(distribution, layout, piece));
+      expect(await assembly.finish()).toBe('verified');
+    }
+  }
+}
+
+function bytesOf({ bodies }: Distribution, layout: Layout, piece: number): Buffer {
+  const { fileIndex, offset } = layout.locate(piece);
+  return (bodies[fileIndex] as Buffer).subarray(offset, offset + layout.pieceSizeBytes(piece));
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+async function expectFiles({ link }: Node, { bodies, layout }: Distribution): Promise<void> {
+  for (const [at, file] of layout.files.entries()) {
+    expect(sha256(await readFile(path.join(link, file.path)))).toBe(sha256(bodies[at] as Buffer));
+  }
+}
+
+describe('a swarm on loopback', () => {
+  it('brings the halves of two relays to six agents and to each other', async () => {
+    const distribution = distributionOf([6 * MIB + 1, 2 * MIB]);
+    const { layout } = distribution;
+    const relays = [
+      await startNode(distribution, 'relay-a', 'relay'),
+      await startNode(distribution, 'relay-b', 'relay'),
+    ] as const;
+    const agents: Node[] = [];
+    for (let at = 0; at < 6; at += 1) {
+      agents.push(await startNode(distribution, `agent-${at}`, 'agent'));
+    }
+    mesh([...relays, ...agents]);
+    const half = Math.floor(layout.pieceCount / 2);
+    await Promise.all([
+      pull(relays[0], distribution, [{ first: 0, count: half }]),
+      pull(relays[1], distribution, [{ first: half, count: layout.pieceCount - half }]),
+    ]);
+    await Promise.all([...relays, ...agents].map(({ transfer }) => transfer.completed));
+    for (const agent of agents) await expectFiles(agent, distribution);
+    const total = layout.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const fromOrigin = relays.map(({ transfer }) => transfer.progress().received.fromOrigin);
+    expect(fromOrigin[0] as number).toBe(half * PIECE);
+    expect((fromOrigin[0] as number) + (fromOrigin[1] as number)).toBe(total);
+    for (const { transfer } of agents) {
+      const { received, verifiedBytes, state } = transfer.progress();
+      expect(state).toBe('ready');
+      expect(verifiedBytes).toBe(total);
+      expect(received.fromPeers + received.fromRelays).toBeGreaterThanOrEqual(total);
+    }
+  });
+
+  it('bans a peer that sends wrong bytes, and the file is right', async () => {
+    const distribution = distributionOf([4 * MIB]);
+    const { layout } = distribution;
+    const honest = await startNode(distribution, 'honest', 'relay');
+    await pull(honest, distribution, [{ first: 0, count: layout.pieceCount }]);
+    const liar = await startNode(distribution, 'liar', 'agent', (store) => {
+      const read = store.read.bind(store);
+      return Object.assign(store, {
+        read: async (piece: number, offset: number, length: number) => {
+          const bytes = await read(piece, offset, length);
+          bytes[0] = (bytes[0] as number) ^ 1;
+          return bytes;
+        },
+      });
+    });
+    liar.transfer.setPeers(listed(honest));
+    await liar.transfer.completed;
+    const victim = await startNode(distribution, 'victim', 'agent');
+    victim.transfer.setPeers(listed(liar));
+    await expect.poll(() => victim.transfer.progress().received.fromPeers).toBeGreaterThan(0);
+    victim.transfer.setPeers(listed(liar, honest));
+    await victim.transfer.completed;
+    await expectFiles(victim, distribution);
+    expect(victim.transfer.progress().received.fromPeers).toBeLessThan(4 * MIB);
+  });
+
+  it('goes on after a stop with what is on disk', async () => {
+    const distribution = distributionOf([8 * MIB]);
+    const { layout } = distribution;
+    const half = layout.pieceCount / 2;
+    const seed = await startNode(distribution, 'seed', 'relay');
+    await pull(seed, distribution, [{ first: 0, count: half }]);
+    const before = await startNode(distribution, 'node', 'agent');
+    before.transfer.setPeers(listed(seed));
+    await expect.poll(() => before.transfer.progress().verifiedPieces).toBe(half);
+    await before.host.stop();
+    await pull(seed, distribution, [{ first: half, count: half }]);
+    const after = await startNode(distribution, 'node', 'agent');
+    expect(after.transfer.progress().verifiedPieces).toBe(half);
+    after.transfer.setPeers(listed(seed));
+    await after.transfer.completed;
+    await expectFiles(after, distribution);
+    expect(after.transfer.progress().received.fromRelays).toBe(half * PIECE);
+  });
+
+  it('completes files of no bytes and of one byte', async () => {
+    const distribution = distributionOf([0, 1]);
+    const relay = await startNode(distribution, 'relay', 'relay');
+    await pull(relay, distribution, [{ first: 0, count: 1 }]);
+    const agent = await startNode(distribution, 'agent', 'agent');
+    agent.transfer.setPeers(listed(relay));
+    await agent.transfer.completed;
+    await expectFiles(agent, distribution);
+    const empty = await startNode(distributionOf([0]), 'empty', 'agent');
+    await empty.transfer.completed;
+    expect((await stat(path.join(empty.link, 'folder/0.bin'))).size).toBe(0);
+  });
+
+  it('does not place a file of another digest than the source names', async () => {
+    const distribution = distributionOf([MIB]);
+    const wrong = { ...distribution, digests: new Map([['folder/0.bin', '0'.repeat(64)]]) };
+    const relay = await startNode(distribution, 'relay', 'relay');
+    await pull(relay, distribution, [{ first: 0, count: 4 }]);
+    const agent = await startNode(wrong, 'agent', 'agent');
+    agent.transfer.setPeers(listed(relay));
+    await expect(agent.transfer.failed).rejects.toMatchObject({ code: 'DigestMismatch' });
+    await expect(stat(agent.link)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('lets nobody in who does not know the secret', async () => {
+    const distribution = distributionOf([MIB]);
+    const relay = await startNode(distribution, 'relay', 'relay');
+    await pull(relay, distribution, [{ first: 0, count: 4 }]);
+    const stranger = await startNode(
+      { ...distribution, swarmSecret: randomBytes(32) },
+      'stranger',
+      'agent',
+    );
+    stranger.transfer.setPeers(listed(relay));
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(stranger.transfer.progress().firstByteAt).toBeUndefined();
+    expect(stranger.transfer.feed.length).toBe(0);
+  });
+});

@@ -1,0 +1,43 @@
+const MIN_WINDOW_BYTES = 262_144;
+const MAX_WINDOW_BYTES = 2_097_152;
+const WINDOW_SECONDS = 0.5;
+const MIN_DEADLINE_MS = 2000;
+const MAX_DEADLINE_MS = 20_000;
+/** Three times what its rate says before a block counts as late. */
+const PATIENCE = 3;
+/** Weight of the last interval: half of a change is seen after two. */
+const WEIGHT = 0.3;
+
+/** A peer's measured rate, and what follows from it for how much to ask and how long to wait. */
+export class PeerRate {
+  #bytesPerSecond: number | undefined;
+  #intervalBytes = 0;
+
+  received(bytes: number): void {
+    this.#intervalBytes += bytes;
+  }
+
+  /** Ends an interval. One in which nothing was asked for says nothing. */
+  tick(elapsedMs: number, wasAsked: boolean): void {
+    if (elapsedMs <= 0 || (!wasAsked && this.#intervalBytes === 0)) return;
+    const rate = (this.#intervalBytes * 1000) / elapsedMs;
+    this.#intervalBytes = 0;
+    this.#bytesPerSecond =
+      this.#bytesPerSecond === undefined
+        ? rate
+        : this.#bytesPerSecond + WEIGHT * (rate - this.#bytesPerSecond);
+  }
+
+  /** The most to have outstanding. */
+  get windowBytes(): number {
+    const wanted = (this.#bytesPerSecond ?? 0) * WINDOW_SECONDS;
+    return Math.min(MAX_WINDOW_BYTES, Math.max(MIN_WINDOW_BYTES, wanted));
+  }
+
+  /** How long a block may take that is asked for behind `outstandingBytes`, itself included. */
+  deadlineMs(outstandingBytes: number): number {
+    const rate = this.#bytesPerSecond ?? 0;
+    const expectedMs = rate > 0 ? (outstandingBytes / rate) * 1000 : 0;
+    return Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, PATIENCE * expectedMs));
+  }
+}

@@ -1,0 +1,255 @@
+/*
+ * swarm/ decides what to ask of whom, whom to serve and what to announce. Pure: time and
+ * randomness come in, nothing goes out.
+ */
+import type { Bitfield } from '../pieces/bitfield.ts';
+
+export type PieceState =
+  | 'missing'
+  /** Blocks of it are asked of peers. */
+  | 'active'
+  /** Somebody brings it by HTTP. */
+  | 'taken'
+  | 'verifying'
+  | 'held';
+
+export interface Block {
+  readonly piece: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+interface ActivePiece {
+  readonly piece: number;
+  readonly sizeBytes: number;
+  /** Per block: who was asked last; 0 is nobody. */
+  readonly askedOf: Int32Array;
+  readonly deadlineMs: Float64Array;
+  /** Per block: who sent it; 0 while it is missing. */
+  readonly sender: Int32Array;
+  unasked: number;
+  missing: number;
+}
+
+export interface PickerOptions {
+  readonly pieceCount: number;
+  readonly blockBytes: number;
+  readonly pieceSizeBytes: (piece: number) => number;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+}
+
+/**
+ * Which block to ask of a peer next: first what is begun, so that few pieces are in progress; then
+ * the rarest piece, ties at random; at last blocks that are late elsewhere. Peers are numbers > 0.
+ */
+export class PiecePicker {
+  readonly #options: PickerOptions;
+  readonly #states: PieceState[];
+  readonly #availability: Uint16Array;
+  readonly #active = new Map<number, ActivePiece>();
+  /** Active pieces that have blocks nobody was asked for. */
+  readonly #open = new Set<ActivePiece>();
+  /** Every piece in state missing, in no order, and where each is in the list. */
+  readonly #missing: number[] = [];
+  readonly #missingAt: Int32Array;
+
+  constructor(options: PickerOptions) {
+    this.#options = options;
+    this.#states = new Array(options.pieceCount).fill('missing');
+    this.#availability = new Uint16Array(options.pieceCount);
+    this.#missingAt = new Int32Array(options.pieceCount);
+    for (let piece = 0; piece < options.pieceCount; piece += 1) {
+      this.#missingAt[piece] = this.#missing.push(piece) - 1;
+    }
+  }
+
+  state(piece: number): PieceState {
+    return this.#states[piece] as PieceState;
+  }
+
+  /** How many connected peers have it. */
+  availability(piece: number): number {
+    return this.#availability[piece] ?? 0;
+  }
+
+  peerHas(piece: number): void {
+    this.#availability[piece] = this.availability(piece) + 1;
+  }
+
+  /** Its blocks may be asked of others. */
+  peerLeft(peer: number, has: Bitfield): void {
+    for (const piece of has.pieces()) {
+      this.#availability[piece] = Math.max(0, this.availability(piece) - 1);
+    }
+    for (const active of this.#active.values()) {
+      for (let index = 0; index < active.askedOf.length; index += 1) {
+        if (active.askedOf[index] === peer) this.#free(active, index);
+      }
+    }
+  }
+
+  /** `late`: also what was asked of others and is past its deadline. */
+  next(
+    peer: number,
+    has: Bitfield,
+    wanted: (piece: number) => boolean,
+    late: { readonly nowMs: number } | undefined,
+  ): Block | undefined {
+    for (const active of this.#open) {
+      if (!has.has(active.piece)) continue;
+      return this.#block(
+        active,
+        active.askedOf.findIndex((_, at) => isFree(active, at)),
+      );
+    }
+    const piece = this.#rarest(has, wanted);
+    if (piece !== undefined) return this.#block(this.#begin(piece), 0);
+    return late === undefined ? undefined : this.#latest(peer, has, late.nowMs);
+  }
+
+  asked(peer: number, { piece, offset }: Block, deadlineMs: number): void {
+    const active = this.#active.get(piece);
+    if (active === undefined) return;
+    const index = offset / this.#options.blockBytes;
+    if (isFree(active, index)) {
+      active.unasked -= 1;
+      if (active.unasked === 0) this.#open.delete(active);
+    }
+    active.askedOf[index] = peer;
+    active.deadlineMs[index] = deadlineMs;
+  }
+
+  /** The peer will not send it. */
+  rejected(peer: number, { piece, offset }: Pick<Block, 'piece' | 'offset'>): void {
+    const active = this.#active.get(piece);
+    const index = offset / this.#options.blockBytes;
+    if (active?.askedOf[index] === peer) this.#free(active, index);
+  }
+
+  /** Whether bytes of this block still help. */
+  wants(piece: number, offset: number): boolean {
+    return this.#active.get(piece)?.sender[offset / this.#options.blockBytes] === 0;
+  }
+
+  /** Who else was asked for this block: their answer is not needed any more. */
+  arrived(peer: number, piece: number, offset: number): { complete: boolean; other: number } {
+    const active = this.#active.get(piece);
+    const index = offset / this.#options.blockBytes;
+    if (active === undefined || active.sender[index] !== 0) return { complete: false, other: 0 };
+    const askedOf = active.askedOf[index] ?? 0;
+    if (isFree(active, index)) {
+      active.unasked -= 1;
+      if (active.unasked === 0) this.#open.delete(active);
+    }
+    active.sender[index] = peer;
+    active.missing -= 1;
+    return { complete: active.missing === 0, other: askedOf === peer ? 0 : askedOf };
+  }
+
+  /** All blocks are here, or HTTP takes over: who sent which block; 0 is missing. */
+  leaveActive(piece: number, to: 'verifying' | 'taken' | 'missing'): Int32Array {
+    const active = this.#active.get(piece);
+    if (active === undefined) throw new Error(`piece ${piece} is ${this.state(piece)}, not active`);
+    this.#active.delete(piece);
+    this.#open.delete(active);
+    this.#enter(piece, to);
+    return active.sender;
+  }
+
+  /** missing -> taken; taken -> verifying or missing; verifying -> held or missing; all -> held. */
+  enter(piece: number, to: Exclude<PieceState, 'active'>): void {
+    const from = this.state(piece);
+    const allowed =
+      (from === 'missing' && (to === 'taken' || to === 'held')) ||
+      (from === 'taken' && (to === 'verifying' || to === 'missing')) ||
+      (from === 'verifying' && (to === 'held' || to === 'missing'));
+    if (!allowed) throw new Error(`piece ${piece}: ${from} -> ${to}`);
+    this.#enter(piece, to);
+  }
+
+  /** Whether a block of this active piece is past its deadline. */
+  isLate(piece: number, nowMs: number): boolean {
+    const active = this.#active.get(piece);
+    if (active === undefined) return false;
+    return active.sender.some(
+      (sender, at) => sender === 0 && !isFree(active, at) && late(active, at, nowMs),
+    );
+  }
+
+  #enter(piece: number, to: PieceState): void {
+    const from = this.state(piece);
+    this.#states[piece] = to;
+    if (from === to) return;
+    if (to === 'missing') this.#missingAt[piece] = this.#missing.push(piece) - 1;
+    if (from !== 'missing') return;
+    const at = this.#missingAt[piece] as number;
+    const last = this.#missing.pop() as number;
+    if (last === piece) return;
+    this.#missing[at] = last;
+    this.#missingAt[last] = at;
+  }
+
+  #rarest(has: Bitfield, wanted: (piece: number) => boolean): number | undefined {
+    let best: number | undefined;
+    let bestCount = Number.POSITIVE_INFINITY;
+    let ties = 0;
+    for (const piece of this.#missing) {
+      const count = this.#availability[piece] as number;
+      if (count > bestCount || !has.has(piece) || !wanted(piece)) continue;
+      ties = count < bestCount ? 1 : ties + 1;
+      bestCount = count;
+      if (ties === 1 || this.#options.random() * ties < 1) best = piece;
+    }
+    return best;
+  }
+
+  #begin(piece: number): ActivePiece {
+    const sizeBytes = this.#options.pieceSizeBytes(piece);
+    const blocks = Math.ceil(sizeBytes / this.#options.blockBytes);
+    const active = {
+      piece,
+      sizeBytes,
+      askedOf: new Int32Array(blocks),
+      deadlineMs: new Float64Array(blocks),
+      sender: new Int32Array(blocks),
+      unasked: blocks,
+      missing: blocks,
+    };
+    this.#active.set(piece, active);
+    this.#open.add(active);
+    this.#enter(piece, 'active');
+    return active;
+  }
+
+  #latest(peer: number, has: Bitfield, nowMs: number): Block | undefined {
+    for (const active of this.#active.values()) {
+      if (!has.has(active.piece)) continue;
+      const index = active.sender.findIndex(
+        (sender, at) => sender === 0 && active.askedOf[at] !== peer && late(active, at, nowMs),
+      );
+      if (index >= 0) return this.#block(active, index);
+    }
+    return undefined;
+  }
+
+  #block({ piece, sizeBytes }: ActivePiece, index: number): Block {
+    const offset = index * this.#options.blockBytes;
+    return { piece, offset, length: Math.min(this.#options.blockBytes, sizeBytes - offset) };
+  }
+
+  #free(active: ActivePiece, index: number): void {
+    if (active.sender[index] !== 0) return;
+    active.askedOf[index] = 0;
+    active.unasked += 1;
+    this.#open.add(active);
+  }
+}
+
+function isFree(active: ActivePiece, index: number): boolean {
+  return active.askedOf[index] === 0 && active.sender[index] === 0;
+}
+
+function late(active: ActivePiece, index: number, nowMs: number): boolean {
+  return (active.deadlineMs[index] as number) < nowMs;
+}
