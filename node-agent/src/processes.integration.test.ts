@@ -192,7 +192,13 @@ function programOf(name: string): Program {
 function distribute(
   uid: string,
   sizeBytes: number,
-  change: { rate?: number; extentPieces?: number; sha256?: string; withoutFile?: boolean } = {},
+  change: {
+    rate?: number;
+    extentPieces?: number;
+    sha256?: string;
+    withoutFile?: boolean;
+    delivery?: Task['delivery'];
+  } = {},
 ): Distribution {
   const body = randomBytes(sizeBytes);
   if (change.withoutFile !== true) origin.files.set(`/${uid}.bin`, body);
@@ -212,7 +218,7 @@ function distribute(
     feedKey: keys.publicKey.toString('base64'),
     swarmSecret: randomBytes(32).toString('base64'),
     relayToken: randomBytes(16).toString('hex'),
-    delivery: { topUp: ['Relay'] },
+    delivery: change.delivery ?? { topUp: ['Relay'] },
     source: {
       url: `${origin.url}/${uid}.bin`,
       headers: {},
@@ -370,6 +376,10 @@ describe('relay and agents', () => {
     for (const report of reports) {
       expect(report.verifiedBytes).toBe(body.length);
       expect(report.firstByteAtMs).toBeGreaterThan(Date.now() - 60_000);
+      // Without a floor everything comes over BitTorrent.
+      const { fromPeers, fromRelays, fromRelayHttp, fromOrigin } = report.received;
+      expect(fromPeers + fromRelays).toBeGreaterThanOrEqual(body.length);
+      expect([fromRelayHttp, fromOrigin]).toEqual([0, 0]);
     }
     const relay = await ready('relay', 'whole');
     expect(relay.received.fromOrigin).toBeGreaterThanOrEqual(body.length);
@@ -422,6 +432,16 @@ describe('relay and agents', () => {
     await control.start(Number(controlUrl.port));
     await Promise.all(['one', 'two'].map((name) => ready(name, 'alone')));
     expect(await sha256OnDisk('two', 'alone')).toBe(sha256Of(body));
+  });
+
+  it('hold the floor over HTTP when BitTorrent does not', async () => {
+    showLogsOnFailure();
+    // BitTorrent is held to a tenth of the floor.
+    const delivery = { topUp: ['Relay' as const], minRate: 10 * MIB, maxRate: MIB };
+    const { body } = distribute('short', 12 * MIB, { delivery });
+    const report = await ready('one', 'short');
+    expect(await sha256OnDisk('one', 'short')).toBe(sha256Of(body));
+    expect(report.received.fromRelayHttp).toBeGreaterThan(body.length / 2);
   });
 
   it('report a wrong digest and place nothing', async () => {
