@@ -1,0 +1,124 @@
+import { describe, expect, it } from 'vitest';
+import { Bitfield } from '../pieces/bitfield.ts';
+import { PeerRate } from './peerRate.ts';
+import { PiecePicker } from './piecePicker.ts';
+import { Spread } from './spread.ts';
+
+const BLOCK = 10;
+
+function pickerOf(pieceCount: number, pieceBytes = 2 * BLOCK) {
+  return new PiecePicker({
+    pieceCount,
+    blockBytes: BLOCK,
+    pieceSizeBytes: () => pieceBytes,
+    random: () => 0.5,
+  });
+}
+
+function field(size: number, ...pieces: number[]): Bitfield {
+  const bits = new Bitfield(size);
+  for (const piece of pieces) bits.add(piece);
+  return bits;
+}
+
+const all = () => true;
+
+describe('what is asked of a peer next', () => {
+  it('is the rarest piece that it has and that the feed names', () => {
+    const picker = pickerOf(3);
+    for (const piece of [0, 0, 1, 1, 2]) picker.peerHas(piece);
+    expect(picker.next(1, field(3, 0, 1, 2), all, undefined)?.piece).toBe(2);
+    const other = pickerOf(3);
+    for (const piece of [0, 0, 1, 2]) other.peerHas(piece);
+    expect(other.next(1, field(3, 0, 1, 2), (piece) => piece !== 2, undefined)?.piece).toBe(1);
+    expect(pickerOf(3).next(1, field(3), all, undefined)).toBeUndefined();
+  });
+
+  it('is the rest of a piece that is begun before a new one', () => {
+    const picker = pickerOf(2);
+    const first = picker.next(1, field(2, 0), all, undefined);
+    expect(first).toEqual({ piece: 0, offset: 0, length: BLOCK });
+    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 100);
+    expect(picker.next(2, field(2, 0, 1), all, undefined)).toEqual({
+      piece: 0,
+      offset: BLOCK,
+      length: BLOCK,
+    });
+  });
+
+  it('is a block of another peer only when that is past its deadline', () => {
+    const picker = pickerOf(1, BLOCK);
+    const block = picker.next(1, field(1, 0), all, undefined);
+    picker.asked(1, block as NonNullable<typeof block>, 100);
+    expect(picker.next(2, field(1, 0), all, { nowMs: 99 })).toBeUndefined();
+    expect(picker.next(1, field(1, 0), all, { nowMs: 101 })).toBeUndefined();
+    expect(picker.next(2, field(1, 0), all, { nowMs: 101 })).toEqual(block);
+    picker.asked(2, block as NonNullable<typeof block>, 200);
+    expect(picker.arrived(1, 0, 0)).toEqual({ complete: true, other: 2 });
+  });
+
+  it('is what a peer owed that left or refused', () => {
+    for (const lose of ['left', 'refused']) {
+      const picker = pickerOf(1, BLOCK);
+      const block = { piece: 0, offset: 0, length: BLOCK };
+      picker.next(1, field(1, 0), all, undefined);
+      picker.asked(1, block, 100);
+      if (lose === 'left') picker.peerLeft(1, field(1, 0));
+      else picker.rejected(1, block);
+      expect(picker.next(2, field(1, 0), all, undefined)).toEqual(block);
+    }
+  });
+
+  it('never is a piece that HTTP brings, and such a piece keeps what peers sent', () => {
+    const picker = pickerOf(1);
+    picker.next(1, field(1, 0), all, undefined);
+    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0);
+    picker.arrived(1, 0, 0);
+    expect([...picker.leaveActive(0, 'taken')]).toEqual([1, 0]);
+    expect(picker.next(1, field(1, 0), all, undefined)).toBeUndefined();
+    expect(picker.wants(0, BLOCK)).toBe(false);
+    expect(() => picker.enter(0, 'held')).toThrow('piece 0: taken -> held');
+  });
+});
+
+describe('how much a peer owes us', () => {
+  it('follows half a second of its rate between 256 KiB and 2 MiB', () => {
+    const rate = new PeerRate();
+    expect(rate.windowBytes).toBe(262_144);
+    rate.received(200_000);
+    rate.tick(100, true);
+    expect(rate.windowBytes).toBe(1_000_000);
+    rate.received(50_000_000);
+    rate.tick(100, true);
+    expect(rate.windowBytes).toBe(2_097_152);
+  });
+
+  it('is late after three times what its rate says, and never before two seconds', () => {
+    const rate = new PeerRate();
+    expect(rate.deadlineMs(1_000_000)).toBe(2000);
+    rate.received(10_000);
+    rate.tick(100, true);
+    expect(rate.deadlineMs(262_144)).toBeCloseTo(7864.32);
+  });
+});
+
+describe('a relay that alone has many pieces', () => {
+  it('shows each to one peer in turn, and to all when somebody has it', () => {
+    const spread = new Spread();
+    const told = Array.from({ length: 20 }, (_, piece) => spread.announce(piece, [5, 6], 0, 0));
+    expect(told.slice(0, 16)).toEqual(new Array(16).fill('all'));
+    expect(new Set(told.slice(16))).toEqual(new Set([5, 6]));
+    expect(spread.withholds(17)).toBe(true);
+    expect(spread.seen(17)).toBe(true);
+    expect(spread.seen(3)).toBe(false);
+    expect(spread.due(10)).toEqual([]);
+    for (const piece of [0, 1, 2]) spread.seen(piece);
+    expect(spread.due(20)).toEqual([16, 18, 19]);
+  });
+
+  it('tells all after a while when the one peer does not take it', () => {
+    const spread = new Spread();
+    for (let piece = 0; piece < 20; piece += 1) spread.announce(piece, [5, 6], 0, 0);
+    expect(spread.due(3001)).toEqual([16, 17, 18, 19]);
+  });
+});
