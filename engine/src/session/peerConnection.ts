@@ -37,6 +37,8 @@ export interface ConnectionOwner {
   idle(connection: PeerConnection): void;
   drained(connection: PeerConnection): void;
   closed(connection: PeerConnection, reason: string): void;
+  /** It cannot go on. */
+  broke(error: unknown): void;
 }
 
 export interface ConnectionDependencies {
@@ -131,6 +133,8 @@ export class PeerConnection implements SocketHandlers {
   }
 
   request(blocks: readonly BlockRequest[]): void {
+    // Its silence counts from now on.
+    if (this.outstandingBytes === 0) this.lastReceivedAtMs = this.#dependencies.clock.now();
     for (const block of blocks) {
       this.#outstanding.set(keyOf(block), block);
       this.outstandingBytes += block.length;
@@ -162,8 +166,13 @@ export class PeerConnection implements SocketHandlers {
       else this.#shakeHands(chunk);
       if (this.isOpen) this.#owner?.idle(this);
     } catch (error) {
-      if (!(error instanceof WireError)) throw error;
-      this.close(`${error.code}: ${error.message}`);
+      if (error instanceof WireError) {
+        this.close(`${error.code}: ${error.message}`);
+        return;
+      }
+      // A mistake of ours: it ends this transfer, not the whole process.
+      this.close('InternalError');
+      this.#owner?.broke(error);
     }
   }
 

@@ -565,7 +565,14 @@ export class Transfer implements ConnectionOwner, Served {
   #verify(piece: number): void {
     const senders = this.#picker.leaveActive(piece, 'verifying');
     const bytes = this.#bufferOf(piece);
-    this.#put(piece, bytes).then(
+    const expected = this.feed.hashOf(piece);
+    // Quarantined since it was asked for: nobody can say whether these bytes are right.
+    if (expected === undefined) {
+      this.#buffers.delete(piece);
+      this.#picker.enter(piece, 'missing');
+      return;
+    }
+    this.#put(piece, bytes, expected).then(
       ({ stored }) => {
         if (stored) return;
         const sole = this.#suspects.mismatch(piece, bytes, senders);
@@ -609,9 +616,9 @@ export class Transfer implements ConnectionOwner, Served {
     try {
       while (source === 'relayHttp' && this.feed.hashOf(piece) === undefined) await this.#named();
       this.#picker.enter(piece, 'verifying');
-      const named = this.feed.hashOf(piece) !== undefined;
-      const { stored, hash } = await this.#put(piece, bytes, !named);
-      if (stored && !named) {
+      const expected = this.feed.hashOf(piece);
+      const { stored, hash } = await this.#put(piece, bytes, expected);
+      if (stored && expected === undefined) {
         this.#unsigned.push({ piece, hash });
         this.#signSoon();
       }
@@ -634,16 +641,16 @@ export class Transfer implements ConnectionOwner, Served {
     });
   }
 
-  /** From verifying to held, or back to missing. `silently`: it is announced when it is signed. */
-  async #put(piece: number, bytes: Uint8Array, silently = false) {
+  /** From verifying to held, or back to missing. Without a hash it is announced when signed. */
+  async #put(piece: number, bytes: Uint8Array, expected: Uint8Array | undefined) {
     this.#storingBytes += bytes.byteLength;
     try {
-      const result = await this.#options.store.put(piece, bytes, this.feed.hashOf(piece));
+      const result = await this.#options.store.put(piece, bytes, expected);
       this.#picker.enter(piece, result.stored ? 'held' : 'missing');
       if (result.stored) {
         this.#hold(piece);
         for (const sender of this.#suspects.verified(piece, bytes, BLOCK_BYTES)) this.#ban(sender);
-        if (!silently) this.#announce(piece);
+        if (expected !== undefined) this.#announce(piece);
         this.#completeWhenFull();
       }
       return result;
