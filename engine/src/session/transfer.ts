@@ -69,6 +69,7 @@ export interface TransferProgress {
 const BLOCK_BYTES = LARGE_REQUEST_BYTES;
 /** Outstanding, and waiting for hash and disk; above it nothing is asked for. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
+const MAX_SPARE_BYTES = 32 * 1024 * 1024;
 const TICK_MS = 100;
 /** The first hash is signed at once, those of the next moment together. */
 const SIGN_INTERVAL_MS = 50;
@@ -102,6 +103,8 @@ export class Transfer implements ConnectionOwner, Served {
   readonly #connections = new Map<number, PeerConnection>();
   /** Pieces in progress. */
   readonly #buffers = new Map<number, Uint8Array>();
+  /** Of verified pieces, to be filled again: fresh memory costs more than the bytes' copy. */
+  readonly #spare: Uint8Array[] = [];
   /** Who is sending a block into its buffer now, by piece and offset. */
   readonly #streaming = new Map<string, PeerConnection>();
   readonly #assemblies = new Map<number, HttpAssembly>();
@@ -548,10 +551,22 @@ export class Transfer implements ConnectionOwner, Served {
   #bufferOf(piece: number): Uint8Array {
     const known = this.#buffers.get(piece);
     if (known !== undefined) return known;
+    const sizeBytes = this.#layout.pieceSizeBytes(piece);
+    const spare = sizeBytes === this.#layout.pieceLengthBytes ? this.#spare.pop() : undefined;
     // Shared with the thread that hashes and writes it: nothing is copied.
-    const buffer = new Uint8Array(new SharedArrayBuffer(this.#layout.pieceSizeBytes(piece)));
+    const buffer = spare ?? new Uint8Array(new SharedArrayBuffer(sizeBytes));
     this.#buffers.set(piece, buffer);
     return buffer;
+  }
+
+  /**
+   * Only what came over BitTorrent alone: nobody streams into it any more, while bytes that came
+   * by HTTP may still be on their way to those who follow them.
+   */
+  #reuse(bytes: Uint8Array): void {
+    const { pieceLengthBytes } = this.#layout;
+    if (bytes.byteLength !== pieceLengthBytes) return;
+    if ((this.#spare.length + 1) * pieceLengthBytes <= MAX_SPARE_BYTES) this.#spare.push(bytes);
   }
 
   #payload(from: keyof TransferProgress['received'], bytes: number): void {
@@ -574,7 +589,10 @@ export class Transfer implements ConnectionOwner, Served {
     }
     this.#put(piece, bytes, expected).then(
       ({ stored }) => {
-        if (stored) return;
+        if (stored) {
+          this.#reuse(bytes);
+          return;
+        }
         const sole = this.#suspects.mismatch(piece, bytes, senders);
         if (sole !== undefined) this.#ban(sole);
         this.#pumpAll();
@@ -667,6 +685,7 @@ export class Transfer implements ConnectionOwner, Served {
   #completeWhenFull(): void {
     if (!this.#held.full || this.#state !== 'transferring') return;
     this.#state = 'verifying';
+    this.#spare.length = 0;
     this.#connect();
     this.#options.store.complete(this.#stopped.signal).then(
       () => {
