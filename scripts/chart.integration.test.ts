@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { type Permission, permissions } from '../operator/src/kube/permissions.ts';
-import { findHelm } from './helm.ts';
+import { findHelm, KUBE_VERSION } from './helm.ts';
 
 const chart = path.resolve(import.meta.dirname, '../helm/sluice');
 
@@ -44,7 +44,16 @@ describe('the chart', () => {
 
   async function render(...values: string[]): Promise<Rendered[]> {
     const set = values.flatMap((value) => ['--set', value]);
-    const args = ['template', 'sluice', chart, '--namespace', 'sluice-system', ...set];
+    const args = [
+      'template',
+      'sluice',
+      chart,
+      '--namespace',
+      'sluice-system',
+      '--kube-version',
+      KUBE_VERSION,
+      ...set,
+    ];
     const { stdout } = await promisify(execFile)(helm, args, { maxBuffer: 16 * 1024 * 1024 });
     return parseAllDocuments(stdout)
       .map((document) => document.toJS() as Rendered | null)

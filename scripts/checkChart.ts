@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { findHelm } from './helm.ts';
+import { findHelm, KUBE_VERSION } from './helm.ts';
 
 const run = promisify(execFile);
 const chart = path.resolve(import.meta.dirname, '../helm/sluice');
@@ -24,7 +24,16 @@ if (helm === undefined) {
     await run(helm, ['lint', '--strict', chart, ...values], options);
     await run(
       helm,
-      ['template', 'sluice', chart, '--namespace', 'sluice-system', ...values],
+      [
+        'template',
+        'sluice',
+        chart,
+        '--namespace',
+        'sluice-system',
+        '--kube-version',
+        KUBE_VERSION,
+        ...values,
+      ],
       options,
     );
   }
