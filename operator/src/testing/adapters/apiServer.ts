@@ -130,12 +130,12 @@ async function freePorts(count: number): Promise<number[]> {
 
 async function writeKeys(folder: string): Promise<void> {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  await writeFile(
-    path.join(folder, 'sa.key'),
-    privateKey.export({ type: 'pkcs1', format: 'pem' }),
-  );
+  await writeFile(path.join(folder, 'sa.key'), privateKey.export({ type: 'pkcs1', format: 'pem' }));
   await writeFile(path.join(folder, 'sa.pub'), publicKey.export({ type: 'spki', format: 'pem' }));
-  const tokens = [`${ADMIN_TOKEN},admin,admin,system:masters`, `${OPERATOR_TOKEN},operator,operator`];
+  const tokens = [
+    `${ADMIN_TOKEN},admin,admin,system:masters`,
+    `${OPERATOR_TOKEN},operator,operator`,
+  ];
   await writeFile(path.join(folder, 'tokens.csv'), `${tokens.join('\n')}\n`);
 }
 
@@ -183,7 +183,8 @@ async function install(admin: KubeClient): Promise<void> {
   });
   await grant(admin, 'ClusterRole', permissions.cluster);
   await grant(admin, 'Role', permissions.namespace);
-  for (const definition of customResourceDefinitions) await established(admin, definition.metadata.name);
+  for (const definition of customResourceDefinitions)
+    await established(admin, definition.metadata.name);
 }
 
 async function grant(
