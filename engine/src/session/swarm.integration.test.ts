@@ -157,6 +157,26 @@ describe('a swarm on loopback', () => {
     }
   });
 
+  it('leaves the downlink of a relay that pulls to the origin, and fills it afterwards', async () => {
+    const distribution = distributionOf([4 * MIB]);
+    const { layout } = distribution;
+    const half = layout.pieceCount / 2;
+    const full = await startNode(distribution, 'relay-a', 'relay');
+    const puller = await startNode(distribution, 'relay-b', 'relay');
+    const pieces = Array.from({ length: half }, (_, at) => ({ first: half + at, count: 1 }));
+    const [early = { first: 0, count: 1 }, ...rest] = pieces;
+    await pull(puller, distribution, [early]);
+    await pull(full, distribution, [{ first: 0, count: half }]);
+    mesh([full, puller]);
+    for (const piece of rest) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await pull(puller, distribution, [piece]);
+      expect(puller.transfer.progress().received.fromRelays).toBe(0);
+    }
+    await Promise.all([full, puller].map(({ transfer }) => transfer.completed));
+    expect(puller.transfer.progress().received.fromRelays).toBe(half * PIECE);
+  });
+
   it('bans a peer that sends wrong bytes, and the file is right', async () => {
     const distribution = distributionOf([4 * MIB]);
     const { layout } = distribution;

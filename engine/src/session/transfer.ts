@@ -76,6 +76,8 @@ const SIGN_INTERVAL_MS = 50;
 /** A peer that owes us bytes and sends nothing for so long is left. */
 const SILENT_MS = 10_000;
 const FEED_QUEUE_BYTES = 1_048_576;
+/** A process that had bytes of the origin so lately is pulling. */
+const PULLING_MS = 1000;
 /** How long a rate cap may save up what it did not use. */
 const BURST_SECONDS = 0.25;
 
@@ -101,6 +103,7 @@ export class Transfer implements ConnectionOwner, Served {
   readonly #meter = new RateMeter();
   readonly #peers: PeerList;
   readonly #connections = new Map<number, PeerConnection>();
+  #pulledAtMs = Number.NEGATIVE_INFINITY;
   /** Pieces in progress. */
   readonly #buffers = new Map<number, Uint8Array>();
   /** Of verified pieces, to be filled again: fresh memory costs more than the bytes' copy. */
@@ -276,6 +279,7 @@ export class Transfer implements ConnectionOwner, Served {
     const gaps = this.#takeOver(piece);
     const assembly = new HttpAssembly(piece, source, this.#bufferOf(piece), gaps, {
       wrote: (bytes) => {
+        if (source === 'origin') this.#pulledAtMs = this.#dependencies.clock.now();
         this.#payload(source === 'origin' ? 'fromOrigin' : 'fromRelayHttp', bytes);
       },
       finish: (finished) => this.#finish(finished),
@@ -523,6 +527,8 @@ export class Transfer implements ConnectionOwner, Served {
     // In batches of at least two: fewer writes, and a window of the smallest size is one.
     if (windowBytes - connection.outstandingBytes < 2 * BLOCK_BYTES) return;
     const now = this.#dependencies.clock.now();
+    // A puller's downlink is for what it alone brings; what others bring it takes afterwards.
+    if (now - this.#pulledAtMs < PULLING_MS) return;
     const wanted = (piece: number) => this.feed.hashOf(piece) !== undefined;
     const late = lateAtMs === undefined ? undefined : { nowMs: lateAtMs };
     let budget = MAX_HELD_BYTES - this.#storingBytes - this.#outstandingBytes();
