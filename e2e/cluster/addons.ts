@@ -90,9 +90,7 @@ function volume(node: string, number: 1 | 2) {
         required: {
           nodeSelectorTerms: [
             {
-              matchExpressions: [
-                { key: 'kubernetes.io/hostname', operator: 'In', values: [node] },
-              ],
+              matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [node] }],
             },
           ],
         },

@@ -1,9 +1,8 @@
 /** Images of one static binary: a docker-archive is a tar file of tar files and a manifest. */
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { readFile } from 'node:fs/promises';
 import { run } from './run.ts';
 
 export interface BinaryImage {

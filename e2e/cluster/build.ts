@@ -138,7 +138,11 @@ function go(
   return run('go', args, {
     ...options,
     cwd: moduleFolder,
-    env: { CGO_ENABLED: '0', GOFLAGS: '-mod=readonly', PATH: `${process.env.PATH}:/usr/local/go/bin` },
+    env: {
+      CGO_ENABLED: '0',
+      GOFLAGS: '-mod=readonly',
+      PATH: `${process.env.PATH}:/usr/local/go/bin`,
+    },
     timeoutMs: GO_TIMEOUT_MS,
   });
 }

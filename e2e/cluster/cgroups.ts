@@ -2,7 +2,7 @@
  * Control groups of the cluster, version 1 or 2. `<cluster>/<node>/system` holds a node's own
  * processes, `<cluster>/<node>/kubepods` is made by its kubelet; the node's group freezes both.
  */
-import { access, glob, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -21,6 +21,11 @@ async function hierarchies(): Promise<{ version: 1 | 2; folders: string[] }> {
     .filter((entry) => entry.isDirectory() && entry.name !== 'unified')
     .map((entry) => path.join(ROOT, entry.name));
   return { version: 1, folders };
+}
+
+/** The kubelet and runc make groups in the hierarchy without controllers, too. */
+async function foldersWithGroups(): Promise<string[]> {
+  return [...(await hierarchies()).folders, path.join(ROOT, 'unified')];
 }
 
 /** Makes a node's groups; its own processes join by `joinScript`. */
@@ -89,8 +94,9 @@ export async function setFrozen(cluster: string, node: string, frozen: boolean):
 /** Names of clusters that have groups, running or not. */
 export async function clustersWithGroups(prefix: string): Promise<string[]> {
   const names = new Set<string>();
-  for (const folder of (await hierarchies()).folders) {
-    for (const name of await readdir(folder)) if (name.startsWith(prefix)) names.add(name);
+  for (const folder of await foldersWithGroups()) {
+    for (const name of await readdir(folder).catch(() => []))
+      if (name.startsWith(prefix)) names.add(name);
   }
   return [...names];
 }
@@ -103,7 +109,7 @@ export async function removeGroups(
   cluster: string,
   timeoutMs: number = REMOVE_TIMEOUT_MS,
 ): Promise<void> {
-  for (const folder of (await hierarchies()).folders) {
+  for (const folder of await foldersWithGroups()) {
     const group = path.join(folder, cluster);
     const giveUpAt = performance.now() + timeoutMs;
     while (!(await removeTree(group))) {
@@ -113,17 +119,14 @@ export async function removeGroups(
   }
 }
 
+/** Deepest first; the files in them go with the folder. */
 async function removeTree(group: string): Promise<boolean> {
-  const children: string[] = [];
-  for await (const folder of glob('**/', { cwd: group })) children.push(folder);
-  // Deepest first; the files in them go with the folder.
-  children.sort((a, b) => b.split('/').length - a.split('/').length);
-  for (const child of [...children, '.']) {
-    const gone = await rmdir(path.join(group, child)).then(
-      () => true,
-      (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
-    );
-    if (!gone) return false;
+  const entries = await readdir(group, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    if (entry.isDirectory() && !(await removeTree(path.join(group, entry.name)))) return false;
   }
-  return true;
+  return rmdir(group).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+  );
 }

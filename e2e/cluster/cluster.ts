@@ -26,14 +26,7 @@ import {
 import { forwardPort, freePort } from './forward.ts';
 import { pauseImage } from './images.ts';
 import { installHostPackages } from './install.ts';
-import {
-  buildNetwork,
-  CONTROL,
-  type LinkRate,
-  MAX_NODES,
-  ORIGIN,
-  setLinkRate,
-} from './network.ts';
+import { buildNetwork, CONTROL, type LinkRate, MAX_NODES, ORIGIN, setLinkRate } from './network.ts';
 import { ClusterNode, proxyConfig } from './node.ts';
 import { clustersFolder } from './paths.ts';
 import { type RunOptions, run } from './run.ts';
@@ -295,7 +288,11 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   cluster.stopOnSignal();
   try {
     await cluster.register();
-    await bringUp(cluster, sandbox, { ...options, log, images: [pause, ...(options.images ?? [])] });
+    await bringUp(cluster, sandbox, {
+      ...options,
+      log,
+      images: [pause, ...(options.images ?? [])],
+    });
     return cluster;
   } catch (error) {
     const dump = path.join(stateFolder, 'logs');

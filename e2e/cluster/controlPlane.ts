@@ -132,7 +132,13 @@ rules: [{level: Metadata}]
   );
   await mkdir(path.join(stateFolder, 'etcd'), { recursive: true, mode: 0o700 });
   const start = (name: string, args: string[]) =>
-    sandbox.daemon(CONTROL, name, path.join(stateFolder, `logs/${name}.log`), `${BIN}/${name}`, args);
+    sandbox.daemon(
+      CONTROL,
+      name,
+      path.join(stateFolder, `logs/${name}.log`),
+      `${BIN}/${name}`,
+      args,
+    );
   const etcd = await start('etcd', [
     `--data-dir=${STATE}/etcd`,
     '--listen-client-urls=http://127.0.0.1:2379',
@@ -168,7 +174,13 @@ rules: [{level: Metadata}]
 /** Starts what works on the API server, once that is ready. */
 export async function startControllers(sandbox: Sandbox, stateFolder: string): Promise<Daemon[]> {
   const start = (name: string, args: string[]) =>
-    sandbox.daemon(CONTROL, name, path.join(stateFolder, `logs/${name}.log`), `${BIN}/${name}`, args);
+    sandbox.daemon(
+      CONTROL,
+      name,
+      path.join(stateFolder, `logs/${name}.log`),
+      `${BIN}/${name}`,
+      args,
+    );
   await writeFile(path.join(stateFolder, 'Corefile'), corefile());
   const config = (identity: string) => `--kubeconfig=${STATE}/${kubeconfigFile(identity)}`;
   return Promise.all([

@@ -245,7 +245,10 @@ exec ${TOOLS}/clusterinit >/dev/null 2>&1
       await chmod(path.join(database, volume), 0o777);
     }
     await writeFile(path.join(folder, 'containerd.toml'), this.containerdConfig());
-    await writeFile(path.join(folder, 'cni/10-sluice.conflist'), this.cniConfig(await allowCubic()));
+    await writeFile(
+      path.join(folder, 'cni/10-sluice.conflist'),
+      this.cniConfig(await allowCubic()),
+    );
     await writeFile(path.join(folder, 'kubelet.yaml'), this.kubeletConfig());
     await writeFile(
       path.join(folder, 'proxy.yaml'),

@@ -49,7 +49,8 @@ export async function startLoopbackOrigin(): Promise<OriginHost> {
 
 /** A child that ends when we let go of its standard input, whatever the reason. */
 function startHeld(program: string, args: readonly string[]): ChildProcess {
-  const hold = 'PATH=$PATH:/usr/sbin; "$@" </dev/null & child=$!; cat >/dev/null; kill $child; wait';
+  const hold =
+    'PATH=$PATH:/usr/sbin; "$@" </dev/null & child=$!; cat >/dev/null; kill $child; wait';
   const child = spawn('sh', ['-c', hold, 'sh', program, ...args], {
     stdio: ['pipe', 'ignore', 'inherit'],
     detached: true,
