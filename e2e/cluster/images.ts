@@ -1,10 +1,38 @@
 /** Container images for the test cluster, kept in the cache under the hash of what is in them. */
-import { access, mkdir } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { access, cp, glob, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
+import { baseImage } from './baseImage.ts';
 import { writeBinaryImage } from './binaryImage.ts';
-import { buildTools } from './build.ts';
+import { type BuildOptions, buildClusterBinaries, buildTools } from './build.ts';
+import { buildImage, saveImage } from './buildah.ts';
 import { PAUSE_IMAGE } from './node.ts';
-import { cacheFolder } from './paths.ts';
+import { cacheFolder, repositoryRoot } from './paths.ts';
+import { Progress } from './progress.ts';
+
+export interface Image {
+  /** Fully qualified, with a tag that names the content. */
+  readonly name: string;
+  /** For `loadImage`, or `images` of `startCluster`. */
+  readonly archive: string;
+}
+
+export interface SluiceImages {
+  readonly operator: Image;
+  readonly relay: Image;
+  readonly agent: Image;
+  /** FerretDB in place of MongoDB, which no package registry carries. */
+  readonly mongodb: Image;
+}
+
+const FOLDERS = { operator: 'operator', relay: 'relay-image', agent: 'node-agent' } as const;
+
+/** What .dockerignore lets into the context of every image. */
+const CONTEXT = [
+  ...['package.json', 'package-lock.json', '.npmrc', '.dockerignore', 'LICENSE'],
+  ...['*/package.json', '{engine,protocol,operator,relay-image,node-agent}/src/**/*.ts'],
+];
 
 export async function pauseImage(): Promise<string> {
   const tools = await buildTools();
@@ -18,6 +46,94 @@ export async function pauseImage(): Promise<string> {
     archive,
   });
   return archive;
+}
+
+/** Builds what is missing: the products from their own Dockerfiles as the sources are now. */
+export async function sluiceImages(options: BuildOptions = {}): Promise<SluiceImages> {
+  const mongodb = await ferretImage(options);
+  const context = await mkdtemp(path.join(tmpdir(), 'sluice-context-'));
+  const progress = new Progress('images', options.log);
+  try {
+    await copyContext(context);
+    const hash = await hashOf(context);
+    const built: Partial<Record<keyof typeof FOLDERS, Image>> = {};
+    for (const [component, folder] of Object.entries(FOLDERS) as [keyof typeof FOLDERS, string][]) {
+      progress.update(`${component}, ${Object.keys(built).length + 1} of 3`);
+      built[component] = await productImage(component, folder, context, hash, options.signal);
+    }
+    progress.done('ready');
+    return { ...(built as Required<typeof built>), mongodb };
+  } catch (error) {
+    progress.stop();
+    throw error;
+  } finally {
+    await rm(context, { recursive: true, force: true });
+  }
+}
+
+async function productImage(
+  component: string,
+  folder: string,
+  context: string,
+  contextHash: string,
+  signal: AbortSignal | undefined,
+): Promise<Image> {
+  const dockerfile = path.join(repositoryRoot, folder, 'Dockerfile');
+  const base = await baseImage(signal);
+  const hash = createHash('sha256').update(JSON.stringify([contextHash, base]));
+  const tag = hash
+    .update(await readFile(dockerfile))
+    .digest('hex')
+    .slice(0, 12);
+  const name = `localhost/sluice-${component}:${tag}`;
+  const archive = path.join(await imagesFolder(), `${component}-${tag}.tar`);
+  if (await exists(archive)) return { name, archive };
+  // npm keeps what it downloaded between builds, as it does on this machine.
+  const npmCache = path.join(cacheFolder(), 'npm');
+  await mkdir(npmCache, { recursive: true });
+  await buildImage({
+    name,
+    context,
+    dockerfile,
+    buildArgs: { BASE: base },
+    volumes: [`${npmCache}:${path.join(homedir(), '.npm')}`],
+    signal,
+  });
+  await saveImage(name, archive, signal);
+  return { name, archive };
+}
+
+async function ferretImage(options: BuildOptions): Promise<Image> {
+  const bin = await buildClusterBinaries(options);
+  const tag = path.basename(path.dirname(bin)).replace(/^cluster-/, '');
+  const name = `localhost/sluice-test/ferretdb:${tag}`;
+  const archive = path.join(await imagesFolder(), `ferretdb-${tag}.tar`);
+  if (!(await exists(archive))) {
+    const binary = path.join(bin, 'ferretdb');
+    await writeBinaryImage({ name, binary, args: [], folders: ['data', 'tmp'], archive });
+  }
+  return { name, archive };
+}
+
+async function copyContext(into: string): Promise<void> {
+  for await (const file of glob(CONTEXT, { cwd: repositoryRoot, exclude: isLeftOut })) {
+    await cp(path.join(repositoryRoot, file), path.join(into, file));
+  }
+}
+
+function isLeftOut(file: string): boolean {
+  return file.includes('node_modules') || file.endsWith('.test.ts');
+}
+
+async function hashOf(folder: string): Promise<string> {
+  const files: string[] = [];
+  for await (const file of glob(['**/*.*', '.*', 'LICENSE'], { cwd: folder })) files.push(file);
+  const hash = createHash('sha256');
+  for (const file of files.sort()) {
+    const content = await readFile(path.join(folder, file)).catch(() => undefined);
+    if (content !== undefined) hash.update(`${file}\0${content.length}\0`).update(content);
+  }
+  return hash.digest('hex');
 }
 
 async function imagesFolder(): Promise<string> {
