@@ -1,0 +1,123 @@
+/**
+ * Shares what an origin allows among those who want it: max-min fair, weighted by priority. PURE.
+ *
+ * A rate of r bytes per second costs a window of r x 1 s + slack, because the origin may emit what
+ * is outstanding at once and then the rate for a second. Slack is what must be outstanding to keep
+ * the rate up: rate x (time to first byte + quantum).
+ */
+
+/** What a request is for at most, as time at the rate; the holder's pacer uses the same. */
+export const QUANTUM_MS = 32;
+const MIN_QUANTUM_BYTES = 4_096;
+export const DEFAULT_TIME_TO_FIRST_BYTE_MS = 50;
+/** Slower answers cost the holder speed, not the others their share. */
+const MAX_TIME_TO_FIRST_BYTE_MS = 500;
+/** Under this a lease is not worth its headers. */
+export const MIN_RATE_BYTES_PER_SECOND = 16_384;
+
+export interface Claim {
+  readonly id: string;
+  readonly weight: number;
+  readonly wantRateBytesPerSecond: number;
+  readonly wantConnections: number;
+  /** Measured; undefined is 50. */
+  readonly timeToFirstByteMs: number | undefined;
+}
+
+export interface Share {
+  readonly rateBytesPerSecond: number;
+  readonly connections: number;
+}
+
+export function slackFor(rate: number, timeToFirstByteMs: number | undefined): number {
+  const latencyMs = Math.min(
+    timeToFirstByteMs ?? DEFAULT_TIME_TO_FIRST_BYTE_MS,
+    MAX_TIME_TO_FIRST_BYTE_MS,
+  );
+  const quantum = Math.max(MIN_QUANTUM_BYTES, (rate * QUANTUM_MS) / 1000);
+  return Math.ceil((rate * latencyMs) / 1000 + quantum);
+}
+
+/** The largest rate whose rate x 1 s + slack fits into a window of so many bytes; 0 if none does. */
+export function rateWithin(windowBytes: number, timeToFirstByteMs: number | undefined): number {
+  if (windowBytes === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  const perRate = slackFor(1e9, timeToFirstByteMs) / 1e9;
+  let rate = Math.floor(windowBytes / (1 + perRate));
+  // The smallest quantum is more than its share at low rates.
+  while (rate > 0 && rate + slackFor(rate, timeToFirstByteMs) > windowBytes) {
+    rate = Math.floor(Math.min(rate - 1, windowBytes - slackFor(rate, timeToFirstByteMs)));
+  }
+  return Math.max(0, rate);
+}
+
+/** What each claim may have when all of them hold leases. Rates by window, so that slack fits. */
+export function shares(
+  claims: readonly Claim[],
+  limits: { readonly windowBytes: number; readonly connections: number },
+): Map<string, Share> {
+  const windows = maxMin(
+    claims.map((claim) => ({
+      weight: claim.weight,
+      want:
+        claim.wantRateBytesPerSecond +
+        slackFor(claim.wantRateBytesPerSecond, claim.timeToFirstByteMs),
+    })),
+    limits.windowBytes,
+  );
+  const connections = wholeShares(
+    claims.map(({ weight, wantConnections }) => ({ weight, want: wantConnections })),
+    limits.connections,
+  );
+  return new Map(
+    claims.map((claim, at) => {
+      const within = rateWithin(windows[at] ?? 0, claim.timeToFirstByteMs);
+      const rateBytesPerSecond = Math.min(claim.wantRateBytesPerSecond, within);
+      return [claim.id, { rateBytesPerSecond, connections: connections[at] ?? 0 }];
+    }),
+  );
+}
+
+interface Want {
+  readonly weight: number;
+  readonly want: number;
+}
+
+/** Max-min fairness: who wants less than his share gets it, the rest is shared again. */
+export function maxMin(wants: readonly Want[], total: number): number[] {
+  const given = wants.map(() => 0);
+  let open = wants.map((_, at) => at);
+  let left = total;
+  while (open.length > 0) {
+    const weight = open.reduce((sum, at) => sum + (wants[at] as Want).weight, 0);
+    const satisfied = open.filter((at) => {
+      const { want, weight: own } = wants[at] as Want;
+      return want <= (left * own) / weight;
+    });
+    if (satisfied.length === 0) {
+      for (const at of open) given[at] = (left * (wants[at] as Want).weight) / weight;
+      return given;
+    }
+    for (const at of satisfied) {
+      given[at] = (wants[at] as Want).want;
+      left -= (wants[at] as Want).want;
+    }
+    open = open.filter((at) => !satisfied.includes(at));
+  }
+  return given;
+}
+
+/** The same in whole numbers: what rounding leaves goes to the first who want it. */
+function wholeShares(wants: readonly Want[], total: number): number[] {
+  if (total === Number.POSITIVE_INFINITY) return wants.map(({ want }) => want);
+  const exact = maxMin(wants, total);
+  const given = exact.map((share) => Math.floor(share + 1e-9));
+  let left = total - given.reduce((sum, share) => sum + share, 0);
+  for (const [at, { want }] of wants.entries()) {
+    if (left <= 0) break;
+    if ((given[at] as number) < want) {
+      given[at] = (given[at] as number) + 1;
+      left -= 1;
+    }
+  }
+  return given;
+}

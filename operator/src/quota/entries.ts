@@ -1,0 +1,65 @@
+/** What the journal holds. Every limit is computed from these entries alone. */
+import type { Extent } from '@sluice/protocol/messages.ts';
+
+/** What one version of a lease allows. */
+export interface Terms {
+  readonly rateBytesPerSecond: number;
+  /** Most bytes requested and not yet received. */
+  readonly slackBytes: number;
+  readonly connections: number;
+  /** All bytes that the lease may ever take, headers included. */
+  readonly maxBytes: number;
+}
+
+export type Entry =
+  | {
+      readonly kind: 'grant';
+      readonly leaseId: string;
+      /** One run of one process. */
+      readonly holder: string;
+      readonly uid: string;
+      readonly epoch: number;
+      /** Host and port of the origin: its leases follow it when another Origin covers it. */
+      readonly host: string;
+      /** Raw Ed25519, base64; a later leader certifies it, too. Empty for requests of our own. */
+      readonly pullerKey: string;
+      readonly wantConnections: number;
+      readonly terms: Terms;
+      readonly extents: readonly Extent[];
+    }
+  | {
+      /** A new version; those before `acknowledged` do not count any more. */
+      readonly kind: 'renew';
+      readonly leaseId: string;
+      readonly version: number;
+      readonly acknowledged: number;
+      readonly terms: Terms;
+      readonly extents: readonly Extent[];
+    }
+  /** Every socket is closed; `usedBytes` is what the origin wrote at most. */
+  | { readonly kind: 'settle'; readonly leaseId: string; readonly usedBytes: number }
+  /** Its time is over: its rate returns, nothing else. */
+  | { readonly kind: 'expire'; readonly leaseId: string }
+  /** Its connections are surely closed, its use stays unknown: it is charged whole. */
+  | { readonly kind: 'close'; readonly leaseId: string }
+  /** A period of traffic begins; `carriedBytes` were settled so close before it that they count in both. */
+  | { readonly kind: 'period'; readonly startMs: number; readonly carriedBytes: number }
+  /** A leader's first document of its term: whoever led before collides with it. */
+  | { readonly kind: 'fence'; readonly term: number };
+
+/** One insert: entries that became durable together. */
+export interface JournalDocument {
+  /** `<origin>/<sequence>`, dense. */
+  readonly _id: string;
+  readonly origin: string;
+  readonly sequence: number;
+  readonly term: number;
+  /** Random per leader: tells its own documents from a stranger's. */
+  readonly nonce: string;
+  readonly fence: boolean;
+  readonly entries: readonly Entry[];
+}
+
+export function documentId(origin: string, sequence: number): string {
+  return `${origin}/${sequence}`;
+}

@@ -1,0 +1,166 @@
+/**
+ * Which pieces of one epoch are pulled by whom. PURE: state in, state changed, no time of its own.
+ * Every piece is given to one puller at a time, in file order, about a second of its rate at once.
+ */
+import type { Extent } from '@sluice/protocol/messages.ts';
+
+/** A certificate and a grant name so many at most. */
+const MAX_EXTENTS = 200;
+/** How long what a lost relay alone held may come from peers before the origin gives it again. */
+const ORPHAN_WAIT_MS = 1_500;
+
+export class ExtentPool {
+  readonly pieceCount: number;
+  /** Pieces that leases are to bring, by lease. */
+  readonly #assigned = new Map<string, Set<number>>();
+  readonly #taken: Uint8Array;
+  /** What each holder has by its reports, or has finished under a lease. */
+  readonly #held = new Map<string, Uint8Array>();
+  #gainedAtMs = Number.NEGATIVE_INFINITY;
+  /** Pieces that a lost holder had and nobody else does. */
+  readonly #orphans = new Set<number>();
+
+  constructor(pieceCount: number) {
+    this.pieceCount = pieceCount;
+    this.#taken = new Uint8Array(pieceCount);
+  }
+
+  /** What a holder says it has; a BitTorrent bitfield, high bit first. */
+  report(holder: string, bitfield: Uint8Array, nowMs: number): void {
+    const held = this.#heldBy(holder);
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      const has = (((bitfield[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1;
+      if (has && held[piece] === 0) {
+        held[piece] = 1;
+        if (this.#orphans.delete(piece)) this.#gainedAtMs = nowMs;
+      }
+    }
+  }
+
+  /** The process is gone, and what it alone had with it. */
+  forget(holder: string, nowMs: number): void {
+    const had = this.#held.get(holder);
+    this.#held.delete(holder);
+    if (had === undefined) return;
+    had.forEach((has, piece) => {
+      if (has === 1 && !this.isHeld(piece)) this.#orphans.add(piece);
+    });
+    this.#gainedAtMs = nowMs;
+  }
+
+  isHeld(piece: number): boolean {
+    for (const held of this.#held.values()) if (held[piece] === 1) return true;
+    return false;
+  }
+
+  /** Pieces that no lease and no relay has; orphans wait until peers have stopped bringing them. */
+  free(nowMs: number): number {
+    let count = 0;
+    for (let piece = 0; piece < this.pieceCount; piece += 1)
+      if (this.#isFree(piece, nowMs)) count += 1;
+    return count;
+  }
+
+  /** Whether something may become free by time alone. */
+  get hasOrphans(): boolean {
+    return this.#orphans.size > 0;
+  }
+
+  /** Gives the lowest free pieces, so many at most, on top of what the lease has. */
+  take(leaseId: string, count: number, nowMs: number): void {
+    const pieces = this.#assignedTo(leaseId);
+    let runs = extentsOf(pieces).length;
+    for (let piece = 0, left = count; piece < this.pieceCount && left > 0; piece += 1) {
+      if (!this.#isFree(piece, nowMs)) continue;
+      const joins = pieces.has(piece - 1);
+      if (!joins && runs >= MAX_EXTENTS) return;
+      if (!joins) runs += 1;
+      pieces.add(piece);
+      this.#taken[piece] = 1;
+      left -= 1;
+    }
+  }
+
+  /** What the holder says is unfinished; the rest of its pieces are done and held by it. */
+  progress(leaseId: string, holder: string, unfinished: readonly Extent[]): void {
+    const pieces = this.#assignedTo(leaseId);
+    const open = piecesOf(unfinished);
+    const held = this.#heldBy(holder);
+    for (const piece of [...pieces]) {
+      if (open.has(piece)) continue;
+      pieces.delete(piece);
+      this.#taken[piece] = 0;
+      held[piece] = 1;
+      this.#orphans.delete(piece);
+    }
+  }
+
+  /** The lease is over: what is left of it is free. */
+  release(leaseId: string): void {
+    for (const piece of this.#assigned.get(leaseId) ?? []) this.#taken[piece] = 0;
+    this.#assigned.delete(leaseId);
+  }
+
+  /** After a new leader has read the journal: what leases had, they still have. */
+  restore(leaseId: string, extents: readonly Extent[]): void {
+    const pieces = this.#assignedTo(leaseId);
+    for (const piece of piecesOf(extents)) {
+      if (piece >= this.pieceCount) continue;
+      pieces.add(piece);
+      this.#taken[piece] = 1;
+    }
+  }
+
+  /** Gives pieces back that were taken but not told to anybody. */
+  giveBack(leaseId: string, pieces: readonly number[]): void {
+    const assigned = this.#assignedTo(leaseId);
+    for (const piece of pieces) {
+      if (assigned.delete(piece)) this.#taken[piece] = 0;
+    }
+  }
+
+  extentsOf(leaseId: string): Extent[] {
+    return extentsOf(this.#assigned.get(leaseId) ?? new Set());
+  }
+
+  #isFree(piece: number, nowMs: number): boolean {
+    if (this.#taken[piece] === 1 || this.isHeld(piece)) return false;
+    return !this.#orphans.has(piece) || nowMs - this.#gainedAtMs >= ORPHAN_WAIT_MS;
+  }
+
+  #assignedTo(leaseId: string): Set<number> {
+    let pieces = this.#assigned.get(leaseId);
+    if (pieces === undefined) {
+      pieces = new Set();
+      this.#assigned.set(leaseId, pieces);
+    }
+    return pieces;
+  }
+
+  #heldBy(holder: string): Uint8Array {
+    let held = this.#held.get(holder);
+    if (held === undefined) {
+      held = new Uint8Array(this.pieceCount);
+      this.#held.set(holder, held);
+    }
+    return held;
+  }
+}
+
+export function extentsOf(pieces: ReadonlySet<number>): Extent[] {
+  const extents: { first: number; count: number }[] = [];
+  for (const piece of [...pieces].sort((a, b) => a - b)) {
+    const last = extents.at(-1);
+    if (last !== undefined && last.first + last.count === piece) last.count += 1;
+    else extents.push({ first: piece, count: 1 });
+  }
+  return extents;
+}
+
+export function piecesOf(extents: readonly Extent[]): Set<number> {
+  const pieces = new Set<number>();
+  for (const { first, count } of extents) {
+    for (let piece = first; piece < first + count; piece += 1) pieces.add(piece);
+  }
+  return pieces;
+}

@@ -1,0 +1,77 @@
+/** The journal in MongoDB, or a server that speaks its protocol: plain inserts, finds, deletes. */
+import { type Collection, type Db, MongoServerError } from 'mongodb';
+import { documentId, type JournalDocument } from './entries.ts';
+import { DuplicateDocumentError, type JournalStore, type StoredSnapshot } from './journal.ts';
+
+const DUPLICATE_KEY = 11_000;
+/** Under the time to live of a lease: who waits longer asks again. */
+const TIMEOUT_MS = 5_000;
+const DURABLE = { writeConcern: { w: 'majority' as const, journal: true }, timeoutMS: TIMEOUT_MS };
+
+interface SnapshotRow extends StoredSnapshot {
+  readonly _id: string;
+}
+
+export class MongoJournalStore implements JournalStore {
+  readonly #journal: Collection<JournalDocument>;
+  readonly #snapshots: Collection<SnapshotRow>;
+
+  constructor(database: Db) {
+    this.#journal = database.collection('journal');
+    this.#snapshots = database.collection('snapshots');
+  }
+
+  /** The index that reading from a sequence on needs. */
+  async prepare(): Promise<void> {
+    await this.#journal.createIndex({ origin: 1, sequence: 1 }, { unique: true });
+  }
+
+  async insert(document: JournalDocument, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    try {
+      await this.#journal.insertOne({ ...document }, DURABLE);
+    } catch (error) {
+      if (error instanceof MongoServerError && error.code === DUPLICATE_KEY) {
+        throw new DuplicateDocumentError(`${document._id} exists`, { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  async find(
+    origin: string,
+    sequence: number,
+    signal: AbortSignal,
+  ): Promise<JournalDocument | undefined> {
+    signal.throwIfAborted();
+    const options = { timeoutMS: TIMEOUT_MS };
+    const found = await this.#journal.findOne({ _id: documentId(origin, sequence) }, options);
+    return found ?? undefined;
+  }
+
+  async after(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument[]> {
+    signal.throwIfAborted();
+    return this.#journal
+      .find({ origin, sequence: { $gt: sequence } }, { timeoutMS: TIMEOUT_MS })
+      .sort({ sequence: 1 })
+      .toArray();
+  }
+
+  async loadSnapshot(origin: string, signal: AbortSignal): Promise<StoredSnapshot | undefined> {
+    signal.throwIfAborted();
+    const row = await this.#snapshots.findOne({ _id: origin }, { timeoutMS: TIMEOUT_MS });
+    return row ?? undefined;
+  }
+
+  async saveSnapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { origin } = snapshot;
+    await this.#snapshots.replaceOne({ _id: origin }, snapshot, { upsert: true, ...DURABLE });
+  }
+
+  async prune(origin: string, sequence: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const old = { origin, sequence: { $lte: sequence }, fence: false };
+    await this.#journal.deleteMany(old, { timeoutMS: TIMEOUT_MS });
+  }
+}

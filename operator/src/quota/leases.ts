@@ -1,0 +1,51 @@
+/** What the rest of the operator sees of leases. */
+import type { TaskFile } from '@sluice/protocol/messages.ts';
+
+/** One run of one process. */
+export interface LeaseHolder {
+  /** Pod and incarnation. */
+  readonly id: string;
+  readonly kind: 'relay' | 'agent';
+}
+
+export interface LeasedDistribution {
+  readonly uid: string;
+  readonly epoch: number;
+  /** 40 hex digits. */
+  readonly swarmId: string;
+  readonly url: string;
+  readonly priority: number;
+  readonly suspend: boolean;
+  readonly files: readonly TaskFile[];
+  readonly pieceLengthBytes: number;
+  readonly pieceCount: number;
+  /** Whether the origin proved that it honours byte ranges. */
+  readonly ranges: boolean;
+  /** Raw Ed25519 keys, base64: puller keys are certified with them. */
+  readonly feedPublicKey: string;
+  readonly feedSeed: string;
+}
+
+export interface ChargeRequest {
+  readonly url: string;
+  readonly uid: string;
+  /** The most that it may cost. */
+  readonly maxBytes: number;
+}
+
+/** Why a puller gave up: the origin's fault. */
+export interface SourceFailure {
+  readonly reason: string;
+  readonly message: string;
+  readonly httpStatus?: number | undefined;
+}
+
+export class LeaseError extends Error {
+  /** NotLeading: another replica grants. OriginLimit: the limits leave no room now. */
+  readonly code: 'NotLeading' | 'NotReady' | 'OriginLimit' | 'OriginRequired';
+
+  constructor(code: LeaseError['code'], message: string) {
+    super(message);
+    this.code = code;
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * One origin at its leader: the journal, the ledger as it will be when all that is under way is
+ * durable, and the time that runs for each lease. Time is this process's own clock; what follows
+ * from it is an entry like any other.
+ */
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { Entry } from './entries.ts';
+import { Journal, type JournalStore } from './journal.ts';
+import {
+  apply,
+  emptyLedger,
+  type LeaseRecord,
+  type Ledger,
+  type Usage,
+  usageOf,
+} from './ledger.ts';
+
+/** Counted by the holder from when it first sent its request. */
+export const LEASE_TTL_MS = 10_000;
+/** Twice the drift bound e = 0.1 %, and what a message may wait in our own queues. */
+const EXPIRY_MARGIN_MS = LEASE_TTL_MS * 0.002 + 80;
+/** After the kubelet has reported a container's end: its sockets are closed by then. */
+const ENDED_MS = 1_000;
+/** Bytes settled so close before a period's begin count in it, too: clocks differ. */
+const BOUNDARY_MS = 60_000;
+
+export interface Limits {
+  readonly connections: number;
+  readonly bandwidthBytesPerSecond: number;
+  readonly traffic: { readonly bytes: number; readonly periodMs: number } | undefined;
+  readonly closeAfterMs: number;
+}
+
+export function limitsOf(policy: Pick<OriginPolicy, 'limits' | 'closeAfterSeconds'>): Limits {
+  const { maxConnections, maxBandwidthBytesPerSecond, maxTraffic } = policy.limits;
+  return {
+    connections: maxConnections ?? Number.POSITIVE_INFINITY,
+    bandwidthBytesPerSecond: maxBandwidthBytesPerSecond ?? Number.POSITIVE_INFINITY,
+    traffic: maxTraffic && { bytes: maxTraffic.bytes, periodMs: maxTraffic.periodSeconds * 1000 },
+    closeAfterMs: policy.closeAfterSeconds * 1000,
+  };
+}
+
+export interface OriginBookOptions {
+  /** Names the journal. */
+  readonly key: string;
+  readonly limits: Limits;
+  readonly term: number;
+  readonly nonce: string;
+}
+
+export interface OriginBookDependencies {
+  readonly store: JournalStore;
+  readonly clock: Clock;
+  /** Milliseconds since the Unix epoch: periods of traffic are of the calendar. */
+  readonly wallClock: () => number;
+  readonly onLost: (error: Error) => void;
+  readonly onRetry: (error: unknown) => void;
+  /** A lease is over, by whatever way. */
+  readonly onGone: (lease: LeaseRecord) => void;
+  /** Something may be granted that could not be before. */
+  readonly onFreed: () => void;
+}
+
+export class OriginBook {
+  readonly key: string;
+  limits: Limits;
+  readonly #dependencies: OriginBookDependencies;
+  readonly #journal: Journal;
+  readonly #timers = new Map<string, Timer>();
+  #recent: { atMs: number; bytes: number }[] = [];
+  #ledger: Ledger = emptyLedger;
+  #open = false;
+  #closed = false;
+
+  constructor(options: OriginBookOptions, dependencies: OriginBookDependencies) {
+    const { store, clock, onLost, onRetry } = dependencies;
+    const { key, term, nonce } = options;
+    this.key = key;
+    this.limits = options.limits;
+    this.#dependencies = dependencies;
+    this.#journal = new Journal({ origin: key, term, nonce }, { store, clock, onLost, onRetry });
+  }
+
+  /** Its fence is durable: grants may begin. */
+  get isOpen(): boolean {
+    return this.#open && !this.#closed;
+  }
+
+  /** With all that is under way to the journal: what decisions are made from. */
+  get ledger(): Ledger {
+    return this.#ledger;
+  }
+
+  get usage(): Usage {
+    return usageOf(this.#ledger);
+  }
+
+  /** Every lease that is open gets a full life from now: nobody knows how old it is. */
+  async open(signal: AbortSignal): Promise<void> {
+    await this.#journal.open(signal);
+    if (this.#closed) return;
+    this.#ledger = this.#journal.ledger;
+    for (const lease of this.#ledger.leases.values()) {
+      if (lease.expired) this.#closeLater(lease.leaseId, this.limits.closeAfterMs);
+      else this.#expireLater(lease.leaseId);
+    }
+    this.#open = true;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#journal.close();
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#timers.clear();
+  }
+
+  /** Counts at once, resolves when durable. */
+  commit(...entries: readonly Entry[]): Promise<void> {
+    const gone: LeaseRecord[] = [];
+    for (const entry of entries) {
+      const before = 'leaseId' in entry ? this.#ledger.leases.get(entry.leaseId) : undefined;
+      const settledBefore = this.#ledger.settledBytes;
+      this.#ledger = apply(this.#ledger, entry);
+      if (entry.kind === 'grant' || entry.kind === 'renew') this.#expireLater(entry.leaseId);
+      if ((entry.kind === 'settle' || entry.kind === 'close') && before !== undefined) {
+        const bytes = this.#ledger.settledBytes - settledBefore;
+        this.#recent.push({ atMs: this.#dependencies.wallClock(), bytes });
+        this.#cancel(entry.leaseId);
+        gone.push(before);
+      }
+    }
+    const durable = this.#journal.append(entries);
+    for (const lease of gone) this.#dependencies.onGone(lease);
+    return durable;
+  }
+
+  /** Begins a new period of traffic when it is time. */
+  rollPeriod(): void {
+    const { traffic } = this.limits;
+    if (traffic === undefined) return;
+    const now = this.#dependencies.wallClock();
+    this.#recent = this.#recent.filter(({ atMs }) => now - atMs < BOUNDARY_MS);
+    const startMs = Math.floor(now / traffic.periodMs) * traffic.periodMs;
+    if (startMs <= this.#ledger.periodStartMs) return;
+    const isFirst = this.#ledger.periodStartMs === 0;
+    const recentBytes = this.#recent.reduce((sum, { bytes }) => sum + bytes, 0);
+    // A journal without periods has counted from its beginning: that is within this one.
+    const carriedBytes = isFirst ? this.#ledger.settledBytes : recentBytes;
+    this.commit({ kind: 'period', startMs, carriedBytes }).catch(() => {});
+  }
+
+  /** The kubelet has reported the end of this holder's container. */
+  holderEnded(holder: string): void {
+    for (const lease of this.#ledger.leases.values()) {
+      if (lease.holder === holder) this.#closeLater(lease.leaseId, ENDED_MS);
+    }
+  }
+
+  #expireLater(leaseId: string): void {
+    this.#later(leaseId, LEASE_TTL_MS + EXPIRY_MARGIN_MS, () => {
+      this.commit({ kind: 'expire', leaseId }).catch(() => {});
+      this.#closeLater(leaseId, this.limits.closeAfterMs);
+      this.#dependencies.onFreed();
+    });
+  }
+
+  #closeLater(leaseId: string, delayMs: number): void {
+    this.#later(leaseId, delayMs, () => {
+      this.commit({ kind: 'close', leaseId }).catch(() => {});
+      this.#dependencies.onFreed();
+    });
+  }
+
+  #later(leaseId: string, delayMs: number, callback: () => void): void {
+    this.#cancel(leaseId);
+    const { clock } = this.#dependencies;
+    const timer = clock.setTimer(delayMs, () => {
+      this.#timers.delete(leaseId);
+      callback();
+    });
+    this.#timers.set(leaseId, timer);
+  }
+
+  #cancel(leaseId: string): void {
+    this.#timers.get(leaseId)?.cancel();
+    this.#timers.delete(leaseId);
+  }
+}

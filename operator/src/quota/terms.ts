@@ -1,0 +1,80 @@
+/** The terms of a lease, from what is shared, what is free and what is to be pulled. PURE. */
+import {
+  type Claim,
+  MIN_RATE_BYTES_PER_SECOND,
+  QUANTUM_MS,
+  rateWithin,
+  type Share,
+  slackFor,
+} from './allocate.ts';
+import type { Terms } from './entries.ts';
+
+/** What an origin without ranges may have in the buffers of both kernels when we stop reading. */
+const STREAM_RESERVE_BYTES = 4 * 1024 * 1024;
+const MIN_REQUEST_BYTES = 4_096;
+const FRUGAL_REQUEST_BYTES = 65_536;
+/** Of one answer, reserved; the real ones have 300 to 600. */
+const HEADER_BYTES = 1_024;
+/** Requests that fail and are asked again, error pages. */
+const SPARE_BYTES = 65_536;
+/** Each connection needs a part of the slack that is worth a request. */
+const SLACK_PER_CONNECTION_BYTES = 16_384;
+/** A raise empties the holder's bucket: a smaller part of the rate than this is not worth it. */
+const WORTH_CHANGING = 0.02;
+
+export interface Room {
+  /** Of rate x 1 s + slack. */
+  readonly windowBytes: number;
+  readonly connections: number;
+}
+
+export type RateTerms = Omit<Terms, 'maxBytes'>;
+
+/** Undefined: there is no room for a lease that would be worth it. */
+export function rateTerms(
+  claim: Claim,
+  share: Share,
+  room: Room,
+  stream: { readonly sizeBytes: number } | undefined,
+): RateTerms | undefined {
+  if (stream !== undefined) return streamTerms(share, room, stream.sizeBytes);
+  const rate = Math.floor(
+    Math.min(share.rateBytesPerSecond, rateWithin(room.windowBytes, claim.timeToFirstByteMs)),
+  );
+  if (rate < MIN_RATE_BYTES_PER_SECOND) return undefined;
+  const slackBytes = slackFor(rate, claim.timeToFirstByteMs);
+  const worth = Math.max(1, Math.floor(slackBytes / SLACK_PER_CONNECTION_BYTES));
+  const connections = Math.min(share.connections, room.connections, claim.wantConnections, worth);
+  if (connections < 1) return undefined;
+  return { rateBytesPerSecond: rate, slackBytes, connections };
+}
+
+/** One connection whose buffers we do not see: they are slack. */
+function streamTerms(share: Share, room: Room, sizeBytes: number): RateTerms | undefined {
+  const slackBytes = Math.min(STREAM_RESERVE_BYTES, sizeBytes) + HEADER_BYTES;
+  const rate = Math.floor(Math.min(share.rateBytesPerSecond, room.windowBytes - slackBytes));
+  if (rate < MIN_RATE_BYTES_PER_SECOND || Math.min(share.connections, room.connections) < 1) {
+    return undefined;
+  }
+  return { rateBytesPerSecond: rate, slackBytes, connections: 1 };
+}
+
+/** Keeps what the holder has when that still fits and a change would not be worth its cost. */
+export function steady(before: RateTerms, next: RateTerms, room: Room): RateTerms {
+  const change = Math.abs(next.rateBytesPerSecond / before.rateBytesPerSecond - 1);
+  const fits = before.rateBytesPerSecond + before.slackBytes <= room.windowBytes;
+  if (change >= WORTH_CHANGING || !fits) return next;
+  return { ...before, connections: Math.min(before.connections, next.connections) };
+}
+
+/** The most that pulling so many bytes may take, headers and repeated requests included. */
+export function budgetFor(
+  payloadBytes: number,
+  rateBytesPerSecond: number,
+  stream: boolean,
+): number {
+  if (stream) return payloadBytes + STREAM_RESERVE_BYTES + SPARE_BYTES;
+  const quantum = (rateBytesPerSecond * QUANTUM_MS) / 1000;
+  const requestBytes = Math.min(FRUGAL_REQUEST_BYTES, Math.max(MIN_REQUEST_BYTES, quantum / 2));
+  return payloadBytes + Math.ceil(payloadBytes / requestBytes) * HEADER_BYTES + SPARE_BYTES;
+}
