@@ -63,6 +63,7 @@ interface Registration {
   readonly name: string;
   readonly stateFolder: string;
   readonly ownsStateFolder: boolean;
+  readonly detached: boolean;
   readonly init: ProcessId;
   readonly nodes: readonly { name: string; zone: string; process?: ProcessId | undefined }[];
 }
@@ -78,6 +79,8 @@ export class Cluster {
   readonly origin: OriginHost;
   /** For this machine: the API server is behind a port of 127.0.0.1. */
   readonly kubeconfigPath: string;
+  /** Does not end with the process that started it. */
+  readonly detached: boolean;
   private readonly sandbox: Sandbox;
   private readonly ownsStateFolder: boolean;
   private stopping: Promise<void> | undefined;
@@ -88,6 +91,7 @@ export class Cluster {
     sandbox: Sandbox;
     stateFolder: string;
     ownsStateFolder: boolean;
+    detached: boolean;
     nodes: readonly { name: string; zone: string; process?: ProcessId | undefined }[];
   }) {
     const { sandbox, stateFolder } = options;
@@ -95,6 +99,7 @@ export class Cluster {
     this.sandbox = sandbox;
     this.stateFolder = stateFolder;
     this.ownsStateFolder = options.ownsStateFolder;
+    this.detached = options.detached;
     this.kubeconfigPath = path.join(stateFolder, 'kubeconfig');
     this.nodes = options.nodes.map(({ name, zone, process: init }, at) => {
       const place = { clusterName: options.name, index: at + 1, name, zone, stateFolder };
@@ -135,10 +140,10 @@ export class Cluster {
     await copyFile(archivePath, file);
     try {
       const inside = `${STATE}/${path.basename(file)}`;
-      for (const node of this.nodes) {
-        if (nodes ? !nodes.includes(node.name) : node.process === undefined) continue;
-        await node.importImage(inside);
-      }
+      const wanted = this.nodes.filter((node) =>
+        nodes ? nodes.includes(node.name) : node.process !== undefined,
+      );
+      await inTurns(2, wanted, (node) => node.importImage(inside));
     } finally {
       await rm(file, { force: true });
     }
@@ -218,6 +223,7 @@ export class Cluster {
       name: this.name,
       stateFolder: this.stateFolder,
       ownsStateFolder: this.ownsStateFolder,
+      detached: this.detached,
       init: this.sandbox.init,
       nodes: this.nodes.map((node) => ({
         name: node.name,
@@ -284,7 +290,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       throw error;
     },
   );
-  const cluster = new Cluster({ name, sandbox, stateFolder, ownsStateFolder, nodes });
+  const cluster = new Cluster({
+    ...{ name, sandbox, stateFolder, ownsStateFolder, detached, nodes },
+  });
   cluster.stopOnSignal();
   try {
     await cluster.register();

@@ -1,0 +1,58 @@
+/**
+ * `make cluster`: brings a test cluster up and leaves it running.
+ *   node e2e/cluster/up.ts --nodes 6 --zones 2 [--link-rate 100mbit] [--origin-link-rate 50mbit]
+ */
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildClusterBinaries } from './build.ts';
+import { type Cluster, type LinkRate, startCluster } from './cluster.ts';
+import { abortOnSignal, failWith } from './command.ts';
+import { parseBitsPerSecond } from './linkRate.ts';
+
+const signal = abortOnSignal();
+try {
+  const { values } = parseArgs({
+    options: {
+      nodes: { type: 'string', default: '6' },
+      zones: { type: 'string', default: '2' },
+      'link-rate': { type: 'string' },
+      'origin-link-rate': { type: 'string' },
+    },
+  });
+  const linkRate = symmetric(values['link-rate']);
+  const originLinkRate = symmetric(values['origin-link-rate']);
+  const cluster = await startCluster({
+    nodes: Number(values.nodes),
+    zones: Number(values.zones),
+    ...(linkRate ? { linkRate } : {}),
+    ...(originLinkRate ? { originLinkRate } : {}),
+    detached: true,
+    log: console.log,
+    signal,
+  });
+  console.log(await howToGoOn(cluster));
+} catch (error) {
+  failWith('cluster', error);
+}
+
+function symmetric(text: string | undefined): LinkRate | undefined {
+  if (text === undefined) return undefined;
+  const rate = parseBitsPerSecond(text);
+  return { downBitsPerSecond: rate, upBitsPerSecond: rate };
+}
+
+async function howToGoOn(cluster: Cluster): Promise<string> {
+  const bin = await buildClusterBinaries();
+  const files = path.join(cluster.stateFolder, 'origin/files');
+  return `
+${cluster.name} runs. Go on with:
+
+  export KUBECONFIG=${cluster.kubeconfigPath} PATH=${bin}:$PATH
+  kubectl get nodes -L topology.kubernetes.io/zone
+  make install    # Sluice from this checkout
+  make clean      # ends the cluster
+
+Files in ${files}
+are served to the pods at ${cluster.origin.url}/
+`;
+}
