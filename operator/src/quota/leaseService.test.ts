@@ -329,6 +329,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 describe('at every durable prefix of the journal', () => {
   it("no limit is exceeded and no piece is two pullers', whatever crashes", async () => {
+    let granted = 0;
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60 }), async (steps) => {
         clock = new FakeClock();
