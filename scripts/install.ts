@@ -5,8 +5,13 @@
  * from the registry that REGISTRY names, where they are pushed first.
  */
 import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { chartValues } from '../e2e/cluster/chartValues.ts';
+import { type Cluster, runningClusters } from '../e2e/cluster/cluster.ts';
+import { sluiceImages } from '../e2e/cluster/images.ts';
 import { findHelm } from './helm.ts';
 import { IMAGES, type InstallPlan, planInstall } from './installPlan.ts';
 
@@ -21,19 +26,52 @@ try {
 }
 
 async function install(): Promise<void> {
+  const helm = await findHelm();
+  if (helm === undefined) throw new Error('no helm found: run `make setup`, or install Helm');
+  const testCluster = await findTestCluster(process.env.KUBECONFIG);
+  if (testCluster) return installIntoTestCluster(helm, testCluster);
   const plan = planInstall({
     kubeconfig: process.env.KUBECONFIG,
     registry: process.env.REGISTRY,
     revision: await revision(),
   });
-  const helm = await findHelm();
-  if (helm === undefined) throw new Error('no helm found: run `make setup`, or install Helm');
   const builder = await findBuilder();
   await buildAndPush(builder, plan);
-  await show(helm, [
+  await upgrade(
+    helm,
+    Object.entries(plan.values).flatMap(([name, value]) => ['--set-string', `${name}=${value}`]),
+  );
+}
+
+/** The cluster of `make cluster` whose kubeconfig this is. */
+async function findTestCluster(kubeconfig: string | undefined): Promise<Cluster | undefined> {
+  if (!kubeconfig) return undefined;
+  const file = await realpath(kubeconfig).catch(() => kubeconfig);
+  const running = await runningClusters();
+  return running.find((cluster) => cluster.kubeconfigPath === file);
+}
+
+async function installIntoTestCluster(helm: string, cluster: Cluster): Promise<void> {
+  const images = await sluiceImages();
+  for (const [name, { archive }] of Object.entries(images)) {
+    console.log(`install: loading the image of ${name} into ${cluster.nodes.length} nodes`);
+    await cluster.loadImage(archive);
+  }
+  const folder = await mkdtemp(path.join(tmpdir(), 'sluice-install-'));
+  try {
+    const values = path.join(folder, 'values.json');
+    await writeFile(values, JSON.stringify(chartValues(images)));
+    await upgrade(helm, ['--values', values]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function upgrade(helm: string, values: readonly string[]): Promise<void> {
+  return show(helm, [
     ...['upgrade', '--install', 'sluice', path.join(root, 'helm/sluice')],
     ...['--namespace', 'sluice-system', '--create-namespace', '--wait', '--timeout', '5m'],
-    ...Object.entries(plan.values).flatMap(([name, value]) => ['--set-string', `${name}=${value}`]),
+    ...values,
   ]);
 }
 
