@@ -67,11 +67,16 @@ function nodeBinary(file: string): string {
   return path.join(repositoryRoot, 'node_modules/node', file);
 }
 
-/** This machine's npm, with its own Node: under another one it would look elsewhere. */
+/**
+ * This machine's npm, with its own Node and without what a calling npm or npx has set: both would
+ * make it look elsewhere.
+ */
 async function npm(...args: string[]): Promise<string> {
   const folders = (process.env.PATH ?? '').split(':');
   const PATH = folders.filter((folder) => !folder.includes('node_modules')).join(':');
-  return (await run('npm', [...args, '--silent'], { env: { PATH } })).trim();
+  const inherited = Object.keys(process.env).filter((name) => /^npm_/i.test(name));
+  const unset = inherited.flatMap((name) => ['-u', name]);
+  return (await run('env', [...unset, 'npm', ...args, '--silent'], { env: { PATH } })).trim();
 }
 
 /** What the global and the user's npmrc say of registries and how to reach them. */

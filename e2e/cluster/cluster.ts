@@ -444,7 +444,7 @@ export async function runningClusters(): Promise<Cluster[]> {
 }
 
 /** What a crashed or killed run left: its processes are gone, its folders and groups are not. */
-async function removeStaleClusters(log: (line: string) => void): Promise<void> {
+export async function removeStaleClusters(log: (line: string) => void = () => {}): Promise<void> {
   const known = new Set<string>();
   for (const registration of await registrations()) {
     known.add(registration.name);
