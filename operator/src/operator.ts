@@ -31,6 +31,8 @@ export interface DataSideEnvironment {
   isLeader(): boolean;
   /** Address of the leader's pod, for standbys that send callers there. */
   leaderIp(): string | undefined;
+  /** Another leader has written to a journal of this one: the process must start anew. */
+  onLost(error: Error): void;
 }
 
 const LEASE_NAME = 'sluice-operator';
@@ -69,6 +71,7 @@ export class Operator {
       registry: this.#registry,
       isLeader: () => this.#election.isLeader,
       leaderIp: () => leaderIpOf(this.#election.leader),
+      onLost: (error) => this.#ended.reject(error),
     });
     this.#controllers = new Controllers(
       { instance: config.podName, fleet: config },

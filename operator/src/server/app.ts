@@ -1,0 +1,186 @@
+/** The control API: who calls, what is asked, and in which form it is answered. Decides nothing. */
+import {
+  PROTOCOL_VERSION,
+  type ReportAnswer,
+  type SessionGrant,
+  type WorkMessage,
+} from '@sluice/protocol/messages.ts';
+import {
+  InvalidMessageError,
+  parseLeaseRequest,
+  parseReport,
+  parseSessionRequest,
+} from '@sluice/protocol/validate.ts';
+import express, { type NextFunction, type Request, type Response } from 'express';
+import type { Logger } from 'winston';
+import type { LeaseService } from '../quota/leaseService.ts';
+import { LeaseError } from '../quota/leases.ts';
+import type { Callers } from './callers.ts';
+import type { Coordinator } from './coordinator.ts';
+import type { WorkStream } from './fleetView.ts';
+import { ApiRefusal } from './refusal.ts';
+import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
+
+export interface AppDependencies {
+  readonly coordinator: Coordinator;
+  readonly leases: LeaseService;
+  readonly callers: Callers;
+  readonly logger: Logger;
+  readonly sessionKey: () => Buffer;
+  readonly isLeader: () => boolean;
+  /** Where the leader serves; undefined while nobody leads. */
+  readonly leaderUrl: () => string | undefined;
+  readonly now: () => number;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallClock: () => number;
+}
+
+const SESSION_BODY = '16kb';
+const LEASE_BODY = '256kb';
+/** Ten thousand transfers; a relay's bitfields. */
+const REPORT_BODY = '16mb';
+const HEARTBEAT_MS = 4_000;
+/** A process that reads no faster than this queue fills has hung: it comes back when it lives. */
+const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
+const MIN_REPORT_INTERVAL_MS = 1_000;
+const NODES_PER_SECOND = 1_000;
+const IDENTIFY_TIMEOUT_MS = 12_000;
+
+export function newApp(dependencies: AppDependencies): express.Express {
+  const { coordinator, leases, callers, logger, now, wallClock } = dependencies;
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+
+  app.use('/v1', (request, response, next) => {
+    if (dependencies.isLeader()) return next();
+    const leader = dependencies.leaderUrl();
+    if (leader === undefined) throw new ApiRefusal(503, 'NotLeading', 'nobody leads at the moment');
+    response.redirect(307, new URL(request.originalUrl, leader).href);
+  });
+
+  app.post('/v1/session', express.json({ limit: SESSION_BODY }), async (request, response) => {
+    const asked = parseSessionRequest(request.body);
+    if (!asked.protocolVersions.includes(PROTOCOL_VERSION)) {
+      const message = `this server speaks version ${PROTOCOL_VERSION}, the caller ${asked.protocolVersions.join(', ')}: upgrade the older one`;
+      throw new ApiRefusal(400, 'UnknownVersion', message);
+    }
+    const signal = AbortSignal.timeout(IDENTIFY_TIMEOUT_MS);
+    const caller = await callers.identify(bearerOf(request), asked.kind, signal);
+    const session: Session = {
+      id: `${caller.podUid}.${asked.incarnation}`,
+      kind: asked.kind,
+      node: caller.node,
+      domain: caller.domain,
+      host: caller.address,
+      bitTorrentPort: asked.bitTorrentPort,
+      httpPort: asked.httpPort,
+      pod: caller.pod,
+      podUid: caller.podUid,
+      expiresAtMs: wallClock() + SESSION_SECONDS * 1000,
+    };
+    coordinator.fleet.meet(session, now());
+    const { kind, pod, node } = session;
+    logger.info('a process has a session', { kind, pod, node });
+    const grant: SessionGrant = {
+      protocolVersion: PROTOCOL_VERSION,
+      sessionToken: issueSession(session, dependencies.sessionKey()),
+      expiresInSeconds: SESSION_SECONDS,
+      reportIntervalMs: reportIntervalMs(),
+      nodeName: session.node,
+    };
+    response.json(grant);
+  });
+
+  app.get('/v1/work', (request, response) => {
+    const session = sessionOf(request);
+    response.writeHead(200, {
+      'content-type': 'application/x-ndjson',
+      'cache-control': 'no-store',
+    });
+    response.flushHeaders();
+    const stream = streamTo(response);
+    const process = coordinator.fleet.open(session, stream, now());
+    const heartbeat = setInterval(() => stream.send({ type: 'heartbeat' }), HEARTBEAT_MS);
+    response.once('close', () => {
+      clearInterval(heartbeat);
+      coordinator.fleet.closed(process, stream, now());
+    });
+  });
+
+  app.post('/v1/reports', express.json({ limit: REPORT_BODY }), (request, response) => {
+    const process = coordinator.fleet.meet(sessionOf(request), now());
+    coordinator.fleet.report(process, parseReport(request.body), now());
+    const answer: ReportAnswer = { reportIntervalMs: reportIntervalMs() };
+    response.json(answer);
+  });
+
+  app.post('/v1/leases', express.json({ limit: LEASE_BODY }), async (request, response) => {
+    const { id, kind } = coordinator.fleet.meet(sessionOf(request), now());
+    response.json(await leases.answer({ id, kind }, parseLeaseRequest(request.body)));
+  });
+
+  app.use((request: Request) => {
+    throw new ApiRefusal(404, 'NotFound', `there is no ${request.method} ${request.path}`);
+  });
+
+  app.use((error: unknown, request: Request, response: Response, next: NextFunction) => {
+    if (response.headersSent) return next(error);
+    const { status, code, message } = refusalOf(error);
+    const fields = { method: request.method, path: request.path, code };
+    if (status >= 500) logger.warn('a request failed', { ...fields, error });
+    else logger.debug('a request was refused', { ...fields, message });
+    response.status(status).json({ code, message: message.slice(0, 2048) });
+  });
+
+  function sessionOf(request: Request): Session {
+    const session = verifySession(bearerOf(request), dependencies.sessionKey(), wallClock());
+    if (session !== undefined) return session;
+    throw new ApiRefusal(401, 'Unauthenticated', 'the session is not known or has ended');
+  }
+
+  /** The cost of reports stays level, however many nodes there are. */
+  function reportIntervalMs(): number {
+    const nodes = coordinator.fleet.connected().length;
+    return Math.max(MIN_REPORT_INTERVAL_MS, Math.round((nodes / NODES_PER_SECOND) * 1000));
+  }
+
+  return app;
+}
+
+function streamTo(response: Response): WorkStream {
+  return {
+    send: (message: WorkMessage) => {
+      if (response.writableEnded || response.destroyed) return;
+      if (response.writableLength > MAX_QUEUED_BYTES) response.destroy();
+      else response.write(`${JSON.stringify(message)}\n`);
+    },
+    close: () => {
+      response.end();
+    },
+  };
+}
+
+function bearerOf(request: Request): string {
+  const [scheme, token] = (request.headers.authorization ?? '').split(' ');
+  if (scheme === 'Bearer' && token !== undefined && token !== '') return token;
+  throw new ApiRefusal(401, 'Unauthenticated', 'Authorization: Bearer TOKEN is missing');
+}
+
+function refusalOf(error: unknown): { status: number; code: string; message: string } {
+  if (error instanceof ApiRefusal) return error;
+  if (error instanceof InvalidMessageError) {
+    return { status: 400, code: error.code, message: error.message };
+  }
+  if (error instanceof LeaseError) {
+    const status = error.code === 'OriginRequired' ? 403 : 503;
+    return { status, code: error.code, message: error.message };
+  }
+  // The body parser's own: too large, no JSON.
+  const { status, type } = error as { status?: unknown; type?: unknown };
+  if (typeof status === 'number' && status >= 400 && status < 500) {
+    return { status, code: 'InvalidBody', message: `the body cannot be read (${String(type)})` };
+  }
+  // The journal's: the database is away, or another leads.
+  return { status: 503, code: 'Unavailable', message: 'not now; ask again' };
+}

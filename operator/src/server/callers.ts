@@ -1,0 +1,130 @@
+/** Who calls: what the API server says of a token, and what is known of the pod behind it. */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import { type ProcessKind, TOKEN_AUDIENCE } from '@sluice/protocol/messages.ts';
+import { DOMAIN_LABEL } from '../controllers/fleet/manifests.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { objectPath, resources } from '../kube/paths.ts';
+import type { KubeObject } from '../kube/reflector.ts';
+import { ApiRefusal } from './refusal.ts';
+
+export interface PodObject extends KubeObject {
+  readonly metadata: KubeObject['metadata'] & {
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly ownerReferences?: readonly { readonly kind: string; readonly controller?: boolean }[];
+    readonly deletionTimestamp?: string;
+  };
+  readonly status?: {
+    readonly phase?: string;
+    readonly podIP?: string;
+    readonly containerStatuses?: readonly {
+      readonly state?: { readonly terminated?: object; readonly running?: object };
+    }[];
+  };
+}
+
+/** The pod that a relay's or an agent's token is of. */
+export interface Caller {
+  readonly pod: string;
+  readonly podUid: string;
+  readonly node: string;
+  readonly address: string;
+  readonly domain: string | undefined;
+}
+
+interface TokenReview {
+  readonly status?: {
+    readonly authenticated?: boolean;
+    readonly user?: {
+      readonly username?: string;
+      readonly extra?: Readonly<Record<string, readonly string[]>>;
+    };
+  };
+}
+
+export interface CallerOptions {
+  readonly namespace: string;
+}
+
+const ACCOUNTS: Readonly<Record<ProcessKind, string>> = {
+  relay: 'sluice-relay',
+  agent: 'sluice-agent',
+};
+const OWNERS: Readonly<Record<ProcessKind, string>> = { relay: 'ReplicaSet', agent: 'DaemonSet' };
+/** A pod may call before its kubelet has told its address. */
+const ADDRESS_ATTEMPTS = 25;
+const ADDRESS_WAIT_MS = 200;
+
+export class Callers {
+  readonly #options: CallerOptions;
+  readonly #client: KubeClient;
+  readonly #clock: Clock;
+
+  constructor(options: CallerOptions, dependencies: { client: KubeClient; clock: Clock }) {
+    this.#options = options;
+    this.#client = dependencies.client;
+    this.#clock = dependencies.clock;
+  }
+
+  /** Throws an ApiRefusal for a token that is not of one of our pods of that kind. */
+  async identify(token: string, kind: ProcessKind, signal: AbortSignal): Promise<Caller> {
+    const review = await this.#client.request<TokenReview>({
+      method: 'POST',
+      path: '/apis/authentication.k8s.io/v1/tokenreviews',
+      body: {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenReview',
+        spec: { token, audiences: [TOKEN_AUDIENCE] },
+      },
+      signal,
+    });
+    const { authenticated = false, user } = review.status ?? {};
+    const { namespace } = this.#options;
+    const account = `system:serviceaccount:${namespace}:${ACCOUNTS[kind]}`;
+    if (!authenticated || user?.username !== account) {
+      throw new ApiRefusal(401, 'Unauthenticated', `the token is not one of ${account}`);
+    }
+    const fact = (name: string) => user.extra?.[`authentication.kubernetes.io/${name}`]?.[0];
+    const pod = fact('pod-name');
+    const podUid = fact('pod-uid');
+    const node = fact('node-name');
+    if (pod === undefined || podUid === undefined || node === undefined) {
+      const message = 'the token names no pod and node: Kubernetes 1.32 or later is needed';
+      throw new ApiRefusal(401, 'Unauthenticated', message);
+    }
+    const { address, domain } = await this.#podOf(kind, pod, podUid, signal);
+    return { pod, podUid, node, address, domain };
+  }
+
+  async #podOf(kind: ProcessKind, name: string, uid: string, signal: AbortSignal) {
+    const { namespace } = this.#options;
+    const path = objectPath(resources.pods, { namespace, name });
+    for (let attempt = 0; attempt < ADDRESS_ATTEMPTS; attempt += 1) {
+      const pod = await this.#client.request<PodObject>({ method: 'GET', path, signal });
+      const { metadata, status } = pod;
+      const isOurs = metadata.ownerReferences?.some(
+        (owner) => owner.controller === true && owner.kind === OWNERS[kind],
+      );
+      if (metadata.uid !== uid || isOurs !== true) {
+        throw new ApiRefusal(403, 'Forbidden', `pod ${name} was not made by the operator`);
+      }
+      if (status?.podIP) return { address: status.podIP, domain: metadata.labels?.[DOMAIN_LABEL] };
+      await this.#wait(signal);
+    }
+    throw new ApiRefusal(503, 'NotReady', `pod ${name} has no address yet`);
+  }
+
+  #wait(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      const abort = () => {
+        timer.cancel();
+        reject(signal.reason);
+      };
+      const timer = this.#clock.setTimer(ADDRESS_WAIT_MS, () => {
+        signal.removeEventListener('abort', abort);
+        resolve();
+      });
+      signal.addEventListener('abort', abort, { once: true });
+    });
+  }
+}

@@ -1,0 +1,368 @@
+/**
+ * Joins the two sides: plans of the controllers become tasks of processes, reports of processes
+ * become progress. Who is told what is decided in work.ts, who may pull what in quota/.
+ */
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { TransferReport } from '@sluice/protocol/messages.ts';
+import type { Logger } from 'winston';
+import type {
+  Coordinator as CoordinatorPort,
+  DistributionPlan,
+  DistributionProgress,
+  NodeProgress,
+  OriginPolicy,
+  OriginUsage,
+  ResolvedSource,
+  SourceRequest,
+} from '../controllers/dataSide.ts';
+import type { LeaseService } from '../quota/leaseService.ts';
+import type { Assignment, AssignmentStore } from '../store/assignments.ts';
+import { type FleetProcess, FleetView, hasRemoved, statesOf } from './fleetView.ts';
+import { resolveSource } from './sourceResolver.ts';
+import {
+  type Desired,
+  difference,
+  earlierEpochs,
+  membersOf,
+  peersOf,
+  type Tombstone,
+  taskFor,
+} from './work.ts';
+
+export interface CoordinatorDependencies {
+  readonly leases: LeaseService;
+  readonly assignments: AssignmentStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+type NodeRecord = Assignment['progress'];
+
+interface Distribution {
+  plan: DistributionPlan;
+  /** Of the plan's epoch, by node. */
+  nodes: Map<string, NodeRecord>;
+  sourceChanged: boolean;
+}
+
+/** Changes within this time are told together. */
+const TELL_MS = 100;
+const SAVE_MS = 2_000;
+const SWEEP_MS = 5_000;
+/** How long tombstones are told to processes that come later. */
+const TOMBSTONE_MS = 600_000;
+/** A relay that was not heard of for so long: what it held may be pulled again. */
+const SILENT_RELAY_MS = 15_000;
+
+const PENDING: NodeRecord = {
+  state: 'pending',
+  verifiedBytes: 0,
+  rateBytesPerSecond: 0,
+  received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+};
+
+export class Coordinator implements CoordinatorPort {
+  readonly fleet: FleetView;
+  readonly #deps: CoordinatorDependencies;
+  readonly #distributions = new Map<string, Distribution>();
+  readonly #tombstones = new Map<string, Tombstone & { atMs: number }>();
+  readonly #unsaved = new Map<string, Assignment>();
+  #policies: readonly OriginPolicy[] = [];
+  #listener: (uid: string) => void = () => {};
+  #isPrimed = false;
+  #tellTimer: Timer | undefined;
+  #timers: Timer[] = [];
+  #saving: Promise<void> = Promise.resolve();
+
+  constructor(dependencies: CoordinatorDependencies) {
+    this.#deps = dependencies;
+    this.fleet = new FleetView({
+      changed: () => this.#tellSoon(),
+      reported: (process, transfers) => this.#reported(process, transfers),
+      ended: (process) => this.#ended(process),
+    });
+    dependencies.leases.onAsk((holder, uid, epoch) => {
+      this.fleet.get(holder)?.stream?.send({ type: 'askLease', uid, epoch });
+    });
+  }
+
+  /** While this replica leads. */
+  start(): void {
+    this.stop();
+    this.#every(SAVE_MS, () => this.#save());
+    this.#every(SWEEP_MS, () => this.#sweep());
+  }
+
+  /** Streams are closed: processes look for the next leader. */
+  stop(): void {
+    for (const timer of this.#timers.splice(0)) timer.cancel();
+    this.#tellTimer?.cancel();
+    this.#tellTimer = undefined;
+    this.#isPrimed = false;
+    this.fleet.clear();
+    this.#distributions.clear();
+    this.#tombstones.clear();
+    this.#unsaved.clear();
+  }
+
+  setOrigins(policies: readonly OriginPolicy[]): void {
+    this.#policies = policies;
+    this.#deps.leases.setOrigins(policies);
+  }
+
+  apply(plan: DistributionPlan): void {
+    const { record } = plan;
+    const { uid, epoch } = record;
+    const known = this.#distributions.get(uid);
+    this.#tombstones.delete(uid);
+    if (known?.plan.record.epoch === epoch) known.plan = plan;
+    else {
+      this.#distributions.set(uid, { plan, nodes: new Map(), sourceChanged: false });
+      this.#recall(uid, epoch);
+    }
+    this.#deps.leases.setDistribution({
+      uid,
+      epoch,
+      swarmId: record.swarmId,
+      url: record.url,
+      priority: plan.priority,
+      suspend: plan.suspend,
+      files: record.files,
+      pieceLengthBytes: record.pieceLengthBytes,
+      pieceCount: record.pieceCount,
+      ranges: record.source.ranges,
+      feedPublicKey: record.feedPublicKey,
+      feedSeed: record.feedSeed,
+    });
+    // What was reported before the plan was known here counts, too.
+    for (const process of this.fleet.list()) {
+      const report = process.reports.get(`${uid}/${epoch}`);
+      if (report !== undefined) this.#reported(process, [report]);
+    }
+    this.#tellSoon();
+  }
+
+  primed(): void {
+    this.#isPrimed = true;
+    this.#tellSoon();
+  }
+
+  remove(uid: string, { deleteFiles }: { readonly deleteFiles: boolean }): void {
+    if (!this.#tombstones.has(uid)) {
+      this.#tombstones.set(uid, { uid, deleteFiles, atMs: this.#deps.clock.now() });
+    }
+    this.#distributions.delete(uid);
+    this.#deps.leases.removeDistribution(uid);
+    for (const [key, { uid: of }] of this.#unsaved) if (of === uid) this.#unsaved.delete(key);
+    this.#tellSoon();
+  }
+
+  removed(uid: string): boolean {
+    const tombstone = this.#tombstones.get(uid);
+    if (tombstone === undefined) return false;
+    // Not before they have been told.
+    if (this.#tellTimer !== undefined || !this.#isPrimed) return false;
+    return [...this.fleet.list()].every((process) => hasRemoved(process, tombstone));
+  }
+
+  progress(uid: string): DistributionProgress | undefined {
+    const distribution = this.#distributions.get(uid);
+    if (distribution === undefined) return undefined;
+    const { plan, nodes } = distribution;
+    const connected = new Set(
+      this.fleet
+        .connected()
+        .filter(({ kind }) => kind === 'agent')
+        .map(({ node }) => node),
+    );
+    const { leases } = this.#deps;
+    const failure = leases.failureOf(uid, plan.record.epoch);
+    return {
+      epoch: plan.record.epoch,
+      nodes: plan.nodes.map(({ name }): NodeProgress => {
+        const record = nodes.get(name) ?? PENDING;
+        const isConnected = connected.has(name);
+        // A rate of a process that is gone is none.
+        const rateBytesPerSecond = isConnected ? record.rateBytesPerSecond : 0;
+        return { ...record, rateBytesPerSecond, name, connected: isConnected };
+      }),
+      originBytes: leases.originBytes(uid),
+      sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',
+    };
+  }
+
+  resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource> {
+    return resolveSource(request, this.#policies, this.#deps.leases, signal);
+  }
+
+  onChange(listener: (uid: string) => void): void {
+    this.#listener = listener;
+  }
+
+  originUsage(name: string): OriginUsage | undefined {
+    return this.#deps.leases.usage(name);
+  }
+
+  /** Rows of a distribution that is gone. */
+  async forget(uid: string): Promise<void> {
+    await this.#saving;
+    await this.#deps.assignments.delete(uid);
+  }
+
+  #reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
+    for (const transfer of transfers) {
+      const { uid, epoch } = transfer;
+      const distribution = this.#distributions.get(uid);
+      if (distribution?.plan.record.epoch === epoch) this.#take(process, transfer, distribution);
+      this.#listener(uid);
+    }
+    // What a process has or has removed can change what it is to be told.
+    const isNews = transfers.some(({ state }) => state === 'ready' || state === 'removed');
+    if (isNews) this.#tellSoon();
+  }
+
+  #take(process: FleetProcess, transfer: TransferReport, distribution: Distribution): void {
+    const { uid, epoch } = transfer;
+    if (transfer.error?.reason === 'SourceChanged') distribution.sourceChanged = true;
+    if (process.kind === 'relay') {
+      if (transfer.bitfield === undefined) return;
+      const bitfield = Buffer.from(transfer.bitfield, 'base64');
+      this.#deps.leases.setHeld(uid, epoch, process.id, bitfield);
+      return;
+    }
+    if (!distribution.plan.nodes.some(({ name }) => name === process.node)) return;
+    const { state, verifiedBytes, rateBytesPerSecond, received, error } = transfer;
+    const progress = {
+      state,
+      verifiedBytes,
+      rateBytesPerSecond,
+      received,
+      ...(error && { error }),
+    };
+    distribution.nodes.set(process.node, progress);
+    this.#unsaved.set(`${uid}/${process.node}`, { uid, epoch, node: process.node, progress });
+  }
+
+  #ended(process: FleetProcess): void {
+    this.#deps.leases.holderEnded(process.id);
+    this.#dropHeld(process);
+    this.#deps.logger.info('a process has ended', {
+      kind: process.kind,
+      pod: process.pod,
+      node: process.node,
+    });
+  }
+
+  #dropHeld({ id, kind }: FleetProcess): void {
+    if (kind !== 'relay') return;
+    for (const [uid, { plan }] of this.#distributions) {
+      this.#deps.leases.setHeld(uid, plan.record.epoch, id, undefined);
+    }
+  }
+
+  #tellSoon(): void {
+    this.#tellTimer ??= this.#deps.clock.setTimer(TELL_MS, () => {
+      this.#tellTimer = undefined;
+      this.#tell();
+    });
+  }
+
+  #tell(): void {
+    const processes = this.fleet.connected();
+    const desired = this.#desired(processes);
+    for (const process of processes) {
+      const { stream } = process;
+      const wanted = desired.get(process.id);
+      if (stream === undefined || wanted === undefined) continue;
+      for (const message of difference(process.told, wanted)) stream.send(message);
+      process.told = wanted;
+      if (this.#isPrimed && !process.synced) {
+        process.synced = true;
+        stream.send({ type: 'synced' });
+      }
+    }
+    for (const uid of this.#tombstones.keys()) this.#listener(uid);
+  }
+
+  #desired(processes: readonly FleetProcess[]): Map<string, Desired> {
+    const all = new Map(
+      processes.map(({ id }) => [
+        id,
+        { tasks: new Map(), peers: new Map(), removals: new Map() } satisfies Desired,
+      ]),
+    );
+    for (const [uid, { plan }] of this.#distributions) {
+      const members = membersOf(plan, processes);
+      const peers = peersOf(members);
+      const tasks = { relay: taskFor(plan, 'relay'), agent: taskFor(plan, 'agent') };
+      for (const { process } of members) {
+        const desired = all.get(process.id);
+        desired?.tasks.set(uid, tasks[process.kind]);
+        desired?.peers.set(uid, { epoch: plan.record.epoch, peers: peers.get(process.id) ?? [] });
+        for (const removal of earlierEpochs(plan, process.kind, statesOf(process, uid))) {
+          desired?.removals.set(`${uid}/${removal.epoch}`, removal);
+        }
+      }
+    }
+    for (const { uid, deleteFiles } of this.#tombstones.values()) {
+      for (const process of processes) {
+        // A relay's cache is of no use without the distribution.
+        const deletes = deleteFiles || process.kind === 'relay';
+        all.get(process.id)?.removals.set(uid, { type: 'remove', uid, deleteFiles: deletes });
+      }
+    }
+    return all;
+  }
+
+  /** What the nodes had before this replica led, until they report. */
+  #recall(uid: string, epoch: number): void {
+    this.#deps.assignments.load(uid).then(
+      (assignments) => {
+        const distribution = this.#distributions.get(uid);
+        if (distribution?.plan.record.epoch !== epoch) return;
+        for (const { node, epoch: of, progress } of assignments) {
+          if (of === epoch && !distribution.nodes.has(node)) distribution.nodes.set(node, progress);
+        }
+        this.#listener(uid);
+      },
+      (error) => this.#deps.logger.warn('assignments cannot be read', { uid, error }),
+    );
+  }
+
+  #save(): void {
+    if (this.#unsaved.size === 0) return;
+    const batch = [...this.#unsaved.values()];
+    this.#unsaved.clear();
+    this.#saving = this.#deps.assignments.save(batch).catch((error) => {
+      for (const each of batch) {
+        const key = `${each.uid}/${each.node}`;
+        const isWanted = this.#distributions.has(each.uid) && !this.#unsaved.has(key);
+        if (isWanted) this.#unsaved.set(key, each);
+      }
+      this.#deps.logger.warn('assignments cannot be written', { error });
+    });
+  }
+
+  #sweep(): void {
+    const now = this.#deps.clock.now();
+    for (const process of this.fleet.list()) {
+      const isSilent = process.stream === undefined && now - process.seenAtMs > SILENT_RELAY_MS;
+      if (isSilent) this.#dropHeld(process);
+    }
+    this.fleet.sweep(now);
+    for (const [uid, { atMs }] of this.#tombstones) {
+      if (now - atMs > TOMBSTONE_MS && this.removed(uid)) this.#tombstones.delete(uid);
+    }
+  }
+
+  #every(ms: number, act: () => void): void {
+    const at = this.#timers.length;
+    const again = () => {
+      this.#timers[at] = this.#deps.clock.setTimer(ms, () => {
+        act();
+        again();
+      });
+    };
+    again();
+  }
+}

@@ -1,0 +1,260 @@
+/** Wires the data side: database, keys, leases, coordinator and the control API. */
+import { createServer, type Server } from 'node:https';
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { MongoClient } from 'mongodb';
+import { Gauge } from 'prom-client';
+import type { Logger } from 'winston';
+import type { Config } from '../config.ts';
+import type { DataSide, EpochRecord, EpochStore } from '../controllers/dataSide.ts';
+import { listPath, resources } from '../kube/paths.ts';
+import { Reflector } from '../kube/reflector.ts';
+import type { DataSideEnvironment } from '../operator.ts';
+import { MongoJournalStore } from '../quota/journalStore.ts';
+import { LeaseService } from '../quota/leaseService.ts';
+import { MongoAssignmentStore } from '../store/assignments.ts';
+import { databaseOf, newMongoClient } from '../store/database.ts';
+import { MongoEpochStore } from '../store/epochs.ts';
+import { newApp } from './app.ts';
+import { Callers, type PodObject } from './callers.ts';
+import { makeServerCertificate, type ServerCertificate } from './certificates.ts';
+import { Coordinator } from './coordinator.ts';
+import { Keyring, type Keys } from './keyring.ts';
+
+export interface DataSideDependencies extends DataSideEnvironment {
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const DATABASE_RETRY_MS = 1_000;
+const KEYS_EVERY_MS = 600_000;
+const KEYS_RETRY_MS = 1_000;
+const SERVICE = 'sluice-control';
+/** A certificate is made anew when a third of its life is left. */
+const RENEW_BEFORE_MS = 30 * 24 * 3600 * 1000;
+const FLEET_SELECTOR = 'app.kubernetes.io/name=sluice,app.kubernetes.io/component in (relay,agent)';
+
+export function newDataSide(config: Config, dependencies: DataSideDependencies): DataSide {
+  return new MongoDataSide(config, dependencies);
+}
+
+class MongoDataSide implements DataSide {
+  readonly coordinator: Coordinator;
+  readonly epochs: EpochStore;
+  readonly #config: Config;
+  readonly #deps: DataSideDependencies;
+  readonly #mongo: MongoClient;
+  readonly #journal: MongoJournalStore;
+  readonly #assignments: MongoAssignmentStore;
+  readonly #leases: LeaseService;
+  readonly #keyring: Keyring;
+  readonly #pods: Reflector<PodObject>;
+  readonly #stop = new AbortController();
+  #keys: Keys | undefined;
+  #certificate: ServerCertificate | undefined;
+  #server: Server | undefined;
+  #keysTimer: Timer | undefined;
+
+  constructor(config: Config, dependencies: DataSideDependencies) {
+    this.#config = config;
+    this.#deps = dependencies;
+    const { client, clock, logger } = dependencies;
+    this.#mongo = newMongoClient(config.mongoUri);
+    const database = databaseOf(this.#mongo);
+    this.#journal = new MongoJournalStore(database);
+    this.#assignments = new MongoAssignmentStore(database);
+    this.#leases = new LeaseService(config, {
+      store: this.#journal,
+      clock,
+      wallClock: () => Date.now(),
+      onLost: dependencies.onLost,
+      onRetry: (error) => logger.warn('the journal is not written and is tried again', { error }),
+    });
+    this.coordinator = new Coordinator({
+      leases: this.#leases,
+      assignments: this.#assignments,
+      clock,
+      logger,
+    });
+    this.epochs = this.#epochStore(new MongoEpochStore(database));
+    this.#keyring = new Keyring(config, { client });
+    this.#pods = new Reflector<PodObject>(
+      { path: listPath(resources.pods, config.namespace), labelSelector: FLEET_SELECTOR },
+      {
+        client,
+        clock,
+        random: { next: Math.random, bytes: (count) => Buffer.alloc(count) },
+        onChange: (pod, previous) => {
+          this.coordinator.fleet.podChanged(pod, previous, clock.now());
+        },
+        onError: (error, retryAfterMs) => {
+          logger.warn('pods cannot be watched and are tried again', { error, retryAfterMs });
+        },
+      },
+    );
+    this.#measure();
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true });
+    await this.#untilDatabase(signal);
+    this.#keys = await this.#untilKeys(signal);
+    await this.#serve();
+    this.#pods.start();
+    await this.#pods.synced();
+    this.#watchKeys();
+  }
+
+  async lead(term: number, signal: AbortSignal): Promise<void> {
+    await this.#renewKeys(signal);
+    this.coordinator.start();
+    this.#leases.lead(term);
+  }
+
+  stepDown(): void {
+    this.#leases.stepDown();
+    this.coordinator.stop();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('stopped'));
+    this.#keysTimer?.cancel();
+    this.stepDown();
+    await this.#pods.stop();
+    const server = this.#server;
+    this.#server = undefined;
+    server?.closeAllConnections();
+    await new Promise<void>((resolve) => {
+      if (server === undefined) resolve();
+      else server.close(() => resolve());
+    });
+    await this.#mongo.close();
+  }
+
+  ready(): boolean {
+    return this.#server?.listening === true;
+  }
+
+  /** The rows of the nodes go with the distribution's. */
+  #epochStore(epochs: EpochStore): EpochStore {
+    return {
+      load: (uid) => epochs.load(uid),
+      save: (record: EpochRecord) => epochs.save(record),
+      delete: async (uid) => {
+        await this.coordinator.forget(uid);
+        await epochs.delete(uid);
+      },
+      uids: () => epochs.uids(),
+    };
+  }
+
+  async #untilDatabase(signal: AbortSignal): Promise<void> {
+    const { clock, logger } = this.#deps;
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        await this.#mongo.connect();
+        await this.#journal.prepare();
+        await this.#assignments.prepare();
+        return;
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        logger.warn('the database does not answer and is tried again', { message });
+        await new Promise<void>((resolve) => clock.setTimer(DATABASE_RETRY_MS, resolve));
+      }
+    }
+  }
+
+  async #untilKeys(signal: AbortSignal): Promise<Keys> {
+    const { clock, logger } = this.#deps;
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        const keys = await this.#keyring.load(false, Date.now(), signal);
+        if (keys !== undefined) return keys;
+      } catch (error) {
+        logger.warn('the CA cannot be read and is tried again', { error });
+      }
+      await new Promise<void>((resolve) => clock.setTimer(KEYS_RETRY_MS, resolve));
+    }
+  }
+
+  async #serve(): Promise<void> {
+    const { isLeader, leaderIp, logger, clock } = this.#deps;
+    const certificate = await this.#newCertificate();
+    const app = newApp({
+      coordinator: this.coordinator,
+      leases: this.#leases,
+      callers: new Callers(this.#config, this.#deps),
+      logger,
+      sessionKey: () => (this.#keys as Keys).sessionKey,
+      isLeader,
+      leaderUrl: () => {
+        const ip = leaderIp();
+        return ip === undefined
+          ? undefined
+          : `https://${bracketed(ip)}:${this.#config.controlPort}`;
+      },
+      now: () => clock.now(),
+      wallClock: () => Date.now(),
+    });
+    const server = createServer({ key: certificate.key, cert: certificate.certificate }, app);
+    // The work stream is one request that never ends.
+    server.requestTimeout = 0;
+    server.timeout = 0;
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.#config.controlPort, () => resolve());
+    });
+    this.#server = server;
+  }
+
+  async #newCertificate(): Promise<ServerCertificate> {
+    const { namespace } = this.#config;
+    const name = `${SERVICE}.${namespace}.svc`;
+    const names = [name, `${name}.cluster.local`, `${SERVICE}.${namespace}`, SERVICE];
+    const { current } = (this.#keys as Keys).authorities;
+    this.#certificate = await makeServerCertificate(names, current, Date.now());
+    return this.#certificate;
+  }
+
+  #watchKeys(): void {
+    this.#keysTimer = this.#deps.clock.setTimer(KEYS_EVERY_MS, () => {
+      this.#renewKeys(this.#stop.signal)
+        .catch((error) => this.#deps.logger.warn('the CA cannot be renewed', { error }))
+        .finally(() => {
+          if (!this.#stop.signal.aborted) this.#watchKeys();
+        });
+    });
+  }
+
+  /** The leader rotates; every replica follows what is in the Secret. */
+  async #renewKeys(signal: AbortSignal): Promise<void> {
+    const keys = await this.#keyring.load(this.#deps.isLeader(), Date.now(), signal);
+    if (keys === undefined) return;
+    const before = this.#keys?.authorities.current.certificate;
+    this.#keys = keys;
+    const isOld = (this.#certificate?.notAfterMs ?? 0) - Date.now() < RENEW_BEFORE_MS;
+    if (before === keys.authorities.current.certificate && !isOld) return;
+    const { key, certificate } = await this.#newCertificate();
+    this.#server?.setSecureContext({ key, cert: certificate });
+  }
+
+  #measure(): void {
+    const { coordinator } = this;
+    new Gauge({
+      name: 'sluice_processes_connected',
+      help: 'Relays and agents with an open work stream, by kind.',
+      labelNames: ['kind'],
+      registers: [this.#deps.registry],
+      collect() {
+        const counts = { relay: 0, agent: 0 };
+        for (const { kind } of coordinator.fleet.connected()) counts[kind] += 1;
+        for (const [kind, count] of Object.entries(counts)) this.set({ kind }, count);
+      },
+    });
+  }
+}
+
+function bracketed(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}

@@ -1,0 +1,177 @@
+/**
+ * The processes of the fleet as this leader knows them: their work streams, what they have been
+ * told and have reported, and which of them have surely ended.
+ */
+import type {
+  Report,
+  TransferReport,
+  TransferState,
+  WorkMessage,
+} from '@sluice/protocol/messages.ts';
+import type { PodObject } from './callers.ts';
+import type { Session } from './sessions.ts';
+import { type Desired, nothing, type ProcessInfo, type Tombstone } from './work.ts';
+
+/** The open work stream of a process. */
+export interface WorkStream {
+  send(message: WorkMessage): void;
+  close(): void;
+}
+
+export interface FleetProcess extends ProcessInfo {
+  readonly pod: string;
+  readonly podUid: string;
+  stream: WorkStream | undefined;
+  synced: boolean;
+  told: Desired;
+  /** By `<uid>/<epoch>`, the newest report. */
+  readonly reports: Map<string, TransferReport>;
+  /** On the server's clock: when it was heard of last, by stream or report. */
+  seenAtMs: number;
+  readonly sessionAtMs: number;
+}
+
+export interface FleetListener {
+  /** Its task lists may differ now. */
+  changed(): void;
+  reported(process: FleetProcess, transfers: readonly TransferReport[]): void;
+  /** Its container has ended: nothing of it is open any more. */
+  ended(process: FleetProcess): void;
+}
+
+/** A session may come before the news of the container that ran before it. */
+const SURE_AFTER_MS = 10_000;
+const GONE_AFTER_MS = 30_000;
+
+export class FleetView {
+  readonly #processes = new Map<string, FleetProcess>();
+  readonly #listener: FleetListener;
+
+  constructor(listener: FleetListener) {
+    this.#listener = listener;
+  }
+
+  list(): IterableIterator<FleetProcess> {
+    return this.#processes.values();
+  }
+
+  /** Those with an open stream. */
+  connected(): FleetProcess[] {
+    return [...this.#processes.values()].filter(({ stream }) => stream !== undefined);
+  }
+
+  get(id: string): FleetProcess | undefined {
+    return this.#processes.get(id);
+  }
+
+  /** A process shows up with its session; it is known from then on. */
+  meet(session: Session, nowMs: number): FleetProcess {
+    const known = this.#processes.get(session.id);
+    if (known !== undefined) {
+      known.seenAtMs = nowMs;
+      return known;
+    }
+    // One main process a container: another run of the same pod proves that the one before is over.
+    for (const other of [...this.#processes.values()]) {
+      if (other.podUid === session.podUid) this.#end(other);
+    }
+    const process: FleetProcess = {
+      id: session.id,
+      kind: session.kind,
+      node: session.node,
+      domain: session.domain,
+      host: session.host,
+      bitTorrentPort: session.bitTorrentPort,
+      httpPort: session.httpPort,
+      pod: session.pod,
+      podUid: session.podUid,
+      stream: undefined,
+      synced: false,
+      told: nothing,
+      reports: new Map(),
+      seenAtMs: nowMs,
+      sessionAtMs: nowMs,
+    };
+    this.#processes.set(session.id, process);
+    return process;
+  }
+
+  open(session: Session, stream: WorkStream, nowMs: number): FleetProcess {
+    const process = this.meet(session, nowMs);
+    process.stream?.close();
+    process.stream = stream;
+    process.synced = false;
+    process.told = nothing;
+    this.#listener.changed();
+    return process;
+  }
+
+  closed(process: FleetProcess, stream: WorkStream, nowMs: number): void {
+    if (process.stream !== stream) return;
+    process.stream = undefined;
+    process.seenAtMs = nowMs;
+    this.#listener.changed();
+  }
+
+  report(process: FleetProcess, { transfers }: Report, nowMs: number): void {
+    process.seenAtMs = nowMs;
+    for (const transfer of transfers) {
+      process.reports.set(`${transfer.uid}/${transfer.epoch}`, transfer);
+    }
+    this.#listener.reported(process, transfers);
+  }
+
+  /** What the API server says of a pod; `pod` is undefined when the object is gone. */
+  podChanged(pod: PodObject | undefined, previous: PodObject | undefined, nowMs: number): void {
+    const last = pod ?? previous;
+    if (last === undefined) return;
+    const statuses = last.status?.containerStatuses ?? [];
+    // A pod that was deleted by force says nothing of its containers: they may run.
+    const isOver =
+      statuses.length > 0 && statuses.every(({ state }) => state?.terminated !== undefined);
+    for (const process of [...this.#processes.values()]) {
+      if (process.podUid !== last.metadata.uid) continue;
+      const isSure = pod === undefined || nowMs - process.sessionAtMs > SURE_AFTER_MS;
+      if (isOver && isSure && process.stream === undefined) this.#end(process);
+    }
+  }
+
+  /** Forgets what was not heard of for long; leases of it run out by themselves. */
+  sweep(nowMs: number): void {
+    for (const process of [...this.#processes.values()]) {
+      if (process.stream === undefined && nowMs - process.seenAtMs > GONE_AFTER_MS) {
+        this.#processes.delete(process.id);
+        this.#listener.changed();
+      }
+    }
+  }
+
+  clear(): void {
+    for (const { stream } of this.#processes.values()) stream?.close();
+    this.#processes.clear();
+  }
+
+  #end(process: FleetProcess): void {
+    process.stream?.close();
+    this.#processes.delete(process.id);
+    this.#listener.ended(process);
+    this.#listener.changed();
+  }
+}
+
+/** What a process has said of each epoch of a distribution. */
+export function statesOf(process: FleetProcess, uid: string): Map<number, TransferState> {
+  const states = new Map<number, TransferState>();
+  for (const report of process.reports.values()) {
+    if (report.uid === uid) states.set(report.epoch, report.state);
+  }
+  return states;
+}
+
+/** Whether this process need not be waited for any more before a distribution counts as removed. */
+export function hasRemoved(process: FleetProcess, { uid, deleteFiles }: Tombstone): boolean {
+  const states = statesOf(process, uid);
+  const isTold = process.told.removals.has(uid);
+  if (process.kind === 'agent' && !deleteFiles) return isTold;
+  return isTold && states.size > 0 && [...states.values()].every((state) => state === 'removed');
+}

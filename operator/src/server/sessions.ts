@@ -1,0 +1,36 @@
+/**
+ * Session tokens: who a process is, signed with a key that all replicas share, so that each of them
+ * can verify a session that another one began.
+ */
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { ProcessInfo } from './work.ts';
+
+export interface Session extends ProcessInfo {
+  readonly pod: string;
+  readonly podUid: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly expiresAtMs: number;
+}
+
+export const SESSION_SECONDS = 900;
+const MAX_TOKEN_CHARS = 4096;
+
+export function issueSession(session: Session, key: Buffer): string {
+  const payload = Buffer.from(JSON.stringify(session)).toString('base64url');
+  return `${payload}.${sign(payload, key).toString('base64url')}`;
+}
+
+/** Undefined: not ours, changed, or expired. */
+export function verifySession(token: string, key: Buffer, nowMs: number): Session | undefined {
+  if (token.length > MAX_TOKEN_CHARS) return undefined;
+  const [payload = '', signature = ''] = token.split('.');
+  const expected = sign(payload, key);
+  const given = Buffer.from(signature, 'base64url');
+  if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined;
+  const session = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')) as Session;
+  return session.expiresAtMs > nowMs ? session : undefined;
+}
+
+function sign(payload: string, key: Buffer): Buffer {
+  return createHmac('sha256', key).update('sluice session v1\0').update(payload).digest();
+}

@@ -1,0 +1,155 @@
+/**
+ * What each process is told: from plans, processes and what they have reported, the state that the
+ * process should know, and from that and what it was told already, the messages. PURE.
+ */
+import type {
+  Peer,
+  ProcessKind,
+  Task,
+  TransferState,
+  WorkMessage,
+} from '@sluice/protocol/messages.ts';
+import type { DistributionPlan } from '../controllers/dataSide.ts';
+import { neighbours } from '../tracker/peers.ts';
+
+/** One run of a relay or an agent. */
+export interface ProcessInfo {
+  /** Pod uid and incarnation. */
+  readonly id: string;
+  readonly kind: ProcessKind;
+  readonly node: string;
+  /** Relays: the topology domain that their Deployment is for. */
+  readonly domain: string | undefined;
+  readonly host: string;
+  readonly bitTorrentPort: number;
+  readonly httpPort: number | undefined;
+}
+
+export interface Tombstone {
+  readonly uid: string;
+  readonly deleteFiles: boolean;
+}
+
+/** By epoch, of one distribution at one process. */
+export type ReportedStates = ReadonlyMap<number, TransferState>;
+
+/** All that a process should have been told. */
+export interface Desired {
+  readonly tasks: ReadonlyMap<string, Task>;
+  readonly peers: ReadonlyMap<string, { readonly epoch: number; readonly peers: readonly Peer[] }>;
+  /** By `<uid>` or `<uid>/<epoch>`. */
+  readonly removals: ReadonlyMap<string, Extract<WorkMessage, { type: 'remove' }>>;
+}
+
+/** Earlier epochs than this many before the newest are long gone. */
+const MAX_EARLIER_EPOCHS = 8;
+
+/** Who works on a plan: agents of its nodes, relays of the domains that these are in. */
+export function membersOf<P extends ProcessInfo>(
+  plan: DistributionPlan,
+  processes: Iterable<P>,
+): { process: P; domain: string }[] {
+  if (plan.suspend) return [];
+  const domains = new Map(plan.nodes.map(({ name, domain }) => [name, domain]));
+  const served = new Set(domains.values());
+  const members: { process: P; domain: string }[] = [];
+  for (const process of processes) {
+    if (process.kind === 'agent') {
+      const domain = domains.get(process.node);
+      if (domain !== undefined) members.push({ process, domain });
+    } else if (process.domain !== undefined && served.has(process.domain)) {
+      members.push({ process, domain: process.domain });
+    }
+  }
+  return members;
+}
+
+export function peersOf(
+  members: readonly { process: ProcessInfo; domain: string }[],
+): Map<string, Peer[]> {
+  const peers = new Map(members.map(({ process }) => [process.id, peerOf(process)]));
+  const graph = neighbours(
+    members.map(({ process: { id, kind }, domain }) => ({ id, kind, domain })),
+  );
+  return new Map(
+    [...graph].map(([id, others]) => [id, others.flatMap((other) => peers.get(other) ?? [])]),
+  );
+}
+
+function peerOf({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer {
+  return {
+    id,
+    role: kind,
+    host,
+    port: bitTorrentPort,
+    ...(kind === 'relay' && httpPort !== undefined && { httpPort }),
+  };
+}
+
+export function taskFor(plan: DistributionPlan, kind: ProcessKind): Task {
+  const { record, delivery, target, headers } = plan;
+  const { validator, ranges } = record.source;
+  return {
+    uid: record.uid,
+    namespace: record.namespace,
+    name: record.name,
+    epoch: record.epoch,
+    swarmId: record.swarmId,
+    pieceLengthBytes: record.pieceLengthBytes,
+    files: [...record.files],
+    feedKey: record.feedPublicKey,
+    swarmSecret: record.swarmSecret,
+    relayToken: record.relayToken,
+    delivery: { ...delivery, topUp: [...delivery.topUp] },
+    // Credentials of the origin go to relays only.
+    ...(kind === 'relay'
+      ? { source: { url: record.url, headers: { ...headers }, validator, ranges } }
+      : { target: { ...target } }),
+  };
+}
+
+/** What becomes of the epochs before the newest at this process. */
+export function earlierEpochs(
+  plan: DistributionPlan,
+  kind: ProcessKind,
+  states: ReportedStates,
+): Extract<WorkMessage, { type: 'remove' }>[] {
+  const { uid, epoch } = plan.record;
+  const removals: Extract<WorkMessage, { type: 'remove' }>[] = [];
+  const isReplaced = states.get(epoch) === 'ready';
+  for (let each = Math.max(1, epoch - MAX_EARLIER_EPOCHS); each < epoch; each += 1) {
+    // What a node has whole stays until the newer one is in its place.
+    const isKept = kind === 'agent' && states.get(each) === 'ready' && !isReplaced;
+    if (!isKept) removals.push({ type: 'remove', uid, epoch: each, deleteFiles: true });
+  }
+  return removals;
+}
+
+/** Messages that bring a process from what it was told to what is so. */
+export function difference(told: Desired, desired: Desired): WorkMessage[] {
+  const messages: WorkMessage[] = [];
+  for (const [key, removal] of desired.removals) {
+    if (!same(told.removals.get(key), removal)) messages.push(removal);
+  }
+  for (const [uid, task] of told.tasks) {
+    const isTombstone = desired.removals.has(uid);
+    if (!desired.tasks.has(uid) && !isTombstone) {
+      messages.push({ type: 'remove', uid, epoch: task.epoch, deleteFiles: false });
+    }
+  }
+  for (const [uid, task] of desired.tasks) {
+    if (!same(told.tasks.get(uid), task)) messages.push({ type: 'task', task });
+  }
+  for (const [uid, { epoch, peers }] of desired.peers) {
+    const known = told.peers.get(uid);
+    if (!same(known, { epoch, peers }))
+      messages.push({ type: 'peers', uid, epoch, peers: [...peers] });
+  }
+  return messages;
+}
+
+export const nothing: Desired = { tasks: new Map(), peers: new Map(), removals: new Map() };
+
+function same(one: unknown, other: unknown): boolean {
+  return one === other || JSON.stringify(one) === JSON.stringify(other);
+}

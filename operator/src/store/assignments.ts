@@ -1,0 +1,57 @@
+import type { Collection, Db } from 'mongodb';
+import type { NodeProgress } from '../controllers/dataSide.ts';
+
+/** How one epoch stands on one node, as its agent reported last. */
+export interface Assignment {
+  readonly uid: string;
+  readonly epoch: number;
+  readonly node: string;
+  readonly progress: Omit<NodeProgress, 'name' | 'connected'>;
+}
+
+interface AssignmentRow extends Assignment {
+  /** `<uid>/<node>` */
+  readonly _id: string;
+}
+
+export interface AssignmentStore {
+  load(uid: string): Promise<Assignment[]>;
+  save(assignments: readonly Assignment[]): Promise<void>;
+  delete(uid: string): Promise<void>;
+}
+
+export class MongoAssignmentStore implements AssignmentStore {
+  readonly #rows: Collection<AssignmentRow>;
+
+  constructor(database: Db) {
+    this.#rows = database.collection('assignments');
+  }
+
+  async prepare(): Promise<void> {
+    await this.#rows.createIndex({ uid: 1 });
+  }
+
+  async load(uid: string): Promise<Assignment[]> {
+    const rows = await this.#rows.find({ uid }).toArray();
+    return rows.map(({ _id, ...assignment }) => assignment);
+  }
+
+  /** What a crash loses here, the agents report again. */
+  async save(assignments: readonly Assignment[]): Promise<void> {
+    if (assignments.length === 0) return;
+    await this.#rows.bulkWrite(
+      assignments.map((assignment) => ({
+        replaceOne: {
+          filter: { _id: `${assignment.uid}/${assignment.node}` },
+          replacement: assignment,
+          upsert: true,
+        },
+      })),
+      { ordered: false },
+    );
+  }
+
+  async delete(uid: string): Promise<void> {
+    await this.#rows.deleteMany({ uid });
+  }
+}

@@ -1,0 +1,22 @@
+/** The connection to MongoDB, or to a server that speaks its protocol. */
+import { type Db, MongoClient } from 'mongodb';
+
+const SELECTION_TIMEOUT_MS = 5_000;
+const SOCKET_TIMEOUT_MS = 20_000;
+
+export function newMongoClient(uri: string): MongoClient {
+  return new MongoClient(uri, {
+    appName: 'sluice-operator',
+    // The journal resolves unknown outcomes itself: see quota/journal.ts.
+    retryWrites: false,
+    serverSelectionTimeoutMS: SELECTION_TIMEOUT_MS,
+    socketTimeoutMS: SOCKET_TIMEOUT_MS,
+    maxPoolSize: 16,
+  });
+}
+
+/** Named in the connection string, else `sluice`. */
+export function databaseOf(client: MongoClient): Db {
+  const named = client.options.dbName;
+  return client.db(named === undefined || named === 'test' ? 'sluice' : named);
+}
