@@ -29,6 +29,7 @@ export function podCidr(index: number): string {
 }
 
 const bridge: Place = {};
+const BRIDGE_ADDRESS = '10.80.0.1';
 
 const ALLOWED = '/proc/sys/net/ipv4/tcp_allowed_congestion_control';
 
@@ -56,7 +57,7 @@ export async function buildNetwork(sandbox: Sandbox, nodes: readonly string[]): 
   ];
   const lines = [
     'ip link add cluster0 type bridge forward_delay 0',
-    'ip address add 10.80.0.1/16 dev cluster0',
+    `ip address add ${BRIDGE_ADDRESS}/16 dev cluster0`,
     'ip link set cluster0 up',
   ];
   for (const host of hosts) {
@@ -70,6 +71,8 @@ export async function buildNetwork(sandbox: Sandbox, nodes: readonly string[]): 
       `ip address add ${host.address}/16 dev eth0`,
       'ip link set eth0 up',
       `sysctl -qw net.ipv4.ip_forward=1 ${congestion}`,
+      // kube-proxy turns the address of a Service into a pod's only after a route was found.
+      `ip route add ${SERVICE_CIDR} via ${BRIDGE_ADDRESS}`,
       'sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0',
       ...nodes.flatMap((name, at) =>
         name === host.name ? [] : [`ip route add ${podCidr(at + 1)} via ${nodeAddress(at + 1)}`],
