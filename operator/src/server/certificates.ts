@@ -17,7 +17,7 @@ export async function makeAuthority(nowMs: number): Promise<Authority> {
   const notAfter = new Date(nowMs + CA_DAYS * DAY_MS);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(),
-    name: `CN=sluice control API, serialNumber=${serial()}`,
+    name: `CN=sluice control API ${serial()}`,
     notBefore,
     notAfter,
     keys,
