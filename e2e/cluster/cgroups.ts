@@ -104,7 +104,7 @@ export async function clustersWithGroups(prefix: string): Promise<string[]> {
 /** How long the kernel may take to let the last processes out of a group. */
 const REMOVE_TIMEOUT_MS = 10_000;
 
-/** Removes all groups of a cluster whose processes have ended. */
+/** Removes all groups of a cluster, or of `cluster/node`, whose processes have ended. */
 export async function removeGroups(
   cluster: string,
   timeoutMs: number = REMOVE_TIMEOUT_MS,

@@ -21,9 +21,10 @@ let image: string;
 let file: OriginFile;
 
 beforeAll(async () => {
-  const { relay } = await sluiceImages();
-  image = relay.name;
-  cluster = await startCluster({ nodes: 3, zones: 2, images: [relay.archive] });
+  const images = await sluiceImages();
+  image = images.relay.name;
+  const archives = Object.values(images).map(({ archive }) => archive);
+  cluster = await startCluster({ nodes: 3, zones: 2, images: archives });
   file = await cluster.origin.putFile('file.bin', { sizeBytes: 6 * MIB, seed: 1 });
 });
 afterAll(() => cluster?.stop());

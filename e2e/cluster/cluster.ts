@@ -24,6 +24,7 @@ import {
   writeIdentities,
 } from './controlPlane.ts';
 import { forwardPort, freePort } from './forward.ts';
+import { imageDisk } from './imageDisk.ts';
 import { pauseImage } from './images.ts';
 import { installHostPackages } from './install.ts';
 import { buildNetwork, CONTROL, type LinkRate, MAX_NODES, ORIGIN, setLinkRate } from './network.ts';
@@ -273,7 +274,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   await installHostPackages({ log: options.log, signal });
   const toolsFolder = await buildTools({ log, signal });
   const binFolder = await buildClusterBinaries({ log: options.log, signal });
-  const pause = await pauseImage();
+  const archives = [await pauseImage(), ...(options.images ?? [])];
+  const disk = await imageDisk(archives, { log: options.log, signal });
   await removeStaleClusters(log);
 
   const name = `${PREFIX}${randomBytes(4).toString('hex')}`;
@@ -296,11 +298,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   cluster.stopOnSignal();
   try {
     await cluster.register();
-    await bringUp(cluster, sandbox, {
-      ...options,
-      log,
-      images: [pause, ...(options.images ?? [])],
-    });
+    await bringUp(cluster, sandbox, { ...options, log, disk });
     return cluster;
   } catch (error) {
     const dump = path.join(stateFolder, 'logs');
@@ -314,7 +312,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 async function bringUp(
   cluster: Cluster,
   sandbox: Sandbox,
-  options: ClusterOptions & { log: (line: string) => void; images: readonly string[] },
+  options: ClusterOptions & { log: (line: string) => void; disk: string },
 ): Promise<void> {
   const { stateFolder, nodes } = cluster;
   const { signal, log } = options;
@@ -337,7 +335,7 @@ async function bringUp(
   });
   daemons.push(...(await startOrigin(cluster, sandbox)));
   const ready = untilApiReady({ port: apiPort, token: adminToken, stateFolder, daemons, signal });
-  const runtimes = inTurns(2, nodes, (node) => node.startRuntime(options.images));
+  const runtimes = inTurns(2, nodes, (node) => node.startRuntime(options.disk));
   await Promise.all([ready, runtimes]);
   step('API server and containerd run');
 

@@ -1,6 +1,6 @@
 /** Container images for the test cluster, kept in the cache under the hash of what is in them. */
 import { createHash } from 'node:crypto';
-import { access, cp, glob, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, glob, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 import { baseImage } from './baseImage.ts';
@@ -8,7 +8,7 @@ import { writeBinaryImage } from './binaryImage.ts';
 import { type BuildOptions, buildClusterBinaries, buildTools } from './build.ts';
 import { buildImage, saveImage } from './buildah.ts';
 import { PAUSE_IMAGE } from './node.ts';
-import { cacheFolder, repositoryRoot } from './paths.ts';
+import { cacheFolder, imagesFolder, removeUnused, repositoryRoot, touch } from './paths.ts';
 import { Progress } from './progress.ts';
 
 export interface Image {
@@ -37,8 +37,9 @@ const CONTEXT = [
 export async function pauseImage(): Promise<string> {
   const tools = await buildTools();
   const hash = path.basename(path.dirname(tools));
-  const archive = path.join(await imagesFolder(), `pause-${hash}.tar`);
-  if (await exists(archive)) return archive;
+  await mkdir(imagesFolder(), { recursive: true });
+  const archive = path.join(imagesFolder(), `pause-${hash}.tar`);
+  if (await touch(archive)) return archive;
   await writeBinaryImage({
     name: PAUSE_IMAGE,
     binary: path.join(tools, 'pause'),
@@ -86,8 +87,9 @@ async function productImage(
     .digest('hex')
     .slice(0, 12);
   const name = `localhost/sluice-${component}:${tag}`;
-  const archive = path.join(await imagesFolder(), `${component}-${tag}.tar`);
-  if (await exists(archive)) return { name, archive };
+  const archive = path.join(imagesFolder(), `${component}-${tag}.tar`);
+  if (await touch(archive)) return { name, archive };
+  await removeUnused(imagesFolder());
   // npm keeps what it downloaded between builds, as it does on this machine.
   const npmCache = path.join(cacheFolder(), 'npm');
   await mkdir(npmCache, { recursive: true });
@@ -107,8 +109,9 @@ async function ferretImage(options: BuildOptions): Promise<Image> {
   const bin = await buildClusterBinaries(options);
   const tag = path.basename(path.dirname(bin)).replace(/^cluster-/, '');
   const name = `localhost/sluice-test/ferretdb:${tag}`;
-  const archive = path.join(await imagesFolder(), `ferretdb-${tag}.tar`);
-  if (!(await exists(archive))) {
+  const archive = path.join(imagesFolder(), `ferretdb-${tag}.tar`);
+  if (!(await touch(archive))) {
+    await mkdir(imagesFolder(), { recursive: true });
     const binary = path.join(bin, 'ferretdb');
     await writeBinaryImage({ name, binary, args: [], folders: ['data', 'tmp'], archive });
   }
@@ -134,17 +137,4 @@ async function hashOf(folder: string): Promise<string> {
     if (content !== undefined) hash.update(`${file}\0${content.length}\0`).update(content);
   }
   return hash.digest('hex');
-}
-
-async function imagesFolder(): Promise<string> {
-  const folder = path.join(cacheFolder(), 'images');
-  await mkdir(folder, { recursive: true });
-  return folder;
-}
-
-function exists(file: string): Promise<boolean> {
-  return access(file).then(
-    () => true,
-    () => false,
-  );
 }

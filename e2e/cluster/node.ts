@@ -4,8 +4,9 @@
  */
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { joinScript, makeNodeGroups, setFrozen } from './cgroups.ts';
+import { joinScript, makeNodeGroups, removeGroups, setFrozen } from './cgroups.ts';
 import { BIN, kubeconfigFile, STATE, TOOLS } from './controlPlane.ts';
+import { copyDisk } from './imageDisk.ts';
 import {
   allowCubic,
   DNS_ADDRESS,
@@ -136,10 +137,13 @@ export class ClusterNode {
     return this.sandbox.run({ process: this.powered() }, program, args, options);
   }
 
-  /** The namespaces and containerd; needs no API server. */
-  async startRuntime(images: readonly string[] = []): Promise<void> {
+  /** The namespaces and containerd, at first with a copy of `disk`; needs no API server. */
+  async startRuntime(disk?: string): Promise<void> {
     if (this.init !== undefined && (await isAlive(this.init))) return;
     await this.writeFiles();
+    if (disk !== undefined) await copyDisk(disk, path.join(this.folder, 'lib/containerd'));
+    // A machine that was switched off has none; the kubelet waits for those of dead containers.
+    await removeGroups(`${this.options.clusterName}/${this.name}`);
     await makeNodeGroups(this.options.clusterName, this.name);
     const unshare = ['--mount', '--pid', '--fork', '--kill-child', '--uts', '--mount-proc'];
     this.init = await startInit({
@@ -157,7 +161,6 @@ export class ClusterNode {
       ]),
     ];
     await this.untilRuntimeReady();
-    for (const image of images) await this.importImage(image);
   }
 
   /** Kubelet and kube-proxy, once the API server knows their identities. */
