@@ -148,9 +148,8 @@ export class Coordinator implements CoordinatorPort {
   }
 
   remove(uid: string, { deleteFiles }: { readonly deleteFiles: boolean }): void {
-    if (!this.#tombstones.has(uid)) {
-      this.#tombstones.set(uid, { uid, deleteFiles, atMs: this.#deps.clock.now() });
-    }
+    if (this.#tombstones.has(uid)) return;
+    this.#tombstones.set(uid, { uid, deleteFiles, atMs: this.#deps.clock.now() });
     this.#distributions.delete(uid);
     this.#deps.leases.removeDistribution(uid);
     for (const [key, { uid: of }] of this.#unsaved) if (of === uid) this.#unsaved.delete(key);
