@@ -56,11 +56,10 @@ export async function sluiceImages(options: BuildOptions = {}): Promise<SluiceIm
   const progress = new Progress('images', options.log);
   try {
     await copyContext(context);
-    const hash = await hashOf(context);
     const built: Partial<Record<keyof typeof FOLDERS, Image>> = {};
     for (const [component, folder] of Object.entries(FOLDERS) as [keyof typeof FOLDERS, string][]) {
       progress.update(`${component}, ${Object.keys(built).length + 1} of 3`);
-      built[component] = await productImage(component, folder, context, hash, options.signal);
+      built[component] = await productImage(component, folder, context, options.signal);
     }
     progress.done('ready');
     return { ...(built as Required<typeof built>), mongodb };
@@ -76,12 +75,11 @@ async function productImage(
   component: string,
   folder: string,
   context: string,
-  contextHash: string,
   signal: AbortSignal | undefined,
 ): Promise<Image> {
   const dockerfile = path.join(repositoryRoot, folder, 'Dockerfile');
   const base = await baseImage(signal);
-  const hash = createHash('sha256').update(JSON.stringify([contextHash, base]));
+  const hash = createHash('sha256').update(JSON.stringify([await hashOf(context, folder), base]));
   const tag = hash
     .update(await readFile(dockerfile))
     .digest('hex')
@@ -128,12 +126,16 @@ function isLeftOut(file: string): boolean {
   return file.includes('node_modules') || file.endsWith('.test.ts');
 }
 
-async function hashOf(folder: string): Promise<string> {
+/** Of what goes into the image of one component: the sources of the others do not. */
+async function hashOf(context: string, component: string): Promise<string> {
+  const others = Object.values(FOLDERS).filter((folder) => folder !== component);
   const files: string[] = [];
-  for await (const file of glob(['**/*.*', '.*', 'LICENSE'], { cwd: folder })) files.push(file);
+  for await (const file of glob(['**/*.*', '.*', 'LICENSE'], { cwd: context })) {
+    if (!others.some((folder) => file.startsWith(`${folder}/src/`))) files.push(file);
+  }
   const hash = createHash('sha256');
   for (const file of files.sort()) {
-    const content = await readFile(path.join(folder, file)).catch(() => undefined);
+    const content = await readFile(path.join(context, file)).catch(() => undefined);
     if (content !== undefined) hash.update(`${file}\0${content.length}\0`).update(content);
   }
   return hash.digest('hex');
