@@ -67,6 +67,12 @@ export const permissions: Permissions = {
       verbs: ['create'],
       reason: 'server: who calls the control API',
     },
+    {
+      apiGroups: ['authorization.k8s.io'],
+      resources: ['subjectaccessreviews'],
+      verbs: ['create'],
+      reason: 'server: whether a person may read a Distribution, for the read side',
+    },
   ],
   namespace: [
     {

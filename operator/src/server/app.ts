@@ -13,11 +13,13 @@ import {
 } from '@sluice/protocol/validate.ts';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import type { Logger } from 'winston';
+import type { KubeClient } from '../kube/client.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import { LeaseError } from '../quota/leases.ts';
 import type { Callers } from './callers.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { WorkStream } from './fleetView.ts';
+import { newReadApi } from './readApi.ts';
 import { ApiRefusal } from './refusal.ts';
 import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
 
@@ -25,6 +27,7 @@ export interface AppDependencies {
   readonly coordinator: Coordinator;
   readonly leases: LeaseService;
   readonly callers: Callers;
+  readonly client: KubeClient;
   readonly logger: Logger;
   readonly sessionKey: () => Buffer;
   readonly isLeader: () => boolean;
@@ -119,6 +122,8 @@ export function newApp(dependencies: AppDependencies): express.Express {
     const { id, kind } = coordinator.fleet.meet(sessionOf(request), now());
     response.json(await leases.answer({ id, kind }, parseLeaseRequest(request.body)));
   });
+
+  app.use('/v1/distributions', newReadApi({ coordinator, client: dependencies.client, bearerOf }));
 
   app.use((request: Request) => {
     throw new ApiRefusal(404, 'NotFound', `there is no ${request.method} ${request.path}`);

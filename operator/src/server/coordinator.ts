@@ -38,6 +38,37 @@ export interface CoordinatorDependencies {
 
 type NodeRecord = Assignment['progress'];
 
+/** What the read side tells of one relay. */
+export interface RelayView {
+  readonly name: string;
+  readonly node: string;
+  readonly domain: string;
+  readonly state: string;
+  readonly verifiedBytes: number;
+  readonly rateBytesPerSecond: number;
+  readonly received: NodeProgress['received'];
+  readonly uploadedBytes: number;
+  /** Milliseconds since the Unix epoch, on the relay's clock. */
+  readonly firstByteAtMs?: number | undefined;
+}
+
+export interface NodeView extends NodeProgress {
+  readonly uploadedBytes: number;
+  readonly firstByteAtMs?: number | undefined;
+}
+
+export interface DistributionView {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly epoch: number;
+  readonly sizeBytes: number;
+  readonly pieces: number;
+  readonly originBytes: number;
+  readonly relays: readonly RelayView[];
+  readonly nodes: readonly NodeView[];
+}
+
 interface Distribution {
   plan: DistributionPlan;
   /** Of the plan's epoch, by node. */
@@ -187,6 +218,37 @@ export class Coordinator implements CoordinatorPort {
       }),
       originBytes: leases.originBytes(uid),
       sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',
+    };
+  }
+
+  /** Everything that is known of a distribution, node by node. */
+  view(uid: string): DistributionView | undefined {
+    const progress = this.progress(uid);
+    const plan = this.#distributions.get(uid)?.plan;
+    if (progress === undefined || plan === undefined) return undefined;
+    const { namespace, name, epoch, source, pieceCount } = plan.record;
+    const reports = new Map<string, TransferReport>();
+    const relays: RelayView[] = [];
+    for (const process of this.fleet.list()) {
+      const report = process.reports.get(`${uid}/${epoch}`);
+      if (report === undefined) continue;
+      if (process.kind === 'agent') reports.set(process.node, report);
+      else relays.push(relayView(process, report));
+    }
+    return {
+      uid,
+      namespace,
+      name,
+      epoch,
+      sizeBytes: source.sizeBytes,
+      pieces: pieceCount,
+      originBytes: progress.originBytes,
+      relays,
+      nodes: progress.nodes.map((node) => ({
+        ...node,
+        uploadedBytes: reports.get(node.name)?.uploadedBytes ?? 0,
+        firstByteAtMs: reports.get(node.name)?.firstByteAtMs,
+      })),
     };
   }
 
@@ -364,4 +426,20 @@ export class Coordinator implements CoordinatorPort {
     };
     again();
   }
+}
+
+function relayView(process: FleetProcess, report: TransferReport): RelayView {
+  const { state, verifiedBytes, rateBytesPerSecond, received, uploadedBytes, firstByteAtMs } =
+    report;
+  return {
+    name: process.pod,
+    node: process.node,
+    domain: process.domain ?? '',
+    state,
+    verifiedBytes,
+    rateBytesPerSecond,
+    received,
+    uploadedBytes,
+    firstByteAtMs,
+  };
 }

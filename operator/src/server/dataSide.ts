@@ -179,12 +179,13 @@ class MongoDataSide implements DataSide {
   }
 
   async #serve(): Promise<void> {
-    const { isLeader, leaderIp, logger, clock } = this.#deps;
+    const { client, isLeader, leaderIp, logger, clock } = this.#deps;
     const certificate = await this.#newCertificate();
     const app = newApp({
       coordinator: this.coordinator,
       leases: this.#leases,
       callers: new Callers(this.#config, this.#deps),
+      client,
       logger,
       sessionKey: () => (this.#keys as Keys).sessionKey,
       isLeader,
