@@ -53,9 +53,9 @@ async function findTestCluster(kubeconfig: string | undefined): Promise<Cluster 
 
 async function installIntoTestCluster(helm: string, cluster: Cluster): Promise<void> {
   const images = await sluiceImages();
-  for (const [name, { archive }] of Object.entries(images)) {
-    console.log(`install: loading the image of ${name} into ${cluster.nodes.length} nodes`);
-    await cluster.loadImage(archive);
+  for (const image of Object.values(images)) {
+    console.log(`install: ${image.name} into ${cluster.nodes.length} nodes`);
+    await cluster.loadImage(image);
   }
   const folder = await mkdtemp(path.join(tmpdir(), 'sluice-install-'));
   try {

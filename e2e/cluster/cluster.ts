@@ -25,7 +25,7 @@ import {
 } from './controlPlane.ts';
 import { forwardPort, freePort } from './forward.ts';
 import { imageDisk } from './imageDisk.ts';
-import { pauseImage } from './images.ts';
+import { type Image, pauseImage } from './images.ts';
 import { installHostPackages } from './install.ts';
 import { buildNetwork, CONTROL, type LinkRate, MAX_NODES, ORIGIN, setLinkRate } from './network.ts';
 import { ClusterNode, proxyConfig } from './node.ts';
@@ -134,16 +134,22 @@ export class Cluster {
     return run(path.join(await buildClusterBinaries(), 'helm'), args, { ...limits, env });
   }
 
-  /** Puts a docker-archive into the containerd of these nodes, or of all that are powered. */
-  async loadImage(archivePath: string, nodes?: readonly string[]): Promise<void> {
+  /**
+   * Puts the image of a docker-archive into the containerd of these nodes, or of all that are
+   * powered; a node that has an image of that name keeps it.
+   */
+  async loadImage({ name, archive }: Image, nodes?: readonly string[]): Promise<void> {
+    const wanted: ClusterNode[] = [];
+    for (const node of this.nodes) {
+      if (nodes ? !nodes.includes(node.name) : node.process === undefined) continue;
+      if (!(await node.hasImage(name))) wanted.push(node);
+    }
+    if (wanted.length === 0) return;
     // The way in must be visible in the nodes, whose /var/lib is their own.
     const file = path.join(this.stateFolder, `image-${randomBytes(6).toString('hex')}.tar`);
-    await copyFile(archivePath, file);
+    await copyFile(archive, file);
     try {
       const inside = `${STATE}/${path.basename(file)}`;
-      const wanted = this.nodes.filter((node) =>
-        nodes ? nodes.includes(node.name) : node.process !== undefined,
-      );
       await inTurns(2, wanted, (node) => node.importImage(inside));
     } finally {
       await rm(file, { force: true });

@@ -105,6 +105,11 @@ export class ClusterNode {
     await setFrozen(this.options.clusterName, this.name, false).catch(() => {});
   }
 
+  async hasImage(name: string): Promise<boolean> {
+    const said = await this.run('ctr', ['-n', 'k8s.io', 'images', 'list', '-q', `name==${name}`]);
+    return said.trim() !== '';
+  }
+
   /** Puts a docker-archive, named as the node sees it, into containerd. */
   async importImage(file: string): Promise<void> {
     const args = ['-n', 'k8s.io', 'images', 'import', '--digests=false', file];

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { buildClusterBinaries } from './build.ts';
 import { type Cluster, type LinkRate, startCluster } from './cluster.ts';
 import { abortOnSignal, failWith } from './command.ts';
+import { sluiceImages } from './images.ts';
 import { parseBitsPerSecond } from './linkRate.ts';
 
 const signal = abortOnSignal();
@@ -21,7 +22,10 @@ try {
   });
   const linkRate = symmetric(values['link-rate']);
   const originLinkRate = symmetric(values['origin-link-rate']);
+  // So that `make install` finds them on the nodes.
+  const images = Object.values(await sluiceImages({ signal }));
   const cluster = await startCluster({
+    images: images.map(({ archive }) => archive),
     nodes: Number(values.nodes),
     zones: Number(values.zones),
     ...(linkRate ? { linkRate } : {}),
