@@ -2,7 +2,7 @@
  * Control groups of the cluster, version 1 or 2. `<cluster>/<node>/system` holds a node's own
  * processes, `<cluster>/<node>/kubepods` is made by its kubelet; the node's group freezes both.
  */
-import { access, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { access, glob, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -99,6 +99,18 @@ export async function clustersWithGroups(prefix: string): Promise<string[]> {
       if (name.startsWith(prefix)) names.add(name);
   }
   return [...names];
+}
+
+/** Whether a process is in any group of a cluster. */
+export async function hasProcesses(cluster: string): Promise<boolean> {
+  for (const folder of await foldersWithGroups()) {
+    const files = glob('**/cgroup.procs', { cwd: path.join(folder, cluster) });
+    for await (const file of files) {
+      const processes = await readFile(path.join(folder, cluster, file), 'utf8').catch(() => '');
+      if (processes.trim() !== '') return true;
+    }
+  }
+  return false;
 }
 
 /** How long the kernel may take to let the last processes out of a group. */

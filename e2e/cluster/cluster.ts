@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { nginxConfig, OriginHost } from '../origin/origin.ts';
 import { addonManifest } from './addons.ts';
 import { buildClusterBinaries, buildTools } from './build.ts';
-import { clustersWithGroups, removeGroups } from './cgroups.ts';
+import { clustersWithGroups, hasProcesses, removeGroups } from './cgroups.ts';
 import {
   BIN,
   failOnEnded,
@@ -24,12 +24,13 @@ import {
   writeIdentities,
 } from './controlPlane.ts';
 import { forwardPort, freePort } from './forward.ts';
+import { raiseHostLimits } from './hostLimits.ts';
 import { imageDisk } from './imageDisk.ts';
 import { type Image, pauseImage } from './images.ts';
 import { installHostPackages } from './install.ts';
 import { buildNetwork, CONTROL, type LinkRate, MAX_NODES, ORIGIN, setLinkRate } from './network.ts';
 import { ClusterNode, proxyConfig } from './node.ts';
-import { clustersFolder } from './paths.ts';
+import { clustersFolder, removeUnused } from './paths.ts';
 import { type RunOptions, run } from './run.ts';
 import { type Daemon, isAlive, type ProcessId, Sandbox } from './sandbox.ts';
 
@@ -283,6 +284,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const archives = [await pauseImage(), ...(options.images ?? [])];
   const disk = await imageDisk(archives, { log: options.log, signal });
   await removeStaleClusters(log);
+  await raiseHostLimits();
 
   const name = `${PREFIX}${randomBytes(4).toString('hex')}`;
   const stateFolder = path.resolve(options.stateFolder ?? path.join(clustersFolder(), name));
@@ -456,10 +458,12 @@ export async function removeStaleClusters(log: (line: string) => void = () => {}
     log(`cluster: removing what ${registration.name} left`);
     await forget(registration);
   }
+  // Folders of runs that were killed before they could write their registration.
+  const isLeft = (name: string) => name.startsWith(PREFIX) && !known.has(path.parse(name).name);
+  await removeUnused(clustersFolder(), isLeft);
   for (const name of await clustersWithGroups(PREFIX)) {
-    if (known.has(name)) continue;
-    // Groups of a cluster that runs under another cache folder are in use, and stay.
-    await removeGroups(name, 0).catch(() => {});
+    // One that runs under another cache folder has processes.
+    if (!known.has(name) && !(await hasProcesses(name))) await removeGroups(name);
   }
 }
 

@@ -33,9 +33,16 @@ export async function touch(file: string): Promise<boolean> {
 /** Long enough for every run that still needs what it found. */
 const UNUSED_MS = 2 * 60 * 60_000;
 
-/** Each change of a source makes new images: those of before are not needed for long. */
-export async function removeUnused(folder: string): Promise<void> {
+/**
+ * Removes what nobody has touched for two hours: each change of a source makes new images, and
+ * those of before are not needed for long.
+ */
+export async function removeUnused(
+  folder: string,
+  isMeant: (name: string) => boolean = () => true,
+): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
+    if (!isMeant(name)) continue;
     const file = path.join(folder, name);
     const found = await stat(file).catch(() => undefined);
     if (found === undefined || Date.now() - found.mtimeMs < UNUSED_MS) continue;

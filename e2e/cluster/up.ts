@@ -54,9 +54,19 @@ ${cluster.name} runs. Go on with:
   export KUBECONFIG=${cluster.kubeconfigPath} PATH=${bin}:$PATH
   kubectl get nodes -L topology.kubernetes.io/zone
   make install    # Sluice from this checkout
-  make clean      # ends the cluster
+  make clean      # ends this cluster and others of \`make cluster\`
 
 Files in ${files}
-are served to the pods at ${cluster.origin.url}/
+are at ${cluster.origin.url}/ for its pods. That is a private address: Sluice wants an Origin for it
+
+  kubectl apply -f - <<END
+  apiVersion: sluice.dev/v1alpha1
+  kind: Origin
+  metadata: {name: test}
+  spec:
+    hosts: [${new URL(cluster.origin.url).host}]
+    allowPrivateAddresses: true
+    limits: {maxConnections: 8, maxBandwidth: 20Mi, maxTraffic: {bytes: 1Ti, period: 720h}}
+  END
 `;
 }
