@@ -17,10 +17,16 @@ beforeAll(async () => {
 });
 afterAll(() => origin?.stop());
 afterEach(async () => {
-  await origin.behave('/', undefined);
+  await origin.behave('/file.bin', undefined);
+  // One that a failed test left would spoil the counts of the next.
+  await origin.cutConnections();
   await untilClosed();
   await origin.reset();
 });
+
+async function openConnections(): Promise<number> {
+  return (await origin.stats()).connections.open;
+}
 
 /** The meter sees the end of a connection a moment after the client. */
 async function untilClosed(): Promise<MeterStats> {
@@ -61,8 +67,7 @@ describe('the meter', () => {
     await ask(file.url, { agent: kept });
     const range = await ask(file.url, { agent: kept, headers: { range: 'bytes=1000-1999' } });
     const single = await ask(file.url, { method: 'HEAD' });
-    const before = await origin.stats();
-    expect(before.connections.open).toBe(1);
+    await expect.poll(openConnections).toBe(1);
     kept.destroy();
     const stats = await untilClosed();
 
@@ -90,8 +95,9 @@ describe('the meter', () => {
     const idle = oneConnection();
     await ask(file.url, { method: 'HEAD', agent: idle });
     await ask(file.url, { method: 'HEAD' });
+    await expect.poll(openConnections).toBe(1);
     await sleep(100);
-    expect((await origin.stats()).connections.open).toBe(1);
+    expect(await openConnections()).toBe(1);
     idle.destroy();
     const [first, second] = (await untilClosed()).connections.list;
     expect((first?.closeMs ?? 0) - (first?.openMs ?? 0)).toBeGreaterThan(100);
@@ -100,8 +106,7 @@ describe('the meter', () => {
 
   it('finds the fullest second however it lies', async () => {
     const sizes = [200 * KIB, 150 * KIB, 250 * KIB, 90 * KIB];
-    // Starts at 0, 600, 1,300 and 1,900 ms: no second holds three bursts, the middle two come
-    // within 700 ms of each other.
+    // No second holds three bursts; two come within 700 ms unless this machine is very busy.
     const pausesMs = [0, 600, 700, 600];
     const received: number[] = [];
     for (const [at, sizeBytes] of sizes.entries()) {
@@ -110,8 +115,13 @@ describe('the meter', () => {
       received.push((await ask(file.url, { headers })).connectionBytes);
     }
     const stats = await origin.stats();
-    const [, second = 0, third = 0] = received;
-    expect(stats.maxOneSecondWindowBytes).toBe(second + third);
+    const windows = stats.perMillisecond.map(([start]) => {
+      const within = stats.perMillisecond.filter(([at]) => at >= start && at < start + 1_000);
+      return sum(within.map(([, bytes]) => bytes));
+    });
+    expect(stats.maxOneSecondWindowBytes).toBe(Math.max(...windows));
+    expect(stats.maxOneSecondWindowBytes).toBeGreaterThanOrEqual(Math.max(...received));
+    expect(stats.maxOneSecondWindowBytes).toBeLessThan(sum(received));
     expect(stats.bytesTotal).toBe(sum(received));
   });
 
@@ -121,12 +131,14 @@ describe('the meter', () => {
     const client = connect({ host: host ?? '', port: Number(port) });
     client.pause();
     client.write(`GET /${large.name} HTTP/1.1\r\nHost: origin\r\n\r\n`);
-    await sleep(300);
+    const takenBytes = async () => (await origin.stats()).requests[0]?.bytes ?? 0;
+    await expect.poll(takenBytes).toBeGreaterThan(0);
+    // Until nothing more is taken.
+    for (let last = 0; last < (await takenBytes()); await sleep(300)) last = await takenBytes();
     const [taken] = (await origin.stats()).requests;
     client.destroy();
     const [ended] = (await untilClosed()).requests;
     // Buffers of the kernel at both ends take some; the rest waits.
-    expect(taken?.bytes).toBeGreaterThan(0);
     expect(taken?.bytes).toBeLessThan(large.sizeBytes / 4);
     expect(ended).toMatchObject({ bytes: taken?.bytes, complete: false });
     await origin.remove(large.name);
@@ -136,7 +148,6 @@ describe('the meter', () => {
 
 describe('an origin that misbehaves', () => {
   const behave = (behaviour: Behaviour) => origin.behave('/file.bin', behaviour);
-  afterEach(() => origin.behave('/file.bin', undefined));
   const range = { range: 'bytes=1000-1999' };
 
   it('ignores ranges', async () => {
@@ -205,7 +216,8 @@ describe('an origin that misbehaves', () => {
     await expect(ask(file.url)).rejects.toThrow(/ECONNRESET|socket hang up/);
     await origin.behave('/file.bin', { stallAfterBytes: 5_000 });
     const stalled = ask(file.url);
-    await sleep(100);
+    const sentBytes = async () => (await origin.stats()).requests[1]?.bytes ?? 0;
+    await expect.poll(sentBytes).toBeGreaterThan(5_000);
     expect(await origin.cutConnections()).toBe(1);
     expect((await stalled).complete).toBe(false);
   });
