@@ -1,0 +1,152 @@
+/** Sluice in a test cluster, installed from its chart as a user would, and what one asks of it. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chartValues } from '../cluster/chartValues.ts';
+import type { Cluster, ClusterNode } from '../cluster/cluster.ts';
+import type { SluiceImages } from '../cluster/images.ts';
+import { repositoryRoot } from '../cluster/paths.ts';
+import { ReadClient } from './readClient.ts';
+
+export const NAMESPACE = 'sluice-system';
+/** Folder of the agents on every node. */
+const ROOT = '/var/lib/sluice';
+const INSTALL_TIMEOUT = '3m';
+const POLL_MS = 250;
+
+/** A condition, event or number that a test looks for, as far as kubectl's JSON has it. */
+export interface DistributionObject {
+  readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
+  readonly status?: {
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly reason: string;
+      readonly message: string;
+    }[];
+    readonly epoch?: { readonly number: number };
+    readonly nodes?: { readonly desired: number; readonly ready: number; readonly failed: number };
+    readonly bytes?: { readonly fromOrigin: number };
+  };
+}
+
+export class Sluice {
+  readonly cluster: Cluster;
+  readonly read: ReadClient;
+
+  constructor(cluster: Cluster, read: ReadClient) {
+    this.cluster = cluster;
+    this.read = read;
+  }
+
+  async apply(...objects: readonly object[]): Promise<void> {
+    const list = { apiVersion: 'v1', kind: 'List', items: objects };
+    await this.cluster.kubectl(['apply', '-f', '-'], { input: JSON.stringify(list) });
+  }
+
+  async distribution(name: string, namespace = 'default'): Promise<DistributionObject> {
+    const args = ['get', 'distribution', name, '-n', namespace, '-o', 'json'];
+    return JSON.parse(await this.cluster.kubectl(args)) as DistributionObject;
+  }
+
+  /** Deletes it and waits until the object is gone. */
+  async remove(name: string, timeoutMs = 60_000): Promise<void> {
+    const args = ['delete', 'distribution', name, '-n', 'default', '--ignore-not-found'];
+    await this.cluster.kubectl([...args, `--timeout=${timeoutMs / 1000}s`], {
+      timeoutMs: timeoutMs + 10_000,
+    });
+  }
+
+  /** Polls until `check` says so; its last complaint is the error. */
+  async until<T>(
+    what: string,
+    check: () => Promise<T | undefined>,
+    timeoutMs = 60_000,
+  ): Promise<T> {
+    const endsAt = performance.now() + timeoutMs;
+    let complaint: unknown;
+    while (performance.now() < endsAt) {
+      try {
+        const found = await check();
+        if (found !== undefined) return found;
+        complaint = undefined;
+      } catch (error) {
+        complaint = error;
+      }
+      await sleep(POLL_MS);
+    }
+    throw new Error(`${what}: not within ${timeoutMs / 1000} s`, { cause: complaint });
+  }
+
+  async untilReady(name: string, timeoutMs = 120_000): Promise<DistributionObject> {
+    const args = ['wait', `distribution/${name}`, '-n', 'default', '--for=condition=Ready'];
+    try {
+      await this.cluster.kubectl([...args, `--timeout=${timeoutMs / 1000}s`], {
+        timeoutMs: timeoutMs + 10_000,
+      });
+    } catch (cause) {
+      const now = await this.distribution(name).catch(() => undefined);
+      throw new Error(`${name} is not Ready: ${JSON.stringify(now?.status)}`, { cause });
+    }
+    return this.distribution(name);
+  }
+
+  /** Pods of a component that run. */
+  async pods(component: 'operator' | 'relay' | 'agent'): Promise<{ name: string; node: string }[]> {
+    const selector = `app.kubernetes.io/name=sluice,app.kubernetes.io/component=${component}`;
+    const args = ['get', 'pods', '-n', NAMESPACE, '-l', selector, '-o', 'json'];
+    const { items } = JSON.parse(await this.cluster.kubectl(args)) as {
+      items: {
+        metadata: { name: string };
+        spec: { nodeName: string };
+        status: { phase: string };
+      }[];
+    };
+    return items
+      .filter(({ status }) => status.phase === 'Running')
+      .map(({ metadata, spec }) => ({ name: metadata.name, node: spec.nodeName }));
+  }
+
+  /** Where a distribution's file is on a node, for this process. */
+  placed(node: ClusterNode, name: string, file: string, namespace = 'default'): string {
+    return node.hostPath(path.posix.join(ROOT, namespace, name, file));
+  }
+
+  root(node: ClusterNode): string {
+    return node.hostPath(ROOT);
+  }
+}
+
+/** Helm-installs the chart and waits until the operator and every agent are ready. */
+export async function installSluice(cluster: Cluster, images: SluiceImages): Promise<Sluice> {
+  const folder = path.join(cluster.stateFolder, 'install');
+  await mkdir(folder, { recursive: true });
+  const values = path.join(folder, 'values.json');
+  await writeFile(values, JSON.stringify(chartValues(images)));
+  try {
+    await cluster.helm([
+      ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
+      ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
+      ...['--wait', '--timeout', INSTALL_TIMEOUT],
+    ]);
+    const agents = ['rollout', 'status', 'daemonset/sluice-agent', '-n', NAMESPACE];
+    await cluster.kubectl([...agents, '--timeout=90s'], { timeoutMs: 100_000 });
+  } catch (cause) {
+    const pods = await cluster.kubectl(['get', 'pods', '-A', '-o', 'wide']).catch(String);
+    throw new Error(`Sluice does not come up in ${cluster.name}:\n${pods}`, { cause });
+  }
+  return new Sluice(cluster, await ReadClient.open(cluster, NAMESPACE));
+}
+
+export function archivesOf(images: SluiceImages): string[] {
+  return Object.values(images).map(({ archive }) => archive);
+}
+
+/** Hexadecimal. */
+export async function sha256OfFile(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk);
+  return hash.digest('hex');
+}
