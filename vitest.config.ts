@@ -42,6 +42,7 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['e2e/scenarios/**/*.test.ts'],
+          globalSetup: ['e2e/scenarios/sharedCluster.ts'],
           testTimeout: 300_000,
           hookTimeout: 600_000,
           fileParallelism: false,

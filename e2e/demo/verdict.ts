@@ -20,7 +20,7 @@ export function verdictOf(delivery: Delivery): Row[] {
     {
       what: 'SHA-256 of the file on every node',
       measured: `${nodes - wrongNodes.length} of ${nodes} equal`,
-      limit: wrongNodes.length === 0 ? '' : `wrong on ${wrongNodes.join(', ')}`,
+      limit: wrongNodes.length === 0 ? 'all' : `wrong on ${wrongNodes.join(', ')}`,
       holds: wrongNodes.length === 0,
     },
     {

@@ -8,7 +8,7 @@ import { chartValues } from '../cluster/chartValues.ts';
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts';
 import type { SluiceImages } from '../cluster/images.ts';
 import { repositoryRoot } from '../cluster/paths.ts';
-import { ReadClient } from './readClient.ts';
+import { type NodeView, ReadClient } from './readClient.ts';
 
 export const NAMESPACE = 'sluice-system';
 /** Folder of the agents on every node. */
@@ -56,6 +56,28 @@ export class Sluice {
     const args = ['delete', 'distribution', name, '-n', 'default', '--ignore-not-found'];
     await this.cluster.kubectl([...args, `--timeout=${timeoutMs / 1000}s`], {
       timeoutMs: timeoutMs + 10_000,
+    });
+  }
+
+  /** Events about a Distribution, the oldest first. */
+  async events(name: string, namespace = 'default'): Promise<{ reason: string; note: string }[]> {
+    const args = ['get', 'events.events.k8s.io', '-n', namespace, '-o', 'json'];
+    const { items } = JSON.parse(await this.cluster.kubectl(args)) as {
+      items: { regarding: { name: string }; reason: string; note: string; eventTime: string }[];
+    };
+    return items
+      .filter(({ regarding }) => regarding.name === name)
+      .sort((a, b) => (a.eventTime < b.eventTime ? -1 : 1));
+  }
+
+  /** Waits until some node, or this one, holds so many verified bytes. */
+  async untilVerified(uid: string, bytes: number, node?: string): Promise<NodeView> {
+    return this.until(`${bytes} verified bytes`, async () => {
+      const nodes = await this.read.assignments(uid);
+      return nodes.find(
+        ({ name, verifiedBytes }) =>
+          (node === undefined || name === node) && verifiedBytes >= bytes,
+      );
     });
   }
 

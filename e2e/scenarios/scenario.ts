@@ -1,0 +1,118 @@
+/**
+ * What every scenario shares: the cluster, the origin's meter as the judge of the limits, and a
+ * clean table for the next one. On failure the state of everything goes to e2e/results/.
+ */
+import path from 'node:path';
+import { afterAll, expect, inject, it } from 'vitest';
+import { type Cluster, runningClusters } from '../cluster/cluster.ts';
+import { repositoryRoot } from '../cluster/paths.ts';
+import { ReadClient } from '../install/readClient.ts';
+import { distributionResource } from '../install/resources.ts';
+import { NAMESPACE, Sluice, sha256OfFile } from '../install/sluice.ts';
+import type { Behaviour, OriginFile } from '../origin/origin.ts';
+import { LIMITS } from './limits.ts';
+
+export const MIB = 1024 * 1024;
+const TIMEOUT_MS = 180_000;
+
+export interface Scenario {
+  readonly sluice: Sluice;
+  readonly cluster: Cluster;
+  /** A file of its own at the origin. */
+  putFile(name: string, sizeBytes: number): Promise<OriginFile>;
+  behave(file: OriginFile, behaviour: Behaviour): Promise<void>;
+  /** Applies a Distribution named like the file without its ending; returns its uid. */
+  distribute(file: OriginFile, options?: DistributeOptions): Promise<string>;
+}
+
+export interface DistributeOptions {
+  /** Instead of the file's own; null for none. */
+  readonly sha256?: string | null;
+  readonly spec?: Readonly<Record<string, unknown>>;
+}
+
+let attached: Promise<Sluice> | undefined;
+
+export function scenario(what: string, run: (scenario: Scenario) => Promise<void>): void {
+  it(what, { timeout: TIMEOUT_MS }, async () => {
+    attached ??= attach();
+    const sluice = await attached;
+    const { origin } = sluice.cluster;
+    const files = new Set<OriginFile>();
+    await origin.reset();
+    try {
+      await run(scenarioOn(sluice, files));
+      await expectLimitsHeld(sluice);
+    } catch (error) {
+      await sluice.cluster.dumpState(path.join(repositoryRoot, 'e2e/results', slugOf(what)));
+      throw error;
+    } finally {
+      for (const file of files) await origin.behave(`/${file.name}`, undefined);
+      await sluice.cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']);
+    }
+  });
+}
+
+function scenarioOn(sluice: Sluice, files: Set<OriginFile>): Scenario {
+  const { origin } = sluice.cluster;
+  return {
+    sluice,
+    cluster: sluice.cluster,
+    async putFile(name, sizeBytes) {
+      const file = await origin.putFile(name, { sizeBytes, seed: name });
+      files.add(file);
+      return file;
+    },
+    behave: (file, behaviour) => origin.behave(`/${file.name}`, behaviour),
+    async distribute(file, { sha256 = file.sha256, spec } = {}) {
+      const name = nameOf(file);
+      const digest = sha256 !== null && { sha256 };
+      await sluice.apply(
+        distributionResource({ name, url: file.url, ...digest, ...(spec && { spec }) }),
+      );
+      return (await sluice.distribution(name)).metadata.uid;
+    },
+  };
+}
+
+/** Of the Distribution that brings a file. */
+export function nameOf(file: OriginFile): string {
+  return path.parse(file.name).name;
+}
+
+export async function untilEverywhere(sluice: Sluice, file: OriginFile): Promise<void> {
+  await sluice.untilReady(nameOf(file));
+  await expectEverywhere(sluice, file);
+}
+
+export async function expectEverywhere(sluice: Sluice, file: OriginFile): Promise<void> {
+  for (const node of sluice.cluster.nodes) {
+    const found = await sha256OfFile(sluice.placed(node, nameOf(file), file.name));
+    expect(found, `SHA-256 on ${node.name}`).toBe(file.sha256);
+  }
+}
+
+/** What the origin itself saw, over all that the scenario did. */
+async function expectLimitsHeld(sluice: Sluice): Promise<void> {
+  const { connections, maxOneSecondWindowBytes } = await sluice.cluster.origin.stats();
+  expect(connections.peak, 'connections at the origin').toBeLessThanOrEqual(LIMITS.maxConnections);
+  expect(maxOneSecondWindowBytes, 'bytes in a second').toBeLessThanOrEqual(LIMITS.maxBandwidth);
+}
+
+async function attach(): Promise<Sluice> {
+  const name = inject('clusterName');
+  const cluster = (await runningClusters()).find((running) => running.name === name);
+  if (cluster === undefined) throw new Error(`cluster ${name} does not run`);
+  return new Sluice(cluster, await ReadClient.open(cluster, NAMESPACE));
+}
+
+function slugOf(what: string): string {
+  return what
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 60);
+}
+
+afterAll(async () => {
+  await (await attached)?.read.close();
+});
