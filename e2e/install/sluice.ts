@@ -32,6 +32,12 @@ export interface DistributionObject {
   };
 }
 
+export interface Pod {
+  readonly name: string;
+  readonly uid: string;
+  readonly node: string;
+}
+
 export class Sluice {
   readonly cluster: Cluster;
   readonly read: ReadClient;
@@ -116,19 +122,19 @@ export class Sluice {
   }
 
   /** Pods of a component that run. */
-  async pods(component: 'operator' | 'relay' | 'agent'): Promise<{ name: string; node: string }[]> {
+  async pods(component: 'operator' | 'relay' | 'agent'): Promise<Pod[]> {
     const selector = `app.kubernetes.io/name=sluice,app.kubernetes.io/component=${component}`;
     const args = ['get', 'pods', '-n', NAMESPACE, '-l', selector, '-o', 'json'];
     const { items } = JSON.parse(await this.cluster.kubectl(args)) as {
       items: {
-        metadata: { name: string };
+        metadata: { name: string; uid: string };
         spec: { nodeName: string };
         status: { phase: string };
       }[];
     };
     return items
       .filter(({ status }) => status.phase === 'Running')
-      .map(({ metadata, spec }) => ({ name: metadata.name, node: spec.nodeName }));
+      .map(({ metadata: { name, uid }, spec }) => ({ name, uid, node: spec.nodeName }));
   }
 
   /** Where a distribution's file is on a node, for this process. */

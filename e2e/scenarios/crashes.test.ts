@@ -1,0 +1,42 @@
+import { describe, expect } from 'vitest';
+import { killPod } from '../install/processes.ts';
+import { expectEverywhere, MIB, nameOf, scenario, untilEverywhere } from './scenario.ts';
+
+const PIECE = 256 * 1024;
+
+describe('a process that is killed half way', () => {
+  scenario('an agent resumes: no verified piece comes twice', async (on) => {
+    const file = await on.putFile('agent-killed.bin', 48 * MIB);
+    const uid = await on.distribute(file);
+    const [agent] = await on.sluice.pods('agent');
+    const before = await on.sluice.untilVerified(uid, file.sizeBytes / 3, agent!.node);
+    expect(before.verifiedBytes, 'half way').toBeLessThan(file.sizeBytes);
+
+    await killPod(on.cluster, agent!);
+    await untilEverywhere(on.sluice, file);
+
+    // A process counts what it received since its start.
+    const nodes = await on.sluice.read.assignments(uid);
+    const after = nodes.find(({ name }) => name === agent!.node);
+    const received = Object.values(after!.received).reduce((sum, bytes) => sum + bytes, 0);
+    expect(received).toBeLessThanOrEqual(file.sizeBytes - before.verifiedBytes);
+    expect(received).toBeGreaterThan(0);
+    const { bytesTotal } = await on.cluster.origin.stats();
+    expect(bytesTotal).toBeLessThan(file.sizeBytes * 1.03);
+  });
+
+  scenario('a relay: the others go on, and only what it alone held is pulled again', async (on) => {
+    const file = await on.putFile('relay-killed.bin', 48 * MIB);
+    const uid = await on.distribute(file);
+    await on.sluice.untilVerified(uid, file.sizeBytes / 3);
+    const [relay] = await on.sluice.pods('relay');
+
+    await killPod(on.cluster, relay!);
+    await on.sluice.untilReady(nameOf(file));
+
+    await expectEverywhere(on.sluice, file);
+    const { bytesTotal } = await on.cluster.origin.stats();
+    // A second of the origin's rate was not passed on at most, in whole pieces.
+    expect(bytesTotal).toBeLessThan(file.sizeBytes * 1.03 + 8 * MIB + 4 * PIECE);
+  });
+});
