@@ -1,6 +1,6 @@
 /** Who wants a part of one origin, and how much, as far as is known now. PURE. */
 import type { Claim } from './allocate.ts';
-import type { Ledger } from './ledger.ts';
+import type { LeaseRecord } from './ledger.ts';
 
 /** Who waits asks again within this time, or does not want any more. */
 const WAITING_MS = 6_000;
@@ -24,9 +24,9 @@ export class Claims {
   }
 
   /** Those that hold a lease, and those that asked for one lately. */
-  active(ledger: Ledger, nowMs: number): Claim[] {
+  active(leases: Iterable<LeaseRecord>, nowMs: number): Claim[] {
     const holding = new Set<string>();
-    for (const { holder, uid, expired } of ledger.leases.values()) {
+    for (const { holder, uid, expired } of leases) {
       if (!expired) holding.add(claimId(holder, uid));
     }
     const claims: Claim[] = [];

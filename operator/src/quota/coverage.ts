@@ -1,10 +1,11 @@
 /** Which Origin a URL is under. PURE. */
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 
-/** Host and port: what connections are counted by. */
+/** Host and port: what is counted by. */
 export function hostOf(url: string): string {
   const { hostname, port, protocol } = new URL(url);
-  return `${hostname}:${port || (protocol === 'https:' ? '443' : '80')}`;
+  // A name with the root's dot is the same host.
+  return `${hostname.replace(/\.$/, '')}:${port || (protocol === 'https:' ? '443' : '80')}`;
 }
 
 /** An Origin that names the port comes before one that names the host alone. */
@@ -12,7 +13,15 @@ export function coveringPolicy(
   url: string,
   policies: readonly OriginPolicy[],
 ): OriginPolicy | undefined {
-  for (const name of [hostOf(url), new URL(url).hostname]) {
+  return policyOfHost(hostOf(url), policies);
+}
+
+/** The same for a host with its port. */
+export function policyOfHost(
+  host: string,
+  policies: readonly OriginPolicy[],
+): OriginPolicy | undefined {
+  for (const name of [host, host.replace(/:\d+$/, '')]) {
     const found = policies.find(({ hosts }) => hosts.includes(name));
     if (found !== undefined) return found;
   }

@@ -19,8 +19,6 @@ export type Entry =
       readonly holder: string;
       readonly uid: string;
       readonly epoch: number;
-      /** Host and port of the origin: its leases follow it when another Origin covers it. */
-      readonly host: string;
       /** Raw Ed25519, base64; a later leader certifies it, too. Empty for requests of our own. */
       readonly pullerKey: string;
       readonly wantConnections: number;
@@ -36,14 +34,22 @@ export type Entry =
       readonly terms: Terms;
       readonly extents: readonly Extent[];
     }
-  /** Every socket is closed; `usedBytes` is what the origin wrote at most. */
-  | { readonly kind: 'settle'; readonly leaseId: string; readonly usedBytes: number }
+  /**
+   * Every socket is closed; `usedBytes` is what the origin wrote at most. `atMs` is the leader's
+   * wall clock, milliseconds since the Unix epoch: which periods the bytes are in.
+   */
+  | {
+      readonly kind: 'settle';
+      readonly leaseId: string;
+      readonly usedBytes: number;
+      readonly atMs: number;
+    }
   /** Its time is over: its rate returns, nothing else. */
   | { readonly kind: 'expire'; readonly leaseId: string }
   /** Its connections are surely closed, its use stays unknown: it is charged whole. */
-  | { readonly kind: 'close'; readonly leaseId: string }
-  /** A period of traffic begins; `carriedBytes` were settled so close before it that they count in both. */
-  | { readonly kind: 'period'; readonly startMs: number; readonly carriedBytes: number }
+  | { readonly kind: 'close'; readonly leaseId: string; readonly atMs: number }
+  /** From here on the period that began at `startMs` is the one that counts. */
+  | { readonly kind: 'period'; readonly startMs: number }
   /** A leader's first document of its term: whoever led before collides with it. */
   | { readonly kind: 'fence'; readonly term: number };
 
@@ -51,6 +57,7 @@ export type Entry =
 export interface JournalDocument {
   /** `<origin>/<sequence>`, dense. */
   readonly _id: string;
+  /** Host and port: what is taken there stays counted when another Origin covers it. */
   readonly origin: string;
   readonly sequence: number;
   readonly term: number;

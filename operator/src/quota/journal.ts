@@ -12,6 +12,7 @@ import {
   type LedgerSnapshot,
   toSnapshot,
 } from './ledger.ts';
+import { sleep } from './sleep.ts';
 
 export interface StoredSnapshot {
   readonly origin: string;
@@ -30,7 +31,15 @@ export interface JournalStore {
   find(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument | undefined>;
   /** In order, those after `sequence`. */
   after(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument[]>;
+  /**
+   * When it resolves, everything that was written before it is durable, too: also a document of
+   * which we know only that it exists.
+   */
+  barrier(signal: AbortSignal): Promise<void>;
+  /** All that have a journal. */
+  origins(signal: AbortSignal): Promise<string[]>;
   loadSnapshot(origin: string, signal: AbortSignal): Promise<StoredSnapshot | undefined>;
+  /** A newer one stays: this may come late, from a leader of the past. */
   saveSnapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<void>;
   /** All but fences, up to and with `sequence`. */
   prune(origin: string, sequence: number, signal: AbortSignal): Promise<void>;
@@ -103,8 +112,8 @@ export class Journal {
 
   /**
    * Reads what is there, then writes this term's fence behind it. A leader of the past that still
-   * writes collides with the fence; what it wrote before is read here. Resolves with the fence
-   * durable; rejects when a newer leader has been here.
+   * writes collides with the fence; what it wrote before is read here. Resolves when the fence is
+   * durable. Terms are not compared: they begin anew when somebody deletes the Lease.
    */
   async open(signal: AbortSignal): Promise<void> {
     const { store } = this.#dependencies;
@@ -210,23 +219,31 @@ export class Journal {
         if (signal.aborted) throw signal.reason;
         if (!(error instanceof DuplicateDocumentError)) {
           this.#dependencies.onRetry(error);
-          await this.#sleep(RETRY_MS, signal);
+          await sleep(this.#dependencies.clock, RETRY_MS, signal);
           continue;
         }
-        const there = await this.#find(document.sequence, signal);
-        return there?.nonce === document.nonce;
+        const { origin } = this.#options;
+        const there = await this.#persist(
+          () => store.find(origin, document.sequence, signal),
+          signal,
+        );
+        if (there?.nonce !== document.nonce) return false;
+        // It exists; a database that changes its primary may still lose it.
+        await this.#persist(() => store.barrier(signal), signal);
+        return true;
       }
     }
   }
 
-  async #find(sequence: number, signal: AbortSignal): Promise<JournalDocument | undefined> {
+  /** Tried until the database answers. */
+  async #persist<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (;;) {
       try {
-        return await this.#dependencies.store.find(this.#options.origin, sequence, signal);
+        return await act();
       } catch (error) {
         if (signal.aborted) throw signal.reason;
         this.#dependencies.onRetry(error);
-        await this.#sleep(RETRY_MS, signal);
+        await sleep(this.#dependencies.clock, RETRY_MS, signal);
       }
     }
   }
@@ -257,19 +274,5 @@ export class Journal {
     } catch (error) {
       this.#dependencies.onRetry(error);
     }
-  }
-
-  #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = this.#dependencies.clock.setTimer(ms, () => {
-        signal.removeEventListener('abort', abort);
-        resolve();
-      });
-      const abort = () => {
-        timer.cancel();
-        reject(signal.reason);
-      };
-      signal.addEventListener('abort', abort, { once: true });
-    });
   }
 }

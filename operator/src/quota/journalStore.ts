@@ -8,6 +8,11 @@ const DUPLICATE_KEY = 11_000;
 const TIMEOUT_MS = 5_000;
 const DURABLE = { writeConcern: { w: 'majority' as const, journal: true }, timeoutMS: TIMEOUT_MS };
 
+interface BarrierRow {
+  readonly _id: string;
+  readonly count: number;
+}
+
 interface SnapshotRow extends StoredSnapshot {
   readonly _id: string;
 }
@@ -15,10 +20,12 @@ interface SnapshotRow extends StoredSnapshot {
 export class MongoJournalStore implements JournalStore {
   readonly #journal: Collection<JournalDocument>;
   readonly #snapshots: Collection<SnapshotRow>;
+  readonly #barriers: Collection<BarrierRow>;
 
   constructor(database: Db) {
     this.#journal = database.collection('journal');
     this.#snapshots = database.collection('snapshots');
+    this.#barriers = database.collection('journalBarriers');
   }
 
   /** The index that reading from a sequence on needs. */
@@ -31,7 +38,7 @@ export class MongoJournalStore implements JournalStore {
     try {
       await this.#journal.insertOne({ ...document }, DURABLE);
     } catch (error) {
-      if (error instanceof MongoServerError && error.code === DUPLICATE_KEY) {
+      if (isDuplicate(error)) {
         throw new DuplicateDocumentError(`${document._id} exists`, { cause: error });
       }
       throw error;
@@ -57,6 +64,17 @@ export class MongoJournalStore implements JournalStore {
       .toArray();
   }
 
+  async barrier(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const options = { upsert: true, ...DURABLE };
+    await this.#barriers.updateOne({ _id: 'journal' }, { $inc: { count: 1 } }, options);
+  }
+
+  async origins(signal: AbortSignal): Promise<string[]> {
+    signal.throwIfAborted();
+    return this.#journal.distinct('origin', {}, { timeoutMS: TIMEOUT_MS });
+  }
+
   async loadSnapshot(origin: string, signal: AbortSignal): Promise<StoredSnapshot | undefined> {
     signal.throwIfAborted();
     const row = await this.#snapshots.findOne({ _id: origin }, { timeoutMS: TIMEOUT_MS });
@@ -65,8 +83,14 @@ export class MongoJournalStore implements JournalStore {
 
   async saveSnapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const { origin } = snapshot;
-    await this.#snapshots.replaceOne({ _id: origin }, snapshot, { upsert: true, ...DURABLE });
+    const { origin, sequence } = snapshot;
+    const older = { _id: origin, sequence: { $lt: sequence } };
+    try {
+      await this.#snapshots.replaceOne(older, snapshot, { upsert: true, ...DURABLE });
+    } catch (error) {
+      // There is one, and it is not older.
+      if (!isDuplicate(error)) throw error;
+    }
   }
 
   async prune(origin: string, sequence: number, signal: AbortSignal): Promise<void> {
@@ -74,4 +98,8 @@ export class MongoJournalStore implements JournalStore {
     const old = { origin, sequence: { $lte: sequence }, fence: false };
     await this.#journal.deleteMany(old, { timeoutMS: TIMEOUT_MS });
   }
+}
+
+function isDuplicate(error: unknown): boolean {
+  return error instanceof MongoServerError && error.code === DUPLICATE_KEY;
 }

@@ -14,7 +14,6 @@ export interface LeaseRecord {
   readonly holder: string;
   readonly uid: string;
   readonly epoch: number;
-  readonly host: string;
   readonly pullerKey: string;
   readonly wantConnections: number;
   /** The newest last; every one of them may still be in force at the holder. */
@@ -24,6 +23,27 @@ export interface LeaseRecord {
   readonly expired: boolean;
 }
 
+export interface Charge {
+  readonly bytes: number;
+  /** The last epoch that anything was pulled of. */
+  readonly epoch: number;
+}
+
+export interface SettledSecond {
+  /** Since the Unix epoch. */
+  readonly second: number;
+  readonly bytes: number;
+}
+
+/**
+ * Clocks differ, ours and the origin's, by no more than this: what is taken so close to a period's
+ * begin counts in both. The old period therefore ends so much late, and the new one begins with
+ * what was settled from so long before it.
+ */
+export const BOUNDARY_MS = 60_000;
+/** Of distributions that are long gone nobody asks. */
+const MAX_UIDS = 10_000;
+
 export interface Ledger {
   /** Not settled and not closed. */
   readonly leases: ReadonlyMap<string, LeaseRecord>;
@@ -31,8 +51,10 @@ export interface Ledger {
   readonly periodStartMs: number;
   /** Of settled and closed leases in the period. */
   readonly settledBytes: number;
-  /** Of settled and closed leases, by distribution, over all periods. */
-  readonly bytesByUid: ReadonlyMap<string, number>;
+  /** The same by second of the wall clock, for the last two minutes. */
+  readonly recent: readonly SettledSecond[];
+  /** Settled and closed leases, by distribution, over all periods; the latest ones. */
+  readonly charges: ReadonlyMap<string, Charge>;
   readonly term: number;
 }
 
@@ -40,7 +62,8 @@ export const emptyLedger: Ledger = {
   leases: new Map(),
   periodStartMs: 0,
   settledBytes: 0,
-  bytesByUid: new Map(),
+  recent: [],
+  charges: new Map(),
   term: 0,
 };
 
@@ -63,15 +86,33 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
       return lease === undefined ? ledger : withLease(ledger, { ...lease, expired: true });
     }
     case 'settle':
-      return without(ledger, entry.leaseId, () => entry.usedBytes);
+      return without(ledger, entry.leaseId, () => entry.usedBytes, entry.atMs);
     case 'close':
-      return without(ledger, entry.leaseId, maxBytesOf);
+      return without(ledger, entry.leaseId, maxBytesOf, entry.atMs);
     case 'period':
       // Leases that live across the boundary count whole in the new period, too.
-      return { ...ledger, periodStartMs: entry.startMs, settledBytes: entry.carriedBytes };
+      return {
+        ...ledger,
+        periodStartMs: entry.startMs,
+        settledBytes: carriedInto(ledger, entry.startMs),
+      };
     case 'fence':
       return { ...ledger, term: Math.max(ledger.term, entry.term) };
   }
+}
+
+/** Start of the period that counts at this time of the wall clock. */
+export function periodStartAt(nowMs: number, periodMs: number): number {
+  return Math.floor((nowMs - BOUNDARY_MS) / periodMs) * periodMs;
+}
+
+function carriedInto({ periodStartMs, settledBytes, recent }: Ledger, startMs: number): number {
+  // Without a period before it, the journal may have begun within this one.
+  if (periodStartMs === 0) return settledBytes;
+  const from = startMs - BOUNDARY_MS;
+  return recent
+    .filter(({ second }) => (second + 1) * 1000 > from)
+    .reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** What counts against the limits now. */
@@ -118,9 +159,9 @@ function windowBytesOf({ versions, expired }: LeaseRecord): number {
   return Math.max(...windows);
 }
 
-/** Settled and unsettled, for one distribution, over all periods. */
-export function bytesOf(ledger: Ledger, uid: string): number {
-  return ledger.bytesByUid.get(uid) ?? 0;
+/** Of settled and closed leases, for one distribution, over all periods. */
+export function chargeOf(ledger: Ledger, uid: string): Charge {
+  return ledger.charges.get(uid) ?? { bytes: 0, epoch: 0 };
 }
 
 /** As JSON can hold it, for snapshots. */
@@ -128,7 +169,8 @@ export interface LedgerSnapshot {
   readonly leases: readonly LeaseRecord[];
   readonly periodStartMs: number;
   readonly settledBytes: number;
-  readonly bytesByUid: readonly (readonly [string, number])[];
+  readonly recent: readonly SettledSecond[];
+  readonly charges: readonly (readonly [string, Charge])[];
   readonly term: number;
 }
 
@@ -136,7 +178,7 @@ export function toSnapshot(ledger: Ledger): LedgerSnapshot {
   return {
     ...ledger,
     leases: [...ledger.leases.values()],
-    bytesByUid: [...ledger.bytesByUid],
+    charges: [...ledger.charges],
   };
 }
 
@@ -144,7 +186,7 @@ export function fromSnapshot(snapshot: LedgerSnapshot): Ledger {
   return {
     ...snapshot,
     leases: new Map(snapshot.leases.map((lease) => [lease.leaseId, lease])),
-    bytesByUid: new Map(snapshot.bytesByUid.map(([uid, bytes]) => [uid, bytes])),
+    charges: new Map(snapshot.charges.map(([uid, charge]) => [uid, charge])),
   };
 }
 
@@ -152,13 +194,46 @@ function withLease(ledger: Ledger, lease: LeaseRecord): Ledger {
   return { ...ledger, leases: new Map(ledger.leases).set(lease.leaseId, lease) };
 }
 
-function without(ledger: Ledger, leaseId: string, charge: (lease: LeaseRecord) => number): Ledger {
+function without(
+  ledger: Ledger,
+  leaseId: string,
+  charge: (lease: LeaseRecord) => number,
+  atMs: number,
+): Ledger {
   const lease = ledger.leases.get(leaseId);
   if (lease === undefined) return ledger;
   const bytes = charge(lease);
   const leases = new Map(ledger.leases);
   leases.delete(leaseId);
-  const bytesByUid = new Map(ledger.bytesByUid);
-  bytesByUid.set(lease.uid, (bytesByUid.get(lease.uid) ?? 0) + bytes);
-  return { ...ledger, leases, bytesByUid, settledBytes: ledger.settledBytes + bytes };
+  const before = chargeOf(ledger, lease.uid);
+  const charges = new Map(ledger.charges);
+  // At the end again: the first ones are those that were charged longest ago.
+  charges.delete(lease.uid);
+  const epoch = bytes > 0 ? Math.max(before.epoch, lease.epoch) : before.epoch;
+  charges.set(lease.uid, { bytes: before.bytes + bytes, epoch });
+  for (const uid of charges.keys()) {
+    if (charges.size <= MAX_UIDS) break;
+    charges.delete(uid);
+  }
+  return {
+    ...ledger,
+    leases,
+    charges,
+    settledBytes: ledger.settledBytes + bytes,
+    recent: withSettled(ledger.recent, bytes, atMs),
+  };
+}
+
+function withSettled(
+  recent: readonly SettledSecond[],
+  bytes: number,
+  atMs: number,
+): SettledSecond[] {
+  const last = recent.at(-1);
+  // A clock that is set back moves nothing into an earlier period.
+  const second = Math.max(Math.floor(atMs / 1000), last?.second ?? 0);
+  const oldest = second - (2 * BOUNDARY_MS) / 1000;
+  const kept = recent.filter((each) => each.second >= oldest);
+  if (last?.second !== second) return [...kept, { second, bytes }];
+  return [...kept.slice(0, -1), { second, bytes: last.bytes + bytes }];
 }

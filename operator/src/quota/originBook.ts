@@ -1,5 +1,5 @@
 /**
- * One origin at its leader: the journal, the ledger as it will be when all that is under way is
+ * One host at its leader: the journal, the ledger as it will be when all that is under way is
  * durable, and the time that runs for each lease. Time is this process's own clock; what follows
  * from it is an entry like any other.
  */
@@ -7,14 +7,7 @@ import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import type { Entry } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
-import {
-  apply,
-  emptyLedger,
-  type LeaseRecord,
-  type Ledger,
-  type Usage,
-  usageOf,
-} from './ledger.ts';
+import { apply, emptyLedger, type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
 
 /** Counted by the holder from when it first sent its request. */
 export const LEASE_TTL_MS = 10_000;
@@ -22,8 +15,6 @@ export const LEASE_TTL_MS = 10_000;
 const EXPIRY_MARGIN_MS = LEASE_TTL_MS * 0.002 + 80;
 /** After the kubelet has reported a container's end: its sockets are closed by then. */
 const ENDED_MS = 1_000;
-/** Bytes settled so close before a period's begin count in it, too: clocks differ. */
-const BOUNDARY_MS = 60_000;
 
 export interface Limits {
   readonly connections: number;
@@ -43,8 +34,8 @@ export function limitsOf(policy: Pick<OriginPolicy, 'limits' | 'closeAfterSecond
 }
 
 export interface OriginBookOptions {
-  /** Names the journal. */
-  readonly key: string;
+  /** Host and port; names the journal. */
+  readonly host: string;
   readonly limits: Limits;
   readonly term: number;
   readonly nonce: string;
@@ -57,6 +48,8 @@ export interface OriginBookDependencies {
   readonly wallClock: () => number;
   readonly onLost: (error: Error) => void;
   readonly onRetry: (error: unknown) => void;
+  /** A lease has expired: nothing is pulled under it any more. */
+  readonly onExpired: (lease: LeaseRecord) => void;
   /** A lease is over, by whatever way. */
   readonly onGone: (lease: LeaseRecord) => void;
   /** Something may be granted that could not be before. */
@@ -64,23 +57,22 @@ export interface OriginBookDependencies {
 }
 
 export class OriginBook {
-  readonly key: string;
+  readonly host: string;
   limits: Limits;
   readonly #dependencies: OriginBookDependencies;
   readonly #journal: Journal;
   readonly #timers = new Map<string, Timer>();
-  #recent: { atMs: number; bytes: number }[] = [];
   #ledger: Ledger = emptyLedger;
   #open = false;
   #closed = false;
 
   constructor(options: OriginBookOptions, dependencies: OriginBookDependencies) {
     const { store, clock, onLost, onRetry } = dependencies;
-    const { key, term, nonce } = options;
-    this.key = key;
+    const { host, term, nonce } = options;
+    this.host = host;
     this.limits = options.limits;
     this.#dependencies = dependencies;
-    this.#journal = new Journal({ origin: key, term, nonce }, { store, clock, onLost, onRetry });
+    this.#journal = new Journal({ origin: host, term, nonce }, { store, clock, onLost, onRetry });
   }
 
   /** Its fence is durable: grants may begin. */
@@ -91,10 +83,6 @@ export class OriginBook {
   /** With all that is under way to the journal: what decisions are made from. */
   get ledger(): Ledger {
     return this.#ledger;
-  }
-
-  get usage(): Usage {
-    return usageOf(this.#ledger);
   }
 
   /** Every lease that is open gets a full life from now: nobody knows how old it is. */
@@ -118,37 +106,31 @@ export class OriginBook {
 
   /** Counts at once, resolves when durable. */
   commit(...entries: readonly Entry[]): Promise<void> {
-    const gone: LeaseRecord[] = [];
-    for (const entry of entries) {
-      const before = 'leaseId' in entry ? this.#ledger.leases.get(entry.leaseId) : undefined;
-      const settledBefore = this.#ledger.settledBytes;
-      this.#ledger = apply(this.#ledger, entry);
-      if (entry.kind === 'grant' || entry.kind === 'renew') this.#expireLater(entry.leaseId);
-      if ((entry.kind === 'settle' || entry.kind === 'close') && before !== undefined) {
-        const bytes = this.#ledger.settledBytes - settledBefore;
-        this.#recent.push({ atMs: this.#dependencies.wallClock(), bytes });
-        this.#cancel(entry.leaseId);
-        gone.push(before);
-      }
-    }
-    const durable = this.#journal.append(entries);
-    for (const lease of gone) this.#dependencies.onGone(lease);
-    return durable;
+    this.rollPeriod();
+    return this.#commit(entries);
+  }
+
+  grant(entry: Omit<Extract<Entry, { kind: 'grant' }>, 'kind'>): Promise<void> {
+    return this.commit({ kind: 'grant', ...entry });
+  }
+
+  settle(leaseId: string, usedBytes: number): Promise<void> {
+    const atMs = this.#dependencies.wallClock();
+    return this.commit({ kind: 'settle', leaseId, usedBytes, atMs });
+  }
+
+  /** Its sockets are closed, but nobody says what came over them. */
+  closeLease(leaseId: string): Promise<void> {
+    return this.commit({ kind: 'close', leaseId, atMs: this.#dependencies.wallClock() });
   }
 
   /** Begins a new period of traffic when it is time. */
   rollPeriod(): void {
     const { traffic } = this.limits;
-    if (traffic === undefined) return;
-    const now = this.#dependencies.wallClock();
-    this.#recent = this.#recent.filter(({ atMs }) => now - atMs < BOUNDARY_MS);
-    const startMs = Math.floor(now / traffic.periodMs) * traffic.periodMs;
+    if (traffic === undefined || !this.isOpen) return;
+    const startMs = periodStartAt(this.#dependencies.wallClock(), traffic.periodMs);
     if (startMs <= this.#ledger.periodStartMs) return;
-    const isFirst = this.#ledger.periodStartMs === 0;
-    const recentBytes = this.#recent.reduce((sum, { bytes }) => sum + bytes, 0);
-    // A journal without periods has counted from its beginning: that is within this one.
-    const carriedBytes = isFirst ? this.#ledger.settledBytes : recentBytes;
-    this.commit({ kind: 'period', startMs, carriedBytes }).catch(() => {});
+    this.#commit([{ kind: 'period', startMs }]).catch(() => {});
   }
 
   /** The kubelet has reported the end of this holder's container. */
@@ -158,17 +140,35 @@ export class OriginBook {
     }
   }
 
+  #commit(entries: readonly Entry[]): Promise<void> {
+    const gone: LeaseRecord[] = [];
+    for (const entry of entries) {
+      const before = 'leaseId' in entry ? this.#ledger.leases.get(entry.leaseId) : undefined;
+      this.#ledger = apply(this.#ledger, entry);
+      if (entry.kind === 'grant' || entry.kind === 'renew') this.#expireLater(entry.leaseId);
+      if ((entry.kind === 'settle' || entry.kind === 'close') && before !== undefined) {
+        this.#cancel(entry.leaseId);
+        gone.push(before);
+      }
+    }
+    const durable = this.#journal.append(entries);
+    for (const lease of gone) this.#dependencies.onGone(lease);
+    return durable;
+  }
+
   #expireLater(leaseId: string): void {
     this.#later(leaseId, LEASE_TTL_MS + EXPIRY_MARGIN_MS, () => {
+      const lease = this.#ledger.leases.get(leaseId);
       this.commit({ kind: 'expire', leaseId }).catch(() => {});
       this.#closeLater(leaseId, this.limits.closeAfterMs);
+      if (lease !== undefined) this.#dependencies.onExpired(lease);
       this.#dependencies.onFreed();
     });
   }
 
   #closeLater(leaseId: string, delayMs: number): void {
     this.#later(leaseId, delayMs, () => {
-      this.commit({ kind: 'close', leaseId }).catch(() => {});
+      this.closeLease(leaseId).catch(() => {});
       this.#dependencies.onFreed();
     });
   }

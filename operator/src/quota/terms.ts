@@ -64,7 +64,7 @@ export function steady(before: RateTerms, next: RateTerms, room: Room): RateTerm
   const change = Math.abs(next.rateBytesPerSecond / before.rateBytesPerSecond - 1);
   const fits = before.rateBytesPerSecond + before.slackBytes <= room.windowBytes;
   if (change >= WORTH_CHANGING || !fits) return next;
-  return { ...before, connections: Math.min(before.connections, next.connections) };
+  return { ...before, connections: next.connections };
 }
 
 /** The most that pulling so many bytes may take, headers and repeated requests included. */

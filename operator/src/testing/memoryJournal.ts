@@ -28,11 +28,22 @@ export class MemoryJournal implements JournalStore {
     return this.of(origin).filter((document) => document.sequence > sequence);
   }
 
+  async barrier(): Promise<void> {
+    if (this.fault() === 'down') throw new Error('the database is away');
+  }
+
+  async origins(): Promise<string[]> {
+    if (this.fault() === 'down') throw new Error('the database is away');
+    return [...new Set([...this.documents.values()].map(({ origin }) => origin))];
+  }
+
   async loadSnapshot(origin: string): Promise<StoredSnapshot | undefined> {
     return this.snapshots.get(origin);
   }
 
   async saveSnapshot(snapshot: StoredSnapshot): Promise<void> {
+    const known = this.snapshots.get(snapshot.origin);
+    if (known !== undefined && known.sequence >= snapshot.sequence) return;
     this.snapshots.set(snapshot.origin, structuredClone(snapshot));
   }
 

@@ -1,0 +1,120 @@
+/**
+ * What is pulled for each epoch of each distribution: which pieces are whose, and how much work a
+ * lease gets at once.
+ */
+import { certify } from '@sluice/engine/feed/certificate.ts';
+import type { LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { Terms } from './entries.ts';
+import { ExtentPool } from './extents.ts';
+import type { LeasedDistribution, SourceFailure } from './leases.ts';
+import type { LeaseRecord } from './ledger.ts';
+import { LEASE_TTL_MS } from './originBook.ts';
+import { budgetFor } from './terms.ts';
+
+export interface Pull {
+  readonly distribution: LeasedDistribution;
+  readonly pool: ExtentPool;
+  readonly sizeBytes: number;
+  failure: SourceFailure | undefined;
+  /** Pieces were given out before this replica led: who has them is not known before this time. */
+  unsureUntilMs: number;
+}
+
+/** A lease's work: how fast, and what was used for it already. */
+export interface Work {
+  readonly leaseId: string;
+  readonly rateBytesPerSecond: number;
+  readonly usedBytes: number;
+  /** Who pulls this epoch, the lease's holder included. */
+  readonly pullers: number;
+}
+
+/** Handed out at once, as time at the holder's rate. */
+const EXTENT_SECONDS = 1;
+
+/** The same epoch goes on as it was. */
+export function newPull(distribution: LeasedDistribution, known: Pull | undefined): Pull {
+  const { epoch, files, pieceCount } = distribution;
+  if (known?.distribution.epoch === epoch) return { ...known, distribution };
+  return {
+    distribution,
+    pool: new ExtentPool(pieceCount),
+    sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    failure: undefined,
+    unsureUntilMs: 0,
+  };
+}
+
+/**
+ * Gives pieces for about a second, as far as `trafficBytes` allow; answers all that the lease may
+ * take from its beginning on, undefined when there is too little traffic left for anything.
+ */
+export function fill(
+  pull: Pull,
+  work: Work,
+  trafficBytes: number,
+  nowMs: number,
+): number | undefined {
+  const { pool, distribution } = pull;
+  const { leaseId, rateBytesPerSecond, pullers } = work;
+  const { pieceLengthBytes, ranges } = distribution;
+  const before = countOf(pool.extentsOf(leaseId));
+  if (!ranges) pool.take(leaseId, pool.pieceCount, nowMs);
+  else {
+    const second = Math.round((rateBytesPerSecond * EXTENT_SECONDS) / pieceLengthBytes);
+    // At the end less, so that all pullers end together.
+    const atEnd = Math.max(1, Math.ceil(pool.free(nowMs) / (2 * Math.max(1, pullers))));
+    pool.take(leaseId, Math.max(0, Math.min(Math.max(1, second) - before, atEnd)), nowMs);
+  }
+  for (;;) {
+    const budget = budgetOf(pull, work);
+    if (budget <= trafficBytes) return budget;
+    // Less work needs less traffic: the last pieces go back first.
+    const pieces = piecesIn(pool.extentsOf(leaseId));
+    if (pieces.length <= before || !ranges) {
+      if (before === 0) pool.release(leaseId);
+      return undefined;
+    }
+    const kept = Math.max(before, Math.floor(pieces.length / 2));
+    pool.giveBack(leaseId, pieces.slice(kept));
+    if (kept === 0) return undefined;
+  }
+}
+
+/** For what the lease has to pull, from its beginning on. */
+export function budgetOf(
+  { pool, distribution, sizeBytes }: Pull,
+  { leaseId, rateBytesPerSecond, usedBytes }: Work,
+): number {
+  const { pieceLengthBytes, ranges } = distribution;
+  const pieces = countOf(pool.extentsOf(leaseId));
+  const payload = ranges ? Math.min(sizeBytes, pieces * pieceLengthBytes) : sizeBytes;
+  return Math.ceil(usedBytes + budgetFor(payload, rateBytesPerSecond, !ranges));
+}
+
+export function grantOf(
+  { distribution }: Pull,
+  { leaseId, pullerKey }: Pick<LeaseRecord, 'leaseId' | 'pullerKey'>,
+  version: number,
+  terms: Terms,
+  extents: LeaseGrant['extents'],
+): LeaseGrant {
+  const { uid, epoch, swarmId, feedPublicKey, feedSeed } = distribution;
+  const keys = {
+    publicKey: Buffer.from(feedPublicKey, 'base64'),
+    seed: Buffer.from(feedSeed, 'base64'),
+  };
+  const puller = Buffer.from(pullerKey, 'base64');
+  const certificate = certify(keys, Buffer.from(swarmId, 'hex'), puller, extents);
+  return { leaseId, version, uid, epoch, extents, ...terms, ttlMs: LEASE_TTL_MS, certificate };
+}
+
+function countOf(extents: LeaseGrant['extents']): number {
+  return extents.reduce((sum, { count }) => sum + count, 0);
+}
+
+function piecesIn(extents: LeaseGrant['extents']): number[] {
+  return extents.flatMap(({ first, count }) =>
+    Array.from({ length: count }, (_, at) => first + at),
+  );
+}
