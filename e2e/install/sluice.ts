@@ -12,7 +12,7 @@ import { type NodeView, ReadClient } from './readClient.ts';
 
 export const NAMESPACE = 'sluice-system';
 /** Folder of the agents on every node. */
-const ROOT = '/var/lib/sluice';
+export const ROOT = '/var/lib/sluice';
 const INSTALL_TIMEOUT = '3m';
 const POLL_MS = 250;
 
@@ -63,6 +63,11 @@ export class Sluice {
     await this.cluster.kubectl([...args, `--timeout=${timeoutMs / 1000}s`], {
       timeoutMs: timeoutMs + 10_000,
     });
+  }
+
+  async originStatus(name: string): Promise<{ usage?: { connections: number } }> {
+    const said = await this.cluster.kubectl(['get', 'origin', name, '-o', 'json']);
+    return (JSON.parse(said) as { status?: { usage?: { connections: number } } }).status ?? {};
   }
 
   /** Events about a Distribution, the oldest first. */

@@ -1,0 +1,66 @@
+/** What is left of a Distribution: on the disks of nodes and relays, and in the database. */
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { MongoClient } from 'mongodb';
+import type { Cluster, ClusterNode } from '../cluster/cluster.ts';
+import { NAMESPACE, ROOT } from './sluice.ts';
+
+const RELAY_CACHE = 'volumes/kubernetes.io~empty-dir/cache';
+const DATABASE_TIMEOUT_MS = 10_000;
+
+/** Of all nodes, `<node>:<path>`; a distribution's own folders have its uid as their name. */
+export async function foldersOf(cluster: Cluster, uid: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const node of cluster.nodes) {
+    for (const root of await rootsOn(node)) {
+      const names = await readdir(root, { recursive: true }).catch(() => []);
+      const own = names.filter((name) => name.split('/').includes(uid));
+      found.push(...own.map((name) => `${node.name}:${name}`));
+    }
+  }
+  return found;
+}
+
+/** The agent's root, and the caches of the relays that run or ran there. */
+async function rootsOn(node: ClusterNode): Promise<string[]> {
+  const pods = node.hostPath('/var/lib/kubelet/pods');
+  const names = await readdir(pods);
+  return [node.hostPath(ROOT), ...names.map((name) => path.join(pods, name, RELAY_CACHE))];
+}
+
+export async function withDatabase<T>(
+  cluster: Cluster,
+  use: (database: DistributionRows) => Promise<T>,
+): Promise<T> {
+  const pod = ['get', 'pod', 'sluice-mongodb-0', '-n', NAMESPACE];
+  const address = await cluster.kubectl([...pod, '-o', 'jsonpath={.status.podIP}']);
+  const { port, close } = await cluster.reach(address, 27017);
+  const client = new MongoClient(`mongodb://127.0.0.1:${port}/sluice?directConnection=true`, {
+    serverSelectionTimeoutMS: DATABASE_TIMEOUT_MS,
+    socketTimeoutMS: DATABASE_TIMEOUT_MS,
+  });
+  try {
+    return await use(new DistributionRows(client));
+  } finally {
+    await client.close();
+    await close();
+  }
+}
+
+export class DistributionRows {
+  readonly #client: MongoClient;
+
+  constructor(client: MongoClient) {
+    this.#client = client;
+  }
+
+  /** The journal keeps what was taken from the origin: its limits outlive a Distribution. */
+  async count(uid: string): Promise<{ distributions: number; assignments: number }> {
+    const database = this.#client.db();
+    const byId = database.collection<{ _id: string }>('distributions');
+    return {
+      distributions: await byId.countDocuments({ _id: uid }),
+      assignments: await database.collection('assignments').countDocuments({ uid }),
+    };
+  }
+}
