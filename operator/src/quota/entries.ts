@@ -26,7 +26,10 @@ export type Entry =
       readonly extents: readonly Extent[];
     }
   | {
-      /** A new version; those before `acknowledged` do not count any more. */
+      /**
+       * A new version, or the newest one again with terms that are nowhere smaller; versions before
+       * `acknowledged` do not count any more.
+       */
       readonly kind: 'renew';
       readonly leaseId: string;
       readonly version: number;

@@ -171,6 +171,24 @@ describe('leases', () => {
     expect(pieces[2]?.[0]?.first).toBeGreaterThan(pieces[1]?.at(-1)?.first ?? 0);
   });
 
+  it('keep their version while nothing of them becomes smaller: there is nothing to acknowledge', async () => {
+    const first = await acquire('one');
+    const left = first.extents.map(({ first: from, count }) => ({
+      first: from + 4,
+      count: count - 4,
+    }));
+    const same = await ask('one', renewal(first, 4 * PIECE, left));
+    if (same.outcome !== 'granted') throw new Error(same.outcome);
+    expect(same.grant.version).toBe(first.version);
+    expect(same.grant.maxBytes).toBeGreaterThan(first.maxBytes);
+    await ask('two', { op: 'acquire' });
+    const smaller = await ask('one', renewal(same.grant, 5 * PIECE, left));
+    if (smaller.outcome !== 'granted') throw new Error(smaller.outcome);
+    expect(smaller.grant.version).toBe(first.version + 1);
+    const acknowledged = await ask('one', renewal(smaller.grant, 6 * PIECE, left));
+    expect(acknowledged).toMatchObject({ grant: { version: first.version + 1 } });
+  });
+
   it('are one for the same request sent twice', async () => {
     const request = {
       op: 'acquire' as const,
@@ -218,6 +236,93 @@ describe('leases', () => {
     expect(durableUsage().connections).toBe(0);
     // Unknown means spent.
     expect(durableUsage().trafficBytes).toBe(grant.maxBytes);
+  });
+
+  it('give their pieces to others when they end, long before their connections are free', async () => {
+    const grant = await acquire('one', { wantConnections: 1, wantRateBytesPerSecond: MIB });
+    await clock.advance(grant.ttlMs + 200);
+    const next = await acquire('two', { wantConnections: 1, wantRateBytesPerSecond: MIB });
+    expect(next.extents[0]?.first).toBe(0);
+    expect(durableUsage().connections).toBe(2);
+  });
+
+  it('are over when their holder asks for another: it has heard of none', async () => {
+    const unheard = await acquire('one');
+    const grant = await acquire('one');
+    expect(grant.leaseId).not.toBe(unheard.leaseId);
+    expect(grant.extents).toEqual(unheard.extents);
+    expect(durableUsage()).toMatchObject({
+      connections: grant.connections,
+      trafficBytes: unheard.maxBytes + grant.maxBytes,
+    });
+  });
+
+  it('wait until the limits are known', async () => {
+    service = new LeaseService(
+      {
+        defaultLimits: { maxConnections: 2, maxBandwidthBytesPerSecond: MIB },
+        requireOrigin: false,
+      },
+      { store: journal, clock, wallClock: () => 0, onLost: () => {}, onRetry: () => {} },
+    );
+    service.setDistribution(distributionOf());
+    await lead(2);
+    expect(await ask('one', { op: 'acquire' })).toMatchObject({ reason: 'NotReady' });
+  });
+
+  it('are under the defaults where their Origin sets no limit', async () => {
+    service = newService({});
+    service.setDistribution(distributionOf());
+    await lead(2);
+    const grant = await acquire('one');
+    expect(grant.connections).toBe(2);
+    expect(grant.rateBytesPerSecond).toBeLessThan(MIB);
+  });
+
+  it('stay counted when another Origin covers the host, and so does what was taken', async () => {
+    const taken = await acquire('one');
+    await ask('one', ended(taken, 3 * MIB));
+    const open = await acquire('one');
+    service.setOrigins([
+      {
+        name: 'another',
+        hosts: ['cdn.example.com:80'],
+        limits: LIMITS,
+        closeAfterSeconds: 20,
+        allowPrivateAddresses: false,
+      },
+    ]);
+    expect(service.usage('cdn')).toMatchObject({ connections: 0, trafficBytes: 0 });
+    expect(service.usage('another')).toMatchObject({
+      connections: open.connections,
+      trafficBytes: 3 * MIB,
+    });
+    expect(await ask('two', { op: 'acquire' })).toMatchObject({ reason: 'ConnectionsInUse' });
+  });
+
+  it('share the limits of an Origin over all its hosts', async () => {
+    service.setOrigins([
+      {
+        name: 'both',
+        hosts: ['cdn.example.com', 'mirror.example.com'],
+        limits: LIMITS,
+        closeAfterSeconds: 20,
+        allowPrivateAddresses: false,
+      },
+    ]);
+    const url = 'https://mirror.example.com./file';
+    service.setDistribution(distributionOf({ uid: 'm', url }));
+    await clock.advance(1);
+    const first = await acquire('one');
+    expect(await ask('two', { op: 'acquire', uid: 'm' })).toMatchObject({ outcome: 'wait' });
+    const smaller = await ask('one', renewal(first, MIB));
+    if (smaller.outcome !== 'granted') throw new Error(smaller.outcome);
+    await ask('one', renewal(smaller.grant, MIB));
+    const second = await acquire('two', { uid: 'm' });
+    const sum = smaller.grant.rateBytesPerSecond + second.rateBytesPerSecond;
+    expect(sum).toBeLessThan(LIMITS.maxBandwidthBytesPerSecond);
+    expect(smaller.grant.connections + second.connections).toBe(LIMITS.maxConnections);
+    expect(journal.of('mirror.example.com:443')).not.toHaveLength(0);
   });
 
   it('return a second after the kubelet has reported the end of the container', async () => {

@@ -22,7 +22,7 @@ import type { OriginBook } from './originBook.ts';
 import { groupUsage, type HostGroup, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
 import { Probes } from './probes.ts';
 import { budgetOf, fill, grantOf, newPull, type Pull } from './pulls.ts';
-import { type RateTerms, type Room, rateTerms, steady } from './terms.ts';
+import { isWithin, type RateTerms, type Room, rateTerms, renewedTerms, steady } from './terms.ts';
 
 export interface LeaseServiceDependencies {
   readonly store: JournalStore;
@@ -280,14 +280,14 @@ export class LeaseService {
     const extents = pull.pool.extentsOf(leaseId);
     if (extents.length === 0) return waitFor('NothingToPull');
     if (maxBytes === undefined || maxBytes > left) return waitFor('TrafficExhausted');
-    const version = before.version + 1;
+    const next = renewedTerms(before, { ...(terms ?? before), maxBytes }, left);
+    // Only what is smaller is to be acknowledged: the larger counts as soon as it is granted.
+    const version = isWithin(before, next) ? before.version : before.version + 1;
     const acknowledged = Math.min(request.version, before.version);
-    const { connections, slackBytes } = terms ?? before;
-    const full = { rateBytesPerSecond, slackBytes, connections, maxBytes };
     const isSmaller = lease.versions.some((each) => each.version < acknowledged);
-    await book.commit({ kind: 'renew', leaseId, version, acknowledged, terms: full, extents });
+    await book.commit({ kind: 'renew', leaseId, version, acknowledged, terms: next, extents });
     if (isSmaller) this.#wake();
-    return { outcome: 'granted', grant: grantOf(pull, lease, version, full, extents) };
+    return { outcome: 'granted', grant: grantOf(pull, lease, version, next, extents) };
   }
 
   async #settle(holder: LeaseHolder, request: Settle): Promise<LeaseAnswer> {

@@ -77,7 +77,9 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
     case 'renew': {
       const lease = ledger.leases.get(entry.leaseId);
       if (lease === undefined) return ledger;
-      const inForce = lease.versions.filter(({ version }) => version >= entry.acknowledged);
+      const inForce = lease.versions.filter(
+        ({ version }) => version >= entry.acknowledged && version !== entry.version,
+      );
       const versions = [...inForce, { ...entry.terms, version: entry.version }];
       return withLease(ledger, { ...lease, versions, extents: entry.extents });
     }

@@ -67,6 +67,24 @@ export function steady(before: RateTerms, next: RateTerms, room: Room): RateTerm
   return { ...before, connections: next.connections };
 }
 
+/** Bytes that were granted stay granted while the limit of traffic allows it. */
+export function renewedTerms(before: Terms, next: Terms, trafficBytes: number): Terms {
+  const { rateBytesPerSecond, slackBytes, connections, maxBytes } = next;
+  const stays = before.maxBytes > maxBytes && before.maxBytes <= trafficBytes;
+  const kept = stays ? before.maxBytes : maxBytes;
+  return { rateBytesPerSecond, slackBytes, connections, maxBytes: kept };
+}
+
+/** Whether whoever keeps to the one keeps to the other. */
+export function isWithin(one: Terms, other: Terms): boolean {
+  return (
+    one.rateBytesPerSecond <= other.rateBytesPerSecond &&
+    one.slackBytes <= other.slackBytes &&
+    one.connections <= other.connections &&
+    one.maxBytes <= other.maxBytes
+  );
+}
+
 /** The most that pulling so many bytes may take, headers and repeated requests included. */
 export function budgetFor(
   payloadBytes: number,
