@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest';
+import { figureLine, figureOf, median } from './figures.ts';
+
+describe('a figure', () => {
+  it('has the median, also of an even number of runs', () => {
+    expect(median([5, 1, 3])).toBe(3);
+    expect(median([4, 1, 3, 2])).toBe(2.5);
+  });
+
+  it('of speed holds when the median run does', () => {
+    const goal = { atMost: 1.5, judgedBy: 'median' } as const;
+    expect(figureOf('time', 'ratio', [1.4, 1.45, 1.6], goal).holds).toBe(true);
+    expect(figureOf('time', 'ratio', [1.4, 1.55, 1.6], goal).holds).toBe(false);
+  });
+
+  it('of a limit does not hold when one run is over it by a hair', () => {
+    const goal = { atMost: 1, judgedBy: 'everyRun' } as const;
+    expect(figureOf('window', 'ratio', [0.9, 1], goal).holds).toBe(true);
+    const figure = figureOf('window', 'ratio', [0.9, 1.000001], goal);
+    expect(figure).toMatchObject({ max: 1, holds: false });
+    expect(figureLine(figure)).toContain('FAILS');
+  });
+
+  it('without a goal is only told', () => {
+    expect(figureOf('share', '%', [70])).not.toHaveProperty('holds');
+  });
+
+  it('of nothing is refused', () => {
+    expect(() => figureOf('time', 's', [])).toThrow('time: nothing was measured');
+  });
+});

@@ -1,0 +1,39 @@
+/** Writes what a benchmark measured to bench/results/, and says it. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { cpus, release, totalmem } from 'node:os';
+import path from 'node:path';
+import { type Figure, figureLine } from './figures.ts';
+
+export interface Result {
+  /** Of the benchmark: the file in bench/ without its ending. */
+  readonly name: string;
+  /** What was measured, in a sentence or two. */
+  readonly about: string;
+  /** Every run, those that were left out included, with the reason. */
+  readonly runs: readonly object[];
+  readonly figures: readonly Figure[];
+}
+
+/** Returns whether every goal holds. */
+export async function record({ name, about, runs, figures }: Result): Promise<boolean> {
+  const holds = figures.every((figure) => figure.holds !== false);
+  const command = `make bench NAME=${name}`;
+  const result = { name, about, command, machine: machine(), holds, figures, runs };
+  const folder = path.join(import.meta.dirname, '../results');
+  await mkdir(folder, { recursive: true });
+  const file = path.join(folder, `${name}.json`);
+  await writeFile(file, `${JSON.stringify(result, undefined, 2)}\n`);
+  console.log(`\n${figures.map(figureLine).join('\n')}\n\nrecorded in bench/results/${name}.json`);
+  return holds;
+}
+
+function machine(): object {
+  const processors = cpus();
+  return {
+    processors: processors.length,
+    model: processors[0]?.model ?? 'unknown',
+    memoryGiB: Math.round(totalmem() / 1024 ** 3),
+    kernel: release(),
+    node: process.version,
+  };
+}
