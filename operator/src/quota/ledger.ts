@@ -42,7 +42,7 @@ export interface SettledSecond {
  */
 export const BOUNDARY_MS = 60_000;
 /** Of distributions that are long gone nobody asks. */
-const MAX_UIDS = 10_000;
+const MAX_UIDS = 2_000;
 
 export interface Ledger {
   /** Not settled and not closed. */

@@ -1,0 +1,75 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ExtentPool, extentsOf, piecesOf } from './extents.ts';
+
+function bitfieldOf(pieces: readonly number[], count: number): Uint8Array {
+  const bits = new Uint8Array(Math.ceil(count / 8));
+  for (const piece of pieces) bits[piece >> 3] = (bits[piece >> 3] ?? 0) | (128 >> (piece & 7));
+  return bits;
+}
+
+describe('the pieces that are to be pulled', () => {
+  it('are given in file order, each to one', () => {
+    const pool = new ExtentPool(10);
+    pool.take('a', 3, 0);
+    pool.take('b', 4, 0);
+    pool.take('a', 2, 0);
+    expect(pool.extentsOf('a')).toEqual([
+      { first: 0, count: 3 },
+      { first: 7, count: 2 },
+    ]);
+    expect(pool.extentsOf('b')).toEqual([{ first: 3, count: 4 }]);
+    expect(pool.free(0)).toBe(1);
+  });
+
+  it('come back when their lease is over, except those that are finished', () => {
+    const pool = new ExtentPool(6);
+    pool.take('a', 4, 0);
+    pool.progress('a', 'relay', [{ first: 2, count: 2 }]);
+    expect(pool.extentsOf('a')).toEqual([{ first: 2, count: 2 }]);
+    pool.release('a');
+    pool.take('b', 9, 0);
+    expect(pool.extentsOf('b')).toEqual([{ first: 2, count: 4 }]);
+  });
+
+  it('are not given when a relay has them', () => {
+    const pool = new ExtentPool(10);
+    pool.report('relay', bitfieldOf([0, 1, 9], 10), 0);
+    pool.take('a', 10, 0);
+    expect(pool.extentsOf('a')).toEqual([{ first: 2, count: 7 }]);
+  });
+
+  it('are given again when the only one who had them is gone and peers bring nothing for a while', () => {
+    const pool = new ExtentPool(4);
+    pool.report('lost', bitfieldOf([0, 1, 2, 3], 4), 0);
+    pool.report('other', bitfieldOf([3], 4), 0);
+    pool.forget('lost', 1_000);
+    expect(pool.free(1_500)).toBe(0);
+    pool.report('other', bitfieldOf([3, 0], 4), 2_000);
+    expect(pool.free(3_000)).toBe(0);
+    expect(pool.free(3_500)).toBe(2);
+  });
+
+  it('fit into a certificate, however many holes there are', () => {
+    const pool = new ExtentPool(1_000);
+    const even = Array.from({ length: 500 }, (_, at) => 2 * at);
+    pool.report('relay', bitfieldOf(even, 1_000), 0);
+    pool.take('a', 1_000, 0);
+    expect(pool.extentsOf('a')).toHaveLength(200);
+    expect(pool.free(0)).toBe(300);
+  });
+
+  it('are the same as runs and as a set', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.nat(300)), (pieces) => {
+        const set = new Set(pieces);
+        const runs = extentsOf(set);
+        expect([...piecesOf(runs)].sort((a, b) => a - b)).toEqual(pieces.sort((a, b) => a - b));
+        for (const [at, { first }] of runs.entries()) {
+          const before = runs[at - 1];
+          if (before !== undefined) expect(before.first + before.count).toBeLessThan(first);
+        }
+      }),
+    );
+  });
+});

@@ -1,0 +1,152 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { FakeClock, settle } from '../testing/fakeClock.ts';
+import { MemoryJournal } from '../testing/memoryJournal.ts';
+import type { Entry } from './entries.ts';
+import { Journal } from './journal.ts';
+
+const HOST = 'cdn.example.com:80';
+const { signal } = new AbortController();
+
+let clock: FakeClock;
+let store: MemoryJournal;
+let lost: Error[];
+
+beforeEach(() => {
+  clock = new FakeClock();
+  store = new MemoryJournal();
+  lost = [];
+});
+
+function newJournal(nonce: string, term = 1): Journal {
+  return new Journal(
+    { origin: HOST, term, nonce },
+    { store, clock, onLost: (error) => lost.push(error), onRetry: () => {} },
+  );
+}
+
+function grant(leaseId: string): Entry {
+  return {
+    kind: 'grant',
+    leaseId,
+    holder: 'relay',
+    uid: 'a',
+    epoch: 1,
+    pullerKey: '',
+    wantConnections: 1,
+    terms: { rateBytesPerSecond: 1, slackBytes: 1, connections: 1, maxBytes: 1 },
+    extents: [],
+  };
+}
+
+const leasesOf = (journal: Journal) => [...journal.ledger.leases.keys()];
+
+describe('a journal', () => {
+  it('writes what comes while an insert is under way in one document', async () => {
+    const journal = newJournal('a');
+    await journal.open(signal);
+    await Promise.all(['x', 'y', 'z'].map((id) => journal.append([grant(id)])));
+    expect(store.of(HOST).map(({ entries }) => entries.length)).toEqual([1, 1, 2]);
+    expect(leasesOf(journal)).toEqual(['x', 'y', 'z']);
+  });
+
+  it('says that something is durable when it is', async () => {
+    const journal = newJournal('a');
+    await journal.open(signal);
+    store.fault = () => 'down';
+    let durable = false;
+    const done = journal.append([grant('x')]).then(() => {
+      durable = true;
+    });
+    await clock.advance(5_000);
+    expect(durable).toBe(false);
+    expect(leasesOf(journal)).toEqual([]);
+    store.fault = () => 'none';
+    await clock.advance(600);
+    await done;
+    expect(leasesOf(journal)).toEqual(['x']);
+  });
+
+  it('takes a document whose answer was lost for its own, once the database is sure of it', async () => {
+    const journal = newJournal('a');
+    await journal.open(signal);
+    const faults = ['lost', 'none', 'down', 'none'] as const;
+    let at = 0;
+    store.fault = () => faults[at++] ?? 'none';
+    let durable = false;
+    const done = journal.append([grant('x')]).then(() => {
+      durable = true;
+    });
+    await clock.advance(600);
+    // The second attempt found it there, but the barrier behind it failed.
+    expect(durable).toBe(false);
+    await clock.advance(600);
+    await done;
+    expect(store.of(HOST)).toHaveLength(2);
+  });
+
+  it('ends when a later leader was there, also one of the same term', async () => {
+    const former = newJournal('a');
+    await former.open(signal);
+    await former.append([grant('x')]);
+    const later = newJournal('b');
+    await later.open(signal);
+    expect(leasesOf(later)).toEqual(['x']);
+    await expect(former.append([grant('y')])).rejects.toMatchObject({ code: 'NotLeading' });
+    await expect(former.append([grant('z')])).rejects.toMatchObject({ code: 'NotLeading' });
+    expect(lost).toHaveLength(1);
+    await later.append([grant('w')]);
+    expect(leasesOf(later)).toEqual(['x', 'w']);
+  });
+
+  it('puts its fence behind what a former leader wrote a moment ago', async () => {
+    const former = newJournal('a');
+    await former.open(signal);
+    const later = newJournal('b');
+    const read = store.after.bind(store);
+    let raced = false;
+    store.after = async (...args) => {
+      const documents = await read(...args);
+      if (!raced) {
+        raced = true;
+        await former.append([grant('late')]);
+      }
+      return documents;
+    };
+    await later.open(signal);
+    expect(leasesOf(later)).toEqual(['late']);
+  });
+
+  it('refuses to go on over a hole', async () => {
+    const former = newJournal('a');
+    await former.open(signal);
+    for (const id of ['x', 'y', 'z']) await former.append([grant(id)]);
+    store.documents.delete(`${HOST}/3`);
+    await expect(newJournal('b').open(signal)).rejects.toMatchObject({ code: 'JournalBroken' });
+  });
+
+  it('writes nothing any more after its end', async () => {
+    const journal = newJournal('a');
+    await journal.open(signal);
+    store.fault = () => 'down';
+    const pending = journal.append([grant('x')]);
+    await settle();
+    journal.close();
+    await expect(pending).rejects.toMatchObject({ code: 'NotLeading' });
+    store.fault = () => 'none';
+    await clock.advance(5_000);
+    expect(store.of(HOST)).toHaveLength(1);
+  });
+
+  it('keeps fences for ever, and of the rest only what a snapshot does not hold', async () => {
+    const journal = newJournal('a');
+    await journal.open(signal);
+    for (let at = 0; at < 600; at += 1) await journal.append([grant(`x${at}`)]);
+    await settle();
+    const documents = store.of(HOST);
+    expect(documents[0]).toMatchObject({ sequence: 1, fence: true });
+    expect(documents.length).toBeLessThan(300);
+    const next = newJournal('b');
+    await next.open(signal);
+    expect(next.ledger.leases.size).toBe(600);
+  });
+});

@@ -1,0 +1,175 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Entry, Terms } from './entries.ts';
+import {
+  apply,
+  BOUNDARY_MS,
+  chargeOf,
+  emptyLedger,
+  fromSnapshot,
+  type Ledger,
+  periodStartAt,
+  toSnapshot,
+  usageOf,
+} from './ledger.ts';
+
+const HOUR_MS = 3_600_000;
+const START_MS = 1_000_000 * HOUR_MS;
+
+function grant(leaseId: string, change: Partial<Terms> = {}, epoch = 1): Entry {
+  const terms = { rateBytesPerSecond: 100, slackBytes: 10, connections: 2, maxBytes: 1000 };
+  return {
+    kind: 'grant',
+    leaseId,
+    holder: 'relay',
+    uid: 'a',
+    epoch,
+    pullerKey: '',
+    wantConnections: 2,
+    terms: { ...terms, ...change },
+    extents: [],
+  };
+}
+
+function renew(version: number, acknowledged: number, change: Partial<Terms>): Entry {
+  const terms = { rateBytesPerSecond: 100, slackBytes: 10, connections: 2, maxBytes: 1000 };
+  return {
+    kind: 'renew',
+    leaseId: 'x',
+    version,
+    acknowledged,
+    terms: { ...terms, ...change },
+    extents: [],
+  };
+}
+
+const settle = (leaseId: string, usedBytes: number, atMs = START_MS): Entry => ({
+  kind: 'settle',
+  leaseId,
+  usedBytes,
+  atMs,
+});
+
+const fold = (...entries: Entry[]): Ledger => entries.reduce(apply, emptyLedger);
+
+describe('the ledger', () => {
+  it('counts the larger of two versions until the smaller one is acknowledged', () => {
+    const smaller = { rateBytesPerSecond: 40, slackBytes: 4, connections: 1, maxBytes: 500 };
+    const both = fold(grant('x'), renew(2, 1, smaller));
+    expect(usageOf(both)).toEqual({
+      connections: 2,
+      rateBytesPerSecond: 100,
+      windowBytes: 110,
+      trafficBytes: 1000,
+    });
+    expect(usageOf(apply(both, renew(2, 2, smaller)))).toEqual({
+      connections: 1,
+      rateBytesPerSecond: 40,
+      windowBytes: 44,
+      trafficBytes: 500,
+    });
+  });
+
+  it('counts a larger version as soon as it is granted', () => {
+    const { rateBytesPerSecond } = usageOf(
+      fold(grant('x'), renew(1, 1, { rateBytesPerSecond: 300 })),
+    );
+    expect(rateBytesPerSecond).toBe(300);
+  });
+
+  it('returns the rate at expiry, connections and slack when they are surely closed', () => {
+    const expired = fold(grant('x'), { kind: 'expire', leaseId: 'x' });
+    expect(usageOf(expired)).toEqual({
+      connections: 2,
+      rateBytesPerSecond: 0,
+      windowBytes: 10,
+      trafficBytes: 1000,
+    });
+    const closed = apply(expired, { kind: 'close', leaseId: 'x', atMs: START_MS });
+    expect(usageOf(closed)).toMatchObject({ connections: 0, windowBytes: 0, trafficBytes: 1000 });
+  });
+
+  it('charges what was used when a lease is settled, once, even if it is more than was granted', () => {
+    const settled = fold(grant('x'), settle('x', 1100), settle('x', 1100));
+    expect(usageOf(settled)).toMatchObject({ connections: 0, trafficBytes: 1100 });
+    expect(chargeOf(settled, 'a')).toEqual({ bytes: 1100, epoch: 1 });
+  });
+
+  it('knows the last epoch of which anything was pulled', () => {
+    const probed = fold(grant('p', {}, 0), settle('p', 300), grant('x', {}, 3), settle('x', 0));
+    expect(chargeOf(probed, 'a')).toEqual({ bytes: 300, epoch: 0 });
+    expect(chargeOf(fold(grant('x', {}, 3), settle('x', 9)), 'a').epoch).toBe(3);
+  });
+
+  it('forgets what distributions took that are long gone, not what is recent', () => {
+    let ledger = emptyLedger;
+    for (let at = 0; at < 2_100; at += 1) {
+      ledger = apply(ledger, { ...grant('x'), uid: `uid-${at}` } as Entry);
+      ledger = apply(ledger, settle('x', 1));
+    }
+    expect(ledger.charges.size).toBe(2_000);
+    expect(chargeOf(ledger, 'uid-2099').bytes).toBe(1);
+  });
+
+  it('is the same after a snapshot', () => {
+    const ledger = fold(
+      { kind: 'fence', term: 4 },
+      grant('x'),
+      grant('y'),
+      settle('y', 12),
+      renew(2, 1, { connections: 1 }),
+    );
+    const stored = JSON.parse(JSON.stringify(toSnapshot(ledger)));
+    expect(fromSnapshot(stored)).toEqual(ledger);
+  });
+});
+
+describe('a period of traffic', () => {
+  const begin: Entry = { kind: 'period', startMs: START_MS };
+
+  it('ends a minute late, so that no clock that differs by less sees too much in one', () => {
+    expect(periodStartAt(START_MS + BOUNDARY_MS - 1, HOUR_MS)).toBe(START_MS - HOUR_MS);
+    expect(periodStartAt(START_MS + BOUNDARY_MS, HOUR_MS)).toBe(START_MS);
+  });
+
+  it('begins with what was settled since a minute before it, and with what is open', () => {
+    const before = fold(
+      { kind: 'period', startMs: START_MS - HOUR_MS },
+      ...[grant('x'), settle('x', 1, START_MS - 2 * BOUNDARY_MS)],
+      ...[grant('x'), settle('x', 20, START_MS - BOUNDARY_MS / 2)],
+      ...[grant('x'), settle('x', 300, START_MS + BOUNDARY_MS / 2)],
+      grant('y', { maxBytes: 4000 }),
+    );
+    expect(usageOf(before).trafficBytes).toBe(4321);
+    expect(usageOf(apply(before, begin)).trafficBytes).toBe(4320);
+  });
+
+  it('begins with everything when it is the first: the journal may have begun in it', () => {
+    const long = fold(grant('x'), settle('x', 7, START_MS - 10 * HOUR_MS), begin);
+    expect(usageOf(long).trafficBytes).toBe(7);
+  });
+
+  it('is never credited with bytes that a clock somewhere puts into it', () => {
+    const settles = fc.array(
+      fc.record({ bytes: fc.nat(100), afterMs: fc.integer({ min: 0, max: 30_000 }) }),
+      { maxLength: 60 },
+    );
+    fc.assert(
+      fc.property(settles, fc.integer({ min: -59_000, max: 59_000 }), (list, skewMs) => {
+        let now = START_MS - 5 * BOUNDARY_MS;
+        let ledger = apply(emptyLedger, { kind: 'period', startMs: START_MS - HOUR_MS });
+        const seen = new Map<number, number>();
+        for (const { bytes, afterMs } of list) {
+          now += afterMs;
+          const startMs = periodStartAt(now, HOUR_MS);
+          if (startMs > ledger.periodStartMs) ledger = apply(ledger, { kind: 'period', startMs });
+          ledger = [grant('x'), settle('x', bytes, now)].reduce(apply, ledger);
+          // The origin's own counter, by its own clock.
+          const period = Math.floor((now + skewMs) / HOUR_MS);
+          seen.set(period, (seen.get(period) ?? 0) + bytes);
+          expect(ledger.settledBytes).toBeGreaterThanOrEqual(seen.get(period) ?? 0);
+        }
+      }),
+    );
+  });
+});
