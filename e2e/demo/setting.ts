@@ -14,7 +14,7 @@ export const LINK_BITS_PER_SECOND = 100_000_000;
 export const ORIGIN_LINK_BITS_PER_SECOND = 200_000_000;
 export const LIMITS: OriginLimits = {
   maxConnections: 4,
-  maxBandwidth: 8 * MIB,
+  maxBandwidth: 5 * MIB,
   maxTraffic: { bytes: 4096 * MIB, period: '24h' },
 };
 
