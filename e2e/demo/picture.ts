@@ -22,13 +22,15 @@ const SOURCES: readonly {
 ];
 const MIN_BAR = 10;
 const MAX_BAR = 50;
-/** Name, percent, rate and state around the bar. */
-const REST = 44;
+/** Brackets, percent, rate and the longest state, with a space between each two. */
+const BESIDE_BAR = 34;
+/** Of a line with the shortest bar, and of the legend. */
+export const MIN_WIDTH = 60;
 
 export function picture(snapshot: Snapshot, options: PictureOptions): string[] {
   const { nodes, relays, elapsedSeconds, sizeBytes, originBytes } = snapshot;
-  const bar = Math.max(MIN_BAR, Math.min(MAX_BAR, options.width - REST));
   const names = Math.max(6, ...[...nodes, ...relays].map(({ name }) => shortName(name).length));
+  const bar = Math.max(MIN_BAR, Math.min(MAX_BAR, options.width - BESIDE_BAR - names));
   const line = (view: (typeof nodes)[number] | (typeof relays)[number]) => {
     const share = sizeBytes === 0 ? 1 : view.verifiedBytes / sizeBytes;
     return [

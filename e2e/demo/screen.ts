@@ -1,6 +1,6 @@
 /** Draws a picture over the one before on a terminal, and plain lines elsewhere. */
 import type { Snapshot } from './delivery.ts';
-import { picture, plainLine } from './picture.ts';
+import { MIN_WIDTH, picture, plainLine } from './picture.ts';
 
 const PLAIN_EVERY_SECONDS = 5;
 
@@ -18,13 +18,14 @@ export class Screen {
   }
 
   show(snapshot: Snapshot): void {
-    if (!this.isTerminal) {
+    const width = this.#out.columns ?? 80;
+    // Where lines would wrap, going back to the first one does not work.
+    if (!this.isTerminal || width < MIN_WIDTH) {
       if (snapshot.elapsedSeconds - this.#plainAt < PLAIN_EVERY_SECONDS) return;
       this.#plainAt = snapshot.elapsedSeconds;
       this.line(plainLine(snapshot));
       return;
     }
-    const width = this.#out.columns ?? 80;
     const lines = picture(snapshot, { width, colour: this.colour });
     const back = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : '';
     this.#out.write(back + lines.map((line) => `\x1b[2K${line}\n`).join(''));

@@ -36,6 +36,12 @@ export function verdictOf(delivery: Delivery): Row[] {
       holds: copies <= GOALS.copies,
     },
     {
+      what: 'bytes from the origin, all together',
+      measured: mebibytes(originBytes),
+      limit: `<= ${mebibytes(limits.maxTraffic.bytes)}`,
+      holds: originBytes <= limits.maxTraffic.bytes,
+    },
+    {
       what: 'highest second at the origin',
       measured: mebibytes(delivery.maxWindowBytes),
       limit: `<= ${mebibytes(limits.maxBandwidth)}`,
