@@ -14,9 +14,15 @@ export interface Want extends Omit<Claim, 'id'> {
 /** One claim for each (holder, distribution): it may have one lease after the other. */
 export class Claims {
   readonly #wants = new Map<string, Want>();
+  #timeToFirstByteMs: number | undefined;
 
-  set(want: Want): void {
-    this.#wants.set(claimId(want.holder, want.uid), want);
+  /** Who has not measured yet how long the origin takes is helped out by whoever has. */
+  set(want: Want): Claim {
+    this.#timeToFirstByteMs = want.timeToFirstByteMs ?? this.#timeToFirstByteMs;
+    const id = claimId(want.holder, want.uid);
+    const known = { ...want, timeToFirstByteMs: this.#timeToFirstByteMs };
+    this.#wants.set(id, known);
+    return { ...known, id };
   }
 
   delete(holder: string, uid: string): void {

@@ -300,6 +300,12 @@ describe('leases', () => {
     expect(await ask('two', { op: 'acquire' })).toMatchObject({ reason: 'ConnectionsInUse' });
   });
 
+  it('need no more slack for a newcomer than the origin is known to need', async () => {
+    await acquire('one', { wantRateBytesPerSecond: MIB, timeToFirstByteMs: 10 });
+    const second = await acquire('two', { timeToFirstByteMs: undefined });
+    expect(second.slackBytes / second.rateBytesPerSecond).toBeCloseTo(0.042, 3);
+  });
+
   it('share the limits of an Origin over all its hosts', async () => {
     service.setOrigins([
       {

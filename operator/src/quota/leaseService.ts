@@ -350,7 +350,7 @@ export class LeaseService {
     uid: string,
     request: Pick<Acquire, 'wantRateBytesPerSecond' | 'wantConnections' | 'timeToFirstByteMs'>,
   ): Claim {
-    const want = {
+    return this.#claimsOf(group).set({
       holder,
       uid,
       atMs: this.#clock.now(),
@@ -358,9 +358,7 @@ export class LeaseService {
       wantRateBytesPerSecond: request.wantRateBytesPerSecond,
       wantConnections: request.wantConnections,
       timeToFirstByteMs: request.timeToFirstByteMs,
-    };
-    this.#claimsOf(group).set(want);
-    return { ...want, id: claimId(holder, uid) };
+    });
   }
 
   /** Something became free: whoever waits is to ask now. */
