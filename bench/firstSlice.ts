@@ -15,8 +15,7 @@ import {
   type Setting,
   ZONES,
 } from '../e2e/demo/setting.ts';
-import { GOALS } from '../e2e/demo/verdict.ts';
-import { type Figure, figureOf } from './lib/figures.ts';
+import { firstSliceFigures, type Run } from './lib/firstSliceFigures.ts';
 import { record } from './lib/record.ts';
 
 /** Above it the processor decides and not the links: such a run says nothing about Sluice. */
@@ -28,7 +27,7 @@ const signal = abortOnSignal();
 let setting: Setting | undefined;
 try {
   setting = await bringUp(console.log, signal);
-  const runs: (Delivery & { readonly leftOut?: string })[] = [];
+  const runs: Run[] = [];
   const counted = () => runs.filter(({ leftOut }) => leftOut === undefined);
   for (let at = 1; counted().length < wanted && at <= 2 * wanted; at += 1) {
     const run = await runOnce(setting, at);
@@ -42,7 +41,7 @@ try {
     name: 'firstSlice',
     about: `${FILE_BYTES} bytes to ${NODES} nodes in ${ZONES} zones; links of ${LINK_BITS_PER_SECOND} bit/s each way; the origin's limits: ${LIMITS.maxConnections} connections, ${LIMITS.maxBandwidth} bytes in any second. All of it runs on the one machine.`,
     runs,
-    figures: figuresOf(counted()),
+    figures: firstSliceFigures(runs),
   });
   if (!holds) process.exitCode = 1;
 } catch (error) {
@@ -62,61 +61,4 @@ async function runOnce({ cluster, sluice }: Setting, at: number): Promise<Delive
   await sluice.remove(name);
   await cluster.origin.remove(file.name);
   return delivery;
-}
-
-function figuresOf(runs: readonly Delivery[]): Figure[] {
-  const never = (atMost: number) => ({ atMost, judgedBy: 'everyRun' }) as const;
-  const of = (value: (run: Delivery) => number) => runs.map(value);
-  return [
-    figureOf(
-      'time of the last node / fluid bound',
-      'ratio',
-      of((run) => run.seconds / run.boundSeconds),
-      { atMost: GOALS.timeRatio, judgedBy: 'median' },
-    ),
-    figureOf(
-      'from kubectl apply to the last node',
-      's',
-      of((run) => run.applySeconds),
-    ),
-    figureOf(
-      'bytes from the origin',
-      'copies',
-      of((run) => run.originBytes / run.sizeBytes),
-      never(GOALS.copies),
-    ),
-    figureOf(
-      'highest second at the origin / maxBandwidth',
-      'ratio',
-      of((run) => run.maxWindowBytes / run.limits.maxBandwidth),
-      never(1),
-    ),
-    figureOf(
-      'highest number of connections / maxConnections',
-      'ratio',
-      of((run) => run.peakConnections / run.limits.maxConnections),
-      never(1),
-    ),
-    figureOf(
-      'nodes with another SHA-256',
-      'nodes',
-      of((run) => run.wrongNodes.length),
-      never(0),
-    ),
-    figureOf(
-      'received from other nodes',
-      '%',
-      of((run) => run.fromPeersShare * 100),
-    ),
-    figureOf(
-      "first byte on a node after a relay's",
-      'ms',
-      of((run) => run.firstByteDelayMs),
-    ),
-    figureOf(
-      'processor in use',
-      '%',
-      of((run) => run.cpuBusyShare * 100),
-    ),
-  ];
 }
