@@ -45,7 +45,7 @@ try {
   });
   if (!holds) process.exitCode = 1;
 } catch (error) {
-  failWith('bench', error);
+  failWith('bench', signal.aborted ? signal.reason : error);
 } finally {
   await setting?.sluice.read.close();
   await setting?.cluster.stop();

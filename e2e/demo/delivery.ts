@@ -143,6 +143,7 @@ async function watch(
     // Until the operator has resolved the source it knows nothing of it.
     const nodes = await read.assignments(uid).catch(() => []);
     const view = await read.distribution(uid).catch(() => undefined);
+    signal?.throwIfAborted();
     const snapshot: Snapshot = {
       elapsedSeconds: (performance.now() - startedAt) / 1000,
       sizeBytes: file.sizeBytes,

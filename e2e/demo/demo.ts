@@ -20,6 +20,7 @@ import { mebibytes, renderTable, verdictOf } from './verdict.ts';
 const signal = abortOnSignal();
 const screen = new Screen(process.stdout);
 let setting: Setting | undefined;
+signal.addEventListener('abort', () => screen.line('\ndemo: ending what was started'));
 try {
   screen.line(`${NODES} nodes in ${ZONES} zones, links of ${LINK_BITS_PER_SECOND / 1e6} Mbit/s`);
   setting = await bringUp((line) => screen.line(line), signal);
@@ -49,10 +50,11 @@ ${mebibytes(LIMITS.maxBandwidth)} in any second, ${mebibytes(LIMITS.maxTraffic.b
     process.exitCode = 1;
   } else screen.line('demo: everything is as promised');
 } catch (error) {
-  failWith('demo', error);
+  // What was under way when it was ended fails in its own words.
+  failWith('demo', signal.aborted ? signal.reason : error);
 } finally {
   if (setting !== undefined) {
-    screen.line('demo: ending the cluster');
+    if (!signal.aborted) screen.line('demo: ending the cluster');
     await setting.sluice.read.close();
     await setting.cluster.stop();
   }
