@@ -4,7 +4,8 @@
  * Who opens a connection is the only one that requests over it, so edges go both ways. Small
  * swarms are full meshes. In large ones an agent knows about 20 agents of its own domain, on a
  * ring with far jumps so that the graph is connected and a few steps wide; a few of other domains;
- * some relays of its own domain; relays know each other and the agents that know them.
+ * some relays of its own domain; relays know each other and, as far as a list goes, the agents that
+ * know them.
  */
 import type { ProcessKind } from '@sluice/protocol/messages.ts';
 
@@ -18,7 +19,9 @@ const FULL_MESH = 48;
 /** Each gives two neighbours. */
 const JUMPS = 10;
 const OTHER_DOMAINS = 3;
-/** A relay's list is of 256 peers at most, and the other relays are in it. */
+/** The most that a `peers` message may name. */
+const MAX_PEERS = 256;
+/** The other relays are in a relay's list, too. */
 const AGENTS_PER_RELAY = 200;
 const MAX_RELAYS_PER_AGENT = 4;
 
@@ -91,14 +94,21 @@ class Graph {
     const each = Math.min(relays.length, Math.max(1, Math.min(MAX_RELAYS_PER_AGENT, fits)));
     agents.forEach((agent, at) => {
       for (let turn = 0; turn < each; turn += 1) {
-        this.#join(agent, relays[(at + turn) % relays.length] as Member);
+        const relay = relays[(at + turn) % relays.length] as Member;
+        // Who downloads opens the connection: a relay that knows enough nodes serves the others, too.
+        this.#know(agent, relay);
+        if ((this.#edges.get(relay.id)?.size ?? 0) < MAX_PEERS) this.#know(relay, agent);
       }
     });
   }
 
   #join(one: Member, other: Member): void {
+    this.#know(one, other);
+    this.#know(other, one);
+  }
+
+  #know(one: Member, other: Member): void {
     this.#edges.get(one.id)?.add(other.id);
-    this.#edges.get(other.id)?.add(one.id);
   }
 }
 
