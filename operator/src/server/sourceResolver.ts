@@ -3,7 +3,7 @@
  * may be asked, and without following where it points.
  */
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
-import { BlockList, isIPv6, type LookupFunction } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
 import {
   DEFAULT_HTTP_OPTIONS,
   NodeHttpSource,
@@ -13,6 +13,7 @@ import type { OriginPolicy, ResolvedSource, SourceRequest } from '../controllers
 import type { SourceErrorCode } from '../policies/source.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import { type ChargeRequest, LeaseError } from '../quota/leases.ts';
+import { judgeAddress } from './addresses.ts';
 
 export class SourceError extends Error {
   readonly code: SourceErrorCode;
@@ -36,17 +37,6 @@ export interface ProbeCharger {
 
 const ROOM_TIMEOUT_MS = 15_000;
 const PROBE_TIMEOUT_MS = 20_000;
-
-/** Never asked, whatever an Origin allows: this host, this link, cloud metadata. */
-const FORBIDDEN = listOf(
-  ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'],
-  ['::/127', 'fe80::/10', 'ff00::/8'],
-);
-/** Asked only where an Origin allows it: pods, Services, the network of the company. */
-const PRIVATE = listOf(
-  ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'],
-  ['fc00::/7'],
-);
 
 export async function resolveSource(
   request: SourceRequest,
@@ -124,7 +114,7 @@ function findSourceError(error: unknown): SourceError | undefined {
 /** A URL with an address instead of a name is not looked up. */
 function judgeLiteral(url: string, allowsPrivate: boolean): void {
   const host = new URL(url).hostname.replace(/^\[|\]$/g, '');
-  if (/^[\d.]+$/.test(host) || isIPv6(host)) judge(host, allowsPrivate);
+  if (isIP(host) !== 0) judge(host, allowsPrivate);
 }
 
 /** Judges what is connected to, not what a name meant a moment earlier. */
@@ -145,28 +135,16 @@ function guardedLookup(allowsPrivate: boolean): LookupFunction {
 }
 
 function judge(address: string, allowsPrivate: boolean, hostname = address): void {
-  const plain = address.replace(/^::ffff:/, '');
-  const family = isIPv6(plain) ? 'ipv6' : 'ipv4';
+  const verdict = judgeAddress(address);
   const shownHost = hostname === address ? address : `${hostname} (${address})`;
-  if (FORBIDDEN.check(plain, family)) {
+  if (verdict === 'forbidden') {
     const message = `spec.source.url: ${shownHost} is a loopback, link-local or metadata address, which Sluice never asks`;
     throw new SourceError('AddressForbidden', message);
   }
-  if (PRIVATE.check(plain, family) && !allowsPrivate) {
+  if (verdict === 'private' && !allowsPrivate) {
     const message = `spec.source.url: ${shownHost} is a private address: create an Origin for this host with spec.allowPrivateAddresses: true`;
     throw new SourceError('AddressForbidden', message);
   }
-}
-
-function listOf(ipv4: readonly string[], ipv6: readonly string[]): BlockList {
-  const list = new BlockList();
-  const add = (family: 'ipv4' | 'ipv6') => (range: string) => {
-    const [network = '', bits = ''] = range.split('/');
-    list.addSubnet(network, Number(bits), family);
-  };
-  ipv4.forEach(add('ipv4'));
-  ipv6.forEach(add('ipv6'));
-  return list;
 }
 
 /** Without the query: signed URLs carry credentials there. */
