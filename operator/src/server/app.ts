@@ -59,7 +59,15 @@ export function newApp(dependencies: AppDependencies): express.Express {
     if (dependencies.isLeader()) return next();
     const leader = dependencies.leaderUrl();
     if (leader === undefined) throw new ApiRefusal(503, 'NotLeading', 'nobody leads at the moment');
-    response.redirect(307, new URL(request.originalUrl, leader).href);
+    const location = new URL(request.originalUrl, leader).href;
+    response.status(307).location(location);
+    response.json({ code: 'NotLeading', message: `the leader serves at ${location}` });
+  });
+
+  // Nobody's body is read.
+  app.use(['/v1/work', '/v1/reports', '/v1/leases'], (request, _response, next) => {
+    sessionOf(request);
+    next();
   });
 
   app.post('/v1/session', express.json({ limit: SESSION_BODY }), async (request, response) => {

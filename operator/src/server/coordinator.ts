@@ -76,10 +76,18 @@ interface Distribution {
   sourceChanged: boolean;
 }
 
+interface LastingTombstone extends Tombstone {
+  readonly atMs: number;
+  /** Whose agents have said that they have something of it; undefined until that is read. */
+  nodes: ReadonlySet<string> | undefined;
+}
+
 /** Changes within this time are told together. */
 const TELL_MS = 100;
 const SAVE_MS = 2_000;
 const SWEEP_MS = 5_000;
+/** An agent that did not come for so long is not waited for: what it has are orphans. */
+const ABSENT_MS = 30_000;
 /** How long tombstones are told to processes that come later. */
 const TOMBSTONE_MS = 600_000;
 /** A relay that was not heard of for so long: what it held may be pulled again. */
@@ -96,7 +104,7 @@ export class Coordinator implements CoordinatorPort {
   readonly fleet: FleetView;
   readonly #deps: CoordinatorDependencies;
   readonly #distributions = new Map<string, Distribution>();
-  readonly #tombstones = new Map<string, Tombstone & { atMs: number }>();
+  readonly #tombstones = new Map<string, LastingTombstone>();
   readonly #unsaved = new Map<string, Assignment>();
   #policies: readonly OriginPolicy[] = [];
   #listener: (uid: string) => void = () => {};
@@ -180,7 +188,15 @@ export class Coordinator implements CoordinatorPort {
 
   remove(uid: string, { deleteFiles }: { readonly deleteFiles: boolean }): void {
     if (this.#tombstones.has(uid)) return;
-    this.#tombstones.set(uid, { uid, deleteFiles, atMs: this.#deps.clock.now() });
+    const known = this.#distributions.get(uid);
+    const tombstone: LastingTombstone = {
+      uid,
+      deleteFiles,
+      atMs: this.#deps.clock.now(),
+      nodes: known && new Set(known.nodes.keys()),
+    };
+    this.#tombstones.set(uid, tombstone);
+    if (known === undefined) this.#recallNodes(tombstone);
     this.#distributions.delete(uid);
     this.#deps.leases.removeDistribution(uid);
     for (const [key, { uid: of }] of this.#unsaved) if (of === uid) this.#unsaved.delete(key);
@@ -191,8 +207,15 @@ export class Coordinator implements CoordinatorPort {
     const tombstone = this.#tombstones.get(uid);
     if (tombstone === undefined) return false;
     // Not before they have been told.
-    if (this.#tellTimer !== undefined || !this.#isPrimed) return false;
-    return [...this.fleet.list()].every((process) => hasRemoved(process, tombstone));
+    if (!this.#isPrimed || tombstone.nodes === undefined) return false;
+    const processes = [...this.fleet.list()];
+    if (!processes.every((process) => hasRemoved(process, tombstone))) return false;
+    // Nor before the agents that have the file have found this leader, or are gone for long.
+    if (this.#deps.clock.now() - tombstone.atMs > ABSENT_MS) return true;
+    const present = new Set(
+      processes.filter(({ kind }) => kind === 'agent').map(({ node }) => node),
+    );
+    return [...tombstone.nodes].every((node) => present.has(node));
   }
 
   progress(uid: string): DistributionProgress | undefined {
@@ -387,6 +410,24 @@ export class Coordinator implements CoordinatorPort {
         this.#listener(uid);
       },
       (error) => this.#deps.logger.warn('assignments cannot be read', { uid, error }),
+    );
+  }
+
+  /** A removal that an earlier leader began: who has the file is in the database. */
+  #recallNodes(tombstone: LastingTombstone): void {
+    this.#deps.assignments.load(tombstone.uid).then(
+      (assignments) => {
+        tombstone.nodes = new Set(assignments.map(({ node }) => node));
+        this.#listener(tombstone.uid);
+      },
+      (error) => {
+        // Then only those that are here are waited for, after the time that others have to come.
+        this.#deps.logger.warn('assignments cannot be read', { uid: tombstone.uid, error });
+        this.#deps.clock.setTimer(ABSENT_MS, () => {
+          tombstone.nodes = new Set();
+          this.#listener(tombstone.uid);
+        });
+      },
     );
   }
 

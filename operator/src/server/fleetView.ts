@@ -24,6 +24,8 @@ export interface FleetProcess extends ProcessInfo {
   stream: WorkStream | undefined;
   synced: boolean;
   told: Desired;
+  /** Of the newest report. */
+  reportSequence: number;
   /** By `<uid>/<epoch>`, the newest report. */
   readonly reports: Map<string, TransferReport>;
   /** On the server's clock: when it was heard of last, by stream or report. */
@@ -88,6 +90,7 @@ export class FleetView {
       stream: undefined,
       synced: false,
       told: nothing,
+      reportSequence: -1,
       reports: new Map(),
       seenAtMs: nowMs,
       sessionAtMs: nowMs,
@@ -113,8 +116,11 @@ export class FleetView {
     this.#listener.changed();
   }
 
-  report(process: FleetProcess, { transfers }: Report, nowMs: number): void {
+  /** One that was overtaken by a newer one, or comes again, changes nothing. */
+  report(process: FleetProcess, { sequence, transfers }: Report, nowMs: number): void {
     process.seenAtMs = nowMs;
+    if (sequence <= process.reportSequence) return;
+    process.reportSequence = sequence;
     for (const transfer of transfers) {
       process.reports.set(`${transfer.uid}/${transfer.epoch}`, transfer);
     }
