@@ -1,6 +1,6 @@
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { startTestDatabase, type TestDatabase } from '../testing/adapters/testDatabase.ts';
+import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
 import type { Entry, JournalDocument } from './entries.ts';
 import { DuplicateDocumentError, Journal } from './journal.ts';
 import { MongoJournalStore } from './journalStore.ts';
@@ -12,19 +12,6 @@ const HOST = 'cdn.example.com:443';
 let server: TestDatabase;
 let store: MongoJournalStore;
 let lost: Error[];
-
-beforeAll(async () => {
-  server = await startTestDatabase();
-});
-
-afterAll(() => server.stop());
-
-beforeEach(async () => {
-  await server.database.dropDatabase();
-  store = new MongoJournalStore(server.database);
-  await store.prepare();
-  lost = [];
-});
 
 function documentOf(sequence: number, nonce = 'one'): JournalDocument {
   return {
@@ -59,66 +46,81 @@ function grant(leaseId: string): Entry {
   };
 }
 
-describe('the store of the journal', () => {
-  it('keeps documents in order and takes each id once', async () => {
-    for (const sequence of [1, 2, 10, 3]) await store.insert(documentOf(sequence), signal);
-    const refused = store.insert(documentOf(2, 'other'), signal);
-    await expect(refused).rejects.toBeInstanceOf(DuplicateDocumentError);
-    expect(await store.find(HOST, 2, signal)).toEqual(documentOf(2));
-    expect(await store.find(HOST, 4, signal)).toBeUndefined();
-    const sequences = (await store.after(HOST, 1, signal)).map(({ sequence }) => sequence);
-    expect(sequences).toEqual([2, 3, 10]);
-    expect(await store.origins(signal)).toEqual([HOST]);
-    await store.barrier(signal);
-    await store.barrier(signal);
+describe.each(await testDatabases())('in %s', (_name, start) => {
+  beforeAll(async () => {
+    server = await start();
   });
 
-  it('does not let a late snapshot replace a newer one', async () => {
-    const ledger = toSnapshot(emptyLedger);
-    expect(await store.loadSnapshot(HOST, signal)).toBeUndefined();
-    await store.saveSnapshot({ origin: HOST, sequence: 2, ledger }, signal);
-    await store.saveSnapshot({ origin: HOST, sequence: 5, ledger }, signal);
-    await store.saveSnapshot({ origin: HOST, sequence: 3, ledger }, signal);
-    expect(await store.loadSnapshot(HOST, signal)).toMatchObject({ sequence: 5, ledger });
+  afterAll(() => server.stop());
+
+  beforeEach(async () => {
+    await server.database.dropDatabase();
+    store = new MongoJournalStore(server.database);
+    await store.prepare();
+    lost = [];
   });
 
-  it('removes what is in a snapshot, but no fence', async () => {
-    for (const sequence of [1, 2, 3]) await store.insert(documentOf(sequence), signal);
-    await store.prune(HOST, 2, signal);
-    const sequences = (await store.after(HOST, 0, signal)).map(({ sequence }) => sequence);
-    expect(sequences).toEqual([1, 3]);
-  });
-});
+  describe('the store of the journal', () => {
+    it('keeps documents in order and takes each id once', async () => {
+      for (const sequence of [1, 2, 10, 3]) await store.insert(documentOf(sequence), signal);
+      const refused = store.insert(documentOf(2, 'other'), signal);
+      await expect(refused).rejects.toBeInstanceOf(DuplicateDocumentError);
+      expect(await store.find(HOST, 2, signal)).toEqual(documentOf(2));
+      expect(await store.find(HOST, 4, signal)).toBeUndefined();
+      const sequences = (await store.after(HOST, 1, signal)).map(({ sequence }) => sequence);
+      expect(sequences).toEqual([2, 3, 10]);
+      expect(await store.origins(signal)).toEqual([HOST]);
+      await store.barrier(signal);
+      await store.barrier(signal);
+    });
 
-describe('a journal in the database', () => {
-  it('is folded from a snapshot and what came after it by the next leader', async () => {
-    const first = newJournal('first');
-    await first.open(signal);
-    // More than a snapshot is apart, each in a document of its own.
-    for (let at = 0; at < 300; at += 1) await first.append([grant(`lease-${at}`)]);
-    const second = newJournal('second');
-    await second.open(signal);
-    expect(usageOf(second.ledger)).toEqual(usageOf(first.ledger));
-    expect(second.ledger.leases.size).toBe(300);
-    expect(await store.loadSnapshot(HOST, signal)).toMatchObject({ sequence: 256 });
-    await expect(first.append([grant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
-    expect(lost).toHaveLength(1);
-    await second.append([grant('next')]);
-    expect(second.ledger.leases.has('late')).toBe(false);
+    it('does not let a late snapshot replace a newer one', async () => {
+      const ledger = toSnapshot(emptyLedger);
+      expect(await store.loadSnapshot(HOST, signal)).toBeUndefined();
+      await store.saveSnapshot({ origin: HOST, sequence: 2, ledger }, signal);
+      await store.saveSnapshot({ origin: HOST, sequence: 5, ledger }, signal);
+      await store.saveSnapshot({ origin: HOST, sequence: 3, ledger }, signal);
+      expect(await store.loadSnapshot(HOST, signal)).toMatchObject({ sequence: 5, ledger });
+    });
+
+    it('removes what is in a snapshot, but no fence', async () => {
+      for (const sequence of [1, 2, 3]) await store.insert(documentOf(sequence), signal);
+      await store.prune(HOST, 2, signal);
+      const sequences = (await store.after(HOST, 0, signal)).map(({ sequence }) => sequence);
+      expect(sequences).toEqual([1, 3]);
+    });
   });
 
-  it('goes on with what was under way when the database comes back', async () => {
-    const journal = newJournal('only');
-    await journal.open(signal);
-    await server.crash();
-    const durable = journal.append([grant('patient')]);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    expect(journal.ledger.leases.size).toBe(0);
-    await server.restart();
-    await durable;
-    expect(journal.ledger.leases.size).toBe(1);
-    const reader = newJournal('reader');
-    await reader.open(signal);
-    expect([...reader.ledger.leases.keys()]).toEqual(['patient']);
+  describe('a journal in the database', () => {
+    it('is folded from a snapshot and what came after it by the next leader', async () => {
+      const first = newJournal('first');
+      await first.open(signal);
+      // More than a snapshot is apart, each in a document of its own.
+      for (let at = 0; at < 300; at += 1) await first.append([grant(`lease-${at}`)]);
+      const second = newJournal('second');
+      await second.open(signal);
+      expect(usageOf(second.ledger)).toEqual(usageOf(first.ledger));
+      expect(second.ledger.leases.size).toBe(300);
+      expect(await store.loadSnapshot(HOST, signal)).toMatchObject({ sequence: 256 });
+      await expect(first.append([grant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
+      expect(lost).toHaveLength(1);
+      await second.append([grant('next')]);
+      expect(second.ledger.leases.has('late')).toBe(false);
+    });
+
+    it('goes on with what was under way when the database comes back', async () => {
+      const journal = newJournal('only');
+      await journal.open(signal);
+      await server.crash();
+      const durable = journal.append([grant('patient')]);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(journal.ledger.leases.size).toBe(0);
+      await server.restart();
+      await durable;
+      expect(journal.ledger.leases.size).toBe(1);
+      const reader = newJournal('reader');
+      await reader.open(signal);
+      expect([...reader.ledger.leases.keys()]).toEqual(['patient']);
+    });
   });
 });

@@ -1,18 +1,24 @@
 /**
- * A real database for integration tests: FerretDB, which speaks MongoDB's wire protocol, on
- * loopback and a folder of its own. The binary is the test cluster's.
+ * Real databases for integration tests, on loopback: FerretDB, which speaks MongoDB's wire protocol
+ * and whose binary is the test cluster's; and MongoDB itself where Docker has or can pull its image.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { glob, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import type { Db, MongoClient } from 'mongodb';
+import { GenericContainer, Wait } from 'testcontainers';
 import { newMongoClient } from '../../store/database.ts';
 
 const START_TIMEOUT_MS = 30_000;
+const IMAGE = 'mongo:8';
+const PULL_TIMEOUT_MS = 300_000;
+const DOCKER_TIMEOUT_MS = 10_000;
+const run = promisify(execFile);
 
 export interface TestDatabase {
   readonly client: MongoClient;
@@ -28,7 +34,7 @@ export async function startTestDatabase(): Promise<TestDatabase> {
   const binary = await findBinary();
   const folder = await mkdtemp(path.join(os.tmpdir(), 'sluice-ferretdb-'));
   const port = await freePort();
-  const run = (): ChildProcess => {
+  const launch = (): ChildProcess => {
     const args = [`-listen=127.0.0.1:${port}`, `-data=${folder}/data`];
     const child = spawn(binary, args, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
     const log = createWriteStream(path.join(folder, 'ferretdb.log'), { flags: 'a' });
@@ -37,7 +43,7 @@ export async function startTestDatabase(): Promise<TestDatabase> {
     return child;
   };
   const client = newMongoClient(`mongodb://127.0.0.1:${port}/sluice`);
-  let server = run();
+  let server = launch();
   const stop = async () => {
     await client.close();
     await end(server);
@@ -55,15 +61,84 @@ export async function startTestDatabase(): Promise<TestDatabase> {
     database,
     crash: () => end(server),
     restart: async () => {
-      server = run();
+      server = launch();
       await ready(database, folder);
     },
     stop,
   };
 }
 
+/** What the tests of the store run against here: by name, and how to start one. */
+export async function testDatabases(): Promise<[string, () => Promise<TestDatabase>][]> {
+  const ferret: [string, () => Promise<TestDatabase>] = ['FerretDB', startTestDatabase];
+  return (await hasMongoImage()) ? [ferret, [IMAGE, startMongo]] : [ferret];
+}
+
+/** Docker works, and has the image or can pull it. */
+async function hasMongoImage(): Promise<boolean> {
+  try {
+    await run('docker', ['info'], { timeout: DOCKER_TIMEOUT_MS });
+    const inspect = run('docker', ['image', 'inspect', IMAGE], { timeout: DOCKER_TIMEOUT_MS });
+    await inspect.catch(() => run('docker', ['pull', IMAGE], { timeout: PULL_TIMEOUT_MS }));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A replica set of one member, as the chart's bundled one is. */
+async function startMongo(): Promise<TestDatabase> {
+  const port = await freePort();
+  const container = await new GenericContainer(IMAGE)
+    .withCommand(['mongod', '--replSet', 'rs0', '--bind_ip_all'])
+    // The same port after a restart: the client knows no other.
+    .withExposedPorts({ container: 27_017, host: port })
+    .withWaitStrategy(Wait.forLogMessage(/Waiting for connections/i))
+    .start();
+  const initiate = `rs.initiate({_id: 'rs0', members: [{_id: 0, host: '127.0.0.1:27017'}]})`;
+  await container.exec(['mongosh', '--quiet', '--eval', initiate]);
+  const client = newMongoClient(`mongodb://127.0.0.1:${port}/sluice?directConnection=true`);
+  const database = client.db('sluice');
+  const stop = async () => {
+    await client.close();
+    await container.stop();
+  };
+  const docker = (command: string) =>
+    run('docker', [command, container.getId()], { timeout: DOCKER_TIMEOUT_MS });
+  try {
+    await untilWritable(database);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    client,
+    database,
+    crash: async () => {
+      await docker('kill');
+    },
+    restart: async () => {
+      await docker('start');
+      await untilWritable(database);
+    },
+    stop,
+  };
+}
+
+/** It leads its replica set a moment after it answers. */
+async function untilWritable(database: Db): Promise<void> {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  for (;;) {
+    const hello = await database.command({ hello: 1 }).catch(() => undefined);
+    if (hello?.isWritablePrimary === true) return;
+    if (Date.now() > deadline) throw new Error(`${IMAGE} does not lead its replica set`);
+    await sleep(100);
+  }
+}
+
 async function findBinary(): Promise<string> {
-  const pattern = path.join(os.homedir(), '.cache/sluice/cluster-*/bin/ferretdb');
+  const cache = process.env.SLUICE_CACHE || path.join(os.homedir(), '.cache/sluice');
+  const pattern = path.join(cache, 'cluster-*/bin/ferretdb');
   for await (const file of glob(pattern)) return file;
   throw new Error('there is no ferretdb to test against: run `make setup`');
 }

@@ -1,0 +1,57 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
+import { aRecord } from '../testing/objects.ts';
+import { type Assignment, MongoAssignmentStore } from './assignments.ts';
+import { MongoEpochStore } from './epochs.ts';
+
+function assignmentOf(uid: string, node: string, verifiedBytes: number): Assignment {
+  const received = { fromPeers: verifiedBytes, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
+  const progress = {
+    state: 'transferring',
+    verifiedBytes,
+    rateBytesPerSecond: 1,
+    received,
+  } as const;
+  return { uid, epoch: 1, node, progress };
+}
+
+describe.each(await testDatabases())('in %s', (_name, start) => {
+  let server: TestDatabase;
+
+  beforeAll(async () => {
+    server = await start();
+  });
+
+  afterAll(() => server.stop());
+
+  beforeEach(async () => {
+    await server.database.dropDatabase();
+  });
+
+  it('the newest epoch of a distribution is kept, whole, until it is deleted', async () => {
+    const epochs = new MongoEpochStore(server.database);
+    expect(await epochs.load('a')).toBeUndefined();
+    await epochs.save(aRecord({ uid: 'a' }));
+    await epochs.save(aRecord({ uid: 'b' }));
+    await epochs.save(aRecord({ uid: 'a', epoch: 2 }));
+    expect(await epochs.load('a')).toEqual(aRecord({ uid: 'a', epoch: 2 }));
+    expect((await epochs.uids()).sort()).toEqual(['a', 'b']);
+    await epochs.delete('a');
+    await epochs.delete('a');
+    expect(await epochs.uids()).toEqual(['b']);
+  });
+
+  it('each node has one assignment of a distribution, the one that was written last', async () => {
+    const assignments = new MongoAssignmentStore(server.database);
+    await assignments.prepare();
+    await assignments.prepare();
+    await assignments.save([]);
+    await assignments.save([assignmentOf('a', 'node-1', 1), assignmentOf('b', 'node-1', 2)]);
+    await assignments.save([assignmentOf('a', 'node-1', 3), assignmentOf('a', 'node-2', 4)]);
+    const byNode = (await assignments.load('a')).sort((one, two) => (one.node < two.node ? -1 : 1));
+    expect(byNode).toEqual([assignmentOf('a', 'node-1', 3), assignmentOf('a', 'node-2', 4)]);
+    await assignments.delete('a');
+    expect(await assignments.load('a')).toEqual([]);
+    expect(await assignments.load('b')).toHaveLength(1);
+  });
+});
