@@ -14,6 +14,7 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { customResourceDefinitions } from '../../api/customResources.ts';
 import { KubeClient } from '../../kube/client.ts';
 import { type Permission, permissions } from '../../kube/permissions.ts';
+import { toolCache } from '../config.ts';
 
 const START_TIMEOUT_MS = 60_000;
 const ADMIN_TOKEN = 'admin-token';
@@ -105,7 +106,7 @@ export async function startApiServer(): Promise<TestApiServer> {
 }
 
 async function findBinaries(): Promise<string> {
-  const pattern = path.join(os.homedir(), '.cache/sluice/cluster-*/{,bin/}kube-apiserver');
+  const pattern = path.join(toolCache(), 'cluster-*/bin/kube-apiserver');
   for await (const file of glob(pattern)) {
     const folder = path.dirname(file);
     const both = await access(path.join(folder, 'etcd')).then(

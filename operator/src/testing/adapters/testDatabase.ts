@@ -13,6 +13,7 @@ import { promisify } from 'node:util';
 import type { Db, MongoClient } from 'mongodb';
 import { GenericContainer, Wait } from 'testcontainers';
 import { newMongoClient } from '../../store/database.ts';
+import { toolCache } from '../config.ts';
 
 const START_TIMEOUT_MS = 30_000;
 const IMAGE = 'mongo:8';
@@ -137,8 +138,7 @@ async function untilWritable(database: Db): Promise<void> {
 }
 
 async function findBinary(): Promise<string> {
-  const cache = process.env.SLUICE_CACHE || path.join(os.homedir(), '.cache/sluice');
-  const pattern = path.join(cache, 'cluster-*/bin/ferretdb');
+  const pattern = path.join(toolCache(), 'cluster-*/bin/ferretdb');
   for await (const file of glob(pattern)) return file;
   throw new Error('there is no ferretdb to test against: run `make setup`');
 }
