@@ -44,6 +44,12 @@ try {
     figures: firstSliceFigures(runs),
   });
   if (!holds) process.exitCode = 1;
+  if (counted().length < wanted) {
+    console.error(
+      `only ${counted().length} of ${wanted} runs count: the processor was busy otherwise`,
+    );
+    process.exitCode = 1;
+  }
 } catch (error) {
   failWith('bench', signal.aborted ? signal.reason : error);
 } finally {

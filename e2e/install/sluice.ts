@@ -153,7 +153,11 @@ export class Sluice {
 }
 
 /** Helm-installs the chart and waits until the operator and every agent are ready. */
-export async function installSluice(cluster: Cluster, images: SluiceImages): Promise<Sluice> {
+export async function installSluice(
+  cluster: Cluster,
+  images: SluiceImages,
+  change: { readonly relayIdleSeconds?: number } = {},
+): Promise<Sluice> {
   const folder = path.join(cluster.stateFolder, 'install');
   await mkdir(folder, { recursive: true });
   const values = path.join(folder, 'values.json');
@@ -163,6 +167,9 @@ export async function installSluice(cluster: Cluster, images: SluiceImages): Pro
       ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
       ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
       ...['--wait', '--timeout', INSTALL_TIMEOUT],
+      ...(change.relayIdleSeconds === undefined
+        ? []
+        : ['--set', `relay.idleSeconds=${change.relayIdleSeconds}`]),
     ]);
     const agents = ['rollout', 'status', 'daemonset/sluice-agent', '-n', NAMESPACE];
     await cluster.kubectl([...agents, '--timeout=90s'], { timeoutMs: 100_000 });

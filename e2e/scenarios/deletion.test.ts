@@ -25,6 +25,11 @@ describe('a Distribution that is deleted', () => {
       expect(names, node.name).not.toContain(`default/${nameOf(file)}`);
     }
 
+    // Relays stay a while for the next Distribution, and then go.
+    await on.sluice.until('the relays are gone', async () => {
+      return (await on.sluice.pods('relay')).length === 0 ? true : undefined;
+    });
+
     await on.sluice.until('the connections are given back', async () => {
       const { connections } = await on.cluster.origin.stats();
       const { usage } = await on.sluice.originStatus('scenarios');

@@ -8,6 +8,12 @@ describe('an origin', () => {
     await on.behave(file, { noRanges: true });
     await on.distribute(file);
     await untilEverywhere(on.sluice, file);
+    const { requests } = await on.cluster.origin.stats();
+    const [probe, ...pulls] = requests;
+    expect(probe?.complete, 'the probe is cut off').toBe(false);
+    expect(pulls.map(({ status, complete }) => ({ status, complete }))).toEqual([
+      { status: 200, complete: true },
+    ]);
   });
 
   scenario('that answers 404, 403 and 500 and then the file is asked again', async (on) => {

@@ -12,6 +12,9 @@ declare module 'vitest' {
   }
 }
 
+/** Long enough for one scenario after the other, short enough to see them go. */
+const RELAY_IDLE_SECONDS = 15;
+
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const log = (line: string) => console.log(line);
   const images = await sluiceImages({ log });
@@ -31,7 +34,9 @@ async function install(
   cluster: Cluster,
   images: Awaited<ReturnType<typeof sluiceImages>>,
 ): Promise<void> {
-  const sluice = await installSluice(cluster, images);
+  const sluice = await installSluice(cluster, images, {
+    relayIdleSeconds: RELAY_IDLE_SECONDS,
+  });
   await sluice.apply(originResource('scenarios', 'origin.sluice.test', LIMITS));
   await sluice.read.close();
 }

@@ -9,6 +9,8 @@ export interface Config {
   readonly relayImage: string;
   readonly agentImage: string;
   readonly imagePullPolicy: string;
+  /** How long relays stay that nobody needs: they keep what they have pulled. */
+  readonly relayIdleSeconds: number;
   readonly agentRoot: string;
   readonly controlPort: number;
   readonly metricsPort: number;
@@ -82,6 +84,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     relayImage: text('SLUICE_RELAY_IMAGE'),
     agentImage: text('SLUICE_AGENT_IMAGE'),
     imagePullPolicy: oneOf('SLUICE_IMAGE_PULL_POLICY', 'IfNotPresent', PULL_POLICIES),
+    relayIdleSeconds: integer('SLUICE_RELAY_IDLE_SECONDS', '600', 86_400),
     agentRoot: read(
       'SLUICE_AGENT_ROOT',
       '/var/lib/sluice',

@@ -55,6 +55,7 @@ describe('the operator', () => {
         relayImage: 'relay:1',
         agentImage: 'agent:1',
         imagePullPolicy: 'Never',
+        relayIdleSeconds: 600,
         agentRoot: '/var/lib/sluice',
         controlPort: 8443,
         metricsPort,

@@ -28,6 +28,7 @@ export interface OperatorDependencies {
 export interface DataSideEnvironment {
   readonly client: KubeClient;
   readonly registry: Registry;
+  readonly random: Random;
   isLeader(): boolean;
   /** Address of the leader's pod, for standbys that send callers there. */
   leaderIp(): string | undefined;
@@ -69,6 +70,7 @@ export class Operator {
     this.#data = dependencies.newDataSide({
       client: this.#client,
       registry: this.#registry,
+      random,
       isLeader: () => this.#election.isLeader,
       leaderIp: () => leaderIpOf(this.#election.leader),
       onLost: (error) => this.#ended.reject(error),

@@ -71,6 +71,8 @@ export const TaskSource = Type.Object({
   validator: Validator,
   /** Whether the origin proved that it honours byte ranges (a 206 to a probe). */
   ranges: Type.Boolean(),
+  /** Whether the host may mean an address of the cluster's own networks; absent: it may not. */
+  allowPrivateAddresses: Type.Optional(Type.Boolean()),
 });
 export type TaskSource = Static<typeof TaskSource>;
 

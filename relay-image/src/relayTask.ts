@@ -35,7 +35,8 @@ export interface RelayTaskDependencies {
   readonly engine: EngineHost;
   readonly relayServer: RelayServer;
   readonly client: ControlClient;
-  readonly http: HttpSource;
+  /** Connections to an origin whose name may, or may not, mean a private address. */
+  readonly httpSource: (allowsPrivate: boolean) => HttpSource;
   readonly clock: Clock;
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
@@ -198,7 +199,7 @@ export class RelayTask implements TaskRunner {
   }
 
   #puller(transfer: Transfer, layout: Layout, grant: PullGrant, requestedAtMs: number): Puller {
-    const { http, clock } = this.#dependencies;
+    const { httpSource, clock } = this.#dependencies;
     const { source, pieceLengthBytes } = this.#task;
     if (source === undefined) throw new Error('the task names no source');
     const files = layout.files.map(({ path, sizeBytes }) => ({
@@ -206,7 +207,8 @@ export class RelayTask implements TaskRunner {
       sizeBytes,
       validator: source.validator,
     }));
-    const { headers, ranges } = source;
+    const { headers, ranges, allowPrivateAddresses = false } = source;
+    const http = httpSource(allowPrivateAddresses);
     return createPuller(
       grant,
       requestedAtMs,

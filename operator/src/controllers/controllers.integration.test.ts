@@ -57,6 +57,7 @@ describe('the controllers', () => {
           relayImage: 'relay:1',
           agentImage: 'agent:1',
           imagePullPolicy: 'Never',
+          relayIdleSeconds: 600,
           agentRoot: '/var/lib/sluice',
           controlPort: 8443,
           logLevel: 'info',

@@ -3,6 +3,7 @@
  * insert in flight, fenced against leaders of the past without transactions.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
+import { sleep } from '../sleep.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
   apply,
@@ -12,7 +13,6 @@ import {
   type LedgerSnapshot,
   toSnapshot,
 } from './ledger.ts';
-import { sleep } from './sleep.ts';
 
 export interface StoredSnapshot {
   readonly origin: string;

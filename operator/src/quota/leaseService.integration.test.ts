@@ -67,6 +67,7 @@ function newService(): LeaseService {
       clock: systemClock,
       wallClock: () => performance.timeOrigin + performance.now(),
       onLost: () => {},
+      onBroken: () => {},
       onRetry: () => {},
     },
   );

@@ -65,6 +65,7 @@ function newService(limits: typeof LIMITS | Record<string, never> = LIMITS): Lea
       clock,
       wallClock: () => 1e12 + clock.now(),
       onLost: (error) => errors.push(error),
+      onBroken: () => {},
       onRetry: () => {},
     },
   );
@@ -263,7 +264,14 @@ describe('leases', () => {
         defaultLimits: { maxConnections: 2, maxBandwidthBytesPerSecond: MIB },
         requireOrigin: false,
       },
-      { store: journal, clock, wallClock: () => 0, onLost: () => {}, onRetry: () => {} },
+      {
+        store: journal,
+        clock,
+        wallClock: () => 0,
+        onLost: () => {},
+        onBroken: () => {},
+        onRetry: () => {},
+      },
     );
     service.setDistribution(distributionOf());
     await lead(2);

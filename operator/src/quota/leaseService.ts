@@ -31,6 +31,8 @@ export interface LeaseServiceDependencies {
   readonly wallClock: () => number;
   /** Another replica leads: this one must stop to. */
   readonly onLost: (error: Error) => void;
+  /** The journal of one host has a gap: nothing is granted there, and a person has to look. */
+  readonly onBroken: (error: Error) => void;
   readonly onRetry: (error: unknown) => void;
 }
 
@@ -152,7 +154,7 @@ export class LeaseService {
   charge<T>(
     request: ChargeRequest,
     signal: AbortSignal,
-    use: () => Promise<{ readonly result: T; readonly usedBytes: number }>,
+    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
   ): Promise<T> {
     return this.#probes.charge(request, signal, use);
   }

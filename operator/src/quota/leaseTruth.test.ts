@@ -57,6 +57,7 @@ class World {
         clock: this.clock,
         wallClock: () => 1e12 + this.clock.now(),
         onLost: () => {},
+        onBroken: () => {},
         onRetry: () => {},
       },
     );

@@ -40,9 +40,17 @@ export interface SourceFailure {
   readonly httpStatus?: number | undefined;
 }
 
+export type LeaseErrorCode =
+  | 'NotLeading'
+  | 'NotReady'
+  | 'OriginLimit'
+  | 'OriginRequired'
+  /** What it was for took longer than it lives. */
+  | 'LeaseEnded';
+
 export class LeaseError extends Error {
   /** NotLeading: another replica grants. OriginLimit: the limits leave no room now. */
-  readonly code: 'NotLeading' | 'NotReady' | 'OriginLimit' | 'OriginRequired';
+  readonly code: LeaseErrorCode;
 
   constructor(code: LeaseError['code'], message: string) {
     super(message);

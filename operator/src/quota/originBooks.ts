@@ -9,12 +9,12 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
+import { sleep } from '../sleep.ts';
 import { hostOf, policyOfHost } from './coverage.ts';
 import type { JournalStore } from './journal.ts';
 import { LeaseError } from './leases.ts';
 import { type LeaseRecord, type Usage, usageOf } from './ledger.ts';
 import { type Limits, limitsOf, OriginBook } from './originBook.ts';
-import { sleep } from './sleep.ts';
 
 export interface OriginBooksOptions {
   readonly defaultLimits: {
@@ -32,6 +32,8 @@ export interface OriginBooksDependencies {
   readonly wallClock: () => number;
   /** Another replica leads: this one must stop to. */
   readonly onLost: (error: Error) => void;
+  /** The journal of one host has a gap: nothing is granted there, and a person has to look. */
+  readonly onBroken: (error: Error) => void;
   readonly onRetry: (error: unknown) => void;
   /** A journal was read and fenced: its leases are known. */
   readonly onOpen: (book: OriginBook) => void;
@@ -167,7 +169,7 @@ export class OriginBooks {
   #open(host: string, { term, nonce, abort }: Leadership): OriginBook {
     const known = this.#books.get(host);
     if (known !== undefined) return known;
-    const { onLost, onOpen, ...rest } = this.#dependencies;
+    const { onBroken, onLost, onOpen, ...rest } = this.#dependencies;
     const book = new OriginBook(
       { host, term, nonce, limits: this.#limitsOf(host) },
       {
@@ -180,8 +182,11 @@ export class OriginBooks {
     this.#books.set(host, book);
     this.#untilDone(() => book.open(abort.signal), abort.signal).then(
       () => onOpen(book),
-      (error: Error) => {
-        if (!abort.signal.aborted) onLost(error);
+      (error: Error & { code?: unknown }) => {
+        if (abort.signal.aborted) return;
+        // A journal with a gap: this host is granted nothing, the others go on.
+        if (error.code === 'JournalBroken') onBroken(error);
+        else onLost(error);
       },
     );
     return book;

@@ -3,10 +3,10 @@
  * waits keeps room free, so that pullers that renew do not starve it.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
+import { sleep } from '../sleep.ts';
 import { type ChargeRequest, LeaseError } from './leases.ts';
-import type { OriginBook } from './originBook.ts';
+import { LEASE_TTL_MS, type OriginBook } from './originBook.ts';
 import { groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
-import { sleep } from './sleep.ts';
 
 export interface ProbesDependencies {
   readonly books: OriginBooks;
@@ -17,6 +17,8 @@ export interface ProbesDependencies {
 type Refusal = 'TrafficExhausted' | 'Busy';
 
 const RETRY_MS = 100;
+/** Less than a lease lives: what is open then is closed while it still counts. */
+const USE_MS = LEASE_TTL_MS - 2_000;
 
 export class Probes {
   readonly #dependencies: ProbesDependencies;
@@ -41,12 +43,14 @@ export class Probes {
   async charge<T>(
     { url, uid, maxBytes }: ChargeRequest,
     signal: AbortSignal,
-    use: () => Promise<{ readonly result: T; readonly usedBytes: number }>,
+    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
   ): Promise<T> {
     const book = await this.#bookFor(url, signal);
     const leaseId = this.#dependencies.newLeaseId();
     const slackBytes = Math.min(maxBytes, book.limits.bandwidthBytesPerSecond);
     await this.#turn(book, leaseId, slackBytes, maxBytes, signal);
+    const { clock } = this.#dependencies;
+    const grantedAtMs = clock.now();
     const grant = book.grant({
       leaseId,
       holder: 'operator',
@@ -58,15 +62,46 @@ export class Probes {
       extents: [],
     });
     this.#waiting.delete(leaseId);
-    await grant;
-    let usedBytes = maxBytes;
+    await this.#durable(grant, book, leaseId, signal);
+    // Its time runs since it counts, not since it is durable: the database may have been away.
+    const leftMs = grantedAtMs + USE_MS - clock.now();
+    const ending = new AbortController();
+    const late = new LeaseError('LeaseEnded', `${book.host} took longer than the lease lives`);
+    const timer = clock.setTimer(Math.max(0, leftMs), () => ending.abort(late));
+    let usedBytes = 0;
     try {
-      const used = await use();
+      if (leftMs <= 0) throw late;
+      usedBytes = maxBytes;
+      const used = await use(ending.signal);
       usedBytes = used.usedBytes;
       return used.result;
+    } catch (error) {
+      throw ending.signal.aborted ? late : error;
     } finally {
+      timer.cancel();
       // Its connection is closed, however it ended.
       await book.settle(leaseId, usedBytes);
+    }
+  }
+
+  /** Who does not wait any more leaves a lease behind that was not used. */
+  async #durable(
+    grant: Promise<void>,
+    book: OriginBook,
+    leaseId: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      await Promise.race([grant, promise]);
+      signal.throwIfAborted();
+    } catch (error) {
+      grant.then(() => book.settle(leaseId, 0)).catch(() => {});
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', abort);
     }
   }
 

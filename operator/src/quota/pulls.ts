@@ -77,7 +77,10 @@ export function fill(
     }
     const kept = Math.max(before, Math.floor(pieces.length / 2));
     pool.giveBack(leaseId, pieces.slice(kept));
-    if (kept === 0) return undefined;
+    if (kept === 0) {
+      pool.release(leaseId);
+      return undefined;
+    }
   }
 }
 

@@ -78,6 +78,8 @@ export function newApp(dependencies: AppDependencies): express.Express {
     }
     const signal = AbortSignal.timeout(IDENTIFY_TIMEOUT_MS);
     const caller = await callers.identify(bearerOf(request), asked.kind, signal);
+    // It may be over, and another run of its pod be there: nobody is to be met any more.
+    if (request.socket.destroyed) return;
     const session: Session = {
       id: `${caller.podUid}.${asked.incarnation}`,
       kind: asked.kind,

@@ -5,6 +5,7 @@ import { DOMAIN_LABEL } from '../controllers/fleet/manifests.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { objectPath, resources } from '../kube/paths.ts';
 import type { KubeObject } from '../kube/reflector.ts';
+import { sleep } from '../sleep.ts';
 import { ApiRefusal } from './refusal.ts';
 
 export interface PodObject extends KubeObject {
@@ -108,23 +109,8 @@ export class Callers {
         throw new ApiRefusal(403, 'Forbidden', `pod ${name} was not made by the operator`);
       }
       if (status?.podIP) return { address: status.podIP, domain: metadata.labels?.[DOMAIN_LABEL] };
-      await this.#wait(signal);
+      await sleep(this.#clock, ADDRESS_WAIT_MS, signal);
     }
     throw new ApiRefusal(503, 'NotReady', `pod ${name} has no address yet`);
-  }
-
-  #wait(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason);
-      const abort = () => {
-        timer.cancel();
-        reject(signal.reason);
-      };
-      const timer = this.#clock.setTimer(ADDRESS_WAIT_MS, () => {
-        signal.removeEventListener('abort', abort);
-        resolve();
-      });
-      signal.addEventListener('abort', abort, { once: true });
-    });
   }
 }

@@ -15,6 +15,7 @@ import type {
   ResolvedSource,
   SourceRequest,
 } from '../controllers/dataSide.ts';
+import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
 import { type FleetProcess, FleetView, hasRemoved, statesOf } from './fleetView.ts';
@@ -23,6 +24,7 @@ import {
   type Desired,
   difference,
   earlierEpochs,
+  isAsked,
   membersOf,
   peersOf,
   type Tombstone,
@@ -147,6 +149,7 @@ export class Coordinator implements CoordinatorPort {
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#policies = policies;
     this.#deps.leases.setOrigins(policies);
+    this.#tellSoon();
   }
 
   apply(plan: DistributionPlan): void {
@@ -378,7 +381,12 @@ export class Coordinator implements CoordinatorPort {
     for (const [uid, { plan }] of this.#distributions) {
       const members = membersOf(plan, processes);
       const peers = peersOf(members);
-      const tasks = { relay: taskFor(plan, 'relay'), agent: taskFor(plan, 'agent') };
+      const policy = coveringPolicy(plan.record.url, this.#policies);
+      const allowsPrivate = policy?.allowPrivateAddresses ?? false;
+      const tasks = {
+        relay: taskFor(plan, 'relay', allowsPrivate),
+        agent: taskFor(plan, 'agent', allowsPrivate),
+      };
       for (const { process } of members) {
         const desired = all.get(process.id);
         desired?.tasks.set(uid, tasks[process.kind]);
@@ -435,7 +443,9 @@ export class Coordinator implements CoordinatorPort {
     if (this.#unsaved.size === 0) return;
     const batch = [...this.#unsaved.values()];
     this.#unsaved.clear();
-    this.#saving = this.#deps.assignments.save(batch).catch((error) => {
+    // One after the other: an older state must not overtake a newer one, nor a deletion.
+    const saved = this.#saving.then(() => this.#deps.assignments.save(batch));
+    this.#saving = saved.catch((error) => {
       for (const each of batch) {
         const key = `${each.uid}/${each.node}`;
         const isWanted = this.#distributions.has(each.uid) && !this.#unsaved.has(key);
@@ -452,8 +462,20 @@ export class Coordinator implements CoordinatorPort {
       if (isSilent) this.#dropHeld(process);
     }
     this.fleet.sweep(now);
+    if (this.#isPrimed) this.#forgetReports();
     for (const [uid, { atMs }] of this.#tombstones) {
       if (now - atMs > TOMBSTONE_MS && this.removed(uid)) this.#tombstones.delete(uid);
+    }
+  }
+
+  /** Of distributions that are gone, and of epochs that nobody asks for. */
+  #forgetReports(): void {
+    for (const { reports } of this.fleet.list()) {
+      for (const [key, { uid, epoch }] of reports) {
+        const newest = this.#distributions.get(uid)?.plan.record.epoch;
+        const isWanted = newest === undefined ? this.#tombstones.has(uid) : isAsked(epoch, newest);
+        if (!isWanted) reports.delete(key);
+      }
     }
   }
 

@@ -11,6 +11,7 @@ import { Reflector } from '../kube/reflector.ts';
 import type { DataSideEnvironment } from '../operator.ts';
 import { MongoJournalStore } from '../quota/journalStore.ts';
 import { LeaseService } from '../quota/leaseService.ts';
+import { sleep } from '../sleep.ts';
 import { MongoAssignmentStore } from '../store/assignments.ts';
 import { databaseOf, newMongoClient } from '../store/database.ts';
 import { MongoEpochStore } from '../store/epochs.ts';
@@ -57,7 +58,7 @@ class MongoDataSide implements DataSide {
   constructor(config: Config, dependencies: DataSideDependencies) {
     this.#config = config;
     this.#deps = dependencies;
-    const { client, clock, logger } = dependencies;
+    const { client, clock, logger, random } = dependencies;
     this.#mongo = newMongoClient(config.mongoUri);
     const database = databaseOf(this.#mongo);
     this.#journal = new MongoJournalStore(database);
@@ -67,6 +68,8 @@ class MongoDataSide implements DataSide {
       clock,
       wallClock: () => Date.now(),
       onLost: dependencies.onLost,
+      onBroken: (error) =>
+        logger.error('an origin is granted nothing: its journal is broken', { error }),
       onRetry: (error) => logger.warn('the journal is not written and is tried again', { error }),
     });
     this.coordinator = new Coordinator({
@@ -82,7 +85,7 @@ class MongoDataSide implements DataSide {
       {
         client,
         clock,
-        random: { next: Math.random, bytes: (count) => Buffer.alloc(count) },
+        random,
         onChange: (pod, previous) => {
           this.coordinator.fleet.podChanged(pod, previous, clock.now());
         },
@@ -100,7 +103,7 @@ class MongoDataSide implements DataSide {
     this.#keys = await this.#untilKeys(signal);
     await this.#serve();
     this.#pods.start();
-    await this.#pods.synced();
+    await Promise.race([this.#pods.synced(), aborted(signal)]);
     this.#watchKeys();
   }
 
@@ -159,7 +162,7 @@ class MongoDataSide implements DataSide {
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         logger.warn('the database does not answer and is tried again', { message });
-        await new Promise<void>((resolve) => clock.setTimer(DATABASE_RETRY_MS, resolve));
+        await sleep(clock, DATABASE_RETRY_MS, signal);
       }
     }
   }
@@ -174,7 +177,7 @@ class MongoDataSide implements DataSide {
       } catch (error) {
         logger.warn('the CA cannot be read and is tried again', { error });
       }
-      await new Promise<void>((resolve) => clock.setTimer(KEYS_RETRY_MS, resolve));
+      await sleep(clock, KEYS_RETRY_MS, signal);
     }
   }
 
@@ -199,9 +202,6 @@ class MongoDataSide implements DataSide {
       wallClock: () => Date.now(),
     });
     const server = createServer({ key: certificate.key, cert: certificate.certificate }, app);
-    // The work stream is one request that never ends.
-    server.requestTimeout = 0;
-    server.timeout = 0;
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(this.#config.controlPort, () => resolve());
@@ -254,6 +254,13 @@ class MongoDataSide implements DataSide {
       },
     });
   }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
 
 function bracketed(address: string): string {

@@ -2,8 +2,12 @@
  * Asks an origin what a file is: under a lease like every other request, only at addresses that
  * may be asked, and without following where it points.
  */
-import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP } from 'node:net';
+import {
+  AddressError,
+  checkAddress,
+  guardedLookup,
+} from '@sluice/engine/adapters/http/guardedLookup.ts';
 import {
   DEFAULT_HTTP_OPTIONS,
   NodeHttpSource,
@@ -13,7 +17,6 @@ import type { OriginPolicy, ResolvedSource, SourceRequest } from '../controllers
 import type { SourceErrorCode } from '../policies/source.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import { type ChargeRequest, LeaseError } from '../quota/leases.ts';
-import { judgeAddress } from './addresses.ts';
 
 export class SourceError extends Error {
   readonly code: SourceErrorCode;
@@ -31,12 +34,11 @@ export interface ProbeCharger {
   charge<T>(
     request: ChargeRequest,
     signal: AbortSignal,
-    use: () => Promise<{ readonly result: T; readonly usedBytes: number }>,
+    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
   ): Promise<T>;
 }
 
 const ROOM_TIMEOUT_MS = 15_000;
-const PROBE_TIMEOUT_MS = 20_000;
 
 export async function resolveSource(
   request: SourceRequest,
@@ -50,16 +52,15 @@ export async function resolveSource(
     ...DEFAULT_HTTP_OPTIONS,
     lookup: guardedLookup(allowsPrivate),
   });
-  judgeLiteral(url, allowsPrivate);
   const room = new AbortController();
   const timer = setTimeout(() => room.abort(busy(url)), ROOM_TIMEOUT_MS);
-  const ask = async () => {
+  const ask = async (lease: AbortSignal) => {
     clearTimeout(timer);
-    const limit = AbortSignal.timeout(PROBE_TIMEOUT_MS);
-    const probe = await probeOrigin(url, headers, http, AbortSignal.any([signal, limit]));
+    const probe = await probeOrigin(url, headers, http, AbortSignal.any([signal, lease]));
     return { result: probe, usedBytes: probe.usedBytes };
   };
   try {
+    judgeLiteral(url, allowsPrivate);
     const charge = { url, uid, maxBytes: MAX_PROBE_BYTES };
     const probe = await charger.charge(charge, AbortSignal.any([signal, room.signal]), ask);
     if (probe.kind === 'failed') throw probe.error;
@@ -88,25 +89,25 @@ function busy(url: string): SourceError {
 
 function asSourceError(error: unknown, url: string): Error {
   if (error instanceof SourceError) return error;
+  if (error instanceof LeaseError && error.code === 'LeaseEnded') {
+    const late = `${new URL(url).host} did not answer in time`;
+    return new SourceError('Timeout', late, undefined, error);
+  }
   if (error instanceof LeaseError) {
     const code = error.code === 'OriginRequired' ? 'OriginRequired' : 'QuotaExhausted';
     return new SourceError(code, error.message, undefined, error);
   }
-  const guarded = findSourceError(error);
-  if (guarded !== undefined) return guarded;
-  const { name, message, httpStatus } = error as Error & { httpStatus?: number };
-  if (name === 'TimeoutError') {
-    const late = `${new URL(url).host} did not answer within ${PROBE_TIMEOUT_MS / 1000} s`;
-    return new SourceError('Timeout', late, undefined, error);
-  }
+  const address = findAddressError(error);
+  if (address !== undefined) return forbidden(address);
+  const { message, httpStatus } = error as Error & { httpStatus?: number };
   const code = httpStatus === undefined ? 'Unreachable' : 'HttpStatus';
   return new SourceError(code, `${new URL(url).host}: ${message}`, httpStatus, error);
 }
 
 /** The refusal of an address comes as the cause of a connection that failed. */
-function findSourceError(error: unknown): SourceError | undefined {
+function findAddressError(error: unknown): AddressError | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof SourceError) return cause;
+    if (cause instanceof AddressError) return cause;
   }
   return undefined;
 }
@@ -114,37 +115,16 @@ function findSourceError(error: unknown): SourceError | undefined {
 /** A URL with an address instead of a name is not looked up. */
 function judgeLiteral(url: string, allowsPrivate: boolean): void {
   const host = new URL(url).hostname.replace(/^\[|\]$/g, '');
-  if (isIP(host) !== 0) judge(host, allowsPrivate);
+  if (isIP(host) !== 0) checkAddress(host, host, allowsPrivate);
 }
 
-/** Judges what is connected to, not what a name meant a moment earlier. */
-function guardedLookup(allowsPrivate: boolean): LookupFunction {
-  return (hostname, options, callback) => {
-    dnsLookup(hostname, { ...options, all: true }, (error, addresses: LookupAddress[]) => {
-      if (error !== null) return callback(error, '', 4);
-      try {
-        for (const { address } of addresses) judge(address, allowsPrivate, hostname);
-      } catch (refusal) {
-        return callback(refusal as Error, '', 4);
-      }
-      if (options.all === true) return callback(null, addresses);
-      const [first] = addresses;
-      return callback(null, first?.address ?? '', first?.family ?? 4);
-    });
-  };
-}
-
-function judge(address: string, allowsPrivate: boolean, hostname = address): void {
-  const verdict = judgeAddress(address);
-  const shownHost = hostname === address ? address : `${hostname} (${address})`;
-  if (verdict === 'forbidden') {
-    const message = `spec.source.url: ${shownHost} is a loopback, link-local or metadata address, which Sluice never asks`;
-    throw new SourceError('AddressForbidden', message);
-  }
-  if (verdict === 'private' && !allowsPrivate) {
-    const message = `spec.source.url: ${shownHost} is a private address: create an Origin for this host with spec.allowPrivateAddresses: true`;
-    throw new SourceError('AddressForbidden', message);
-  }
+function forbidden(error: AddressError): SourceError {
+  const remedy =
+    error.verdict === 'private'
+      ? ': create an Origin for this host with spec.allowPrivateAddresses: true'
+      : ', which Sluice never asks';
+  const message = `spec.source.url: ${error.message}${remedy}`;
+  return new SourceError('AddressForbidden', message, undefined, error);
 }
 
 /** Without the query: signed URLs carry credentials there. */

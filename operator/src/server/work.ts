@@ -86,7 +86,11 @@ function peerOf({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer
   };
 }
 
-export function taskFor(plan: DistributionPlan, kind: ProcessKind): Task {
+export function taskFor(
+  plan: DistributionPlan,
+  kind: ProcessKind,
+  allowPrivateAddresses: boolean,
+): Task {
   const { record, delivery, target, headers } = plan;
   const { validator, ranges } = record.source;
   return {
@@ -103,9 +107,22 @@ export function taskFor(plan: DistributionPlan, kind: ProcessKind): Task {
     delivery: { ...delivery, topUp: [...delivery.topUp] },
     // Credentials of the origin go to relays only.
     ...(kind === 'relay'
-      ? { source: { url: record.url, headers: { ...headers }, validator, ranges } }
+      ? {
+          source: {
+            url: record.url,
+            headers: { ...headers },
+            validator,
+            ranges,
+            allowPrivateAddresses,
+          },
+        }
       : { target: { ...target } }),
   };
+}
+
+/** Whether it matters what a process says of this epoch. */
+export function isAsked(epoch: number, newest: number): boolean {
+  return epoch >= newest - MAX_EARLIER_EPOCHS;
 }
 
 /** What becomes of the epochs before the newest at this process. */
@@ -118,8 +135,11 @@ export function earlierEpochs(
   const removals: Extract<WorkMessage, { type: 'remove' }>[] = [];
   const isReplaced = states.get(epoch) === 'ready';
   for (let each = Math.max(1, epoch - MAX_EARLIER_EPOCHS); each < epoch; each += 1) {
-    // What a node has whole stays until the newer one is in its place.
-    const isKept = kind === 'agent' && states.get(each) === 'ready' && !isReplaced;
+    // What a node has whole stays until the newer one is in its place; what it has said nothing of
+    // (an agent that was started anew, another leader) may be whole.
+    const state = states.get(each);
+    const mayBeWhole = state === undefined || state === 'ready';
+    const isKept = kind === 'agent' && mayBeWhole && !isReplaced;
     if (!isKept) removals.push({ type: 'remove', uid, epoch: each, deleteFiles: true });
   }
   return removals;

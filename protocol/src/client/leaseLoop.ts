@@ -36,6 +36,8 @@ const LOOK_MS = 25;
 /** Settling is worth waiting for: unsettled bytes count as spent and connections as open. */
 const SETTLE_MS = 5_000;
 const ASK_MS = 10_000;
+/** A grant that is under way when the work ends is waited for, so that it can be settled. */
+const GRACE_MS = 2_000;
 /** Without a word from the server, or when the origin was at fault: doubling. */
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
@@ -61,6 +63,7 @@ interface Held {
 export class LeaseLoop {
   readonly #options: LeaseLoopOptions;
   readonly #dependencies: LeaseLoopDependencies;
+  #graceful: AbortSignal = new AbortController().signal;
   #wake: () => void = () => {};
   #timeToFirstByteMs: number | undefined;
   #failures = 0;
@@ -79,6 +82,7 @@ export class LeaseLoop {
 
   /** Until complete or aborted; what is held then is settled. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    this.#graceful = withGrace(signal);
     while (!signal.aborted && !this.#dependencies.complete()) {
       let pauseMs: number;
       this.#asked = false;
@@ -107,7 +111,7 @@ export class LeaseLoop {
         ...this.#latency(),
       },
       ASK_MS,
-      signal,
+      this.#graceful,
     );
     switch (answer.outcome) {
       case 'wait':
@@ -303,6 +307,15 @@ export class LeaseLoop {
     const rested = sleep(delayMs, undefined, { signal }).catch(() => {});
     await Promise.race([woken, rested]);
   }
+}
+
+/** Aborts a while after `signal`. */
+function withGrace(signal: AbortSignal): AbortSignal {
+  const late = new AbortController();
+  const abort = () => setTimeout(() => late.abort(signal.reason), GRACE_MS).unref();
+  if (signal.aborted) abort();
+  else signal.addEventListener('abort', abort, { once: true });
+  return late.signal;
 }
 
 function piecesIn(extents: readonly Extent[]): number {

@@ -60,7 +60,7 @@ export class FleetController implements FleetView {
   readonly #options: FleetOptions;
   readonly #deps: FleetControllerDependencies;
   readonly #queue: WorkQueue;
-  readonly #scaling = new RelayScaling();
+  readonly #scaling: RelayScaling;
   readonly #demands = new Map<string, RelayDemand>();
   readonly #applied = new Map<string, Applied>();
   readonly #missingSinceMs = new Map<string, number>();
@@ -71,6 +71,7 @@ export class FleetController implements FleetView {
   constructor(options: FleetOptions, dependencies: FleetControllerDependencies) {
     this.#options = options;
     this.#deps = dependencies;
+    this.#scaling = new RelayScaling(options.relayIdleSeconds * 1000);
     const { clock, random, logger } = dependencies;
     this.#queue = new WorkQueue(
       { concurrency: 1, maxBackoffMs: 10_000 },

@@ -6,6 +6,7 @@ const OPTIONS: FleetOptions = {
   relayImage: 'relay:1',
   agentImage: 'agent:1',
   imagePullPolicy: 'Never',
+  relayIdleSeconds: 600,
   agentRoot: '/data/sluice',
   controlPort: 8443,
   logLevel: 'info',

@@ -5,6 +5,8 @@ import { DEFAULT_DOMAIN } from '../../policies/nodes.ts';
 import type { RelayNeed } from '../../policies/relays.ts';
 
 export interface FleetOptions {
+  /** How long relays stay that nobody needs. */
+  readonly relayIdleSeconds: number;
   /** The operator's own: all of Sluice runs here. */
   readonly namespace: string;
   readonly relayImage: string;

@@ -1,18 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { IDLE_MS, RelayScaling } from './scaling.ts';
+import { RelayScaling } from './scaling.ts';
+
+const IDLE_MS = 600_000;
 
 const need = (replicas: number) => ({ topologyKey: 'zone', domain: 'a', replicas });
 
 describe('the scaling of relays', () => {
-  it('keeps relays for ten minutes after nobody needs them', () => {
-    const scaling = new RelayScaling();
+  it('keeps relays for a while after nobody needs them', () => {
+    const scaling = new RelayScaling(IDLE_MS);
     expect(scaling.decide([need(2)], 0).run).toEqual([need(2)]);
     expect(scaling.decide([], 1000)).toEqual({ run: [need(2)], againInMs: IDLE_MS - 1000 });
     expect(scaling.decide([], IDLE_MS).run).toEqual([]);
   });
 
   it('grows at once and shrinks late', () => {
-    const scaling = new RelayScaling();
+    const scaling = new RelayScaling(IDLE_MS);
     scaling.decide([need(1)], 0);
     expect(scaling.decide([need(3)], 1).run).toEqual([need(3)]);
     expect(scaling.decide([need(1)], IDLE_MS).run).toEqual([need(3)]);
@@ -20,7 +22,7 @@ describe('the scaling of relays', () => {
   });
 
   it('gives the relays of an earlier leader the same time', () => {
-    const scaling = new RelayScaling();
+    const scaling = new RelayScaling(IDLE_MS);
     scaling.adopt(need(2), 5000);
     expect(scaling.decide([], 6000).run).toEqual([need(2)]);
     expect(scaling.decide([], 5000 + IDLE_MS).run).toEqual([]);

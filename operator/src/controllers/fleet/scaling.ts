@@ -4,8 +4,6 @@
  */
 import type { RelayNeed } from '../../policies/relays.ts';
 
-export const IDLE_MS = 10 * 60_000;
-
 interface Kept {
   need: RelayNeed;
   /** When so many were last needed. */
@@ -13,9 +11,15 @@ interface Kept {
 }
 
 export class RelayScaling {
+  /** How long relays stay that nobody needs. */
+  readonly #idleMs: number;
   readonly #kept = new Map<string, Kept>();
 
-  /** A Deployment of an earlier leader: it stays for IDLE_MS at least. */
+  constructor(idleMs: number) {
+    this.#idleMs = idleMs;
+  }
+
+  /** A Deployment of an earlier leader: it stays as long as any other. */
   adopt(need: RelayNeed, nowMs: number): void {
     const key = keyOf(need);
     if (!this.#kept.has(key)) this.#kept.set(key, { need, neededMs: nowMs });
@@ -37,8 +41,8 @@ export class RelayScaling {
     for (const [key, kept] of this.#kept) {
       const idleMs = nowMs - kept.neededMs;
       if (idleMs === 0) continue;
-      if (idleMs < IDLE_MS) {
-        againInMs = Math.min(againInMs ?? Number.POSITIVE_INFINITY, IDLE_MS - idleMs);
+      if (idleMs < this.#idleMs) {
+        againInMs = Math.min(againInMs ?? Number.POSITIVE_INFINITY, this.#idleMs - idleMs);
         continue;
       }
       const need = wanted.get(key);

@@ -57,7 +57,14 @@ export async function startControl(
       defaultLimits: { maxConnections: 8, maxBandwidthBytesPerSecond: 50_000_000 },
       requireOrigin: false,
     },
-    { store, clock, wallClock: () => Date.now(), onLost: () => {}, onRetry: () => {} },
+    {
+      store,
+      clock,
+      wallClock: () => Date.now(),
+      onLost: () => {},
+      onBroken: () => {},
+      onRetry: () => {},
+    },
   );
   const coordinator = new Coordinator({ leases, assignments, clock, logger });
   const election = { isLeader: true, leaderUrl: undefined as string | undefined };

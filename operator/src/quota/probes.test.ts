@@ -1,0 +1,142 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { FakeClock, settle } from '../testing/fakeClock.ts';
+import { MemoryJournal } from '../testing/memoryJournal.ts';
+import { documentId } from './entries.ts';
+import { LeaseService } from './leaseService.ts';
+import { apply, emptyLedger, usageOf } from './ledger.ts';
+
+const HOST = 'cdn.example.com:80';
+const REQUEST = { url: 'http://cdn.example.com/file', uid: 'a', maxBytes: 100_000 };
+const NEVER = new AbortController().signal;
+
+let clock: FakeClock;
+let journal: MemoryJournal;
+let service: LeaseService;
+let broken: string[];
+
+beforeEach(async () => {
+  clock = new FakeClock();
+  journal = new MemoryJournal();
+  broken = [];
+  service = newService();
+  service.lead(1);
+  await clock.advance(1);
+});
+
+function newService(): LeaseService {
+  const made = new LeaseService(
+    {
+      defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 1_000_000 },
+      requireOrigin: false,
+    },
+    {
+      store: journal,
+      clock,
+      wallClock: () => 1e12 + clock.now(),
+      onLost: () => {},
+      onBroken: (error) => broken.push(error.message),
+      onRetry: () => {},
+    },
+  );
+  made.setOrigins([]);
+  return made;
+}
+
+/** The journal of the host is open from now on. */
+async function opened(): Promise<void> {
+  const probe = service.charge(REQUEST, NEVER, async () => ({ result: 0, usedBytes: 0 }));
+  await clock.advance(500);
+  await probe;
+}
+
+/** By anybody who reads the journal. */
+function openConnections(): number {
+  const entries = journal.of(HOST).flatMap((document) => document.entries);
+  return usageOf(entries.reduce(apply, emptyLedger)).connections;
+}
+
+describe('a probe', () => {
+  it('runs under a lease that is durable, and settles what it took', async () => {
+    const probe = service.charge(REQUEST, NEVER, async () => ({
+      result: openConnections(),
+      usedBytes: 500,
+    }));
+    await clock.advance(500);
+    expect(await probe).toBe(1);
+    expect(openConnections()).toBe(0);
+    expect(service.originBytes('a')).toBe(500);
+  });
+
+  it('is over before its lease is, however slow the origin', async () => {
+    let abortedAtMs = Number.NaN;
+    const probe = service.charge(REQUEST, NEVER, (lease) => {
+      return new Promise((_, reject) => {
+        lease.addEventListener('abort', () => {
+          abortedAtMs = clock.now();
+          reject(new Error('the connection is closed'));
+        });
+      });
+    });
+    const refused = expect(probe).rejects.toMatchObject({ code: 'LeaseEnded' });
+    await clock.advance(7_000);
+    expect(openConnections()).toBe(1);
+    await clock.advance(2_000);
+    await refused;
+    expect(abortedAtMs).toBeLessThan(9_000);
+    // Unknown means spent.
+    expect(service.originBytes('a')).toBe(REQUEST.maxBytes);
+    expect(openConnections()).toBe(0);
+  });
+
+  it('asks nothing when its lease was durable too late', async () => {
+    await opened();
+    journal.fault = () => 'down';
+    let asked = false;
+    const probe = service.charge(REQUEST, NEVER, async () => {
+      asked = true;
+      return { result: 0, usedBytes: 0 };
+    });
+    const refused = expect(probe).rejects.toMatchObject({ code: 'LeaseEnded' });
+    await clock.advance(9_000);
+    journal.fault = () => 'none';
+    await clock.advance(1_000);
+    await refused;
+    expect(asked).toBe(false);
+    expect(openConnections()).toBe(0);
+  });
+
+  it('that nobody waits for any more leaves nothing behind', async () => {
+    await opened();
+    journal.fault = () => 'down';
+    const caller = new AbortController();
+    const probe = service.charge(REQUEST, caller.signal, async () => ({ result: 0, usedBytes: 0 }));
+    const refused = expect(probe).rejects.toThrow('gone');
+    await clock.advance(300);
+    caller.abort(new Error('gone'));
+    await settle();
+    await refused;
+    journal.fault = () => 'none';
+    await clock.advance(1_000);
+    expect(openConnections()).toBe(0);
+    expect(service.originBytes('a')).toBe(0);
+  });
+});
+
+describe('a journal with a gap', () => {
+  it('grants nothing to its host; the others go on', async () => {
+    const use = async () => ({ result: 'asked', usedBytes: 1 });
+    await opened();
+    journal.documents.delete(documentId(HOST, 2));
+    service = newService();
+    service.lead(2);
+    await clock.advance(100);
+    const caller = new AbortController();
+    const refused = service.charge(REQUEST, caller.signal, use);
+    const other = service.charge({ ...REQUEST, url: 'http://other.example.com/' }, NEVER, use);
+    await clock.advance(1_000);
+    expect(await other).toBe('asked');
+    expect(broken).toEqual([expect.stringContaining(HOST)]);
+    caller.abort(new Error('waited in vain'));
+    await expect(refused).rejects.toThrow('waited in vain');
+  });
+});

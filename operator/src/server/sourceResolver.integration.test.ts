@@ -1,0 +1,60 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LeaseError } from '../quota/leases.ts';
+import { type ProbeCharger, resolveSource } from './sourceResolver.ts';
+
+const NEVER = new AbortController().signal;
+let server: Server;
+let port: number;
+let requests = 0;
+
+beforeAll(async () => {
+  server = createServer((_request, response) => {
+    requests += 1;
+    response.end('never to be seen');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  port = (server.address() as AddressInfo).port;
+});
+afterAll(() => server.close());
+
+const free: ProbeCharger = {
+  charge: async (_request, signal, use) => (await use(signal)).result,
+};
+
+function resolve(url: string, charger: ProbeCharger = free, signal: AbortSignal = NEVER) {
+  return resolveSource({ url, headers: {}, uid: 'u' }, [], charger, signal);
+}
+
+describe('a source', () => {
+  it('at an address that only this host has is not asked, by number or by name', async () => {
+    for (const host of ['127.0.0.1', 'localhost', '[::1]', '169.254.169.254']) {
+      await expect(resolve(`http://${host}:${port}/file`), host).rejects.toMatchObject({
+        code: 'AddressForbidden',
+        message: expect.stringContaining('which Sluice never asks'),
+      });
+    }
+    expect(requests).toBe(0);
+  });
+
+  it('at a private address is not asked without an Origin that allows it', async () => {
+    await expect(resolve('http://10.1.2.3/file')).rejects.toMatchObject({
+      code: 'AddressForbidden',
+      message: expect.stringContaining('spec.allowPrivateAddresses: true'),
+    });
+  });
+
+  it('that answers later than its lease lives is late, and one without a lease waits', async () => {
+    const refuse = (code: 'LeaseEnded' | 'OriginLimit'): ProbeCharger => ({
+      charge: () => Promise.reject(new LeaseError(code, 'no')),
+    });
+    const url = 'http://203.0.113.1/file';
+    await expect(resolve(url, refuse('LeaseEnded'))).rejects.toMatchObject({ code: 'Timeout' });
+    await expect(resolve(url, refuse('OriginLimit'))).rejects.toMatchObject({
+      code: 'QuotaExhausted',
+    });
+  });
+});

@@ -1,0 +1,112 @@
+import type { TransferState } from '@sluice/protocol/messages.ts';
+import { describe, expect, it } from 'vitest';
+import type { DistributionPlan } from '../controllers/dataSide.ts';
+import { aRecord } from '../testing/objects.ts';
+import {
+  type Desired,
+  difference,
+  earlierEpochs,
+  membersOf,
+  nothing,
+  type ProcessInfo,
+  taskFor,
+} from './work.ts';
+
+function planOf(overrides: Partial<DistributionPlan> = {}, epoch = 1): DistributionPlan {
+  return {
+    record: aRecord({ uid: 'u', epoch }),
+    headers: { authorization: 'Bearer of-the-origin' },
+    delivery: { topUp: ['Relay'] },
+    target: { path: 'llama', fileMode: '0644' },
+    nodes: [{ name: 'node-a', domain: 'zone-a' }],
+    priority: 0,
+    suspend: false,
+    ...overrides,
+  };
+}
+
+function processOf(id: string, overrides: Partial<ProcessInfo>): ProcessInfo {
+  const ports = { bitTorrentPort: 6881, httpPort: undefined };
+  return { id, kind: 'agent', node: 'node-a', domain: undefined, host: id, ...ports, ...overrides };
+}
+
+describe('a version before the newest', () => {
+  it.each<[string, [number, TransferState][], boolean]>([
+    [
+      'is whole on the node, the newest is on its way',
+      [
+        [1, 'ready'],
+        [2, 'transferring'],
+      ],
+      false,
+    ],
+    ['may be whole: an agent that was started anew says nothing of it', [[2, 'pending']], false],
+    ['may be whole: nothing was said yet', [], false],
+    [
+      'is whole, and so is the newest',
+      [
+        [1, 'ready'],
+        [2, 'ready'],
+      ],
+      true,
+    ],
+    ['was not spoken of, and the newest is whole', [[2, 'ready']], true],
+    ['is in parts: nobody completes it any more', [[1, 'transferring']], true],
+  ])('%s', (_case, states, isRemoved) => {
+    const removals = earlierEpochs(planOf({}, 2), 'agent', new Map(states));
+    const removal = { type: 'remove', uid: 'u', epoch: 1, deleteFiles: true };
+    expect(removals).toEqual(isRemoved ? [removal] : []);
+  });
+
+  it('is of no use to a relay', () => {
+    expect(earlierEpochs(planOf({}, 3), 'relay', new Map()).map(({ epoch }) => epoch)).toEqual([
+      1, 2,
+    ]);
+  });
+});
+
+describe('who works on a plan', () => {
+  it('are the agents of its nodes and the relays of their domains', () => {
+    const processes = [
+      processOf('agent-a', {}),
+      processOf('agent-b', { node: 'node-b' }),
+      processOf('relay-a', { kind: 'relay', node: 'node-b', domain: 'zone-a' }),
+      processOf('relay-b', { kind: 'relay', domain: 'zone-b' }),
+    ];
+    const ids = (plan: DistributionPlan) => membersOf(plan, processes).map((m) => m.process.id);
+    expect(ids(planOf())).toEqual(['agent-a', 'relay-a']);
+    expect(ids(planOf({ suspend: true }))).toEqual([]);
+  });
+});
+
+describe('a task', () => {
+  it('holds the credentials of the origin for relays alone', () => {
+    const relay = taskFor(planOf(), 'relay', true);
+    expect(relay.source).toMatchObject({ allowPrivateAddresses: true });
+    expect(JSON.stringify(relay)).toContain('of-the-origin');
+    expect(JSON.stringify(taskFor(planOf(), 'agent', true))).not.toContain('of-the-origin');
+  });
+});
+
+describe('what a process is told', () => {
+  const task = taskFor(planOf(), 'agent', false);
+  const desired: Desired = {
+    tasks: new Map([['u', task]]),
+    peers: new Map([['u', { epoch: 1, peers: [] }]]),
+    removals: new Map(),
+  };
+
+  it('is what it does not know yet, and nothing twice', () => {
+    const messages = difference(nothing, desired);
+    expect(messages.map(({ type }) => type)).toEqual(['task', 'peers']);
+    expect(difference(desired, desired)).toEqual([]);
+  });
+
+  it('is to stop what is not its own any more; only a tombstone deletes', () => {
+    const stop = { type: 'remove', uid: 'u', epoch: 1, deleteFiles: false };
+    expect(difference(desired, nothing)).toEqual([stop]);
+    const tombstone = { type: 'remove', uid: 'u', deleteFiles: true } as const;
+    const removed = { ...nothing, removals: new Map([['u', tombstone]]) };
+    expect(difference(desired, removed)).toEqual([tombstone]);
+  });
+});
