@@ -64,7 +64,7 @@ export class EngineHost {
       random,
       peerId: Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]),
       role: options.role,
-      find: (swarmId) => this.#transfers.get(swarmId),
+      find: (swarmId) => this.#transfers.get(swarmId)?.exchange,
     };
   }
 

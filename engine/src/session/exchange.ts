@@ -1,0 +1,317 @@
+import type { FeedLog } from '../feed/feedLog.ts';
+import type { TokenBucket } from '../pacing/tokenBucket.ts';
+import { Bitfield } from '../pieces/bitfield.ts';
+import type { Layout } from '../pieces/layout.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Random } from '../ports/random.ts';
+import type { Transport } from '../ports/transport.ts';
+import type { PiecePicker } from '../swarm/piecePicker.ts';
+import { Spread } from '../swarm/spread.ts';
+import { type BlockRequest, type Message, WireError } from '../wire/codec.ts';
+import type { PeerRole } from '../wire/hello.ts';
+import type { Intake } from './intake.ts';
+import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
+import { type ListedPeer, PeerList } from './peerList.ts';
+import type { Served, Uploader } from './uploader.ts';
+
+export interface ExchangeOptions {
+  readonly swarmId: Buffer;
+  readonly swarmSecret: Uint8Array;
+  readonly role: PeerRole;
+  readonly layout: Layout;
+  readonly blockBytes: number;
+}
+
+export interface ExchangeDependencies {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: Transport;
+  readonly uploader: Uploader;
+  readonly connect: (owner: ConnectionOwner) => PeerConnection;
+  readonly feed: FeedLog;
+  readonly picker: PiecePicker;
+  /** Pieces that are verified and on disk. */
+  readonly held: Bitfield;
+  readonly intake: Intake;
+  readonly downloadBucket: TokenBucket;
+  readonly served: Served;
+  /** Whether to ask for pieces at all now. */
+  readonly wantsPieces: () => boolean;
+  /** Answers whether its sender is at fault. */
+  readonly acceptBatch: (batch: Uint8Array) => boolean;
+  readonly onPayload: (from: PeerRole, bytes: number) => void;
+  readonly onBroken: (error: unknown) => void;
+}
+
+/** Outstanding, and waiting for hash and disk; above it nothing is asked for. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
+/** A peer that owes us bytes and sends nothing for so long is left. */
+const SILENT_MS = 10_000;
+const FEED_QUEUE_BYTES = 1_048_576;
+
+/** What this process and its peers give each other of one swarm. */
+export class Exchange implements ConnectionOwner {
+  readonly swarmId: Buffer;
+  readonly swarmSecret: Uint8Array;
+  readonly pieceCount: number;
+  readonly #options: ExchangeOptions;
+  readonly #dependencies: ExchangeDependencies;
+  readonly #spread = new Spread();
+  readonly #peers: PeerList;
+  readonly #connections = new Map<number, PeerConnection>();
+  #stopped = false;
+
+  constructor(options: ExchangeOptions, dependencies: ExchangeDependencies) {
+    this.swarmId = options.swarmId;
+    this.swarmSecret = options.swarmSecret;
+    this.pieceCount = options.layout.pieceCount;
+    this.#options = options;
+    this.#dependencies = dependencies;
+    const { clock, random, transport, connect } = dependencies;
+    this.#peers = new PeerList({ clock, random, transport, connect: () => connect(this) });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#peers.stop();
+    for (const connection of this.#connections.values()) connection.close('stopped');
+  }
+
+  /** The complete list. */
+  setPeers(peers: readonly ListedPeer[]): void {
+    this.#peers.set(peers);
+  }
+
+  /** Peers of which nothing is needed are left; those who need us stay. */
+  connect(): void {
+    const { held, feed } = this.#dependencies;
+    const done = held.full && feed.knownPieces === this.pieceCount;
+    if (done) this.#peers.closeAll('complete');
+    else this.#peers.connectDue();
+  }
+
+  tick(elapsedMs: number): void {
+    const now = this.#dependencies.clock.now();
+    for (const connection of this.#connections.values()) {
+      connection.rate.tick(elapsedMs, connection.outstandingBytes > 0);
+      const silent = now - connection.lastReceivedAtMs > SILENT_MS;
+      if (silent && connection.outstandingBytes > 0) connection.close('silent');
+    }
+    for (const piece of this.#spread.due(now)) this.#announceToAll(piece);
+    this.connect();
+    this.pump(now);
+  }
+
+  /** A piece has just become ours. */
+  announce(piece: number): void {
+    let to: number | 'all' = 'all';
+    if (this.#options.role === 'relay') {
+      const open = [...this.#connections.values()];
+      const agents = open.filter(
+        ({ side, remoteRole }) => side === 'acceptor' && remoteRole === 'agent',
+      );
+      const elsewhere = this.#dependencies.picker.availability(piece);
+      const now = this.#dependencies.clock.now();
+      const numbers = agents.map(({ number }) => number);
+      to = this.#spread.announce(piece, numbers, elsewhere, now);
+    }
+    for (const connection of this.#connections.values()) {
+      if (to === 'all' || to === connection.number) this.#sendHave(connection, piece);
+    }
+  }
+
+  /** The feed has more to pass on. */
+  feedGrew(): void {
+    for (const connection of this.#connections.values()) this.#sendFeed(connection);
+  }
+
+  ban(number: number): void {
+    const connection = this.#connections.get(number);
+    if (connection !== undefined) this.#peers.ban(connection);
+  }
+
+  /** Asks every peer for as much as it should owe us; `lateAtMs`: also what is late elsewhere. */
+  pump(lateAtMs?: number): void {
+    if (this.#stopped || !this.#dependencies.wantsPieces()) return;
+    for (const connection of this.#connections.values()) this.#pump(connection, lateAtMs);
+  }
+
+  opened(connection: PeerConnection): void {
+    if (this.#stopped) {
+      connection.close('stopped');
+      return;
+    }
+    this.#connections.set(connection.number, connection);
+    this.#peers.opened(connection);
+    this.#sendHoldings(connection);
+    if (connection.side === 'opener') connection.send({ type: 'interested' });
+    else connection.send({ type: 'unchoke' });
+  }
+
+  received(connection: PeerConnection, message: Message): void {
+    const { picker, acceptBatch } = this.#dependencies;
+    switch (message.type) {
+      case 'extensions':
+        this.#sendFeed(connection);
+        break;
+      case 'bitfield':
+      case 'haveAll':
+        for (const piece of connection.remoteHas.pieces()) this.#peerHas(piece);
+        break;
+      case 'have':
+        if (connection.remoteHas.add(message.piece)) this.#peerHas(message.piece);
+        break;
+      case 'request':
+        this.#requested(connection, message);
+        break;
+      case 'cancel':
+        this.#cancelled(connection, message);
+        break;
+      case 'reject':
+        if (connection.settle(message)) picker.rejected(connection.number, message);
+        break;
+      case 'feed':
+        if (acceptBatch(message.batch)) throw new WireError('Malformed', 'refused feed batch');
+        break;
+      default:
+        break;
+    }
+  }
+
+  blockBegins(connection: PeerConnection, block: BlockRequest): Uint8Array | undefined {
+    if (!connection.isOutstanding(block)) {
+      throw new WireError('OutOfOrder', `block ${block.piece}/${block.offset} was not asked for`);
+    }
+    return this.#dependencies.intake.blockBegins(connection, block);
+  }
+
+  blockEnds(connection: PeerConnection, block: BlockRequest, kept: boolean): void {
+    connection.settle(block);
+    connection.rate.received(block.length);
+    this.#dependencies.onPayload(connection.remoteRole, block.length);
+    if (!kept) return;
+    const other = this.#dependencies.intake.blockEnds(connection, block);
+    if (other > 0) this.#connections.get(other)?.send({ type: 'cancel', ...block });
+  }
+
+  idle(connection: PeerConnection): void {
+    if (this.#dependencies.wantsPieces()) this.#pump(connection);
+  }
+
+  drained(connection: PeerConnection): void {
+    this.#sendFeed(connection);
+    this.#dependencies.uploader.pump();
+  }
+
+  closed(connection: PeerConnection, _reason: string): void {
+    const { uploader, intake, picker } = this.#dependencies;
+    uploader.remove(connection);
+    this.#peers.closed(connection);
+    if (!this.#connections.delete(connection.number)) return;
+    intake.senderLeft(connection);
+    picker.peerLeft(connection.number, connection.remoteHas);
+    this.pump();
+  }
+
+  broke(error: unknown): void {
+    this.#dependencies.onBroken(error);
+  }
+
+  /* What peers know of us. */
+
+  #sendHave(connection: PeerConnection, piece: number): void {
+    if (!connection.remoteHas.has(piece)) connection.send({ type: 'have', piece });
+  }
+
+  #sendHoldings(connection: PeerConnection): void {
+    const shown = new Bitfield(this.pieceCount);
+    for (const piece of this.#dependencies.held.pieces()) {
+      if (!this.#spread.withholds(piece)) shown.add(piece);
+    }
+    if (shown.count === 0) connection.send({ type: 'haveNone' });
+    else if (shown.full) connection.send({ type: 'haveAll' });
+    else connection.send({ type: 'bitfield', bytes: shown.bytes });
+  }
+
+  #peerHas(piece: number): void {
+    this.#dependencies.picker.peerHas(piece);
+    if (this.#spread.seen(piece)) this.#announceToAll(piece);
+  }
+
+  #announceToAll(piece: number): void {
+    for (const connection of this.#connections.values()) this.#sendHave(connection, piece);
+  }
+
+  /** Only the acceptor sends the feed: who needs it has opened a connection. */
+  #sendFeed(connection: PeerConnection): void {
+    if (connection.side !== 'acceptor' || connection.remoteFeedId === undefined) return;
+    const { feed } = this.#dependencies;
+    if (connection.feedSent >= feed.length) return;
+    for (const batch of feed.batches(connection.feedSent)) {
+      if (connection.queuedBytes > FEED_QUEUE_BYTES) return;
+      connection.send({ type: 'feed', batch });
+      connection.feedSent += 1;
+    }
+  }
+
+  /* What peers want. */
+
+  #requested(connection: PeerConnection, block: BlockRequest): void {
+    const { piece, offset, length } = block;
+    const { uploader, held, served } = this.#dependencies;
+    const inside = offset + length <= this.#options.layout.pieceSizeBytes(piece);
+    if (!inside) throw new WireError('Malformed', `request behind the end of piece ${piece}`);
+    if (!held.has(piece)) {
+      connection.send({ type: 'reject', piece, offset, length });
+      return;
+    }
+    connection.requests.push({ piece, offset, length });
+    uploader.add(connection, served);
+  }
+
+  #cancelled(connection: PeerConnection, { piece, offset, length }: BlockRequest): void {
+    const at = connection.requests.findIndex(
+      (each) => each.piece === piece && each.offset === offset,
+    );
+    if (at < 0) return;
+    connection.requests.splice(at, 1);
+    // BEP 6: every request is answered, a cancelled one too.
+    connection.send({ type: 'reject', piece, offset, length });
+  }
+
+  /* What we want. */
+
+  #pump(connection: PeerConnection, lateAtMs?: number): void {
+    const { blockBytes } = this.#options;
+    if (connection.side !== 'opener' || !connection.unchoked) return;
+    if (connection.maxRequestBytes < blockBytes) return;
+    const { windowBytes } = connection.rate;
+    // In batches of at least two: fewer writes, and a window of the smallest size is one.
+    if (windowBytes - connection.outstandingBytes < 2 * blockBytes) return;
+    const { clock, picker, feed, intake, downloadBucket } = this.#dependencies;
+    const now = clock.now();
+    const wanted = (piece: number) => feed.hashOf(piece) !== undefined;
+    const late = lateAtMs === undefined ? undefined : { nowMs: lateAtMs };
+    let budget = MAX_HELD_BYTES - intake.storingBytes - this.#outstandingBytes();
+    let owed = connection.outstandingBytes;
+    const blocks: BlockRequest[] = [];
+    while (owed + blockBytes <= windowBytes && budget >= blockBytes) {
+      if (downloadBucket.available(now) <= 0) break;
+      const block = picker.next(connection.number, connection.remoteHas, wanted, late);
+      if (block === undefined) break;
+      if (connection.isOutstanding(block)) break;
+      downloadBucket.spend(block.length, now);
+      owed += block.length;
+      budget -= block.length;
+      picker.asked(connection.number, block, now + connection.rate.deadlineMs(owed));
+      blocks.push(block);
+    }
+    if (blocks.length > 0) connection.request(blocks);
+  }
+
+  #outstandingBytes(): number {
+    let bytes = 0;
+    for (const connection of this.#connections.values()) bytes += connection.outstandingBytes;
+    return bytes;
+  }
+}

@@ -1,0 +1,63 @@
+import type { FeedSigner, PieceHash } from '../feed/feedSigner.ts';
+import type { Clock, Timer } from '../ports/clock.ts';
+
+export interface FeedPublisherDependencies {
+  readonly clock: Clock;
+  /** Signed batches, and the pieces that they name. */
+  readonly publish: (batches: readonly Uint8Array[], pieces: readonly number[]) => void;
+}
+
+/** The first hash is signed at once, those of the next moment together. */
+const SIGN_INTERVAL_MS = 50;
+
+/** Of a puller: signs the hashes of what it pulled, when a certificate covers them. */
+export class FeedPublisher {
+  readonly #dependencies: FeedPublisherDependencies;
+  #signer: FeedSigner | undefined;
+  #unsigned: PieceHash[] = [];
+  #signedAtMs = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
+
+  constructor(dependencies: FeedPublisherDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  setSigner(signer: FeedSigner | undefined): void {
+    this.#signer = signer;
+    this.signSoon();
+  }
+
+  add(piece: number, hash: Uint8Array): void {
+    this.#unsigned.push({ piece, hash });
+    this.signSoon();
+  }
+
+  signSoon(): void {
+    if (this.#unsigned.length === 0 || this.#timer !== undefined) return;
+    const { clock } = this.#dependencies;
+    const waitMs = this.#signedAtMs + SIGN_INTERVAL_MS - clock.now();
+    if (waitMs <= 0) this.#sign();
+    else this.#timer = clock.setTimer(waitMs, () => this.#sign());
+  }
+
+  /** Signs what is due. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#sign();
+  }
+
+  #sign(): void {
+    this.#timer = undefined;
+    const signer = this.#signer;
+    if (signer === undefined) return;
+    const due = this.#unsigned.filter(({ piece }) => signer.maySign(piece));
+    if (due.length === 0) return;
+    this.#unsigned = this.#unsigned.filter(({ piece }) => !signer.maySign(piece));
+    const { clock, publish } = this.#dependencies;
+    this.#signedAtMs = clock.now();
+    publish(
+      signer.sign(due),
+      due.map(({ piece }) => piece),
+    );
+  }
+}

@@ -1,0 +1,279 @@
+import type { FeedLog } from '../feed/feedLog.ts';
+import { Bitfield } from '../pieces/bitfield.ts';
+import type { Layout } from '../pieces/layout.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { PieceStore } from '../ports/pieceStore.ts';
+import type { PiecePicker } from '../swarm/piecePicker.ts';
+import type { BlockRequest } from '../wire/codec.ts';
+import { HttpAssembly } from './httpAssembly.ts';
+import type { PieceAssembly } from './pullPlan.ts';
+import { Suspects } from './suspects.ts';
+
+/** Who is sending a block; a PeerConnection is one. */
+export interface BlockSender {
+  readonly number: number;
+  /** The rest of the block that it is sending goes nowhere. */
+  dropTarget(): void;
+}
+
+export interface IntakeOptions {
+  readonly layout: Layout;
+  readonly store: PieceStore;
+  readonly blockBytes: number;
+}
+
+export interface IntakeDependencies {
+  readonly clock: Clock;
+  readonly picker: PiecePicker;
+  readonly feed: FeedLog;
+  /** Payload came by HTTP. */
+  readonly onHttpPayload: (source: HttpAssembly['source'], bytes: number) => void;
+  /** Verified and on disk; `unsigned`: its hash, when the feed does not name it yet. */
+  readonly onStored: (piece: number, unsigned: Uint8Array | undefined) => void;
+  /** Pieces may be asked of peers that could not be before. */
+  readonly onFreed: () => void;
+  /** Peer number: it sent wrong bytes. */
+  readonly onGuilty: (sender: number) => void;
+  /** The disk failed. */
+  readonly onBroken: (error: unknown) => void;
+}
+
+const MAX_SPARE_BYTES = 32 * 1024 * 1024;
+
+/** Where pieces come together, from peers or by HTTP, until they are verified and on disk. */
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #dependencies: IntakeDependencies;
+  readonly #layout: Layout;
+  readonly #picker: PiecePicker;
+  readonly #feed: FeedLog;
+  readonly #suspects = new Suspects();
+  /** Pieces in progress. */
+  readonly #buffers = new Map<number, Uint8Array>();
+  /** Of verified pieces, to be filled again: fresh memory costs more than the bytes' copy. */
+  readonly #spare: Uint8Array[] = [];
+  /** Who is sending a block into its buffer now, by piece and offset. */
+  readonly #streaming = new Map<string, BlockSender>();
+  readonly #assemblies = new Map<number, HttpAssembly>();
+  readonly #unnamedWaiters = new Set<() => void>();
+  readonly #stopped = new AbortController();
+  #storingBytes = 0;
+
+  constructor(options: IntakeOptions, dependencies: IntakeDependencies) {
+    this.#options = options;
+    this.#dependencies = dependencies;
+    this.#layout = options.layout;
+    this.#picker = dependencies.picker;
+    this.#feed = dependencies.feed;
+  }
+
+  /** Waiting for hash and disk. */
+  get storingBytes(): number {
+    return this.#storingBytes;
+  }
+
+  stop(): void {
+    this.#stopped.abort(new Error('the transfer was stopped'));
+    this.feedGrew();
+    for (const assembly of [...this.#assemblies.values()]) assembly.abort();
+  }
+
+  /** No more pieces will come. */
+  releaseMemory(): void {
+    this.#spare.length = 0;
+  }
+
+  /** Pieces may be named that were not. */
+  feedGrew(): void {
+    for (const wake of this.#unnamedWaiters) wake();
+  }
+
+  /* From peers. */
+
+  /** Where the bytes of a block go; undefined: they are not needed. */
+  blockBegins(
+    sender: BlockSender,
+    { piece, offset, length }: BlockRequest,
+  ): Uint8Array | undefined {
+    if (!this.#picker.wants(piece, offset)) return undefined;
+    const key = `${piece}/${offset}`;
+    this.#streaming.get(key)?.dropTarget();
+    this.#streaming.set(key, sender);
+    return this.#bufferOf(piece).subarray(offset, offset + length);
+  }
+
+  /** It came whole, into what blockBegins() gave. Answers who else was asked for it; 0: nobody. */
+  blockEnds(sender: BlockSender, { piece, offset }: BlockRequest): number {
+    const key = `${piece}/${offset}`;
+    if (this.#streaming.get(key) !== sender) return 0;
+    this.#streaming.delete(key);
+    const { complete, other } = this.#picker.arrived(sender.number, piece, offset);
+    if (complete) this.#verify(piece);
+    return other;
+  }
+
+  senderLeft(sender: BlockSender): void {
+    for (const [key, each] of this.#streaming) if (each === sender) this.#streaming.delete(key);
+  }
+
+  /* By HTTP. */
+
+  mayAssemble(piece: number): boolean {
+    const state = this.#picker.state(piece);
+    if (state === 'missing') return true;
+    return state === 'active' && this.#picker.isLate(piece, this.#dependencies.clock.now());
+  }
+
+  /** Pieces for which mayAssemble() holds, as a BitTorrent bitfield. */
+  acceptablePieces(): Uint8Array {
+    const { pieceCount } = this.#layout;
+    const acceptable = new Bitfield(pieceCount);
+    for (let piece = 0; piece < pieceCount; piece += 1) {
+      if (this.mayAssemble(piece)) acceptable.add(piece);
+    }
+    return acceptable.bytes;
+  }
+
+  /** Undefined: held, being verified, or taken. */
+  assemble(piece: number, source: HttpAssembly['source']): PieceAssembly | undefined {
+    if (!this.mayAssemble(piece)) return undefined;
+    const gaps = this.#takeOver(piece);
+    const assembly = new HttpAssembly(piece, source, this.#bufferOf(piece), gaps, {
+      wrote: (bytes) => this.#dependencies.onHttpPayload(source, bytes),
+      finish: (finished) => this.#finish(finished),
+      abort: () => {
+        this.#assemblies.delete(piece);
+        this.#buffers.delete(piece);
+        this.#picker.enter(piece, 'missing');
+        this.#dependencies.onFreed();
+      },
+    });
+    this.#assemblies.set(piece, assembly);
+    return assembly;
+  }
+
+  /** Whether its bytes come in now by HTTP, so that follow() gives them. */
+  assembles(piece: number): boolean {
+    return this.#assemblies.has(piece);
+  }
+
+  follow(piece: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const assembly = this.#assemblies.get(piece);
+    if (assembly === undefined) throw new Error(`piece ${piece} is not coming in`);
+    return assembly.follow(offset, AbortSignal.any([signal, this.#stopped.signal]));
+  }
+
+  #bufferOf(piece: number): Uint8Array {
+    const known = this.#buffers.get(piece);
+    if (known !== undefined) return known;
+    const sizeBytes = this.#layout.pieceSizeBytes(piece);
+    const spare = sizeBytes === this.#layout.pieceLengthBytes ? this.#spare.pop() : undefined;
+    // Shared with the thread that hashes and writes it: nothing is copied.
+    const buffer = spare ?? new Uint8Array(new SharedArrayBuffer(sizeBytes));
+    this.#buffers.set(piece, buffer);
+    return buffer;
+  }
+
+  /**
+   * Only what came over BitTorrent alone: nobody streams into it any more, while bytes that came
+   * by HTTP may still be on their way to those who follow them.
+   */
+  #reuse(bytes: Uint8Array): void {
+    const { pieceLengthBytes } = this.#layout;
+    if (bytes.byteLength !== pieceLengthBytes) return;
+    if ((this.#spare.length + 1) * pieceLengthBytes <= MAX_SPARE_BYTES) this.#spare.push(bytes);
+  }
+
+  /** All blocks came over BitTorrent. */
+  #verify(piece: number): void {
+    const senders = this.#picker.leaveActive(piece, 'verifying');
+    const bytes = this.#bufferOf(piece);
+    const expected = this.#feed.hashOf(piece);
+    // Quarantined since it was asked for: nobody can say whether these bytes are right.
+    if (expected === undefined) {
+      this.#buffers.delete(piece);
+      this.#picker.enter(piece, 'missing');
+      return;
+    }
+    this.#put(piece, bytes, expected).then(
+      ({ stored }) => {
+        if (stored) {
+          this.#reuse(bytes);
+          return;
+        }
+        const sole = this.#suspects.mismatch(piece, bytes, senders);
+        if (sole !== undefined) this.#dependencies.onGuilty(sole);
+        this.#dependencies.onFreed();
+      },
+      () => {},
+    );
+  }
+
+  /** What is not here yet of a piece that comes by HTTP from now on. */
+  #takeOver(piece: number): { offset: number; length: number }[] {
+    const sizeBytes = this.#layout.pieceSizeBytes(piece);
+    if (this.#picker.state(piece) === 'missing') {
+      this.#picker.enter(piece, 'taken');
+      return [{ offset: 0, length: sizeBytes }];
+    }
+    const { blockBytes } = this.#options;
+    const senders = this.#picker.leaveActive(piece, 'taken');
+    for (const [key, sender] of this.#streaming) {
+      if (!key.startsWith(`${piece}/`)) continue;
+      sender.dropTarget();
+      this.#streaming.delete(key);
+    }
+    return [...senders].flatMap((sender, block) => {
+      const offset = block * blockBytes;
+      return sender === 0 ? [{ offset, length: Math.min(blockBytes, sizeBytes - offset) }] : [];
+    });
+  }
+
+  async #finish({ piece, source, bytes }: HttpAssembly): Promise<'verified' | 'mismatch'> {
+    try {
+      while (source === 'relayHttp' && this.#feed.hashOf(piece) === undefined) await this.#named();
+      this.#picker.enter(piece, 'verifying');
+      const { stored } = await this.#put(piece, bytes, this.#feed.hashOf(piece));
+      return stored ? 'verified' : 'mismatch';
+    } finally {
+      this.#assemblies.delete(piece);
+      if (this.#picker.state(piece) === 'taken') this.#picker.enter(piece, 'missing');
+    }
+  }
+
+  /** The feed named something. */
+  #named(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const wake = () => {
+        this.#unnamedWaiters.delete(wake);
+        if (this.#stopped.signal.aborted) reject(this.#stopped.signal.reason);
+        else resolve();
+      };
+      this.#unnamedWaiters.add(wake);
+    });
+  }
+
+  /** From verifying to held, or back to missing. */
+  async #put(piece: number, bytes: Uint8Array, expected: Uint8Array | undefined) {
+    const { store, blockBytes } = this.#options;
+    this.#storingBytes += bytes.byteLength;
+    try {
+      const result = await store.put(piece, bytes, expected);
+      this.#picker.enter(piece, result.stored ? 'held' : 'missing');
+      if (result.stored) {
+        for (const sender of this.#suspects.verified(piece, bytes, blockBytes)) {
+          this.#dependencies.onGuilty(sender);
+        }
+        this.#dependencies.onStored(piece, expected === undefined ? result.hash : undefined);
+      }
+      return result;
+    } catch (error) {
+      this.#picker.enter(piece, 'missing');
+      this.#dependencies.onBroken(error);
+      throw error;
+    } finally {
+      this.#buffers.delete(piece);
+      this.#storingBytes -= bytes.byteLength;
+    }
+  }
+}
