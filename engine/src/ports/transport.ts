@@ -13,8 +13,11 @@ export interface PeerSocket {
   readonly remoteHost: string;
   /** Bytes accepted but not yet taken by the network. */
   readonly queuedBytes: number;
-  /** Queues; the buffers must not change afterwards. Never throws; a dead socket ends by onClose. */
-  write(buffers: readonly Uint8Array[]): void;
+  /**
+   * Queues; the buffers must not change until `onSent` is called, once, when the network has taken
+   * them or never will. Never throws; a dead socket ends by onClose.
+   */
+  write(buffers: readonly Uint8Array[], onSent?: () => void): void;
   /** Idempotent; `reason` goes to onClose. */
   close(reason: string): void;
 }

@@ -7,6 +7,7 @@ import type { Random } from '../ports/random.ts';
 import type { Listener, Transport } from '../ports/transport.ts';
 import { PEER_ID_BYTES, type PeerRole } from '../wire/hello.ts';
 import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
+import { PieceMemory } from './pieceMemory.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
 import { Uploader } from './uploader.ts';
 import { uploadGate } from './uploadGate.ts';
@@ -38,6 +39,7 @@ export class EngineHost {
   readonly #dependencies: EngineHostDependencies;
   readonly #transfers = new Map<string, Transfer>();
   readonly #uploader: Uploader;
+  readonly #memory = new PieceMemory();
   readonly #connections: ConnectionDependencies;
   #listener: Listener | undefined;
   #inbound = 0;
@@ -104,6 +106,7 @@ export class EngineHost {
     const transfer = new Transfer(options, {
       ...this.#dependencies,
       uploader: this.#uploader,
+      memory: this.#memory,
       connect: (owner) => new PeerConnection(owner, this.#connections),
     });
     this.#transfers.set(options.swarmId, transfer);

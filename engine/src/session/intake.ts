@@ -6,6 +6,7 @@ import type { PieceStore } from '../ports/pieceStore.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
 import type { BlockRequest } from '../wire/codec.ts';
 import { HttpAssembly } from './httpAssembly.ts';
+import type { PieceMemory } from './pieceMemory.ts';
 import type { PieceAssembly } from './pullPlan.ts';
 import { Suspects } from './suspects.ts';
 
@@ -17,6 +18,8 @@ export interface BlockSender {
 }
 
 export interface IntakeOptions {
+  /** Names this transfer's pieces in the memory that it shares. */
+  readonly owner: string;
   readonly layout: Layout;
   readonly store: PieceStore;
   readonly blockBytes: number;
@@ -24,6 +27,7 @@ export interface IntakeOptions {
 
 export interface IntakeDependencies {
   readonly clock: Clock;
+  readonly memory: PieceMemory;
   readonly picker: PiecePicker;
   readonly feed: FeedLog;
   /** Payload came by HTTP. */
@@ -38,8 +42,6 @@ export interface IntakeDependencies {
   readonly onBroken: (error: unknown) => void;
 }
 
-const MAX_SPARE_BYTES = 32 * 1024 * 1024;
-
 /** Where pieces come together, from peers or by HTTP, until they are verified and on disk. */
 export class Intake {
   readonly #options: IntakeOptions;
@@ -50,8 +52,6 @@ export class Intake {
   readonly #suspects = new Suspects();
   /** Pieces in progress. */
   readonly #buffers = new Map<number, Uint8Array>();
-  /** Of verified pieces, to be filled again: fresh memory costs more than the bytes' copy. */
-  readonly #spare: Uint8Array[] = [];
   /** Who is sending a block into its buffer now, by piece and offset. */
   readonly #streaming = new Map<string, BlockSender>();
   readonly #assemblies = new Map<number, HttpAssembly>();
@@ -76,11 +76,6 @@ export class Intake {
     this.#stopped.abort(new Error('the transfer was stopped'));
     this.feedGrew();
     for (const assembly of [...this.#assemblies.values()]) assembly.abort();
-  }
-
-  /** No more pieces will come. */
-  releaseMemory(): void {
-    this.#spare.length = 0;
   }
 
   /** Pieces may be named that were not. */
@@ -166,22 +161,9 @@ export class Intake {
   #bufferOf(piece: number): Uint8Array {
     const known = this.#buffers.get(piece);
     if (known !== undefined) return known;
-    const sizeBytes = this.#layout.pieceSizeBytes(piece);
-    const spare = sizeBytes === this.#layout.pieceLengthBytes ? this.#spare.pop() : undefined;
-    // Shared with the thread that hashes and writes it: nothing is copied.
-    const buffer = spare ?? new Uint8Array(new SharedArrayBuffer(sizeBytes));
+    const buffer = this.#dependencies.memory.take(this.#layout.pieceSizeBytes(piece));
     this.#buffers.set(piece, buffer);
     return buffer;
-  }
-
-  /**
-   * Only what came over BitTorrent alone: nobody streams into it any more, while bytes that came
-   * by HTTP may still be on their way to those who follow them.
-   */
-  #reuse(bytes: Uint8Array): void {
-    const { pieceLengthBytes } = this.#layout;
-    if (bytes.byteLength !== pieceLengthBytes) return;
-    if ((this.#spare.length + 1) * pieceLengthBytes <= MAX_SPARE_BYTES) this.#spare.push(bytes);
   }
 
   /** All blocks came over BitTorrent. */
@@ -195,12 +177,9 @@ export class Intake {
       this.#picker.enter(piece, 'missing');
       return;
     }
-    this.#put(piece, bytes, expected).then(
+    this.#put(piece, bytes, expected, true).then(
       ({ stored }) => {
-        if (stored) {
-          this.#reuse(bytes);
-          return;
-        }
+        if (stored) return;
         const sole = this.#suspects.mismatch(piece, bytes, senders);
         if (sole !== undefined) this.#dependencies.onGuilty(sole);
         this.#dependencies.onFreed();
@@ -233,7 +212,8 @@ export class Intake {
     try {
       while (source === 'relayHttp' && this.#feed.hashOf(piece) === undefined) await this.#named();
       this.#picker.enter(piece, 'verifying');
-      const { stored } = await this.#put(piece, bytes, this.#feed.hashOf(piece));
+      // Those who follow it may still be reading these bytes.
+      const { stored } = await this.#put(piece, bytes, this.#feed.hashOf(piece), false);
       return stored ? 'verified' : 'mismatch';
     } finally {
       this.#assemblies.delete(piece);
@@ -254,8 +234,13 @@ export class Intake {
   }
 
   /** From verifying to held, or back to missing. */
-  async #put(piece: number, bytes: Uint8Array, expected: Uint8Array | undefined) {
-    const { store, blockBytes } = this.#options;
+  async #put(
+    piece: number,
+    bytes: Uint8Array,
+    expected: Uint8Array | undefined,
+    reusable: boolean,
+  ) {
+    const { store, blockBytes, owner } = this.#options;
     this.#storingBytes += bytes.byteLength;
     try {
       const result = await store.put(piece, bytes, expected);
@@ -264,6 +249,7 @@ export class Intake {
         for (const sender of this.#suspects.verified(piece, bytes, blockBytes)) {
           this.#dependencies.onGuilty(sender);
         }
+        this.#dependencies.memory.keep(owner, piece, bytes, reusable);
         this.#dependencies.onStored(piece, expected === undefined ? result.hash : undefined);
       }
       return result;

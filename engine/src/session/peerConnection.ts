@@ -128,8 +128,10 @@ export class PeerConnection implements SocketHandlers {
     this.#write(messages.map((message) => encode(message, this.remoteFeedId)));
   }
 
-  sendBlock(block: BlockRequest, bytes: Uint8Array): void {
-    this.#write([encodePieceHeader(block), bytes]);
+  /** `onSent`: the bytes are not needed any more. */
+  sendBlock(block: BlockRequest, bytes: Uint8Array, onSent?: () => void): void {
+    if (this.#socket === undefined) onSent?.();
+    else this.#socket.write([encodePieceHeader(block), bytes], onSent);
   }
 
   request(blocks: readonly BlockRequest[]): void {

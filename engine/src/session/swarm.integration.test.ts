@@ -183,12 +183,13 @@ describe('a swarm on loopback', () => {
     const honest = await startNode(distribution, 'honest', 'relay');
     await pull(honest, distribution, [{ first: 0, count: layout.pieceCount }]);
     const liar = await startNode(distribution, 'liar', 'agent', (store) => {
-      const read = store.read.bind(store);
+      const put = store.put.bind(store);
       return Object.assign(store, {
-        read: async (piece: number, offset: number, length: number) => {
-          const bytes = await read(piece, offset, length);
+        put: async (piece: number, bytes: Uint8Array, expected?: Uint8Array) => {
+          const result = await put(piece, bytes, expected);
+          // Its memory goes wrong, from which it serves.
           bytes[0] = (bytes[0] as number) ^ 1;
-          return bytes;
+          return result;
         },
       });
     });

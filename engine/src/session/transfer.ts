@@ -19,6 +19,7 @@ import { FeedPublisher } from './feedPublisher.ts';
 import { Intake } from './intake.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
 import type { ListedPeer } from './peerList.ts';
+import type { Loan, PieceMemory } from './pieceMemory.ts';
 import type { PieceAssembly } from './pullPlan.ts';
 import { RateMeter } from './rateMeter.ts';
 import type { Served, Uploader } from './uploader.ts';
@@ -39,6 +40,7 @@ export interface TransferDependencies {
   readonly random: Random;
   readonly transport: Transport;
   readonly uploader: Uploader;
+  readonly memory: PieceMemory;
   readonly connect: (owner: ConnectionOwner) => PeerConnection;
 }
 
@@ -87,6 +89,7 @@ export class Transfer implements Served {
   readonly exchange: Exchange;
   readonly #options: TransferOptions;
   readonly #clock: Clock;
+  readonly #memory: PieceMemory;
   readonly #layout: Layout;
   readonly #picker: PiecePicker;
   readonly #held: Bitfield;
@@ -112,6 +115,7 @@ export class Transfer implements Served {
     const swarmId = Buffer.from(options.swarmId, 'hex');
     this.#options = options;
     this.#clock = clock;
+    this.#memory = dependencies.memory;
     this.#layout = layout;
     this.pieceCount = layout.pieceCount;
     this.feed = new FeedLog({ swarmId, feedKey, pieceCount: layout.pieceCount });
@@ -126,9 +130,10 @@ export class Transfer implements Served {
     });
     const shared = { clock, picker: this.#picker, feed: this.feed };
     this.#intake = new Intake(
-      { layout, store, blockBytes: BLOCK_BYTES },
+      { owner: options.swarmId, layout, store, blockBytes: BLOCK_BYTES },
       {
         ...shared,
+        memory: dependencies.memory,
         onHttpPayload: (source, bytes) => this.#httpPayload(source, bytes),
         onStored: (piece, unsigned) => this.#stored(piece, unsigned),
         onFreed: () => this.exchange.pump(),
@@ -191,6 +196,7 @@ export class Transfer implements Served {
     this.#publisher.stop();
     this.exchange.stop();
     this.#intake.stop();
+    this.#memory.forget(this.#options.swarmId);
     await this.#options.store.close();
   }
 
@@ -239,6 +245,11 @@ export class Transfer implements Served {
 
   read(piece: number, offset: number, length: number): Promise<Uint8Array> {
     return this.#options.store.read(piece, offset, length);
+  }
+
+  /** Its bytes, when they are in memory still. */
+  lend(piece: number): Loan | undefined {
+    return this.#memory.lend(this.#options.swarmId, piece);
   }
 
   follow(piece: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
@@ -341,7 +352,6 @@ export class Transfer implements Served {
   #completeWhenFull(): void {
     if (!this.#held.full || this.#state !== 'transferring') return;
     this.#state = 'verifying';
-    this.#intake.releaseMemory();
     this.exchange.connect();
     this.#options.store.complete(this.#stopped.signal).then(
       () => {

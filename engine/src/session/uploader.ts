@@ -2,6 +2,7 @@ import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { BlockRequest } from '../wire/codec.ts';
 import type { PeerConnection } from './peerConnection.ts';
+import type { Loan } from './pieceMemory.ts';
 
 /** What is served over a connection; made by its transfer. */
 export interface Served {
@@ -9,6 +10,8 @@ export interface Served {
   readonly bucket: TokenBucket;
   /** After everybody else: a relay that fills from another relay. */
   isSecondary(connection: PeerConnection): boolean;
+  /** A piece that is in memory still. */
+  lend(piece: number): Loan | undefined;
   read(piece: number, offset: number, length: number): Promise<Uint8Array>;
   uploaded(bytes: number): void;
   broke(error: unknown): void;
@@ -69,7 +72,9 @@ export class Uploader {
       if (connection.requests.length > 0) this.#waiting.set(connection, served);
       this.#bucket.spend(block.length, now);
       served.bucket.spend(block.length, now);
-      this.#serve(connection, served, block);
+      const loan = served.lend(block.piece);
+      if (loan === undefined) this.#serve(connection, served, block);
+      else this.#serveFromMemory(connection, served, block, loan);
     }
   }
 
@@ -96,6 +101,17 @@ export class Uploader {
   #later(waitMs: number): void {
     this.#timer?.cancel();
     this.#timer = this.#clock.setTimer(Math.min(1000, Math.max(1, waitMs)), () => this.pump());
+  }
+
+  #serveFromMemory(
+    connection: PeerConnection,
+    served: Served,
+    block: BlockRequest,
+    { bytes, release }: Loan,
+  ): void {
+    const { offset, length } = block;
+    connection.sendBlock(block, bytes.subarray(offset, offset + length), release);
+    served.uploaded(length);
   }
 
   #serve(connection: PeerConnection, served: Served, block: BlockRequest): void {

@@ -105,10 +105,17 @@ class TcpSocket implements PeerSocket {
     return this.#socket.writableLength;
   }
 
-  write(buffers: readonly Uint8Array[]): void {
-    if (this.#socket.destroyed || !this.#socket.writable) return;
+  write(buffers: readonly Uint8Array[], onSent?: () => void): void {
+    if (this.#socket.destroyed || !this.#socket.writable) {
+      onSent?.();
+      return;
+    }
     this.#socket.cork();
-    for (const buffer of buffers) this.#socket.write(buffer);
+    const last = buffers.length - 1;
+    buffers.forEach((buffer, at) => {
+      // Node calls back for a socket that is destroyed, too.
+      this.#socket.write(buffer, at === last && onSent !== undefined ? () => onSent() : undefined);
+    });
     this.#socket.uncork();
   }
 
