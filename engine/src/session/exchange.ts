@@ -2,12 +2,13 @@ import type { FeedLog } from '../feed/feedLog.ts';
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import type { Layout } from '../pieces/layout.ts';
-import type { Clock } from '../ports/clock.ts';
+import type { Clock, Timer } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
+import { FEED_SOURCES, subscribeTo } from '../swarm/feedSources.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
 import { Spread } from '../swarm/spread.ts';
-import { type BlockRequest, type Message, WireError } from '../wire/codec.ts';
+import { type BlockRequest, FEED_WANTED, type Message, WireError } from '../wire/codec.ts';
 import type { PeerRole } from '../wire/hello.ts';
 import type { Intake } from './intake.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
@@ -48,6 +49,10 @@ const MAX_HELD_BYTES = 64 * 1024 * 1024;
 /** A peer that owes us bytes and sends nothing for so long is left. */
 const SILENT_MS = 10_000;
 const FEED_QUEUE_BYTES = 1_048_576;
+/** The first piece is announced at once, those of the next moment together: fewer messages. */
+const ANNOUNCE_INTERVAL_MS = 50;
+/** The feed names nothing new for so long: one more peer is asked for it. */
+const FEED_STALLED_MS = 3000;
 
 /** What this process and its peers give each other of one swarm. */
 export class Exchange implements ConnectionOwner {
@@ -59,6 +64,14 @@ export class Exchange implements ConnectionOwner {
   readonly #spread = new Spread();
   readonly #peers: PeerList;
   readonly #connections = new Map<number, PeerConnection>();
+  /** Those of them that we opened, by the process at the other end. */
+  readonly #openedTo = new Map<string, PeerConnection>();
+  /** Pieces that are announced to all, in their order. */
+  readonly #announced: number[] = [];
+  #announcedAtMs = Number.NEGATIVE_INFINITY;
+  #announceTimer: Timer | undefined;
+  #feedSources = FEED_SOURCES;
+  #feedGrewAtMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
 
   constructor(options: ExchangeOptions, dependencies: ExchangeDependencies) {
@@ -73,6 +86,7 @@ export class Exchange implements ConnectionOwner {
 
   stop(): void {
     this.#stopped = true;
+    this.#announceTimer?.cancel();
     this.#peers.stop();
     for (const connection of this.#connections.values()) connection.close('stopped');
   }
@@ -98,30 +112,33 @@ export class Exchange implements ConnectionOwner {
       if (silent && connection.outstandingBytes > 0) connection.close('silent');
     }
     for (const piece of this.#spread.due(now)) this.#announceToAll(piece);
+    this.#subscribe(now);
     this.connect();
     this.pump(now);
   }
 
   /** A piece has just become ours. */
   announce(piece: number): void {
-    let to: number | 'all' = 'all';
-    if (this.#options.role === 'relay') {
-      const open = [...this.#connections.values()];
-      const agents = open.filter(
-        ({ side, remoteRole }) => side === 'acceptor' && remoteRole === 'agent',
-      );
-      const elsewhere = this.#dependencies.picker.availability(piece);
-      const now = this.#dependencies.clock.now();
-      const numbers = agents.map(({ number }) => number);
-      to = this.#spread.announce(piece, numbers, elsewhere, now);
+    if (this.#options.role === 'agent') {
+      this.#announceToAll(piece);
+      return;
     }
-    for (const connection of this.#connections.values()) {
-      if (to === 'all' || to === connection.number) this.#sendHave(connection, piece);
-    }
+    const open = [...this.#connections.values()];
+    const agents = open.filter(
+      ({ side, remoteRole }) => side === 'acceptor' && remoteRole === 'agent',
+    );
+    const { clock, picker } = this.#dependencies;
+    const numbers = agents.map(({ number }) => number);
+    const to = this.#spread.announce(piece, numbers, picker.availability(piece), clock.now());
+    const only = to === 'all' ? undefined : this.#connections.get(to);
+    if (only === undefined) this.#announceToAll(piece);
+    else only.send({ type: 'have', piece });
   }
 
   /** The feed has more to pass on. */
   feedGrew(): void {
+    this.#feedGrewAtMs = this.#dependencies.clock.now();
+    this.#feedSources = FEED_SOURCES;
     for (const connection of this.#connections.values()) this.#sendFeed(connection);
   }
 
@@ -144,8 +161,13 @@ export class Exchange implements ConnectionOwner {
     this.#connections.set(connection.number, connection);
     this.#peers.opened(connection);
     this.#sendHoldings(connection);
-    if (connection.side === 'opener') connection.send({ type: 'interested' });
-    else connection.send({ type: 'unchoke' });
+    if (connection.side === 'acceptor') {
+      connection.send({ type: 'unchoke' });
+      return;
+    }
+    this.#openedTo.set(connection.remotePeerId, connection);
+    connection.send({ type: 'interested' });
+    this.#subscribe(this.#dependencies.clock.now());
   }
 
   received(connection: PeerConnection, message: Message): void {
@@ -208,6 +230,8 @@ export class Exchange implements ConnectionOwner {
     uploader.remove(connection);
     this.#peers.closed(connection);
     if (!this.#connections.delete(connection.number)) return;
+    const { remotePeerId } = connection;
+    if (this.#openedTo.get(remotePeerId) === connection) this.#openedTo.delete(remotePeerId);
     intake.senderLeft(connection);
     picker.peerLeft(connection.number, connection.remoteHas);
     this.pump();
@@ -219,14 +243,13 @@ export class Exchange implements ConnectionOwner {
 
   /* What peers know of us. */
 
-  #sendHave(connection: PeerConnection, piece: number): void {
-    if (!connection.remoteHas.has(piece)) connection.send({ type: 'have', piece });
-  }
-
   #sendHoldings(connection: PeerConnection): void {
+    connection.announced = this.#announced.length;
     const shown = new Bitfield(this.pieceCount);
-    for (const piece of this.#dependencies.held.pieces()) {
-      if (!this.#spread.withholds(piece)) shown.add(piece);
+    if (needsHaves(connection)) {
+      for (const piece of this.#dependencies.held.pieces()) {
+        if (!this.#spread.withholds(piece)) shown.add(piece);
+      }
     }
     if (shown.count === 0) connection.send({ type: 'haveNone' });
     else if (shown.full) connection.send({ type: 'haveAll' });
@@ -239,7 +262,51 @@ export class Exchange implements ConnectionOwner {
   }
 
   #announceToAll(piece: number): void {
-    for (const connection of this.#connections.values()) this.#sendHave(connection, piece);
+    this.#announced.push(piece);
+    if (this.#announceTimer !== undefined) return;
+    const { clock } = this.#dependencies;
+    const waitMs = this.#announcedAtMs + ANNOUNCE_INTERVAL_MS - clock.now();
+    if (waitMs <= 0) this.#sendHaves();
+    else this.#announceTimer = clock.setTimer(waitMs, () => this.#sendHaves());
+  }
+
+  #sendHaves(): void {
+    this.#announceTimer = undefined;
+    this.#announcedAtMs = this.#dependencies.clock.now();
+    for (const connection of this.#connections.values()) {
+      const from = connection.announced;
+      connection.announced = this.#announced.length;
+      if (!needsHaves(connection)) continue;
+      const opened = this.#openedTo.get(connection.remotePeerId);
+      const news = this.#announced
+        .slice(from)
+        .filter(
+          (piece) => !connection.remoteHas.has(piece) && opened?.remoteHas.has(piece) !== true,
+        );
+      connection.send(...news.map((piece) => ({ type: 'have' as const, piece })));
+    }
+  }
+
+  /** Asks for the feed of as many peers as are needed to have it. */
+  #subscribe(nowMs: number): void {
+    const { feed } = this.#dependencies;
+    if (feed.knownPieces === this.pieceCount) return;
+    if (nowMs - this.#feedGrewAtMs > FEED_STALLED_MS) {
+      this.#feedGrewAtMs = nowMs;
+      this.#feedSources += 1;
+    }
+    const peers = [...this.#openedTo.values()];
+    const sources = peers.map(({ number, remoteRole: role, subscribed }) => ({
+      number,
+      role,
+      subscribed,
+    }));
+    for (const number of subscribeTo(sources, this.#feedSources)) {
+      const connection = this.#connections.get(number);
+      if (connection === undefined) continue;
+      connection.subscribed = true;
+      connection.send({ type: 'extensions', extensions: FEED_WANTED });
+    }
   }
 
   /** Only the acceptor sends the feed: who needs it has opened a connection. */
@@ -314,4 +381,9 @@ export class Exchange implements ConnectionOwner {
     for (const connection of this.#connections.values()) bytes += connection.outstandingBytes;
     return bytes;
   }
+}
+
+/** Who may ask us for pieces, and relays, which want to know what is spread already. */
+function needsHaves({ side, remoteRole }: PeerConnection): boolean {
+  return side === 'acceptor' || remoteRole === 'relay';
 }

@@ -8,13 +8,17 @@ export interface FeedPublisherDependencies {
 }
 
 /** The first hash is signed at once, those of the next moment together. */
-const SIGN_INTERVAL_MS = 50;
+const FIRST_INTERVAL_MS = 50;
+/** Later, when everybody is busy: each batch is sent to, and verified by, every node. */
+const LATER_INTERVAL_MS = 100;
+const BEGINNING_MS = 1000;
 
 /** Of a puller: signs the hashes of what it pulled, when a certificate covers them. */
 export class FeedPublisher {
   readonly #dependencies: FeedPublisherDependencies;
   #signer: FeedSigner | undefined;
   #unsigned: PieceHash[] = [];
+  #beganAtMs: number | undefined;
   #signedAtMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
 
@@ -35,7 +39,10 @@ export class FeedPublisher {
   signSoon(): void {
     if (this.#unsigned.length === 0 || this.#timer !== undefined) return;
     const { clock } = this.#dependencies;
-    const waitMs = this.#signedAtMs + SIGN_INTERVAL_MS - clock.now();
+    const now = clock.now();
+    const isBeginning = now - (this.#beganAtMs ?? now) < BEGINNING_MS;
+    const intervalMs = isBeginning ? FIRST_INTERVAL_MS : LATER_INTERVAL_MS;
+    const waitMs = this.#signedAtMs + intervalMs - now;
     if (waitMs <= 0) this.#sign();
     else this.#timer = clock.setTimer(waitMs, () => this.#sign());
   }
@@ -55,6 +62,7 @@ export class FeedPublisher {
     this.#unsigned = this.#unsigned.filter(({ piece }) => !signer.maySign(piece));
     const { clock, publish } = this.#dependencies;
     this.#signedAtMs = clock.now();
+    this.#beganAtMs ??= this.#signedAtMs;
     publish(
       signer.sign(due),
       due.map(({ piece }) => piece),

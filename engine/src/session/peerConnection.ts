@@ -68,6 +68,10 @@ export class PeerConnection implements SocketHandlers {
   readingBytes = 0;
   /** How many of the feed's batches it was sent. */
   feedSent = 0;
+  /** How many of the pieces that are announced to all it was told of. */
+  announced = 0;
+  /** It was asked for the feed. */
+  subscribed = false;
   outstandingBytes = 0;
   lastReceivedAtMs: number;
   remoteRole: PeerRole = 'agent';
@@ -99,6 +103,11 @@ export class PeerConnection implements SocketHandlers {
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
+  }
+
+  /** Names the process at the other end. */
+  get remotePeerId(): string {
+    return Buffer.from(this.#remote?.peerId ?? []).toString('hex');
   }
 
   get remoteHost(): string {
@@ -268,7 +277,7 @@ export class PeerConnection implements SocketHandlers {
   #take(owner: ConnectionOwner, message: Message): void {
     switch (message.type) {
       case 'extensions':
-        this.remoteFeedId = message.extensions.feedId;
+        this.remoteFeedId = message.extensions.feedId ?? this.remoteFeedId;
         this.maxRequestBytes = message.extensions.maxRequestBytes;
         break;
       case 'choke':

@@ -108,10 +108,14 @@ export function encodePieceHeader({ piece, offset, length }: BlockRequest): Buff
   return bytes;
 }
 
+/** Said first: large requests, and no feed yet. */
 export const OWN_EXTENSIONS: Extensions = {
-  feedId: FEED_EXTENSION,
+  feedId: undefined,
   maxRequestBytes: LARGE_REQUEST_BYTES,
 };
+
+/** Said later to those whose feed is wanted; a second handshake adds to the first (BEP 10). */
+export const FEED_WANTED: Extensions = { ...OWN_EXTENSIONS, feedId: FEED_EXTENSION };
 
 function frame(id: number, bodyBytes: number, ...parts: Uint8Array[]): Buffer {
   const head = Buffer.alloc(5 + (parts.length === 0 ? bodyBytes : 0));
