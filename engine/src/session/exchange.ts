@@ -51,7 +51,7 @@ const SILENT_MS = 10_000;
 const FEED_QUEUE_BYTES = 1_048_576;
 /** The first piece is announced at once, those of the next moment together: fewer messages. */
 const ANNOUNCE_INTERVAL_MS = 50;
-/** The feed names nothing new for so long: one more peer is asked for it. */
+/** Nothing new in the feed for so long, though peers have more: one more peer is asked for it. */
 const FEED_STALLED_MS = 3000;
 
 /** What this process and its peers give each other of one swarm. */
@@ -287,15 +287,22 @@ export class Exchange implements ConnectionOwner {
     }
   }
 
+  #hasUnnamed(pieces: Bitfield): boolean {
+    for (const piece of pieces.pieces()) {
+      if (this.#dependencies.feed.hashOf(piece) === undefined) return true;
+    }
+    return false;
+  }
+
   /** Asks for the feed of as many peers as are needed to have it. */
   #subscribe(nowMs: number): void {
     const { feed } = this.#dependencies;
     if (feed.knownPieces === this.pieceCount) return;
+    const peers = [...this.#openedTo.values()];
     if (nowMs - this.#feedGrewAtMs > FEED_STALLED_MS) {
       this.#feedGrewAtMs = nowMs;
-      this.#feedSources += 1;
+      if (peers.some(({ remoteHas }) => this.#hasUnnamed(remoteHas))) this.#feedSources += 1;
     }
-    const peers = [...this.#openedTo.values()];
     const sources = peers.map(({ number, remoteRole: role, subscribed }) => ({
       number,
       role,
