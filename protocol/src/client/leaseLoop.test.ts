@@ -191,6 +191,18 @@ describe('the lease loop', () => {
     expect(asked[2]).toMatchObject({ op: 'renew', version: 2 });
   });
 
+  it('does not acknowledge what is not smaller', async () => {
+    const { pullers, asked } = build([
+      { outcome: 'granted', grant: grant(0, 10) },
+      { outcome: 'granted', grant: grant(5, 10, { version: 2 }) },
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    pullers[0]?.pull(5);
+    await until(() => expect(pullers[0]?.grants).toHaveLength(2));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(ops(asked)).toEqual(['acquire', 'renew']);
+  });
+
   it('closes everything at once when the lease is gone, and asks anew', async () => {
     const { pullers, asked } = build([
       { outcome: 'granted', grant: grant(0, 10) },

@@ -53,6 +53,8 @@ interface Held {
   unbegun: readonly Extent[];
   /** Bytes of earlier pulls under this lease. */
   usedBefore: number;
+  /** A version that is smaller than the one before: to be acknowledged when it is kept to. */
+  shrunkTo: number;
   state: LeaseState;
 }
 
@@ -132,6 +134,7 @@ export class LeaseLoop {
       over: false,
       unbegun: [],
       usedBefore: 0,
+      shrunkTo: 0,
       state: {
         acknowledged: grant.version,
         requestedAtMs,
@@ -219,6 +222,7 @@ export class LeaseLoop {
     const before = piecesIn(unfinished);
     if (answer.outcome === 'wait') state.futileAt = before;
     if (answer.outcome !== 'granted') return answer;
+    if (isSmaller(answer.grant, held.grant)) held.shrunkTo = answer.grant.version;
     held.grant = answer.grant;
     state.requestedAtMs = requestedAtMs;
     state.ttlMs = answer.grant.ttlMs;
@@ -275,12 +279,12 @@ export class LeaseLoop {
 
   #extentsOf(held: Held) {
     const unfinishedPieces = piecesIn(held.puller.unfinished());
-    const { rateBytesPerSecond, version, extents } = held.grant;
+    const { rateBytesPerSecond, extents } = held.grant;
     return {
       grantedPieces: piecesIn(extents),
       unfinishedPieces,
       leftMs: (unfinishedPieces * this.#options.pieceLengthBytes * 1000) / rateBytesPerSecond,
-      mayAcknowledge: held.state.acknowledged < version && held.puller.fitsGrant(),
+      mayAcknowledge: held.state.acknowledged < held.shrunkTo && held.puller.fitsGrant(),
     };
   }
 
@@ -316,6 +320,16 @@ function withGrace(signal: AbortSignal): AbortSignal {
   if (signal.aborted) abort();
   else signal.addEventListener('abort', abort, { once: true });
   return late.signal;
+}
+
+/** What a larger grant adds counts from when it was given: nobody waits for its acknowledgement. */
+function isSmaller(next: LeaseGrant, before: LeaseGrant): boolean {
+  return (
+    next.rateBytesPerSecond < before.rateBytesPerSecond ||
+    next.slackBytes < before.slackBytes ||
+    next.maxBytes < before.maxBytes ||
+    next.connections < before.connections
+  );
 }
 
 function piecesIn(extents: readonly Extent[]): number {
