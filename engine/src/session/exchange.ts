@@ -178,9 +178,11 @@ export class Exchange implements ConnectionOwner {
         break;
       case 'bitfield':
       case 'haveAll':
+        connection.futileAt = undefined;
         for (const piece of connection.remoteHas.pieces()) this.#peerHas(piece);
         break;
       case 'have':
+        connection.futileAt = undefined;
         if (connection.remoteHas.add(message.piece)) this.#peerHas(message.piece);
         break;
       case 'request':
@@ -362,16 +364,14 @@ export class Exchange implements ConnectionOwner {
     const { windowBytes } = connection.rate;
     // In batches of at least two: fewer writes, and a window of the smallest size is one.
     if (windowBytes - connection.outstandingBytes < 2 * blockBytes) return;
-    const { clock, picker, feed, intake, downloadBucket } = this.#dependencies;
+    const { clock, picker, intake, downloadBucket } = this.#dependencies;
     const now = clock.now();
-    const wanted = (piece: number) => feed.hashOf(piece) !== undefined;
-    const late = lateAtMs === undefined ? undefined : { nowMs: lateAtMs };
     let budget = MAX_HELD_BYTES - intake.storingBytes - this.#outstandingBytes();
     let owed = connection.outstandingBytes;
     const blocks: BlockRequest[] = [];
     while (owed + blockBytes <= windowBytes && budget >= blockBytes) {
       if (downloadBucket.available(now) <= 0) break;
-      const block = picker.next(connection.number, connection.remoteHas, wanted, late);
+      const block = this.#choose(connection, lateAtMs);
       if (block === undefined) break;
       if (connection.isOutstanding(block)) break;
       downloadBucket.spend(block.length, now);
@@ -381,6 +381,17 @@ export class Exchange implements ConnectionOwner {
       blocks.push(block);
     }
     if (blocks.length > 0) connection.request(blocks);
+  }
+
+  #choose(connection: PeerConnection, lateAtMs: number | undefined): BlockRequest | undefined {
+    const { picker } = this.#dependencies;
+    const { number, remoteHas } = connection;
+    // Most looks at a peer find nothing: they cost nothing until something has changed.
+    const isFutile = connection.futileAt === picker.version;
+    const block = isFutile ? undefined : picker.next(remoteHas);
+    if (block !== undefined) return block;
+    connection.futileAt = picker.version;
+    return lateAtMs === undefined ? undefined : picker.latest(number, remoteHas, lateAtMs);
   }
 
   #outstandingBytes(): number {

@@ -70,6 +70,8 @@ export class PeerConnection implements SocketHandlers {
   feedSent = 0;
   /** How many of the pieces that are announced to all it was told of. */
   announced = 0;
+  /** The picker's version at which this peer had nothing to be asked for. */
+  futileAt: number | undefined;
   /** It was asked for the feed. */
   subscribed = false;
   outstandingBytes = 0;

@@ -177,6 +177,7 @@ export class Transfer implements Served {
     const { verified, feed } = await this.#options.store.open(this.#stopped.signal);
     if (this.#stopped.signal.aborted) return;
     for (const batch of feed) this.feed.accept(batch);
+    this.#nameAll();
     for (const piece of verified) {
       // Without its signed hash nobody could take it from us: it is fetched again.
       if (this.feed.hashOf(piece) === undefined) continue;
@@ -290,10 +291,12 @@ export class Transfer implements Served {
 
   /** A signed batch of the feed, from a peer or by HTTP. Answers whether its sender is at fault. */
   acceptBatch(batch: Uint8Array): boolean {
-    const { fresh, duplicate, refused } = this.feed.accept(batch);
+    const { fresh, duplicate, refused, conflict } = this.feed.accept(batch);
     if (refused !== undefined) return true;
     if (duplicate) return false;
     this.#options.store.keepFeed([batch]);
+    for (const { piece } of fresh) this.#picker.name(piece, true);
+    if (conflict !== undefined) this.#nameAll();
     this.exchange.feedGrew();
     if (fresh.length > 0) {
       this.#intake.feedGrew();
@@ -316,6 +319,12 @@ export class Transfer implements Served {
     if (this.#stopped.signal.aborted || this.#state === 'failed') return;
     this.#state = 'failed';
     this.#fail(error);
+  }
+
+  #nameAll(): void {
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      this.#picker.name(piece, this.feed.hashOf(piece) !== undefined);
+    }
   }
 
   #wantsPieces(): boolean {

@@ -7,12 +7,14 @@ import { Spread } from './spread.ts';
 const BLOCK = 10;
 
 function pickerOf(pieceCount: number, pieceBytes = 2 * BLOCK) {
-  return new PiecePicker({
+  const picker = new PiecePicker({
     pieceCount,
     blockBytes: BLOCK,
     pieceSizeBytes: () => pieceBytes,
     random: () => 0.5,
   });
+  for (let piece = 0; piece < pieceCount; piece += 1) picker.name(piece, true);
+  return picker;
 }
 
 function field(size: number, ...pieces: number[]): Bitfield {
@@ -21,25 +23,24 @@ function field(size: number, ...pieces: number[]): Bitfield {
   return bits;
 }
 
-const all = () => true;
-
 describe('what is asked of a peer next', () => {
   it('is the rarest piece that it has and that the feed names', () => {
     const picker = pickerOf(3);
     for (const piece of [0, 0, 1, 1, 2]) picker.peerHas(piece);
-    expect(picker.next(1, field(3, 0, 1, 2), all, undefined)?.piece).toBe(2);
+    expect(picker.next(field(3, 0, 1, 2))?.piece).toBe(2);
     const other = pickerOf(3);
     for (const piece of [0, 0, 1, 2]) other.peerHas(piece);
-    expect(other.next(1, field(3, 0, 1, 2), (piece) => piece !== 2, undefined)?.piece).toBe(1);
-    expect(pickerOf(3).next(1, field(3), all, undefined)).toBeUndefined();
+    other.name(2, false);
+    expect(other.next(field(3, 0, 1, 2))?.piece).toBe(1);
+    expect(pickerOf(3).next(field(3))).toBeUndefined();
   });
 
   it('is the rest of a piece that is begun before a new one', () => {
     const picker = pickerOf(2);
-    const first = picker.next(1, field(2, 0), all, undefined);
+    const first = picker.next(field(2, 0));
     expect(first).toEqual({ piece: 0, offset: 0, length: BLOCK });
     picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 100);
-    expect(picker.next(2, field(2, 0, 1), all, undefined)).toEqual({
+    expect(picker.next(field(2, 0, 1))).toEqual({
       piece: 0,
       offset: BLOCK,
       length: BLOCK,
@@ -48,11 +49,11 @@ describe('what is asked of a peer next', () => {
 
   it('is a block of another peer only when that is past its deadline', () => {
     const picker = pickerOf(1, BLOCK);
-    const block = picker.next(1, field(1, 0), all, undefined);
+    const block = picker.next(field(1, 0));
     picker.asked(1, block as NonNullable<typeof block>, 100);
-    expect(picker.next(2, field(1, 0), all, { nowMs: 99 })).toBeUndefined();
-    expect(picker.next(1, field(1, 0), all, { nowMs: 101 })).toBeUndefined();
-    expect(picker.next(2, field(1, 0), all, { nowMs: 101 })).toEqual(block);
+    expect(picker.latest(2, field(1, 0), 99)).toBeUndefined();
+    expect(picker.latest(1, field(1, 0), 101)).toBeUndefined();
+    expect(picker.latest(2, field(1, 0), 101)).toEqual(block);
     picker.asked(2, block as NonNullable<typeof block>, 200);
     expect(picker.arrived(1, 0, 0)).toEqual({ complete: true, other: 2 });
   });
@@ -61,23 +62,43 @@ describe('what is asked of a peer next', () => {
     for (const lose of ['left', 'refused']) {
       const picker = pickerOf(1, BLOCK);
       const block = { piece: 0, offset: 0, length: BLOCK };
-      picker.next(1, field(1, 0), all, undefined);
+      picker.next(field(1, 0));
       picker.asked(1, block, 100);
       if (lose === 'left') picker.peerLeft(1, field(1, 0));
       else picker.rejected(1, block);
-      expect(picker.next(2, field(1, 0), all, undefined)).toEqual(block);
+      expect(picker.next(field(1, 0))).toEqual(block);
     }
   });
 
   it('never is a piece that HTTP brings, and such a piece keeps what peers sent', () => {
     const picker = pickerOf(1);
-    picker.next(1, field(1, 0), all, undefined);
+    picker.next(field(1, 0));
     picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0);
     picker.arrived(1, 0, 0);
     expect([...picker.leaveActive(0, 'taken')]).toEqual([1, 0]);
-    expect(picker.next(1, field(1, 0), all, undefined)).toBeUndefined();
+    expect(picker.next(field(1, 0))).toBeUndefined();
     expect(picker.wants(0, BLOCK)).toBe(false);
     expect(() => picker.enter(0, 'held')).toThrow('piece 0: taken -> held');
+  });
+});
+
+describe('whether it is worth asking again', () => {
+  it('is told by a number that grows when something may be asked for', () => {
+    const picker = pickerOf(2, BLOCK);
+    const versions = [picker.version];
+    const step = (act: () => unknown) => {
+      act();
+      versions.push(picker.version);
+    };
+    const block = { piece: 0, offset: 0, length: BLOCK };
+    step(() => picker.next(field(2, 0)));
+    step(() => picker.asked(1, block, 100));
+    step(() => picker.rejected(1, block));
+    step(() => picker.name(1, false));
+    step(() => picker.name(1, true));
+    step(() => picker.leaveActive(0, 'missing'));
+    const grew = versions.slice(1).map((version, at) => version > (versions[at] as number));
+    expect(grew).toEqual([false, false, true, false, true, true]);
   });
 });
 

@@ -50,18 +50,29 @@ export class PiecePicker {
   readonly #active = new Map<number, ActivePiece>();
   /** Active pieces that have blocks nobody was asked for. */
   readonly #open = new Set<ActivePiece>();
-  /** Every piece in state missing, in no order, and where each is in the list. */
-  readonly #missing: number[] = [];
-  readonly #missingAt: Int32Array;
+  readonly #named: Uint8Array;
+  /** Every piece that is missing and named, in no order, and where each is in the list; -1: not. */
+  readonly #candidates: number[] = [];
+  readonly #candidateAt: Int32Array;
+  #version = 0;
 
   constructor(options: PickerOptions) {
     this.#options = options;
     this.#states = new Array(options.pieceCount).fill('missing');
     this.#availability = new Uint16Array(options.pieceCount);
-    this.#missingAt = new Int32Array(options.pieceCount);
-    for (let piece = 0; piece < options.pieceCount; piece += 1) {
-      this.#missingAt[piece] = this.#missing.push(piece) - 1;
-    }
+    this.#named = new Uint8Array(options.pieceCount);
+    this.#candidateAt = new Int32Array(options.pieceCount).fill(-1);
+  }
+
+  /** Grows whenever blocks may be asked for that could not be before, whoever has them. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** The feed names it, or does not any more: only what it names is asked for. */
+  name(piece: number, named: boolean): void {
+    this.#named[piece] = Number(named);
+    this.#list(piece);
   }
 
   state(piece: number): PieceState {
@@ -89,13 +100,8 @@ export class PiecePicker {
     }
   }
 
-  /** `late`: also what was asked of others and is past its deadline. */
-  next(
-    peer: number,
-    has: Bitfield,
-    wanted: (piece: number) => boolean,
-    late: { readonly nowMs: number } | undefined,
-  ): Block | undefined {
+  /** A block that nobody was asked for. */
+  next(has: Bitfield): Block | undefined {
     for (const active of this.#open) {
       if (!has.has(active.piece)) continue;
       return this.#block(
@@ -103,9 +109,20 @@ export class PiecePicker {
         active.askedOf.findIndex((_, at) => isFree(active, at)),
       );
     }
-    const piece = this.#rarest(has, wanted);
-    if (piece !== undefined) return this.#block(this.#begin(piece), 0);
-    return late === undefined ? undefined : this.#latest(peer, has, late.nowMs);
+    const piece = this.#rarest(has);
+    return piece === undefined ? undefined : this.#block(this.#begin(piece), 0);
+  }
+
+  /** A block that another peer was asked for and that is past its deadline. */
+  latest(peer: number, has: Bitfield, nowMs: number): Block | undefined {
+    for (const active of this.#active.values()) {
+      if (!has.has(active.piece)) continue;
+      const index = active.sender.findIndex(
+        (sender, at) => sender === 0 && active.askedOf[at] !== peer && late(active, at, nowMs),
+      );
+      if (index >= 0) return this.#block(active, index);
+    }
+    return undefined;
   }
 
   asked(peer: number, { piece, offset }: Block, deadlineMs: number): void {
@@ -178,25 +195,34 @@ export class PiecePicker {
   }
 
   #enter(piece: number, to: PieceState): void {
-    const from = this.state(piece);
     this.#states[piece] = to;
-    if (from === to) return;
-    if (to === 'missing') this.#missingAt[piece] = this.#missing.push(piece) - 1;
-    if (from !== 'missing') return;
-    const at = this.#missingAt[piece] as number;
-    const last = this.#missing.pop() as number;
-    if (last === piece) return;
-    this.#missing[at] = last;
-    this.#missingAt[last] = at;
+    this.#list(piece);
   }
 
-  #rarest(has: Bitfield, wanted: (piece: number) => boolean): number | undefined {
+  /** Among the candidates exactly while it is missing and named. */
+  #list(piece: number): void {
+    const at = this.#candidateAt[piece] as number;
+    const isCandidate = this.#states[piece] === 'missing' && this.#named[piece] === 1;
+    if (isCandidate === at >= 0) return;
+    if (isCandidate) {
+      this.#candidateAt[piece] = this.#candidates.push(piece) - 1;
+      this.#version += 1;
+      return;
+    }
+    const last = this.#candidates.pop() as number;
+    this.#candidateAt[piece] = -1;
+    if (last === piece) return;
+    this.#candidates[at] = last;
+    this.#candidateAt[last] = at;
+  }
+
+  #rarest(has: Bitfield): number | undefined {
     let best: number | undefined;
     let bestCount = Number.POSITIVE_INFINITY;
     let ties = 0;
-    for (const piece of this.#missing) {
+    for (const piece of this.#candidates) {
       const count = this.#availability[piece] as number;
-      if (count > bestCount || !has.has(piece) || !wanted(piece)) continue;
+      if (count > bestCount || !has.has(piece)) continue;
       ties = count < bestCount ? 1 : ties + 1;
       bestCount = count;
       if (ties === 1 || this.#options.random() * ties < 1) best = piece;
@@ -222,17 +248,6 @@ export class PiecePicker {
     return active;
   }
 
-  #latest(peer: number, has: Bitfield, nowMs: number): Block | undefined {
-    for (const active of this.#active.values()) {
-      if (!has.has(active.piece)) continue;
-      const index = active.sender.findIndex(
-        (sender, at) => sender === 0 && active.askedOf[at] !== peer && late(active, at, nowMs),
-      );
-      if (index >= 0) return this.#block(active, index);
-    }
-    return undefined;
-  }
-
   #block({ piece, sizeBytes }: ActivePiece, index: number): Block {
     const offset = index * this.#options.blockBytes;
     return { piece, offset, length: Math.min(this.#options.blockBytes, sizeBytes - offset) };
@@ -243,6 +258,7 @@ export class PiecePicker {
     active.askedOf[index] = 0;
     active.unasked += 1;
     this.#open.add(active);
+    this.#version += 1;
   }
 }
 
