@@ -6,10 +6,15 @@ import type {
   SocketHandlers,
   Transport,
 } from '../../ports/transport.ts';
+import { ReadTurns } from './readTurns.ts';
 
 /** Every read of a connection that we opened lands here and is consumed before the next one. */
 const READ_BUFFER = Buffer.allocUnsafeSlow(262_144);
 const CONNECT_TIMEOUT_MS = 3000;
+/** A read of so much means that more is there: it goes on at once. */
+const BUSY_READ_BYTES = 65_536;
+
+const readTurns = new ReadTurns();
 
 export const tcpTransport: Transport = {
   connect: (address, handlers, signal) => open(address, handlers, signal),
@@ -32,7 +37,9 @@ function open(
         buffer: READ_BUFFER,
         callback: (bytes) => {
           handlers.onData(READ_BUFFER.subarray(0, bytes));
-          return true;
+          if (bytes >= BUSY_READ_BYTES) return true;
+          readTurns.wait(socket);
+          return false;
         },
       },
     });
