@@ -32,6 +32,40 @@ describe('the layout of files in pieces', () => {
     );
   });
 
+  it('gives every byte to one piece when pieces span files, without a gap', () => {
+    const sizes = fc.array(fc.integer({ min: 0, max: 3 * MIB }), { minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(sizes, (given) => {
+        const files = given.map((sizeBytes, at) => ({ path: `f${99 - at}`, sizeBytes }));
+        const layout = layoutOf(files, 256 * 1024, { aligned: false });
+        expect(layout.files).toEqual(files);
+        const covered = files.map(() => 0);
+        for (let piece = 0; piece < layout.pieceCount; piece += 1) {
+          const spans = layout.spans(piece);
+          expect(spans[0]).toMatchObject(layout.locate(piece));
+          for (const { fileIndex, offset, sizeBytes } of spans) {
+            expect(offset).toBe(covered[fileIndex]);
+            covered[fileIndex] = offset + sizeBytes;
+          }
+          const inSpans = spans.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+          expect(inSpans).toBe(layout.pieceSizeBytes(piece));
+          if (piece < layout.pieceCount - 1) expect(inSpans).toBe(layout.pieceLengthBytes);
+        }
+        expect(covered).toEqual(given);
+      }),
+    );
+  });
+
+  it('has one span a piece when aligned', () => {
+    const layout = layoutOf(
+      [0, MIB + 1, 0, 5].map((sizeBytes, at) => ({ path: `${at}`, sizeBytes })),
+    );
+    const spans = Array.from({ length: layout.pieceCount }, (_, piece) => layout.spans(piece));
+    expect(spans.at(-2)).toEqual([{ fileIndex: 1, offset: MIB, sizeBytes: 1 }]);
+    expect(spans.at(-1)).toEqual([{ fileIndex: 3, offset: 0, sizeBytes: 5 }]);
+    expect(spans.every(({ length }) => length === 1)).toBe(true);
+  });
+
   it('has files in the order of BEP 52, segment for segment', () => {
     const paths = ['a.b', 'a/b', 'a', 'B'].map((path) => ({ path, sizeBytes: 1 }));
     expect(layoutOf(paths).files.map(({ path }) => path)).toEqual(['B', 'a', 'a/b', 'a.b']);

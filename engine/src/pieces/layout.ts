@@ -6,14 +6,27 @@ export interface LayoutFile {
   readonly sizeBytes: number;
 }
 
+/** Consecutive bytes of one file. */
+export interface FileSpan {
+  readonly fileIndex: number;
+  /** In the file. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
 export interface Layout {
-  /** In BEP 52 order: by path, segment for segment. */
+  /** In BEP 52 order (by path, segment for segment) when aligned, else as they were given. */
   readonly files: readonly LayoutFile[];
   readonly pieceLengthBytes: number;
   readonly pieceCount: number;
   readonly totalBytes: number;
+  /** Each file starts on a piece boundary: every piece lies in one file. */
+  readonly aligned: boolean;
   pieceSizeBytes(piece: number): number;
+  /** Where the piece starts. */
   locate(piece: number): { readonly fileIndex: number; readonly offset: number };
+  /** Where its bytes lie, in order; one span when aligned. */
+  spans(piece: number): readonly FileSpan[];
 }
 
 const MIN_PIECE_BYTES = 262_144;
@@ -27,43 +40,74 @@ export function pieceLengthFor(totalBytes: number): number {
   return length;
 }
 
-/** Each file starts on a piece boundary; an empty one has no piece. */
+/**
+ * How files lie in pieces. Aligned (ours, and BEP 52): each file starts on a piece boundary and an
+ * empty one has no piece. Otherwise (BEP 3) files follow each other without a gap, as given, and a
+ * piece may span several.
+ */
 export function layoutOf(
   given: readonly LayoutFile[],
   pieceLengthBytes = pieceLengthFor(given.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)),
+  { aligned = true }: { readonly aligned?: boolean } = {},
 ): Layout {
-  const files = [...given].sort((a, b) => comparePaths(a.path, b.path));
+  const files = aligned ? [...given].sort((a, b) => comparePaths(a.path, b.path)) : [...given];
+  /** Of each file, in the row of all pieces. */
   const starts: number[] = [];
-  let pieceCount = 0;
+  let end = 0;
   for (const { sizeBytes } of files) {
-    starts.push(pieceCount);
-    pieceCount += Math.ceil(sizeBytes / pieceLengthBytes);
+    starts.push(end);
+    end += aligned ? Math.ceil(sizeBytes / pieceLengthBytes) * pieceLengthBytes : sizeBytes;
   }
+  const pieceCount = Math.ceil(end / pieceLengthBytes);
   const locate = (piece: number) => {
     if (!Number.isInteger(piece) || piece < 0 || piece >= pieceCount) {
       throw new RangeError(`there is no piece ${piece} of ${pieceCount}`);
     }
-    // The last file that starts at or before the piece; empty files before it start there too.
-    let low = 0;
-    let high = starts.length - 1;
-    while (low < high) {
-      const middle = Math.ceil((low + high) / 2);
-      if ((starts[middle] as number) <= piece) low = middle;
-      else high = middle - 1;
+    const position = piece * pieceLengthBytes;
+    const fileIndex = lastAtOrBefore(starts, position);
+    return { fileIndex, offset: position - (starts[fileIndex] as number) };
+  };
+  const spans = (piece: number): FileSpan[] => {
+    const found: FileSpan[] = [];
+    let { fileIndex, offset } = locate(piece);
+    let left = pieceLengthBytes;
+    for (let file = files[fileIndex]; file !== undefined && left > 0; file = files[fileIndex]) {
+      const sizeBytes = Math.min(left, file.sizeBytes - offset);
+      if (sizeBytes > 0) found.push({ fileIndex, offset, sizeBytes });
+      if (aligned) break;
+      left -= sizeBytes;
+      fileIndex += 1;
+      offset = 0;
     }
-    return { fileIndex: low, offset: (piece - (starts[low] as number)) * pieceLengthBytes };
+    return found;
   };
   return {
     files,
     pieceLengthBytes,
     pieceCount,
     totalBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    aligned,
     locate,
+    spans,
     pieceSizeBytes: (piece) => {
       const { fileIndex, offset } = locate(piece);
-      return Math.min(pieceLengthBytes, (files[fileIndex] as LayoutFile).sizeBytes - offset);
+      const { sizeBytes } = files[fileIndex] as LayoutFile;
+      const leftBytes = aligned ? sizeBytes - offset : end - piece * pieceLengthBytes;
+      return Math.min(pieceLengthBytes, leftBytes);
     },
   };
+}
+
+/** The last file that starts there; empty files before it start there too. */
+function lastAtOrBefore(starts: readonly number[], position: number): number {
+  let low = 0;
+  let high = starts.length - 1;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if ((starts[middle] as number) <= position) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
 
 function comparePaths(a: string, b: string): number {

@@ -7,26 +7,31 @@ import { readSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { pieceHash } from '../../feed/pieceHash.ts';
 
+/** Part of a piece in one file. */
+export interface DiskSpan {
+  readonly descriptor: number;
+  readonly position: number;
+  readonly sizeBytes: number;
+}
+
 export type DiskJob =
   | {
       readonly kind: 'put';
       readonly id: number;
-      readonly descriptor: number;
-      readonly position: number;
+      /** In order; together as long as the bytes. */
+      readonly spans: readonly DiskSpan[];
       /** On shared memory: nothing is copied between the threads. */
       readonly bytes: Uint8Array;
       readonly leafCount: number;
       readonly expected: Uint8Array | undefined;
-      /** The file's running digest follows this prefix; 0: nobody will ask for it. */
+      /** The running digest of the first span's file follows this prefix; 0: not now. */
       readonly prefixBytes: number;
     }
   /** Hashes what stands on the disk. */
   | {
       readonly kind: 'check';
       readonly id: number;
-      readonly descriptor: number;
-      readonly position: number;
-      readonly sizeBytes: number;
+      readonly spans: readonly DiskSpan[];
       readonly leafCount: number;
     }
   | {
@@ -55,13 +60,21 @@ function run(job: DiskJob): DiskAnswer {
       if (job.expected !== undefined && Buffer.compare(hash, job.expected) !== 0) {
         return { id: job.id, stored: false, hash };
       }
-      writeFully(job.descriptor, job.bytes, job.position);
+      let at = 0;
+      for (const { descriptor, position, sizeBytes } of job.spans) {
+        writeFully(descriptor, job.bytes.subarray(at, at + sizeBytes), position);
+        at += sizeBytes;
+      }
       return { id: job.id, stored: true, hash };
     }
     case 'check': {
-      const bytes = Buffer.allocUnsafe(job.sizeBytes);
-      const whole = readFully(job.descriptor, bytes, job.position) === job.sizeBytes;
-      return { id: job.id, stored: whole, hash: pieceHash(bytes, job.leafCount) };
+      const total = job.spans.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      const bytes = Buffer.allocUnsafe(total);
+      let at = 0;
+      for (const { descriptor, position, sizeBytes } of job.spans) {
+        at += readFully(descriptor, bytes.subarray(at, at + sizeBytes), position);
+      }
+      return { id: job.id, stored: at === total, hash: pieceHash(bytes, job.leafCount) };
     }
     case 'digest': {
       follow(job.descriptor, job.sizeBytes, Number.POSITIVE_INFINITY);
@@ -114,7 +127,7 @@ parentPort?.on('message', (job: DiskJob) => {
   try {
     parentPort?.postMessage(run(job));
     if (job.kind === 'put' && job.prefixBytes > 0) {
-      follow(job.descriptor, job.prefixBytes, CATCH_UP_BYTES);
+      follow((job.spans[0] as DiskSpan).descriptor, job.prefixBytes, CATCH_UP_BYTES);
     }
   } catch (error) {
     const { code = 'EIO', message } = error as NodeJS.ErrnoException;

@@ -71,6 +71,49 @@ describe('the store of pieces', () => {
     expect(Buffer.from(await store.read(3, 2, 3))).toEqual(body.subarray(3 * PIECE + 2));
   });
 
+  it('writes and reads pieces that span files', async () => {
+    const sizes = [PIECE / 2, 0, 7, 2 * PIECE, 1];
+    const files = sizes.map((sizeBytes, at) => ({ path: `${9 - at}.bin`, sizeBytes }));
+    const spanning = layoutOf(files, PIECE, { aligned: false });
+    const bytes = randomBytes(spanning.totalBytes);
+    const starts = sizes.map((_, at) => sizes.slice(0, at).reduce((sum, size) => sum + size, 0));
+    const bytesOf = (at: number) =>
+      bytes.subarray(starts[at], (starts[at] as number) + (sizes[at] as number));
+    const sha256s = new Map(
+      files.map(({ path: name }, at) => [
+        name,
+        createHash('sha256').update(bytesOf(at)).digest('hex'),
+      ]),
+    );
+    const open = () => {
+      const store = new FileStore({
+        folder: folderOf(1),
+        layout: spanning,
+        digests: sha256s,
+        link,
+      });
+      stores.push(store);
+      return store;
+    };
+    const before = open();
+    await before.open(never);
+    for (const piece of [2, 0]) {
+      const part = bytes.subarray(piece * PIECE, (piece + 1) * PIECE);
+      expect((await before.put(piece, part)).stored).toBe(true);
+    }
+    await before.close();
+    const after = open();
+    expect([...(await after.open(never)).verified]).toEqual([0, 2]);
+    await after.put(1, bytes.subarray(PIECE, 2 * PIECE));
+    expect(Buffer.from(await after.read(0, PIECE / 2 - 3, 20))).toEqual(
+      bytes.subarray(PIECE / 2 - 3, PIECE / 2 + 17),
+    );
+    await after.complete(never);
+    for (const [at, { path: name }] of files.entries()) {
+      expect(Buffer.compare(await readFile(path.join(link, name)), bytesOf(at))).toBe(0);
+    }
+  });
+
   it('does not write a piece with another hash', async () => {
     const store = storeOf();
     await store.open(never);

@@ -10,6 +10,7 @@ import { leafCountOf } from '../../feed/pieceHash.ts';
 import type { Layout, LayoutFile } from '../../pieces/layout.ts';
 import type { PieceStore, PutResult, StoredState } from '../../ports/pieceStore.ts';
 import { diskThread } from './diskThread.ts';
+import type { DiskSpan } from './diskWorker.ts';
 import { makeFolders, placeLink, removeOlderVersions, syncFolder } from './placing.ts';
 import { StateFile } from './stateFile.ts';
 import { StoreError, storeErrorOf } from './storeError.ts';
@@ -27,7 +28,6 @@ export interface FileStoreOptions {
 
 interface OpenFile extends LayoutFile {
   readonly handle: FileHandle;
-  readonly firstPiece: number;
   /** All pieces before this one are written. */
   prefixPieces: number;
 }
@@ -96,14 +96,21 @@ export class FileStore implements PieceStore {
   }
 
   async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
-    const file = this.#fileOf(piece);
     const buffer = Buffer.allocUnsafeSlow(length);
-    const position = this.#layout.locate(piece).offset + offset;
     let at = 0;
-    while (at < length) {
-      const { bytesRead } = await file.handle.read(buffer, at, length - at, position + at);
-      if (bytesRead === 0) throw new StoreError('DiskError', `${file.path} is shorter than it was`);
-      at += bytesRead;
+    let spanStart = 0;
+    for (const { fileIndex, offset: spanOffset, sizeBytes } of this.#layout.spans(piece)) {
+      const to = Math.min(offset + length, spanStart + sizeBytes) - offset;
+      const file = this.#files[fileIndex] as OpenFile;
+      while (at < to) {
+        const position = spanOffset + offset + at - spanStart;
+        const { bytesRead } = await file.handle.read(buffer, at, to - at, position);
+        if (bytesRead === 0) {
+          throw new StoreError('DiskError', `${file.path} is shorter than it was`);
+        }
+        at += bytesRead;
+      }
+      spanStart += sizeBytes;
     }
     return buffer;
   }
@@ -148,18 +155,16 @@ export class FileStore implements PieceStore {
 
   async #openFiles(): Promise<void> {
     const { folder } = this.#options;
-    let firstPiece = 0;
     for (const { path: relative, sizeBytes } of this.#layout.files) {
       const parent = await makeFolders(folder, path.dirname(relative));
       const at = path.join(parent, path.basename(relative));
       const handle = await open(at, READ_WRITE | constants.O_CREAT, 0o644);
-      this.#files.push({ path: relative, sizeBytes, handle, firstPiece, prefixPieces: 0 });
+      this.#files.push({ path: relative, sizeBytes, handle, prefixPieces: 0 });
       const { size } = await handle.stat();
       if (size !== sizeBytes) {
         await handle.truncate(sizeBytes);
         this.#anew.add(this.#files.length - 1);
       }
-      firstPiece += Math.ceil(sizeBytes / this.#layout.pieceLengthBytes);
     }
   }
 
@@ -185,18 +190,15 @@ export class FileStore implements PieceStore {
     for (let piece = 0; piece < this.#layout.pieceCount; piece += 1) {
       const mark = state.mark(piece);
       if (mark === 0) continue;
-      if (this.#anew.has(this.#layout.locate(piece).fileIndex)) {
+      if (this.#layout.spans(piece).some(({ fileIndex }) => this.#anew.has(fileIndex))) {
         state.forget(piece);
         continue;
       }
       if (mark === 1 && !state.sameBoot) {
         signal.throwIfAborted();
-        const { handle } = this.#fileOf(piece);
         const result = await diskThread.run({
           kind: 'check',
-          descriptor: handle.fd,
-          position: this.#layout.locate(piece).offset,
-          sizeBytes: this.#layout.pieceSizeBytes(piece),
+          spans: this.#diskSpans(piece),
           leafCount: this.#leafCount(piece),
         });
         if (!result.stored || Buffer.compare(result.hash, state.hash(piece)) !== 0) {
@@ -210,15 +212,13 @@ export class FileStore implements PieceStore {
   }
 
   async #put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
-    const file = this.#fileOf(piece);
     const result = await diskThread.run({
       kind: 'put',
-      descriptor: file.handle.fd,
-      position: this.#layout.locate(piece).offset,
+      spans: this.#diskSpans(piece),
       bytes,
       leafCount: this.#leafCount(piece),
       expected,
-      prefixBytes: this.#options.digests?.has(file.path) ? this.#prefixBytes(file) : 0,
+      prefixBytes: this.#prefixBytes(piece),
     });
     if (!result.stored) return result;
     await this.#state?.written(piece, result.hash);
@@ -227,12 +227,18 @@ export class FileStore implements PieceStore {
     return result;
   }
 
-  #prefixBytes(file: OpenFile): number {
-    while (this.#written.has(file.firstPiece + file.prefixPieces)) {
-      if (file.prefixPieces * this.#layout.pieceLengthBytes >= file.sizeBytes) break;
+  /** How far the digest of the piece's file may follow; 0: nobody will ask for it. */
+  #prefixBytes(piece: number): number {
+    const { aligned, pieceLengthBytes, locate } = this.#layout;
+    const { fileIndex, offset } = locate(piece);
+    const file = this.#files[fileIndex] as OpenFile;
+    if (!aligned || this.#options.digests?.has(file.path) !== true) return 0;
+    const firstPiece = piece - offset / pieceLengthBytes;
+    while (this.#written.has(firstPiece + file.prefixPieces)) {
+      if (file.prefixPieces * pieceLengthBytes >= file.sizeBytes) break;
       file.prefixPieces += 1;
     }
-    return Math.min(file.sizeBytes, file.prefixPieces * this.#layout.pieceLengthBytes);
+    return Math.min(file.sizeBytes, file.prefixPieces * pieceLengthBytes);
   }
 
   async #checkDigest({ path: relative, handle, sizeBytes }: OpenFile): Promise<void> {
@@ -250,8 +256,10 @@ export class FileStore implements PieceStore {
     const pieces = this.#unsynced;
     if (pieces.length === 0) return;
     this.#unsynced = [];
-    const touched = new Set(pieces.map((piece) => this.#fileOf(piece)));
-    for (const { handle } of touched) await handle.datasync();
+    const touched = new Set(
+      pieces.flatMap((piece) => this.#layout.spans(piece).map(({ fileIndex }) => fileIndex)),
+    );
+    for (const fileIndex of touched) await (this.#files[fileIndex] as OpenFile).handle.datasync();
     await this.#state?.synced(pieces);
   }
 
@@ -259,11 +267,18 @@ export class FileStore implements PieceStore {
     return this.#files[this.#layout.locate(piece).fileIndex] as OpenFile;
   }
 
-  #leafCount(piece: number): number {
-    return leafCountOf({
-      sizeBytes: this.#layout.pieceSizeBytes(piece),
-      pieceLengthBytes: this.#layout.pieceLengthBytes,
-      fileSizeBytes: this.#fileOf(piece).sizeBytes,
+  #diskSpans(piece: number): DiskSpan[] {
+    return this.#layout.spans(piece).map(({ fileIndex, offset, sizeBytes }) => {
+      const { handle } = this.#files[fileIndex] as OpenFile;
+      return { descriptor: handle.fd, position: offset, sizeBytes };
     });
+  }
+
+  #leafCount(piece: number): number {
+    const { aligned, pieceLengthBytes } = this.#layout;
+    const sizeBytes = this.#layout.pieceSizeBytes(piece);
+    // Where pieces span files the hash is for this store alone.
+    const fileSizeBytes = aligned ? this.#fileOf(piece).sizeBytes : sizeBytes;
+    return leafCountOf({ sizeBytes, pieceLengthBytes, fileSizeBytes });
   }
 }
