@@ -26,8 +26,8 @@ import { issueSession, SESSION_SECONDS, type Session, verifySession } from './se
 export interface AppDependencies {
   readonly coordinator: Coordinator;
   readonly leases: LeaseService;
-  readonly callers: Callers;
-  readonly client: KubeClient;
+  readonly callers: Pick<Callers, 'identify'>;
+  readonly client: Pick<KubeClient, 'request'>;
   readonly logger: Logger;
   readonly sessionKey: () => Buffer;
   readonly isLeader: () => boolean;

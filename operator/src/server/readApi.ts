@@ -9,7 +9,7 @@ import { ApiRefusal } from './refusal.ts';
 
 export interface ReadApiDependencies {
   readonly coordinator: Coordinator;
-  readonly client: KubeClient;
+  readonly client: Pick<KubeClient, 'request'>;
   readonly bearerOf: (request: Request) => string;
 }
 

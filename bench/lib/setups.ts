@@ -1,0 +1,113 @@
+/** The set-ups of bench/swarm.ts, as data. PURE. */
+import { type FluidBound, fluidBound } from './fluidBound.ts';
+
+/** Mbit/s, each way. */
+export interface LinkRates {
+  readonly down: number;
+  readonly up: number;
+}
+
+export interface Setup {
+  readonly name: string;
+  readonly about: string;
+  readonly sizeMiB: number;
+  /** Mbit/s of the origin's link, both ways. */
+  readonly origin: number;
+  readonly relays: readonly LinkRates[];
+  readonly nodes: readonly LinkRates[];
+  /** So many of the nodes, the last ones, begin when the others have half of their bytes. */
+  readonly lateNodes?: number;
+  /** The first relay is killed when the nodes have half of their bytes. */
+  readonly killsRelay?: boolean;
+}
+
+const MBIT_BYTES = 125_000;
+
+const both = (rate: number): LinkRates => ({ down: rate, up: rate });
+const times = (count: number, link: LinkRates): LinkRates[] =>
+  Array.from({ length: count }, () => link);
+
+export const SETUPS: readonly Setup[] = [
+  {
+    name: 'a',
+    about: 'origin-bound: one copy through the origin takes longest',
+    sizeMiB: 256,
+    origin: 100,
+    relays: times(2, both(200)),
+    nodes: times(16, both(100)),
+  },
+  {
+    name: 'b',
+    about: 'upload-bound: nodes give a fifth of what they take',
+    sizeMiB: 256,
+    origin: 100,
+    relays: times(2, both(200)),
+    nodes: times(16, { down: 100, up: 20 }),
+  },
+  {
+    name: 'c',
+    about: 'a relay that gives an eighth of what its nodes could take',
+    sizeMiB: 256,
+    origin: 200,
+    relays: [{ down: 200, up: 100 }],
+    nodes: times(8, both(100)),
+  },
+  {
+    name: 'd',
+    about: 'a quarter of the nodes join when the others have half',
+    sizeMiB: 128,
+    origin: 100,
+    relays: times(2, both(200)),
+    nodes: times(12, both(100)),
+    lateNodes: 3,
+  },
+  {
+    name: 'e',
+    about: 'one of two relays is killed when the nodes have half',
+    sizeMiB: 128,
+    origin: 100,
+    relays: times(2, both(200)),
+    nodes: times(12, both(100)),
+    killsRelay: true,
+  },
+  {
+    name: 'f',
+    about: 'one node in four has a tenth of the rate',
+    sizeMiB: 64,
+    origin: 100,
+    relays: times(2, both(200)),
+    nodes: Array.from({ length: 12 }, (_, at) => both(at % 4 === 3 ? 10 : 100)),
+  },
+];
+
+/** The same set-up with every rate times `share`: ratios stay, a slow machine keeps up. */
+export function scaled(setup: Setup, share: number): Setup {
+  const link = ({ down, up }: LinkRates): LinkRates => ({ down: down * share, up: up * share });
+  return {
+    ...setup,
+    origin: setup.origin * share,
+    relays: setup.relays.map(link),
+    nodes: setup.nodes.map(link),
+  };
+}
+
+export function sizeBytesOf({ sizeMiB }: Pick<Setup, 'sizeMiB'>): number {
+  return sizeMiB * 1024 * 1024;
+}
+
+/** Of all nodes at once; what comes late or dies is not in it. */
+export function boundOf(setup: Setup): FluidBound {
+  return fluidBound({
+    sizeBytes: sizeBytesOf(setup),
+    originRate: setup.origin * MBIT_BYTES,
+    relayUpRates: setup.relays.map(({ up }) => up * MBIT_BYTES),
+    nodes: setup.nodes.map(({ down, up }) => ({
+      downRate: down * MBIT_BYTES,
+      upRate: up * MBIT_BYTES,
+    })),
+  });
+}
+
+export function bytesPerSecond(megabits: number): number {
+  return megabits * MBIT_BYTES;
+}

@@ -1,0 +1,124 @@
+/** Sluice: the real relay and agent processes, and the operator's control API over them. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { repositoryRoot } from '../../e2e/cluster/paths.ts';
+import { ControlServer } from './controlServer.ts';
+import { type Host, onHost } from './links.ts';
+import { FILE_NAME } from './origin.ts';
+import type { Started } from './processes.ts';
+import { bytesPerSecond } from './setups.ts';
+import type { Facts, Rig, RunningSystem, System } from './system.ts';
+
+const TARGET = { path: 'model', fileMode: '0644' };
+const MAX_CONNECTIONS = 8;
+/**
+ * The user limits nothing here but the link: the limit must be high enough that its usable 95 %
+ * are more than the link carries.
+ */
+const LIMIT_OVER_LINK = 1.1;
+const START_TIMEOUT_MS = 60_000;
+
+export const sluice: System = {
+  name: 'sluice',
+  about: 'relay and agent processes as in the images, the operator without Kubernetes',
+  usesRelays: true,
+  prepare,
+};
+
+async function prepare(rig: Rig): Promise<RunningSystem> {
+  const { origin, relays, nodes, folder, processes, setup, signal } = rig;
+  const control = new ControlServer({
+    folder,
+    origin: {
+      host: origin.host.address,
+      maxConnections: MAX_CONNECTIONS,
+      maxBandwidthBytesPerSecond: Math.round(bytesPerSecond(setup.origin) * LIMIT_OVER_LINK),
+    },
+  });
+  await control.start();
+  const started = new Map<string, Started>();
+  for (const host of [...relays, ...nodes]) started.set(host.name, await startProcess(host));
+  await untilConnected();
+  const record = await control.makeEpoch(origin.url, signal);
+
+  const begun: string[] = [];
+  const isDone = new Set<string>();
+  const dead = new Set<string>();
+  control.coordinator.onChange((uid) => {
+    const view = control.coordinator.view(uid);
+    for (const node of view?.nodes ?? []) {
+      if (node.state === 'failed') throw new Error(`${node.name}: ${node.error?.message}`);
+      if (node.state !== 'ready' || isDone.has(node.name)) continue;
+      isDone.add(node.name);
+      rig.done(nodes.find(({ name }) => name === node.name) as Host);
+    }
+  });
+
+  return {
+    begin(more) {
+      begun.push(...more.map(({ name }) => name));
+      control.apply(record, begun, TARGET);
+    },
+    fileOf: ({ name }) => path.join(folder, name, 'team', TARGET.path, FILE_NAME),
+    killRelay({ name }) {
+      dead.add(name);
+      started.get(name)?.child.kill('SIGKILL');
+    },
+    pids: new Map([...started].map(([name, { child }]) => [name, child.pid ?? 0])),
+    check: () => processes.check(new Set([...started.keys()].filter((name) => !dead.has(name)))),
+    facts: () => factsOf(control, record.uid),
+    stop: () => control.stop(),
+  };
+
+  async function startProcess(host: Host): Promise<Started> {
+    const { name, address } = host;
+    const kind = host.kind === 'relay' ? 'relay' : 'agent';
+    control.know({ name, kind, node: name, address });
+    const own = path.join(folder, name);
+    const tokenFile = path.join(folder, `${name}.token`);
+    await mkdir(own);
+    await writeFile(tokenFile, name);
+    const program = kind === 'relay' ? 'relay-image/src/main.ts' : 'node-agent/src/main.ts';
+    // Arguments for node, to profile with: `--cpu-prof` and the like.
+    const nodeArguments = process.env.BENCH_NODE_ARGUMENTS?.split(' ') ?? [];
+    return processes.start(name, onHost(host, [process.execPath, ...nodeArguments, program]), {
+      cwd: repositoryRoot,
+      env: {
+        SLUICE_CONTROL_URL: control.url,
+        SLUICE_CA_FILE: control.caFile,
+        SLUICE_TOKEN_FILE: tokenFile,
+        SLUICE_MIN_FREE_PERCENT: '0',
+        ...(kind === 'relay' ? { SLUICE_CACHE: own } : { SLUICE_ROOT: own }),
+      },
+    });
+  }
+
+  async function untilConnected(): Promise<void> {
+    const deadline = performance.now() + START_TIMEOUT_MS;
+    while (control.coordinator.fleet.connected().length < started.size) {
+      processes.check(new Set(started.keys()));
+      if (performance.now() > deadline) throw new Error('not all processes have come');
+      await sleep(50, undefined, { signal });
+    }
+  }
+}
+
+function factsOf(control: ControlServer, uid: string): Facts {
+  const view = control.coordinator.view(uid);
+  if (view === undefined) return {};
+  const sums = { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
+  let verified = 0;
+  for (const { received, verifiedBytes } of view.nodes) {
+    verified += verifiedBytes;
+    for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] += received[key];
+  }
+  const received = Object.values(sums).reduce((sum, bytes) => sum + bytes, 0);
+  return {
+    duplicateBytes: received - verified,
+    receivedBytes: sums,
+    relayUploadedBytes: Object.fromEntries(
+      view.relays.map(({ name, uploadedBytes }) => [name, uploadedBytes]),
+    ),
+  };
+}
