@@ -5,14 +5,19 @@
  */
 import { parseArgs } from 'node:util';
 import { abortOnSignal, failWith } from '../e2e/cluster/command.ts';
+import { aria2 } from './lib/alternatives/aria2.ts';
+import { cachingProxy } from './lib/alternatives/cachingProxy.ts';
+import { libtorrent } from './lib/alternatives/libtorrent.ts';
+import { plainHttp } from './lib/alternatives/plainHttp.ts';
 import { isInside, ownArguments, prepareNamespaces, runInside } from './lib/namespaces.ts';
+import { installBenchPackages } from './lib/packages.ts';
 import { SETUPS, type Setup, scaled } from './lib/setups.ts';
 import { sluice } from './lib/sluice.ts';
 import { type SwarmRun, swarmRun } from './lib/swarmRun.ts';
 import type { System } from './lib/system.ts';
 import { tellRun } from './lib/tellRun.ts';
 
-const SYSTEMS: readonly System[] = [sluice];
+const SYSTEMS: readonly System[] = [sluice, plainHttp, cachingProxy, aria2, libtorrent];
 /** Above it the processor decides and not the links: such a run says nothing about a system. */
 const MAX_CPU_SHARE = 0.9;
 
@@ -28,7 +33,16 @@ const { values } = parseArgs({
 });
 
 if (isInside()) await inside();
-else process.exitCode = await runInside(import.meta.filename);
+else await outside();
+
+async function outside(): Promise<void> {
+  try {
+    await installBenchPackages(new AbortController().signal);
+    process.exitCode = await runInside(import.meta.filename);
+  } catch (error) {
+    failWith('bench', error);
+  }
+}
 
 async function inside(): Promise<void> {
   const signal = abortOnSignal();

@@ -29,15 +29,24 @@ export interface InstallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Installs what is missing, or says exactly what to install. */
-export async function installHostPackages(options: InstallOptions = {}): Promise<void> {
-  const missing = await missingPackages();
-  if (missing.length === 0) return requireRoot();
+/** Installs what is missing for the test cluster, or says exactly what to install. */
+export function installHostPackages(options: InstallOptions = {}): Promise<void> {
+  return installPackages('the test cluster', PACKAGES, options);
+}
+
+/** `packages`: by name, what shows that one is there: a program, or a file that begins with `/`. */
+export async function installPackages(
+  user: string,
+  packages: Readonly<Record<string, string>>,
+  options: InstallOptions = {},
+): Promise<void> {
+  const missing = await missingOf(packages);
+  if (missing.length === 0) return requireRoot(user);
   const command = `apt-get install --no-install-recommends ${missing.join(' ')}`;
   const isRoot = process.getuid?.() === 0;
   if (!isRoot || !(await isDebian())) {
     throw new Error(
-      `the test cluster needs programs that are not installed: ${missing.join(', ')}. ` +
+      `${user} needs programs that are not installed: ${missing.join(', ')}. ` +
         (isRoot ? 'On Debian or Ubuntu that is' : 'Run as root, or install them first') +
         `: ${command}`,
     );
@@ -60,14 +69,14 @@ export async function installHostPackages(options: InstallOptions = {}): Promise
   progress.done(`installed ${missing.length}`);
 }
 
-function requireRoot(): void {
+function requireRoot(user: string): void {
   if (process.getuid?.() === 0) return;
-  throw new Error('the test cluster makes namespaces and mounts: run it as root');
+  throw new Error(`${user} makes namespaces and mounts: run it as root`);
 }
 
-async function missingPackages(): Promise<string[]> {
+async function missingOf(packages: Readonly<Record<string, string>>): Promise<string[]> {
   const found = await Promise.all(
-    Object.entries(PACKAGES).map(async ([name, sign]) => {
+    Object.entries(packages).map(async ([name, sign]) => {
       const there = sign.startsWith('/')
         ? await access(sign).then(
             () => true,

@@ -1,0 +1,17 @@
+/** What bench/swarm.ts and bench/loopback.ts need of the machine. */
+import { installPackages } from '../../e2e/cluster/install.ts';
+
+const PACKAGES: Readonly<Record<string, string>> = {
+  'nginx-light': 'nginx',
+  curl: 'curl',
+  aria2: 'aria2c',
+  'python3-libtorrent': '/usr/share/doc/python3-libtorrent',
+  iproute2: 'tc',
+  'util-linux': 'nsenter',
+  mount: 'mount',
+};
+
+/** Installs what is missing, or says exactly what to install. */
+export function installBenchPackages(signal: AbortSignal): Promise<void> {
+  return installPackages('the benchmark', PACKAGES, { signal });
+}
