@@ -9,6 +9,7 @@ export PATH := $(CURDIR)/node_modules/.bin:/usr/local/go/bin:$(PATH)
 NODES ?= 6
 ZONES ?= 2
 NAME ?=
+ARGS ?=
 
 .PHONY: help setup demo test verify cluster install bench clean modules
 
@@ -34,10 +35,10 @@ cluster: modules ## Bring up a test cluster and leave it running; NODES=6 ZONES=
 install: modules ## Install Sluice with Helm into the cluster that KUBECONFIG names; REGISTRY=host/path pushes the images
 	@node scripts/install.ts
 
-bench: modules ## Repeat a benchmark: NAME=<file in bench/ without .ts>
+bench: modules ## Repeat a benchmark: NAME=<file in bench/ without .ts> ARGS=<its arguments>
 	@NAME='$(NAME)'; if [ -z "$$NAME" ] || [ ! -f "bench/$$NAME.ts" ]; then \
 	  echo "bench: NAME= must be one of: $$(cd bench && ls *.ts 2>/dev/null | sed 's/\.ts$$//' | tr '\n' ' ')" >&2; exit 2; fi; \
-	node "bench/$$NAME.ts"
+	node "bench/$$NAME.ts" $(ARGS)
 
 clean: ## Remove what was installed or built in this checkout and end a cluster that `make cluster` left
 	@if [ -x node_modules/.bin/node ] && [ -f e2e/cluster/down.ts ]; then node e2e/cluster/down.ts; fi

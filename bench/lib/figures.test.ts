@@ -21,6 +21,14 @@ describe('a figure', () => {
     expect(figureLine(figure)).toContain('FAILS');
   });
 
+  it('may have to be at least something', () => {
+    const goal = { atLeast: 0.75, judgedBy: 'median' } as const;
+    expect(figureOf('ratio', '', [0.7, 0.76, 0.8], goal)).toMatchObject({ holds: true });
+    expect(figureOf('ratio', '', [0.7, 0.74, 0.8], goal)).toMatchObject({ holds: false });
+    const always = figureOf('ratio', '', [0.74, 0.8], { ...goal, judgedBy: 'everyRun' });
+    expect(always).toMatchObject({ goal: 'every run >= 0.75', holds: false });
+  });
+
   it('without a goal is only told', () => {
     expect(figureOf('share', '%', [70])).not.toHaveProperty('holds');
   });

@@ -1,10 +1,10 @@
 /** Figures of a benchmark: many measured values become one judgement. PURE. */
 
-export interface Goal {
-  readonly atMost: number;
-  /** What must never happen is judged by every run, speed by the median one. */
-  readonly judgedBy: 'median' | 'everyRun';
-}
+/** What must never happen is judged by every run, speed by the median one. */
+export type Goal = { readonly judgedBy: 'median' | 'everyRun' } & (
+  | { readonly atMost: number }
+  | { readonly atLeast: number }
+);
 
 export interface Figure {
   readonly name: string;
@@ -27,10 +27,14 @@ export function figureOf(
   const spread = { median: median(values), min: Math.min(...values), max: Math.max(...values) };
   const figure = { name, unit, ...mapValues(spread, rounded) };
   if (goal === undefined) return figure;
-  const judged = goal.judgedBy === 'median' ? spread.median : spread.max;
   const by = goal.judgedBy === 'median' ? 'the median' : 'every run';
   // Judged before rounding: 1.0000001 of a limit is over it.
-  return { ...figure, goal: `${by} <= ${goal.atMost}`, holds: judged <= goal.atMost };
+  if ('atMost' in goal) {
+    const judged = goal.judgedBy === 'median' ? spread.median : spread.max;
+    return { ...figure, goal: `${by} <= ${goal.atMost}`, holds: judged <= goal.atMost };
+  }
+  const judged = goal.judgedBy === 'median' ? spread.median : spread.min;
+  return { ...figure, goal: `${by} >= ${goal.atLeast}`, holds: judged >= goal.atLeast };
 }
 
 export function median(values: readonly number[]): number {

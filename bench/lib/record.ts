@@ -9,22 +9,28 @@ export interface Result {
   readonly name: string;
   /** What was measured, in a sentence or two. */
   readonly about: string;
+  /** What repeats it, when more than its name is needed. */
+  readonly command?: string;
   /** Every run, those that were left out included, with the reason. */
   readonly runs: readonly object[];
   readonly figures: readonly Figure[];
 }
 
 /** Returns whether every goal holds. */
-export async function record({ name, about, runs, figures }: Result): Promise<boolean> {
+export async function record(measured: Result): Promise<boolean> {
+  const { name, about, runs, figures, command = `make bench NAME=${name}` } = measured;
   const holds = figures.every((figure) => figure.holds !== false);
-  const command = `make bench NAME=${name}`;
   const result = { name, about, command, machine: machine(), holds, figures, runs };
-  const folder = path.join(import.meta.dirname, '../results');
-  await mkdir(folder, { recursive: true });
-  const file = path.join(folder, `${name}.json`);
-  await writeFile(file, `${JSON.stringify(result, undefined, 2)}\n`);
+  await writeResult(`${name}.json`, `${JSON.stringify(result, undefined, 2)}\n`);
   console.log(`\n${figures.map(figureLine).join('\n')}\n\nrecorded in bench/results/${name}.json`);
   return holds;
+}
+
+/** A file in bench/results/. */
+export async function writeResult(name: string, content: string): Promise<void> {
+  const folder = path.join(import.meta.dirname, '../results');
+  await mkdir(folder, { recursive: true });
+  await writeFile(path.join(folder, name), content);
 }
 
 function machine(): object {

@@ -108,6 +108,19 @@ export function boundOf(setup: Setup): FluidBound {
   });
 }
 
+/** A sentence. Mbit/s down/up. */
+export function describeLinks({ origin, relays, nodes }: Setup): string {
+  const kinds = (links: readonly LinkRates[], name: string) => {
+    const counts = new Map<string, number>();
+    for (const { down, up } of links) {
+      counts.set(`${down}/${up}`, (counts.get(`${down}/${up}`) ?? 0) + 1);
+    }
+    return [...counts].map(([rates, count]) => `${count} ${name} ${rates}`);
+  };
+  const parts = [`origin ${origin}`, ...kinds(relays, 'relays'), ...kinds(nodes, 'nodes')];
+  return `Mbit/s down/up: ${parts.join(', ')}.`;
+}
+
 export function bytesPerSecond(megabits: number): number {
   return megabits * MBIT_BYTES;
 }
