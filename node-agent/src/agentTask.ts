@@ -78,7 +78,7 @@ export class AgentTask implements TaskRunner {
   setPeers(peers: readonly Peer[]): void {
     this.#peers = peers;
     this.#transfer?.setPeers([...peers]);
-    this.#topUp?.setRelays(relaysOf(peers));
+    this.#applyTopUp();
   }
 
   /** Agents take nothing from origins. */
@@ -167,9 +167,16 @@ export class AgentTask implements TaskRunner {
   }
 
   #applyDelivery(): void {
-    const { minRate, maxRate, maxUploadRate, topUp } = this.#task.delivery;
+    const { minRate, maxRate, maxUploadRate } = this.#task.delivery;
     this.#transfer?.setRates({ minRate, maxRate, maxUploadRate });
-    this.#topUp?.setMinRate(topUp.includes('Relay') ? minRate : undefined);
+    this.#topUp?.setMinRate(minRate);
+    this.#applyTopUp();
+  }
+
+  /** Without relays to ask there is no top-up, not even for a node that starves. */
+  #applyTopUp(): void {
+    const fromRelays = this.#task.delivery.topUp.includes('Relay');
+    this.#topUp?.setRelays(fromRelays ? relaysOf(this.#peers) : []);
   }
 
   #firstByteOf(atMs: number | undefined): number | undefined {

@@ -30,6 +30,8 @@ import type {
 } from '@sluice/protocol/messages.ts';
 import { afterAll, beforeAll, describe, expect, it, onTestFailed, vi } from 'vitest';
 
+/** Refuses connections. */
+const CLOSED_PORT = 1;
 const MIB = 1024 * 1024;
 const PIECE = 262_144;
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
@@ -77,6 +79,7 @@ interface Distribution {
   readonly keys: FeedKeyPair;
   readonly rateBytesPerSecond: number;
   readonly extentPieces: number;
+  readonly blocked: boolean;
   /** Not handed out, in file order. */
   readonly free: number[];
 }
@@ -198,6 +201,8 @@ function distribute(
     sha256?: string;
     withoutFile?: boolean;
     delivery?: Task['delivery'];
+    /** Nobody can be reached over BitTorrent. */
+    blocked?: boolean;
   } = {},
 ): Distribution {
   const body = randomBytes(sizeBytes);
@@ -233,6 +238,7 @@ function distribute(
     keys,
     rateBytesPerSecond: change.rate ?? 100 * MIB,
     extentPieces: change.extentPieces ?? 16,
+    blocked: change.blocked ?? false,
     free: Array.from({ length: layout.pieceCount }, (_, piece) => piece),
   };
   distributions.set(uid, made);
@@ -242,7 +248,11 @@ function distribute(
   return made;
 }
 
-function messagesFor({ task }: Distribution, name: string, kind: Peer['role']): WorkMessage[] {
+function messagesFor(
+  { task, blocked }: Distribution,
+  name: string,
+  kind: Peer['role'],
+): WorkMessage[] {
   const { source, target, ...common } = task;
   const own = kind === 'relay' ? { ...common, source } : { ...common, target };
   const peers = programs
@@ -251,7 +261,7 @@ function messagesFor({ task }: Distribution, name: string, kind: Peer['role']): 
       id: program.name,
       role: program.kind,
       host: '127.0.0.1',
-      port: program.bitTorrentPort,
+      port: blocked ? CLOSED_PORT : program.bitTorrentPort,
       ...(program.kind === 'relay' && { httpPort: program.httpPort }),
     }));
   return [
@@ -436,12 +446,12 @@ describe('relay and agents', () => {
 
   it('hold the floor over HTTP when BitTorrent does not', async () => {
     showLogsOnFailure();
-    // BitTorrent is held to a tenth of the floor.
-    const delivery = { topUp: ['Relay' as const], minRate: 10 * MIB, maxRate: MIB };
-    const { body } = distribute('short', 12 * MIB, { delivery });
+    const delivery = { topUp: ['Relay' as const], minRate: 10 * MIB };
+    const { body } = distribute('short', 12 * MIB, { delivery, blocked: true });
     const report = await ready('one', 'short');
     expect(await sha256OnDisk('one', 'short')).toBe(sha256Of(body));
-    expect(report.received.fromRelayHttp).toBeGreaterThan(body.length / 2);
+    expect(report.received).toMatchObject({ fromPeers: 0, fromRelays: 0 });
+    expect(report.received.fromRelayHttp).toBeGreaterThanOrEqual(body.length);
   });
 
   it('report a wrong digest and place nothing', async () => {

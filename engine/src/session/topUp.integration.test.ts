@@ -128,12 +128,19 @@ class BlockedNode implements TopUpTarget {
   readonly log: FeedLog;
   readonly swarm: MemorySwarm;
   readonly verified = new Set<number>();
+  readonly bucket: TokenBucket;
+  readonly savedBytes: number;
   readonly taken = new Set<number>();
   received = 0;
   mismatches = 0;
 
-  constructor(swarm: MemorySwarm) {
+  constructor(swarm: MemorySwarm, maxRate?: number) {
     this.swarm = swarm;
+    this.savedBytes = (maxRate ?? 0) / 4;
+    this.bucket = new TokenBucket(
+      { rateBytesPerSecond: maxRate, capacityBytes: this.savedBytes },
+      systemClock.now(),
+    );
     const { pieceCount } = swarm;
     this.log = new FeedLog({ swarmId, feedKey: distribution.publicKey, pieceCount });
   }
@@ -169,6 +176,14 @@ class BlockedNode implements TopUpTarget {
 
   receivedBytes() {
     return { bitTorrent: 0, relayHttp: this.received };
+  }
+
+  admitDownload(bytes: number): boolean {
+    return this.bucket.spend(bytes, systemClock.now());
+  }
+
+  refundDownload(bytes: number): void {
+    this.bucket.refund(bytes, systemClock.now());
   }
 
   assemble(piece: number) {
@@ -236,6 +251,21 @@ describe('top-up over HTTP', () => {
     await until(() => node.verified.size === swarm.pieceCount);
     expect(node.mismatches).toBe(0);
     expect(swarm.uploadedBytes).toBeGreaterThanOrEqual(swarm.body.length);
+  });
+
+  it('keeps to the cap of the node, however far below its floor that is', async () => {
+    const swarm = fullSwarm(20);
+    const { httpPort } = await relayOf(swarm);
+    const cap = 2_000_000;
+    const node = new BlockedNode(swarm, cap);
+    const fetcher = fetcherOf(node, 20_000_000);
+    fetcher.setRelays([{ id: 'r', host: '127.0.0.1', httpPort }]);
+    const startMs = performance.now();
+    fetcher.start();
+    await until(() => node.received > 2 * cap);
+    const seconds = (performance.now() - startMs) / 1000;
+    // A piece that is larger than what is saved goes out whole and is paid for afterwards.
+    expect(node.received).toBeLessThan(cap * seconds + PIECE + node.savedBytes);
   });
 
   it('never lets a node without a floor starve while a relay is reachable', async () => {

@@ -18,6 +18,10 @@ export interface TopUpTarget extends FeedTarget {
   /** Payload received so far, verified or not. */
   receivedBytes(): { readonly bitTorrent: number; readonly relayHttp: number };
   assemble(piece: number, source: 'relayHttp'): PieceAssembly | undefined;
+  /** Whether the cap of the node's download lets so many bytes be asked for now; they then count. */
+  admitDownload(bytes: number): boolean;
+  /** They were asked for and will not come. */
+  refundDownload(bytes: number): void;
 }
 
 export interface TopUpOptions {
@@ -157,6 +161,7 @@ export class TopUpFetcher {
       if (relay === undefined || piece === undefined) return;
       // The relay chooses; all pieces but a last one are as large as this.
       const sizeBytes = this.#dependencies.target.pieceSizeBytes(piece);
+      if (!this.#dependencies.target.admitDownload(sizeBytes)) return;
       want -= sizeBytes;
       this.#track(this.#download(relay, acceptable, sizeBytes, nowMs));
     }
@@ -228,6 +233,7 @@ export class TopUpFetcher {
       if (!isHarmless(error, idle !== undefined)) relay.avoidUntilMs = clock.now() + STALLED_MS;
     } finally {
       relay.downloads.delete(download);
+      target.refundDownload(Math.max(0, sizeBytes - download.receivedBytes));
       if (this.#stopped || this.#relays.get(this.#idOf(relay)) !== relay) {
         this.#track(connection.close());
       } else {

@@ -289,6 +289,15 @@ export class Transfer implements Served {
     return this.#intake.assemble(piece, source);
   }
 
+  /** Of maxRate, for what is asked for by HTTP; requests to peers spend from the same bucket. */
+  admitDownload(bytes: number): boolean {
+    return this.#downloadBucket.spend(bytes, this.#clock.now());
+  }
+
+  refundDownload(bytes: number): void {
+    this.#downloadBucket.refund(bytes, this.#clock.now());
+  }
+
   /** A signed batch of the feed, from a peer or by HTTP. Answers whether its sender is at fault. */
   acceptBatch(batch: Uint8Array): boolean {
     const { fresh, duplicate, refused, conflict } = this.feed.accept(batch);
