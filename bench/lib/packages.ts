@@ -1,4 +1,4 @@
-/** What bench/swarm.ts and bench/loopback.ts need of the machine. */
+/** What bench/swarm.ts needs of the machine. */
 import { installPackages } from '../../e2e/cluster/install.ts';
 
 const PACKAGES: Readonly<Record<string, string>> = {

@@ -49,6 +49,13 @@ describe('the runs of a set-up', () => {
     expect(figure('runs left out, the processor was the limit', a, runs)?.median).toBe(1);
   });
 
+  it('are too few when the processor limited most of them', () => {
+    const runs = Array.from({ length: 6 }, (_, at) => aRun({ round: at + 1 }));
+    expect(figure('sluice: runs that count', a, runs)).toMatchObject({ holds: true });
+    const busy = runs.map((run, at) => (at < 2 ? { ...run, leftOut: 'busy' } : run));
+    expect(figure('sluice: runs that count', a, busy)).toMatchObject({ median: 4, holds: false });
+  });
+
   it('count late nodes from their own start, and fast nodes alone', () => {
     const late = aRun({ halfwaySeconds: 4, nodeSeconds: { node1: 30, node12: 20 } });
     expect(figure('sluice: last late node, from its own start', d, [late])?.median).toBe(16);

@@ -16,6 +16,8 @@ const ONE_COPY_GOALS: Readonly<Record<string, number>> = { a: 1.08, b: 1.08 };
 const RELAY_COPIES_GOALS: Readonly<Record<string, number>> = { c: 1.05 };
 const ORIGIN_COPIES_GOAL = 1.02;
 const RATE_AFTER_KILL_GOAL = 0.9;
+/** A median of fewer says nothing. */
+const MIN_RUNS = 5;
 
 export function swarmFigures(setup: Setup, runs: readonly RoundRun[]): Figure[] {
   const counted = runs.filter(({ leftOut }) => leftOut === undefined);
@@ -32,6 +34,12 @@ export function swarmFigures(setup: Setup, runs: readonly RoundRun[]): Figure[] 
       ? aheadOf('the last fast node', counted, (run) => fastSeconds(setup, run))
       : []),
     figureOf('runs left out, the processor was the limit', 'runs', [runs.length - counted.length]),
+    figureOf(
+      `${OWN}: runs that count`,
+      'runs',
+      [counted.filter(({ system }) => system === OWN).length],
+      { atLeast: MIN_RUNS, judgedBy: 'everyRun' },
+    ),
   ];
 }
 
@@ -97,7 +105,8 @@ function systemFigures(
   add(
     'rate 2 s to 6 s after the kill / what the survivors allow',
     'ratio',
-    timed.flatMap(({ rateAfterKill }) => rateAfterKill ?? []),
+    // A run that was over too soon to say does not pass.
+    setup.killsRelay ? timed.map(({ rateAfterKill }) => rateAfterKill ?? 0) : [],
     isOwn ? { atLeast: RATE_AFTER_KILL_GOAL, judgedBy: 'median' } : undefined,
   );
   add(

@@ -30,7 +30,7 @@ export interface SwarmRun {
   /** By the relays' links, headers included, as copies of the file. */
   readonly relayCopies: number;
   /** Nodes' bytes per second over the bound's rate, from 2 s to 6 s after a relay was killed. */
-  readonly rateAfterKill?: number;
+  readonly rateAfterKill?: number | undefined;
   readonly cpuBusyShare: number;
   readonly cpuSeconds: { readonly relays: number; readonly nodes: number };
   /** When the origin's link had carried all but the last half percent of what it carried. */
@@ -198,13 +198,20 @@ function originSeconds(samples: readonly Sample[]): number {
   return samples.find(({ fromOrigin }) => fromOrigin >= all * 0.995)?.seconds ?? 0;
 }
 
-/** What the nodes get together over what a fluid would bring them with the relays that are left. */
-function rateAfterKill(setup: Setup, samples: readonly Sample[], killedAt: number): number {
+/**
+ * What the nodes get together over what a fluid would bring them with the relays that are left.
+ * Undefined: the run was over too soon to say.
+ */
+function rateAfterKill(
+  setup: Setup,
+  samples: readonly Sample[],
+  killedAt: number,
+): number | undefined {
   const at = (seconds: number) =>
     samples.findLast((sample) => sample.seconds <= seconds) ?? { seconds: 0, bytes: 0 };
   const from = at(killedAt + 2);
   const to = at(Math.min(killedAt + 6, (samples.at(-1)?.seconds ?? 0) - 0.5));
-  if (to.seconds <= from.seconds) return 1;
+  if (to.seconds <= from.seconds) return undefined;
   const rate = ((to.bytes - from.bytes) / (to.seconds - from.seconds)) * PAYLOAD_SHARE;
   const { oneCopySeconds } = boundOf({ ...setup, relays: setup.relays.slice(1) });
   return rate / ((setup.nodes.length * sizeBytesOf(setup)) / oneCopySeconds);
