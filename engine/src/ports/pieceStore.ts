@@ -18,8 +18,8 @@ export interface PieceStore {
 }
 
 export interface StoredState {
-  /** On disk and verified. */
-  readonly verified: ReadonlySet<number>;
+  /** On disk and verified, with their hashes. */
+  readonly verified: ReadonlyMap<number, Uint8Array>;
   /** What keepFeed() was given, as far as it reached the disk. */
   readonly feed: readonly Uint8Array[];
 }

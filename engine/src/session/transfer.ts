@@ -178,7 +178,7 @@ export class Transfer implements Served {
     if (this.#stopped.signal.aborted) return;
     for (const batch of feed) this.feed.accept(batch);
     this.#nameAll();
-    for (const piece of verified) {
+    for (const piece of verified.keys()) {
       // Without its signed hash nobody could take it from us: it is fetched again.
       if (this.feed.hashOf(piece) === undefined) continue;
       this.#picker.enter(piece, 'held');

@@ -1,12 +1,6 @@
 import { Worker } from 'node:worker_threads';
-import type { DiskAnswer, DiskJob } from './diskWorker.ts';
-
-type Job = DiskJob extends infer Each ? (Each extends DiskJob ? Omit<Each, 'id'> : never) : never;
-
-export interface DiskResult {
-  readonly stored: boolean;
-  readonly hash: Uint8Array;
-}
+import type { DiskJob, DiskResult } from './diskWork.ts';
+import type { DiskAnswer } from './diskWorker.ts';
 
 interface Waiting {
   resolve(result: DiskResult): void;
@@ -19,14 +13,14 @@ export class DiskThread {
   #worker: Worker | undefined;
   #nextId = 0;
 
-  run(job: Job): Promise<DiskResult> {
+  run(job: DiskJob): Promise<DiskResult> {
     const worker = this.#started();
     this.#nextId += 1;
     const id = this.#nextId;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       if (this.#waiting.size === 1) worker.ref();
-      worker.postMessage({ ...job, id });
+      worker.postMessage({ id, job });
     });
   }
 
@@ -45,7 +39,7 @@ export class DiskThread {
     const waiting = this.#waiting.get(answer.id);
     this.#waiting.delete(answer.id);
     if (this.#waiting.size === 0) this.#worker?.unref();
-    if (!('error' in answer)) waiting?.resolve(answer);
+    if ('result' in answer) waiting?.resolve(answer.result);
     else waiting?.reject(Object.assign(new Error(answer.error.message), answer.error));
   }
 

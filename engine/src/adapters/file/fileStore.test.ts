@@ -61,7 +61,7 @@ async function fill(store: FileStore, pieces = [2, 0, 3, 1]): Promise<void> {
 describe('the store of pieces', () => {
   it('places a version with its mode, in whatever order pieces came', async () => {
     const store = storeOf();
-    expect([...(await store.open(never)).verified]).toEqual([]);
+    expect([...(await store.open(never)).verified.keys()]).toEqual([]);
     await fill(store);
     await expect(lstat(link)).rejects.toMatchObject({ code: 'ENOENT' });
     await store.complete(never);
@@ -103,7 +103,7 @@ describe('the store of pieces', () => {
     }
     await before.close();
     const after = open();
-    expect([...(await after.open(never)).verified]).toEqual([0, 2]);
+    expect([...(await after.open(never)).verified.keys()]).toEqual([0, 2]);
     await after.put(1, bytes.subarray(PIECE, 2 * PIECE));
     expect(Buffer.from(await after.read(0, PIECE / 2 - 3, 20))).toEqual(
       bytes.subarray(PIECE / 2 - 3, PIECE / 2 + 17),
@@ -130,7 +130,7 @@ describe('the store of pieces', () => {
     await fill(before, [0, 2]);
     // As kill -9 leaves it: nothing closed, nothing synced.
     const after = storeOf();
-    expect([...(await after.open(never)).verified]).toEqual([0, 2]);
+    expect([...(await after.open(never)).verified.keys()]).toEqual([0, 2]);
     await fill(after, [1, 3]);
     await after.complete(never);
     expect(Buffer.compare(await readFile(path.join(link, 'a/b.bin')), body)).toBe(0);
@@ -146,7 +146,7 @@ describe('the store of pieces', () => {
     const data = await open(path.join(folderOf(1), 'a/b.bin'), 'r+');
     await data.write(Buffer.of(1, 2, 3, 4), 0, 4, 10);
     await data.close();
-    expect([...(await storeOf().open(never)).verified]).toEqual([1]);
+    expect([...(await storeOf().open(never)).verified.keys()]).toEqual([1]);
   });
 
   it('forgets what it noted of a file that is gone', async () => {
@@ -154,7 +154,7 @@ describe('the store of pieces', () => {
     await before.open(never);
     await fill(before);
     await rm(path.join(folderOf(1), 'a/b.bin'));
-    expect([...(await storeOf().open(never)).verified]).toEqual([]);
+    expect([...(await storeOf().open(never)).verified.keys()]).toEqual([]);
   });
 
   it('keeps the feed, up to where a crash cut it off', async () => {

@@ -1,17 +1,26 @@
 /*
  * adapters/file/ is the disk: one folder a version, built aside. Nothing here knows of peers.
  */
-import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
-import { MAX_BATCH_BYTES } from '../../feed/batch.ts';
-import { encodeBatchList } from '../../feed/batchList.ts';
 import { leafCountOf } from '../../feed/pieceHash.ts';
 import type { Layout, LayoutFile } from '../../pieces/layout.ts';
+import type { Clock, Timer } from '../../ports/clock.ts';
 import type { PieceStore, PutResult, StoredState } from '../../ports/pieceStore.ts';
-import { diskThread } from './diskThread.ts';
-import type { DiskSpan } from './diskWorker.ts';
-import { makeFolders, placeLink, removeOlderVersions, syncFolder } from './placing.ts';
+import { systemClock } from '../systemClock.ts';
+import type { DigestPrefix, DiskJob, DiskResult } from './diskWork.ts';
+import { FeedFile } from './feedFile.ts';
+import type { FileFacts, FileSystem, OpenedFile } from './fileSystem.ts';
+import { nodeFileSystem } from './nodeFileSystem.ts';
+import { OpenFiles } from './openFiles.ts';
+import { SYNCED } from './pieceRecord.ts';
+import {
+  commonFolder,
+  ensureFolder,
+  makeFolders,
+  placeLink,
+  removeOlderVersions,
+  syncFoldersUpTo,
+} from './placing.ts';
 import { StateFile } from './stateFile.ts';
 import { StoreError, storeErrorOf } from './storeError.ts';
 
@@ -26,51 +35,82 @@ export interface FileStoreOptions {
   readonly fileMode?: number;
 }
 
-interface OpenFile extends LayoutFile {
-  readonly handle: FileHandle;
+export interface FileStoreDependencies {
+  readonly fileSystem: FileSystem;
+  readonly clock: Clock;
+}
+
+interface VersionFile extends LayoutFile {
+  /** Unique in the process: two stores may have a file of one name. */
+  readonly number: number;
+  /** As it was found; undefined: it has been made since. */
+  found: FileFacts | undefined;
   /** All pieces before this one are written. */
   prefixPieces: number;
 }
 
 const SYNC_INTERVAL_MS = 1000;
-const READ_WRITE = constants.O_RDWR | constants.O_NOFOLLOW;
+/** The disk's queue is better used by a few at once, and its journal written less often. */
+const SYNCS_AT_ONCE = 8;
+
+let filesNumbered = 0;
 
 export class FileStore implements PieceStore {
   readonly #options: FileStoreOptions;
+  readonly #fileSystem: FileSystem;
+  readonly #clock: Clock;
   readonly #layout: Layout;
-  readonly #written = new Set<number>();
-  /** Files that were not as they were left: nothing that is noted of them counts. */
-  readonly #anew = new Set<number>();
+  readonly #files: readonly VersionFile[];
+  readonly #open: OpenFiles;
+  readonly #written = new Map<number, Uint8Array>();
+  readonly #folders = new Set<string>();
   #unsynced: number[] = [];
-  #files: OpenFile[] = [];
+  #foldersSynced = false;
   #state: StateFile | undefined;
-  #feed: FileHandle | undefined;
-  #feedWrites: Promise<unknown> = Promise.resolve();
+  #feed: FeedFile | undefined;
   #syncing: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
+  /** What the disk said when it was to make bytes durable; nobody knows what it has of them. */
+  #syncError: unknown;
+  #timer: Timer | undefined;
   readonly #puts = new Set<Promise<unknown>>();
   #closed = false;
 
-  constructor(options: FileStoreOptions) {
+  constructor(
+    options: FileStoreOptions,
+    { fileSystem, clock }: FileStoreDependencies = {
+      fileSystem: nodeFileSystem,
+      clock: systemClock,
+    },
+  ) {
+    const { layout, folder } = options;
     this.#options = options;
-    this.#layout = options.layout;
+    this.#fileSystem = fileSystem;
+    this.#clock = clock;
+    this.#layout = layout;
+    this.#files = layout.files.map((file) => {
+      filesNumbered += 1;
+      return { ...file, number: filesNumbered, found: undefined, prefixPieces: 0 };
+    });
+    const paths = layout.files.map((file) => path.join(folder, file.path));
+    this.#open = new OpenFiles(paths, fileSystem);
   }
 
   async open(signal: AbortSignal): Promise<StoredState> {
     const { folder } = this.#options;
+    const fileSystem = this.#fileSystem;
     try {
-      await mkdir(path.dirname(folder), { recursive: true, mode: 0o755 });
-      await makeFolders(path.dirname(folder), path.basename(folder));
-      await this.#openFiles();
-      this.#state = await StateFile.open(`${folder}.state`, this.#layout.pieceCount);
+      const parent = path.dirname(folder);
+      await ensureFolder(parent, fileSystem);
+      await makeFolders(parent, path.basename(folder), fileSystem);
+      await this.#lookAtFiles();
+      this.#state = await StateFile.read(`${folder}.state`, this.#layout.pieceCount, fileSystem);
       await this.#restore(this.#state, signal);
+      // Before the files are made: what was noted of those that were gone must not come back.
       await this.#state.begin();
-      const feed = await this.#openFeed();
-      this.#timer = setInterval(() => {
-        this.#syncing = this.#syncing.then(() => this.#sync()).catch(() => {});
-      }, SYNC_INTERVAL_MS);
-      this.#timer.unref();
-      return { verified: new Set(this.#written), feed };
+      await this.#makeFiles(signal);
+      this.#feed = await FeedFile.open(`${folder}.feed`, fileSystem);
+      this.#syncLater();
+      return { verified: new Map(this.#written), feed: this.#feed.batches };
     } catch (error) {
       await this.close();
       throw storeErrorOf(error, folder);
@@ -78,9 +118,7 @@ export class FileStore implements PieceStore {
   }
 
   keepFeed(batches: readonly Uint8Array[]): void {
-    const bytes = encodeBatchList(batches);
-    // A feed that is not kept is fetched again from peers: no reason to fail.
-    this.#feedWrites = this.#feedWrites.then(() => this.#feed?.appendFile(bytes)).catch(() => {});
+    this.#feed?.append(batches);
   }
 
   async put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
@@ -97,43 +135,40 @@ export class FileStore implements PieceStore {
 
   async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
     const buffer = Buffer.allocUnsafeSlow(length);
-    let at = 0;
-    let spanStart = 0;
-    for (const { fileIndex, offset: spanOffset, sizeBytes } of this.#layout.spans(piece)) {
-      const to = Math.min(offset + length, spanStart + sizeBytes) - offset;
-      const file = this.#files[fileIndex] as OpenFile;
-      while (at < to) {
-        const position = spanOffset + offset + at - spanStart;
-        const { bytesRead } = await file.handle.read(buffer, at, to - at, position);
-        if (bytesRead === 0) {
-          throw new StoreError('DiskError', `${file.path} is shorter than it was`);
+    const spans = this.#layout.spans(piece);
+    const indices = spans.map(({ fileIndex }) => fileIndex);
+    try {
+      await this.#open.use(indices, 'read', async (files) => {
+        let at = 0;
+        let spanStart = 0;
+        for (const [index, span] of spans.entries()) {
+          const from = Math.max(0, offset - spanStart);
+          const to = Math.min(offset + length - spanStart, span.sizeBytes);
+          spanStart += span.sizeBytes;
+          if (from >= to) continue;
+          const part = buffer.subarray(at, at + to - from);
+          const count = await (files[index] as OpenedFile).read(part, span.offset + from);
+          if (count < part.length) throw new Error('it is shorter than it was');
+          at += count;
         }
-        at += bytesRead;
-      }
-      spanStart += sizeBytes;
+      });
+    } catch (error) {
+      throw storeErrorOf(error, this.#fileOf(piece).path);
     }
     return buffer;
   }
 
   async complete(signal: AbortSignal): Promise<void> {
-    const { folder, link, fileMode } = this.#options;
+    const { folder, link } = this.#options;
+    const fileSystem = this.#fileSystem;
     try {
-      await this.#syncing;
-      await this.#sync();
-      for (const file of this.#files) {
-        signal.throwIfAborted();
-        await this.#checkDigest(file);
-        if (fileMode !== undefined) await file.handle.chmod(fileMode);
-        await file.handle.sync();
-      }
-      const parents = new Set(
-        this.#files.map((file) => path.dirname(path.join(folder, file.path))),
-      );
-      for (const parent of parents) await syncFolder(parent);
-      await syncFolder(path.dirname(folder));
+      await this.#syncSoon();
+      if (this.#syncError !== undefined) throw this.#syncError;
+      if (this.#state?.isWhole !== true) await this.#makeWhole(signal);
+      await this.#setModes(signal);
       if (link === undefined) return;
-      await placeLink(link, folder);
-      await removeOlderVersions(folder);
+      await placeLink(link, folder, fileSystem);
+      await removeOlderVersions(folder, fileSystem);
     } catch (error) {
       throw storeErrorOf(error, folder);
     }
@@ -142,136 +177,262 @@ export class FileStore implements PieceStore {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    clearInterval(this.#timer);
-    await Promise.allSettled([...this.#puts, this.#syncing, this.#feedWrites]);
-    await this.#sync().catch(() => {});
-    for (const { handle } of this.#files) {
-      await diskThread.run({ kind: 'forget', descriptor: handle.fd }).catch(() => {});
-      await handle.close();
+    this.#timer?.cancel();
+    await Promise.allSettled([...this.#puts]);
+    await this.#syncSoon();
+    for (const { number } of this.#files) {
+      if (this.#options.digests === undefined) break;
+      await this.#fileSystem.run({ kind: 'forget', file: number }).catch(() => {});
     }
+    await this.#open.close();
     await this.#state?.close();
     await this.#feed?.close();
   }
 
-  async #openFiles(): Promise<void> {
+  /* Opening. */
+
+  /** Makes the folders, refuses what is in the way, and sees what is there. */
+  async #lookAtFiles(): Promise<void> {
     const { folder } = this.#options;
-    for (const { path: relative, sizeBytes } of this.#layout.files) {
-      const parent = await makeFolders(folder, path.dirname(relative));
-      const at = path.join(parent, path.basename(relative));
-      const handle = await open(at, READ_WRITE | constants.O_CREAT, 0o644);
-      this.#files.push({ path: relative, sizeBytes, handle, prefixPieces: 0 });
-      const { size } = await handle.stat();
-      if (size !== sizeBytes) {
-        await handle.truncate(sizeBytes);
-        this.#anew.add(this.#files.length - 1);
+    this.#folders.add(folder);
+    for (const file of this.#files) {
+      const parent = path.dirname(path.join(folder, file.path));
+      if (!this.#folders.has(parent)) {
+        await makeFolders(folder, path.dirname(file.path), this.#fileSystem);
+        this.#folders.add(parent);
+      }
+      const at = path.join(folder, file.path);
+      file.found = await this.#fileSystem.facts(at);
+      if (file.found === undefined || file.found.kind === 'file') continue;
+      throw new StoreError('PathConflict', `${at} is in the way: it is no file`);
+    }
+  }
+
+  /** Of every size as it will be: the space is not taken yet, but nobody reads behind an end. */
+  async #makeFiles(signal: AbortSignal): Promise<void> {
+    const { folder } = this.#options;
+    for (const file of this.#files) {
+      if (file.found?.sizeBytes === file.sizeBytes) continue;
+      signal.throwIfAborted();
+      file.found = undefined;
+      const opened = await this.#fileSystem.open(path.join(folder, file.path), 'create');
+      try {
+        await opened.truncate(file.sizeBytes);
+      } finally {
+        await opened.close();
       }
     }
   }
 
-  async #openFeed(): Promise<Uint8Array[]> {
-    const flags = constants.O_APPEND | constants.O_CREAT | READ_WRITE;
-    this.#feed = await open(`${this.#options.folder}.feed`, flags, 0o600);
-    const bytes = await this.#feed.readFile();
-    const batches: Uint8Array[] = [];
-    let at = 0;
-    while (at + 4 <= bytes.length) {
-      const length = bytes.readUInt32BE(at);
-      if (length > MAX_BATCH_BYTES || at + 4 + length > bytes.length) break;
-      batches.push(bytes.subarray(at + 4, at + 4 + length));
-      at += 4 + length;
-    }
-    // A batch that a crash cut off would make what follows it unreadable.
-    if (at < bytes.length) await this.#feed.truncate(at);
-    return batches;
-  }
-
-  /** After another boot what was not synced is hashed again first. */
+  /** What may not be as it was noted is hashed again first. */
   async #restore(state: StateFile, signal: AbortSignal): Promise<void> {
     for (let piece = 0; piece < this.#layout.pieceCount; piece += 1) {
-      const mark = state.mark(piece);
-      if (mark === 0) continue;
-      if (this.#layout.spans(piece).some(({ fileIndex }) => this.#anew.has(fileIndex))) {
+      const noted = state.noted(piece);
+      if (noted === undefined) continue;
+      const trust = this.#trustIn(piece, state);
+      const certain = trust === 'full' && (noted.mark === SYNCED || state.sameBoot);
+      if (trust === 'none' || !(certain || (await this.#stands(piece, noted.hash, signal)))) {
         state.forget(piece);
         continue;
       }
-      if (mark === 1 && !state.sameBoot) {
-        signal.throwIfAborted();
-        const result = await diskThread.run({
-          kind: 'check',
-          spans: this.#diskSpans(piece),
-          leafCount: this.#leafCount(piece),
-        });
-        if (!result.stored || Buffer.compare(result.hash, state.hash(piece)) !== 0) {
-          state.forget(piece);
-          continue;
-        }
-      }
-      this.#written.add(piece);
-      if (mark === 1) this.#unsynced.push(piece);
+      // A copy: the state file's memory is written to.
+      this.#written.set(piece, Uint8Array.from(noted.hash));
+      if (noted.mark !== SYNCED) this.#unsynced.push(piece);
     }
   }
 
+  #trustIn(piece: number, { changedAtNs }: StateFile): 'full' | 'none' | 'check' {
+    const files = this.#layout.spans(piece).map(({ fileIndex }) => this.#file(fileIndex));
+    if (files.some(({ found, sizeBytes }) => found?.sizeBytes !== sizeBytes)) return 'none';
+    // Our own writes are always followed by one to the state file.
+    const unchanged = files.every(
+      ({ found }) =>
+        changedAtNs !== undefined && found !== undefined && found.changedAtNs <= changedAtNs,
+    );
+    return unchanged ? 'full' : 'check';
+  }
+
+  async #stands(piece: number, hash: Uint8Array, signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted();
+    const job = { kind: 'check' as const, leafCount: this.#leafCount(piece), digest: undefined };
+    const result = await this.#withSpans(piece, 'read', (spans) => ({ ...job, spans }));
+    return result.stored && Buffer.compare(result.hash, hash) === 0;
+  }
+
+  /* Writing. */
+
   async #put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
-    const result = await diskThread.run({
+    if (this.#syncError !== undefined) throw this.#syncError;
+    const state = this.#state;
+    if (state === undefined || this.#closed) throw new Error('the store is not open');
+    if (this.#written.has(piece)) await this.#forgetDigests(piece);
+    const result = await this.#withSpans(piece, 'write', (spans) => ({
       kind: 'put',
-      spans: this.#diskSpans(piece),
+      spans,
       bytes,
       leafCount: this.#leafCount(piece),
       expected,
-      prefixBytes: this.#prefixBytes(piece),
-    });
+      record: state.placeOf(piece),
+      digest: this.#digestPrefix(piece, spans[0]?.descriptor),
+    }));
     if (!result.stored) return result;
-    await this.#state?.written(piece, result.hash);
-    this.#written.add(piece);
+    state.written(piece, result.hash);
+    this.#written.set(piece, result.hash);
     this.#unsynced.push(piece);
     return result;
   }
 
-  /** How far the digest of the piece's file may follow; 0: nobody will ask for it. */
-  #prefixBytes(piece: number): number {
+  async #withSpans(
+    piece: number,
+    access: 'read' | 'write',
+    job: (spans: { descriptor: number; position: number; sizeBytes: number }[]) => DiskJob,
+  ): Promise<DiskResult> {
+    const spans = this.#layout.spans(piece);
+    const indices = spans.map(({ fileIndex }) => fileIndex);
+    return this.#open.use(indices, access, (files) =>
+      this.#fileSystem.run(
+        job(
+          spans.map(({ offset, sizeBytes }, index) => ({
+            descriptor: (files[index] as OpenedFile).descriptor,
+            position: offset,
+            sizeBytes,
+          })),
+        ),
+      ),
+    );
+  }
+
+  /** It is written once more: a digest that has its old bytes is worth nothing. */
+  async #forgetDigests(piece: number): Promise<void> {
+    for (const { fileIndex } of this.#layout.spans(piece)) {
+      const file = this.#file(fileIndex);
+      file.prefixPieces = 0;
+      await this.#fileSystem.run({ kind: 'forget', file: file.number });
+    }
+  }
+
+  /** How far the digest of the piece's file may follow. */
+  #digestPrefix(piece: number, descriptor: number | undefined): DigestPrefix | undefined {
     const { aligned, pieceLengthBytes, locate } = this.#layout;
     const { fileIndex, offset } = locate(piece);
-    const file = this.#files[fileIndex] as OpenFile;
-    if (!aligned || this.#options.digests?.has(file.path) !== true) return 0;
+    const file = this.#file(fileIndex);
+    if (descriptor === undefined || !aligned) return undefined;
+    if (this.#options.digests?.has(file.path) !== true) return undefined;
     const firstPiece = piece - offset / pieceLengthBytes;
     while (this.#written.has(firstPiece + file.prefixPieces)) {
       if (file.prefixPieces * pieceLengthBytes >= file.sizeBytes) break;
       file.prefixPieces += 1;
     }
-    return Math.min(file.sizeBytes, file.prefixPieces * pieceLengthBytes);
+    const prefixBytes = Math.min(file.sizeBytes, file.prefixPieces * pieceLengthBytes);
+    return { file: file.number, descriptor, prefixBytes };
   }
 
-  async #checkDigest({ path: relative, handle, sizeBytes }: OpenFile): Promise<void> {
+  /* Syncing. */
+
+  #syncLater(): void {
+    if (this.#closed) return;
+    this.#timer = this.#clock.setTimer(SYNC_INTERVAL_MS, () => {
+      void this.#syncSoon().then(() => this.#syncLater());
+    });
+  }
+
+  /** After what is under way; never rejects: what went wrong is kept. */
+  #syncSoon(): Promise<void> {
+    this.#syncing = this.#syncing
+      .then(() => this.#sync())
+      .catch((error) => {
+        this.#syncError ??= error;
+      });
+    return this.#syncing;
+  }
+
+  /** In the thread pool, not in the thread that hashes, which goes on meanwhile. */
+  async #sync(): Promise<void> {
+    const pieces = this.#unsynced;
+    if (pieces.length === 0 || this.#state === undefined) return;
+    this.#unsynced = [];
+    try {
+      const touched = new Set(
+        pieces.flatMap((piece) => this.#layout.spans(piece).map(({ fileIndex }) => fileIndex)),
+      );
+      await eachOf([...touched], SYNCS_AT_ONCE, (fileIndex) =>
+        this.#open.use([fileIndex], 'read', ([file]) => (file as OpenedFile).syncData()),
+      );
+      if (!this.#foldersSynced) await this.#syncFolders();
+    } catch (error) {
+      // The kernel drops what it could not write: to read it back now would prove nothing.
+      await this.#state.lost(pieces);
+      throw error;
+    }
+    await this.#state.synced(pieces);
+  }
+
+  /** What is on the disk must also be found there. */
+  async #syncFolders(): Promise<void> {
+    const { folder, link } = this.#options;
+    const parent = path.dirname(folder);
+    const top = link === undefined ? parent : path.dirname(commonFolder(link, folder));
+    await syncFoldersUpTo(top, [...this.#folders, parent], this.#fileSystem);
+    this.#foldersSynced = true;
+  }
+
+  /* Completing. */
+
+  async #makeWhole(signal: AbortSignal): Promise<void> {
+    const indices = this.#files.map((_, fileIndex) => fileIndex);
+    for (const fileIndex of indices) {
+      signal.throwIfAborted();
+      await this.#checkDigest(fileIndex);
+    }
+    await eachOf(indices, SYNCS_AT_ONCE, (fileIndex) =>
+      this.#open.use([fileIndex], 'read', ([file]) => (file as OpenedFile).sync()),
+    );
+    await this.#syncFolders();
+    await this.#state?.setWhole(true);
+  }
+
+  async #setModes(signal: AbortSignal): Promise<void> {
+    const { fileMode, folder } = this.#options;
+    if (fileMode === undefined) return;
+    let changed = false;
+    for (const [fileIndex, file] of this.#files.entries()) {
+      signal.throwIfAborted();
+      const { mode } = (await this.#fileSystem.facts(path.join(folder, file.path))) ?? {};
+      if (mode === fileMode) continue;
+      changed = true;
+      await this.#open.use([fileIndex], 'read', async ([opened]) => {
+        await opened?.setMode(fileMode);
+        await opened?.sync();
+      });
+    }
+    // The later of the two again: the files have changed.
+    if (changed) await this.#state?.setWhole(true);
+  }
+
+  async #checkDigest(fileIndex: number): Promise<void> {
+    const { path: relative, number, sizeBytes } = this.#file(fileIndex);
     const expected = this.#options.digests?.get(relative);
     if (expected === undefined) return;
-    const { hash } = await diskThread.run({ kind: 'digest', descriptor: handle.fd, sizeBytes });
+    const { hash } = await this.#open.use([fileIndex], 'read', ([file]) =>
+      this.#fileSystem.run({
+        kind: 'digest',
+        file: number,
+        descriptor: (file as OpenedFile).descriptor,
+        sizeBytes,
+      }),
+    );
     const actual = Buffer.from(hash).toString('hex');
     if (actual === expected) return;
     const message = `${relative} has the SHA-256 ${actual}, not ${expected} as the source names`;
     throw new StoreError('DigestMismatch', message);
   }
 
-  /** In the thread pool, not in the worker: hashing goes on meanwhile. */
-  async #sync(): Promise<void> {
-    const pieces = this.#unsynced;
-    if (pieces.length === 0) return;
-    this.#unsynced = [];
-    const touched = new Set(
-      pieces.flatMap((piece) => this.#layout.spans(piece).map(({ fileIndex }) => fileIndex)),
-    );
-    for (const fileIndex of touched) await (this.#files[fileIndex] as OpenFile).handle.datasync();
-    await this.#state?.synced(pieces);
+  #file(fileIndex: number): VersionFile {
+    return this.#files[fileIndex] as VersionFile;
   }
 
-  #fileOf(piece: number): OpenFile {
-    return this.#files[this.#layout.locate(piece).fileIndex] as OpenFile;
-  }
-
-  #diskSpans(piece: number): DiskSpan[] {
-    return this.#layout.spans(piece).map(({ fileIndex, offset, sizeBytes }) => {
-      const { handle } = this.#files[fileIndex] as OpenFile;
-      return { descriptor: handle.fd, position: offset, sizeBytes };
-    });
+  #fileOf(piece: number): VersionFile {
+    return this.#file(this.#layout.locate(piece).fileIndex);
   }
 
   #leafCount(piece: number): number {
@@ -281,4 +442,18 @@ export class FileStore implements PieceStore {
     const fileSizeBytes = aligned ? this.#fileOf(piece).sizeBytes : sizeBytes;
     return leafCountOf({ sizeBytes, pieceLengthBytes, fileSizeBytes });
   }
+}
+
+async function eachOf<Item>(
+  items: readonly Item[],
+  atOnce: number,
+  work: (item: Item) => Promise<void>,
+): Promise<void> {
+  const left = items.values();
+  const worker = async () => {
+    for (const item of left) await work(item);
+  };
+  const outcomes = await Promise.allSettled(Array.from({ length: atOnce }, worker));
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }

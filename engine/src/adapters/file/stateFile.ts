@@ -1,80 +1,150 @@
-import { constants, readFileSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileSystem, OpenedFile } from './fileSystem.ts';
+import { ABSENT, RECORD_BYTES, readRecord, recordOf, SYNCED, WRITTEN } from './pieceRecord.ts';
 
 /*
  * What a store knows of its pieces, beside the version's folder:
- *   magic 8 | boot id 36, padded to 56 | per piece: 0 absent, 1 written, 2 synced; and its hash (32)
- * A record is written at once when its piece is. After a crash of the process the page cache still
- * has everything; after another boot only what was synced is certain.
+ *   magic 8 | boot id 36, padded to 55 | 1 when the version is whole | per piece: its record
+ * A piece's record is written right after its bytes, by the same thread. After a crash of the
+ * process the page cache still has both; after another boot only what was synced is certain.
+ * Since the record is always the later of the two, a file that was changed after the state file
+ * was changed by somebody else, or by a write that a crash cut off.
  */
-const MAGIC = Buffer.from('sluice01');
+const MAGIC = Buffer.from('sluice02');
+const BOOT_BYTES = 55;
+const WHOLE_AT = MAGIC.length + BOOT_BYTES;
 const HEAD_BYTES = 64;
-const RECORD_BYTES = 33;
 
 export class StateFile {
-  readonly #handle: FileHandle;
+  readonly #path: string;
+  readonly #fileSystem: FileSystem;
   readonly #bytes: Buffer;
   /** Whether what is marked written is as it was written: no boot in between. */
   readonly sameBoot: boolean;
+  /** When it was written last; undefined: it is new. */
+  readonly changedAtNs: bigint | undefined;
+  #file: OpenedFile | undefined;
+  #isWhole: boolean;
 
-  private constructor(handle: FileHandle, bytes: Buffer, sameBoot: boolean) {
-    this.#handle = handle;
+  private constructor(
+    { path, fileSystem }: { readonly path: string; readonly fileSystem: FileSystem },
+    bytes: Buffer,
+    known: { readonly sameBoot: boolean; readonly changedAtNs: bigint | undefined },
+  ) {
+    this.#path = path;
+    this.#fileSystem = fileSystem;
     this.#bytes = bytes;
-    this.sameBoot = sameBoot;
+    this.sameBoot = known.sameBoot;
+    this.changedAtNs = known.changedAtNs;
+    this.#isWhole = bytes[WHOLE_AT] === 1;
   }
 
-  /** A file of another shape is begun anew. */
-  static async open(path: string, pieceCount: number): Promise<StateFile> {
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
-    const handle = await open(path, flags, 0o600);
-    const size = HEAD_BYTES + pieceCount * RECORD_BYTES;
-    const fresh = Buffer.alloc(size);
+  /** What stands at the path; a file of another shape counts as none. Only begin() writes. */
+  static async read(path: string, pieceCount: number, fileSystem: FileSystem): Promise<StateFile> {
+    const place = { path, fileSystem };
+    const fresh = Buffer.alloc(HEAD_BYTES + pieceCount * RECORD_BYTES);
     MAGIC.copy(fresh);
-    fresh.write(bootId(), MAGIC.length, 'latin1');
-    const old = await handle.readFile();
-    const usable = old.length === size && old.subarray(0, MAGIC.length).equals(MAGIC);
-    const sameBoot = usable && old.subarray(0, HEAD_BYTES).equals(fresh.subarray(0, HEAD_BYTES));
-    if (usable) old.copy(fresh, HEAD_BYTES, HEAD_BYTES);
-    return new StateFile(handle, fresh, sameBoot);
+    fresh.write(fileSystem.bootId().slice(0, BOOT_BYTES), MAGIC.length, 'latin1');
+    const facts = await fileSystem.facts(path);
+    if (facts?.kind !== 'file' || facts.sizeBytes !== fresh.length) {
+      return new StateFile(place, fresh, { sameBoot: false, changedAtNs: undefined });
+    }
+    const old = await readWhole(path, facts.sizeBytes, fileSystem);
+    if (!old.subarray(0, MAGIC.length).equals(MAGIC)) {
+      return new StateFile(place, fresh, { sameBoot: false, changedAtNs: undefined });
+    }
+    const sameBoot = old.subarray(0, WHOLE_AT).equals(fresh.subarray(0, WHOLE_AT));
+    old.copy(fresh, WHOLE_AT, WHOLE_AT);
+    return new StateFile(place, fresh, { sameBoot, changedAtNs: facts.changedAtNs });
   }
 
-  /** After the unsynced pieces of another boot were checked: from now on this boot counts. */
+  /** Every digest was right and everything was synced, and nothing was forgotten since. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  /**
+   * The noted pieces were checked: from now on this boot counts. Replaces the file in one step, for
+   * a crash must not leave it younger than the files and with what was just found to be wrong.
+   */
   async begin(): Promise<void> {
-    await this.#handle.truncate(this.#bytes.length);
-    await this.#handle.write(this.#bytes, 0, this.#bytes.length, 0);
+    this.#bytes[WHOLE_AT] = Number(this.#isWhole);
+    const fresh = `${this.#path}.new`;
+    await this.#fileSystem.remove(fresh);
+    this.#file = await this.#fileSystem.open(fresh, 'create');
+    await this.#file.write(this.#bytes, 0);
+    await this.#file.syncData();
+    await this.#fileSystem.rename(fresh, this.#path);
   }
 
-  mark(piece: number): number {
-    return this.#bytes[this.#at(piece)] ?? 0;
+  /** Undefined: nothing is noted. */
+  noted(piece: number): { readonly mark: number; readonly hash: Buffer } | undefined {
+    return readRecord(this.#record(piece), piece);
   }
 
-  hash(piece: number): Buffer {
-    return this.#bytes.subarray(this.#at(piece) + 1, this.#at(piece) + RECORD_BYTES);
-  }
-
+  /** Until begin() in memory only. */
   forget(piece: number): void {
-    this.#bytes[this.#at(piece)] = 0;
+    this.#record(piece)[0] = ABSENT;
+    this.#isWhole = false;
   }
 
-  async written(piece: number, hash: Uint8Array): Promise<void> {
-    const at = this.#at(piece);
-    this.#bytes[at] = 1;
-    this.#bytes.set(hash, at + 1);
-    await this.#handle.write(this.#bytes, at, RECORD_BYTES, at);
+  /** Where the thread that writes the piece notes it. */
+  placeOf(piece: number) {
+    return { descriptor: this.#opened.descriptor, position: this.#at(piece), piece };
+  }
+
+  /** The thread has noted it. */
+  written(piece: number, hash: Uint8Array): void {
+    this.#bytes.set(recordOf(WRITTEN, piece, hash), this.#at(piece));
+  }
+
+  /** Pieces that stand on the disk and were checked there. */
+  async note(pieces: readonly { readonly piece: number; readonly hash: Uint8Array }[]) {
+    for (const { piece, hash } of pieces) this.written(piece, hash);
+    await this.#write(pieces.map(({ piece }) => [this.#record(piece), this.#at(piece)]));
   }
 
   /** The pieces' bytes are on the disk; now the records are put there too. */
   async synced(pieces: readonly number[]): Promise<void> {
-    for (const piece of pieces) {
-      const at = this.#at(piece);
-      this.#bytes[at] = 2;
-      await this.#handle.write(this.#bytes, at, 1, at);
-    }
-    await this.#handle.datasync();
+    for (const piece of pieces) this.#record(piece)[0] = SYNCED;
+    await this.#writeMarks(pieces);
+    await this.#opened.syncData();
+  }
+
+  /** Nobody knows what the disk has of them. */
+  async lost(pieces: readonly number[]): Promise<void> {
+    for (const piece of pieces) this.#record(piece)[0] = ABSENT;
+    await this.#writeMarks(pieces);
+  }
+
+  async setWhole(isWhole: boolean): Promise<void> {
+    this.#isWhole = isWhole;
+    this.#bytes[WHOLE_AT] = Number(isWhole);
+    await this.#write([[this.#bytes.subarray(WHOLE_AT, WHOLE_AT + 1), WHOLE_AT]]);
+    await this.#opened.syncData();
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
+    await this.#file?.close();
+  }
+
+  get #opened(): OpenedFile {
+    if (this.#file === undefined) throw new Error('the state file has not begun');
+    return this.#file;
+  }
+
+  async #writeMarks(pieces: readonly number[]): Promise<void> {
+    await this.#write(pieces.map((piece) => [this.#record(piece).subarray(0, 1), this.#at(piece)]));
+  }
+
+  /** By the thread that notes pieces: one message instead of many small asynchronous writes. */
+  async #write(parts: readonly (readonly [Buffer, number])[]): Promise<void> {
+    // Copies, for the message would else take all the memory that they are part of.
+    const writes = parts.map(([bytes, position]) => ({ bytes: Uint8Array.from(bytes), position }));
+    await this.#fileSystem.run({ kind: 'write', descriptor: this.#opened.descriptor, writes });
+  }
+
+  #record(piece: number): Buffer {
+    return this.#bytes.subarray(this.#at(piece), this.#at(piece) + RECORD_BYTES);
   }
 
   #at(piece: number): number {
@@ -82,11 +152,13 @@ export class StateFile {
   }
 }
 
-function bootId(): string {
+async function readWhole(path: string, sizeBytes: number, fileSystem: FileSystem): Promise<Buffer> {
+  const file = await fileSystem.open(path, 'read');
   try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim().slice(0, 36);
-  } catch {
-    // Without one every start counts as another boot: slower, never wrong.
-    return crypto.randomUUID();
+    const bytes = Buffer.alloc(sizeBytes);
+    await file.read(bytes, 0);
+    return bytes;
+  } finally {
+    await file.close();
   }
 }
