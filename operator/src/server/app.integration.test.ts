@@ -359,6 +359,21 @@ describe('leases', () => {
       });
     }, WAIT);
   });
+
+  it('are refused to an agent, whatever it asks for', async () => {
+    const agent = await connect(AGENT);
+    const ask = {
+      op: 'acquire',
+      uid: 'any',
+      epoch: 1,
+      wantRateBytesPerSecond: 1_000_000,
+      wantConnections: 1,
+      pullerKey: generateFeedKeyPair().publicKey.toString('base64'),
+    } as const;
+    await expect(agent.client.lease(ask, 2_000, NEVER)).rejects.toMatchObject({
+      message: 'only relays take from origins',
+    });
+  });
 });
 
 describe('requests', () => {

@@ -129,7 +129,12 @@ export function newApp(dependencies: AppDependencies): express.Express {
   });
 
   app.post('/v1/leases', express.json({ limit: LEASE_BODY }), async (request, response) => {
-    const { id, kind } = coordinator.fleet.meet(sessionOf(request), now());
+    const session = sessionOf(request);
+    // A relay is known by the Deployment that made it; agents are told of no origin.
+    if (session.kind !== 'relay') {
+      throw new ApiRefusal(403, 'NotARelay', 'only relays take from origins');
+    }
+    const { id, kind } = coordinator.fleet.meet(session, now());
     response.json(await leases.answer({ id, kind }, parseLeaseRequest(request.body)));
   });
 
