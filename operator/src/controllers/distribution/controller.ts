@@ -197,7 +197,7 @@ export class DistributionController {
         if (memory.failure === undefined) this.#demandRelays(memory, input, verdict.serve);
         else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
         this.#primed(key);
-        if (await this.#resolve(distribution, memory, input, signal)) {
+        if (await this.#resolve(key, distribution, memory, input, signal)) {
           return this.#act(key, distribution, memory, signal);
         }
         break;
@@ -269,6 +269,7 @@ export class DistributionController {
 
   /** True when there is a new epoch. The record is durable before anyone hears of it. */
   async #resolve(
+    key: string,
     distribution: Distribution,
     memory: Memory,
     input: DistributionInput,
@@ -276,7 +277,12 @@ export class DistributionController {
   ): Promise<boolean> {
     const { clock, coordinator, epochs, logger, random } = this.#deps;
     const { spec } = distribution;
-    if (clock.now() < memory.nextTryMs) return false;
+    const waitMs = memory.nextTryMs - clock.now();
+    if (waitMs > 0) {
+      // Said here, where it is found: by the time of the report it may have come, and nobody would.
+      this.#queue.addAfter(key, waitMs);
+      return false;
+    }
     await this.#status.write(distribution, memory, this.#gather(distribution, memory), signal);
     const headers = await this.#headers(distribution, memory, signal);
     if (headers === undefined) return false;
