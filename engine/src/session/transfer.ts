@@ -178,9 +178,10 @@ export class Transfer implements Served {
     if (this.#stopped.signal.aborted) return;
     for (const batch of feed) this.feed.accept(batch);
     this.#nameAll();
-    for (const piece of verified.keys()) {
-      // Without its signed hash nobody could take it from us: it is fetched again.
-      if (this.feed.hashOf(piece) === undefined) continue;
+    for (const [piece, hash] of verified) {
+      // Without its signed hash nobody could take it from us, and with another one it is not what
+      // the swarm has: it is fetched again.
+      if (this.feed.hashOf(piece)?.equals(hash) !== true) continue;
       this.#picker.enter(piece, 'held');
       this.#hold(piece);
     }

@@ -24,7 +24,11 @@ export interface DigestPrefix {
   readonly prefixBytes: number;
 }
 
+/** Hashes and writes. */
 interface PutJob {
+  readonly kind: 'put';
+  /** On shared memory: nothing is copied between the threads. */
+  readonly bytes: Uint8Array;
   /** In order; together as long as the piece. */
   readonly spans: readonly DiskSpan[];
   readonly leafCount: number;
@@ -36,16 +40,12 @@ interface PutJob {
 }
 
 export type DiskJob =
-  /** Hashes and writes; the bytes are on shared memory, so nothing is copied between the threads. */
-  | (PutJob & { readonly kind: 'put'; readonly bytes: Uint8Array })
-  /** The same with bytes of another file. */
-  | (PutJob & { readonly kind: 'copy'; readonly from: DiskSpan })
+  | PutJob
   /** Hashes what stands on the disk. */
   | {
       readonly kind: 'check';
       readonly spans: readonly DiskSpan[];
       readonly leafCount: number;
-      readonly digest: DigestPrefix | undefined;
     }
   /** Small writes that keep their order among the pieces'. */
   | {
@@ -91,11 +91,7 @@ export class DiskWork {
   run(job: DiskJob): DiskResult {
     switch (job.kind) {
       case 'put':
-        return this.#put(job, job.bytes);
-      case 'copy': {
-        const bytes = this.#read([job.from]);
-        return bytes === undefined ? { ...NOTHING, stored: false } : this.#put(job, bytes);
-      }
+        return this.#put(job);
       case 'check': {
         const bytes = this.#read(job.spans);
         if (bytes === undefined) return { ...NOTHING, stored: false };
@@ -118,11 +114,11 @@ export class DiskWork {
 
   /** What may be done when the job has been answered. */
   afterwards(job: DiskJob): void {
-    if (!('digest' in job) || job.digest === undefined) return;
+    if (job.kind !== 'put' || job.digest === undefined) return;
     this.#follow(job.digest, CATCH_UP_BYTES);
   }
 
-  #put({ spans, leafCount, expected, record }: PutJob, bytes: Uint8Array): DiskResult {
+  #put({ bytes, spans, leafCount, expected, record }: PutJob): DiskResult {
     const hash = pieceHash(bytes, leafCount);
     if (expected !== undefined && Buffer.compare(hash, expected) !== 0) {
       return { stored: false, hash };

@@ -4,25 +4,20 @@
 import path from 'node:path';
 import { leafCountOf } from '../../feed/pieceHash.ts';
 import type { Layout, LayoutFile } from '../../pieces/layout.ts';
-import type { Clock, Timer } from '../../ports/clock.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { PieceStore, PutResult, StoredState } from '../../ports/pieceStore.ts';
 import { systemClock } from '../systemClock.ts';
 import type { DigestPrefix, DiskJob, DiskResult } from './diskWork.ts';
+import { eachOf } from './eachOf.ts';
 import { FeedFile } from './feedFile.ts';
 import type { FileFacts, FileSystem, OpenedFile } from './fileSystem.ts';
 import { nodeFileSystem } from './nodeFileSystem.ts';
 import { OpenFiles } from './openFiles.ts';
 import { SYNCED } from './pieceRecord.ts';
-import {
-  commonFolder,
-  ensureFolder,
-  makeFolders,
-  placeLink,
-  removeOlderVersions,
-  syncFoldersUpTo,
-} from './placing.ts';
+import { ensureFolder, makeFolders, placeLink, removeOlderVersions } from './placing.ts';
 import { StateFile } from './stateFile.ts';
 import { StoreError, storeErrorOf } from './storeError.ts';
+import { StoreSync, SYNCS_AT_ONCE } from './storeSync.ts';
 
 export interface FileStoreOptions {
   /** Of this version; what the store keeps for itself stands beside it as `<folder>.*`. */
@@ -49,29 +44,18 @@ interface VersionFile extends LayoutFile {
   prefixPieces: number;
 }
 
-const SYNC_INTERVAL_MS = 1000;
-/** The disk's queue is better used by a few at once, and its journal written less often. */
-const SYNCS_AT_ONCE = 8;
-
 let filesNumbered = 0;
 
 export class FileStore implements PieceStore {
   readonly #options: FileStoreOptions;
   readonly #fileSystem: FileSystem;
-  readonly #clock: Clock;
   readonly #layout: Layout;
   readonly #files: readonly VersionFile[];
   readonly #open: OpenFiles;
+  readonly #sync: StoreSync;
   readonly #written = new Map<number, Uint8Array>();
-  readonly #folders = new Set<string>();
-  #unsynced: number[] = [];
-  #foldersSynced = false;
   #state: StateFile | undefined;
   #feed: FeedFile | undefined;
-  #syncing: Promise<void> = Promise.resolve();
-  /** What the disk said when it was to make bytes durable; nobody knows what it has of them. */
-  #syncError: unknown;
-  #timer: Timer | undefined;
   readonly #puts = new Set<Promise<unknown>>();
   #closed = false;
 
@@ -82,10 +66,9 @@ export class FileStore implements PieceStore {
       clock: systemClock,
     },
   ) {
-    const { layout, folder } = options;
+    const { layout, folder, link } = options;
     this.#options = options;
     this.#fileSystem = fileSystem;
-    this.#clock = clock;
     this.#layout = layout;
     this.#files = layout.files.map((file) => {
       filesNumbered += 1;
@@ -93,6 +76,7 @@ export class FileStore implements PieceStore {
     });
     const paths = layout.files.map((file) => path.join(folder, file.path));
     this.#open = new OpenFiles(paths, fileSystem);
+    this.#sync = new StoreSync({ layout, folder, link }, { clock, fileSystem, files: this.#open });
   }
 
   async open(signal: AbortSignal): Promise<StoredState> {
@@ -109,7 +93,7 @@ export class FileStore implements PieceStore {
       await this.#state.begin();
       await this.#makeFiles(signal);
       this.#feed = await FeedFile.open(`${folder}.feed`, fileSystem);
-      this.#syncLater();
+      this.#sync.start(this.#state);
       return { verified: new Map(this.#written), feed: this.#feed.batches };
     } catch (error) {
       await this.close();
@@ -162,8 +146,8 @@ export class FileStore implements PieceStore {
     const { folder, link } = this.#options;
     const fileSystem = this.#fileSystem;
     try {
-      await this.#syncSoon();
-      if (this.#syncError !== undefined) throw this.#syncError;
+      await this.#sync.now();
+      if (this.#sync.error !== undefined) throw this.#sync.error;
       if (this.#state?.isWhole !== true) await this.#makeWhole(signal);
       await this.#setModes(signal);
       if (link === undefined) return;
@@ -177,9 +161,8 @@ export class FileStore implements PieceStore {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#timer?.cancel();
     await Promise.allSettled([...this.#puts]);
-    await this.#syncSoon();
+    await this.#sync.stop();
     for (const { number } of this.#files) {
       if (this.#options.digests === undefined) break;
       await this.#fileSystem.run({ kind: 'forget', file: number }).catch(() => {});
@@ -194,12 +177,10 @@ export class FileStore implements PieceStore {
   /** Makes the folders, refuses what is in the way, and sees what is there. */
   async #lookAtFiles(): Promise<void> {
     const { folder } = this.#options;
-    this.#folders.add(folder);
+    this.#sync.addFolder(folder);
     for (const file of this.#files) {
-      const parent = path.dirname(path.join(folder, file.path));
-      if (!this.#folders.has(parent)) {
+      if (this.#sync.addFolder(path.dirname(path.join(folder, file.path)))) {
         await makeFolders(folder, path.dirname(file.path), this.#fileSystem);
-        this.#folders.add(parent);
       }
       const at = path.join(folder, file.path);
       file.found = await this.#fileSystem.facts(at);
@@ -237,7 +218,7 @@ export class FileStore implements PieceStore {
       }
       // A copy: the state file's memory is written to.
       this.#written.set(piece, Uint8Array.from(noted.hash));
-      if (noted.mark !== SYNCED) this.#unsynced.push(piece);
+      if (noted.mark !== SYNCED) this.#sync.add(piece);
     }
   }
 
@@ -254,7 +235,7 @@ export class FileStore implements PieceStore {
 
   async #stands(piece: number, hash: Uint8Array, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
-    const job = { kind: 'check' as const, leafCount: this.#leafCount(piece), digest: undefined };
+    const job = { kind: 'check' as const, leafCount: this.#leafCount(piece) };
     const result = await this.#withSpans(piece, 'read', (spans) => ({ ...job, spans }));
     return result.stored && Buffer.compare(result.hash, hash) === 0;
   }
@@ -262,7 +243,7 @@ export class FileStore implements PieceStore {
   /* Writing. */
 
   async #put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
-    if (this.#syncError !== undefined) throw this.#syncError;
+    if (this.#sync.error !== undefined) throw this.#sync.error;
     const state = this.#state;
     if (state === undefined || this.#closed) throw new Error('the store is not open');
     if (this.#written.has(piece)) await this.#forgetDigests(piece);
@@ -278,7 +259,7 @@ export class FileStore implements PieceStore {
     if (!result.stored) return result;
     state.written(piece, result.hash);
     this.#written.set(piece, result.hash);
-    this.#unsynced.push(piece);
+    this.#sync.add(piece);
     return result;
   }
 
@@ -327,55 +308,6 @@ export class FileStore implements PieceStore {
     return { file: file.number, descriptor, prefixBytes };
   }
 
-  /* Syncing. */
-
-  #syncLater(): void {
-    if (this.#closed) return;
-    this.#timer = this.#clock.setTimer(SYNC_INTERVAL_MS, () => {
-      void this.#syncSoon().then(() => this.#syncLater());
-    });
-  }
-
-  /** After what is under way; never rejects: what went wrong is kept. */
-  #syncSoon(): Promise<void> {
-    this.#syncing = this.#syncing
-      .then(() => this.#sync())
-      .catch((error) => {
-        this.#syncError ??= error;
-      });
-    return this.#syncing;
-  }
-
-  /** In the thread pool, not in the thread that hashes, which goes on meanwhile. */
-  async #sync(): Promise<void> {
-    const pieces = this.#unsynced;
-    if (pieces.length === 0 || this.#state === undefined) return;
-    this.#unsynced = [];
-    try {
-      const touched = new Set(
-        pieces.flatMap((piece) => this.#layout.spans(piece).map(({ fileIndex }) => fileIndex)),
-      );
-      await eachOf([...touched], SYNCS_AT_ONCE, (fileIndex) =>
-        this.#open.use([fileIndex], 'read', ([file]) => (file as OpenedFile).syncData()),
-      );
-      if (!this.#foldersSynced) await this.#syncFolders();
-    } catch (error) {
-      // The kernel drops what it could not write: to read it back now would prove nothing.
-      await this.#state.lost(pieces);
-      throw error;
-    }
-    await this.#state.synced(pieces);
-  }
-
-  /** What is on the disk must also be found there. */
-  async #syncFolders(): Promise<void> {
-    const { folder, link } = this.#options;
-    const parent = path.dirname(folder);
-    const top = link === undefined ? parent : path.dirname(commonFolder(link, folder));
-    await syncFoldersUpTo(top, [...this.#folders, parent], this.#fileSystem);
-    this.#foldersSynced = true;
-  }
-
   /* Completing. */
 
   async #makeWhole(signal: AbortSignal): Promise<void> {
@@ -387,7 +319,7 @@ export class FileStore implements PieceStore {
     await eachOf(indices, SYNCS_AT_ONCE, (fileIndex) =>
       this.#open.use([fileIndex], 'read', ([file]) => (file as OpenedFile).sync()),
     );
-    await this.#syncFolders();
+    await this.#sync.syncFolders();
     await this.#state?.setWhole(true);
   }
 
@@ -442,18 +374,4 @@ export class FileStore implements PieceStore {
     const fileSizeBytes = aligned ? this.#fileOf(piece).sizeBytes : sizeBytes;
     return leafCountOf({ sizeBytes, pieceLengthBytes, fileSizeBytes });
   }
-}
-
-async function eachOf<Item>(
-  items: readonly Item[],
-  atOnce: number,
-  work: (item: Item) => Promise<void>,
-): Promise<void> {
-  const left = items.values();
-  const worker = async () => {
-    for (const item of left) await work(item);
-  };
-  const outcomes = await Promise.allSettled(Array.from({ length: atOnce }, worker));
-  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
 }

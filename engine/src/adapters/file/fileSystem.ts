@@ -20,8 +20,6 @@ export interface FileSystem {
   list(folder: string): Promise<string[]>;
   /** The entries of the folder are on the disk then, what they name is not thereby. */
   syncFolder(path: string): Promise<void>;
-  /** Replaces the bytes of `to`; shares them on the disk where the file system can. */
-  copyFile(from: string, to: string): Promise<void>;
   /** On the one thread that hashes and writes, in order. */
   run(job: DiskJob): Promise<DiskResult>;
 }

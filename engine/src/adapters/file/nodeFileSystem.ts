@@ -1,7 +1,6 @@
 import { type BigIntStats, constants, readFileSync } from 'node:fs';
 import {
   chmod,
-  copyFile,
   type FileHandle,
   lstat,
   mkdir,
@@ -112,7 +111,6 @@ export const nodeFileSystem: FileSystem = {
     }
   },
 
-  copyFile: (from, to) => copyFile(from, to, constants.COPYFILE_FICLONE),
   run: (job) => diskThread.run(job),
 };
 

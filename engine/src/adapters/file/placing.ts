@@ -65,6 +65,7 @@ export async function placeLink(
   const parent = await makeFolders(base, path.relative(base, path.dirname(link)), fileSystem);
   const versions = path.dirname(path.dirname(folder));
   const standing = await fileSystem.readLink(link).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EINVAL') throw error;
     throw new StoreError('PathConflict', `${link} is in the way: it is no link of ours`, error);
   });
   if (standing !== undefined && !path.resolve(parent, standing).startsWith(`${versions}/`)) {

@@ -97,12 +97,6 @@ export class StateFile {
     this.#bytes.set(recordOf(WRITTEN, piece, hash), this.#at(piece));
   }
 
-  /** Pieces that stand on the disk and were checked there. */
-  async note(pieces: readonly { readonly piece: number; readonly hash: Uint8Array }[]) {
-    for (const { piece, hash } of pieces) this.written(piece, hash);
-    await this.#write(pieces.map(({ piece }) => [this.#record(piece), this.#at(piece)]));
-  }
-
   /** The pieces' bytes are on the disk; now the records are put there too. */
   async synced(pieces: readonly number[]): Promise<void> {
     for (const piece of pieces) this.#record(piece)[0] = SYNCED;

@@ -183,15 +183,6 @@ export class CrashingDisk implements FileSystem {
     this.#entryChanges = this.#entryChanges.filter((changes) => !touches(changes));
   }
 
-  async copyFile(from: string, to: string): Promise<void> {
-    this.#operate('copyFile', to);
-    const source = this.#find(from);
-    const target = this.#find(to);
-    if (source?.kind !== 'file' || target?.kind !== 'file') throw coded('ENOENT', from);
-    this.#truncate(target, 0);
-    this.#write(target, Buffer.from(source.bytes), 0);
-  }
-
   async run(job: DiskJob): Promise<DiskResult> {
     const result = this.#work.run(job);
     this.#work.afterwards(job);
