@@ -45,10 +45,11 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
   const begun: string[] = [];
   const isDone = new Set<string>();
   const dead = new Set<string>();
+  let failure: string | undefined;
   control.coordinator.onChange((uid) => {
     const view = control.coordinator.view(uid);
     for (const node of view?.nodes ?? []) {
-      if (node.state === 'failed') throw new Error(`${node.name}: ${node.error?.message}`);
+      if (node.state === 'failed') failure = `${node.name}: ${node.error?.message}`;
       if (node.state !== 'ready' || isDone.has(node.name)) continue;
       isDone.add(node.name);
       rig.done(nodes.find(({ name }) => name === node.name) as Host);
@@ -66,7 +67,10 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
       started.get(name)?.child.kill('SIGKILL');
     },
     pids: new Map([...started].map(([name, { child }]) => [name, child.pid ?? 0])),
-    check: () => processes.check(new Set([...started.keys()].filter((name) => !dead.has(name)))),
+    check: () => {
+      if (failure !== undefined) throw new Error(failure);
+      processes.check(new Set([...started.keys()].filter((name) => !dead.has(name))));
+    },
     facts: () => factsOf(control, record.uid),
     stop: () => control.stop(),
   };

@@ -1,5 +1,6 @@
 /** Runs one program to its end, bounded in time. */
 import { spawn } from 'node:child_process';
+import { forEachLine } from './lines.ts';
 
 export interface RunOptions {
   readonly input?: string | undefined;
@@ -86,15 +87,6 @@ export function run(
     else finish(code === null ? `ended by ${signal}` : `exit code ${code}`, code ?? undefined);
   });
   return promise;
-}
-
-function forEachLine(stream: NodeJS.ReadableStream, onLine: (line: string) => void): void {
-  let rest = '';
-  stream.on('data', (chunk: Buffer) => {
-    const lines = (rest + chunk.toString('utf8')).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) onLine(line);
-  });
 }
 
 /** Whether a program is on the PATH or in the folders where Debian keeps root's programs. */

@@ -23,7 +23,7 @@ import {
   type FleetPodOptions,
 } from '../testing/adapters/fleetPods.ts';
 import { startTestDatabase, type TestDatabase } from '../testing/adapters/testDatabase.ts';
-import { aRecord } from '../testing/objects.ts';
+import { aPlanOf, aRecord } from '../testing/objects.ts';
 
 const NEVER = new AbortController().signal;
 const WAIT = { timeout: 5_000, interval: 20 };
@@ -46,22 +46,14 @@ beforeEach(async () => {
 afterEach(() => control.stop());
 
 function aPlan(overrides: Partial<DistributionPlan> = {}, uid = randomUUID()): DistributionPlan {
-  return {
-    record: aRecord({
-      uid,
-      feedPublicKey: keys.publicKey.toString('base64'),
-      feedSeed: keys.seed.toString('base64'),
-      swarmSecret: Buffer.alloc(32, 1).toString('base64'),
-      relayToken: 'relay-token',
-    }),
-    headers: { authorization: 'Bearer of-the-origin' },
-    delivery: { topUp: ['Relay'] },
-    target: { path: 'llama', fileMode: '0644' },
-    nodes: [{ name: 'node-a', domain: 'zone-a' }],
-    priority: 0,
-    suspend: false,
-    ...overrides,
-  };
+  const record = aRecord({
+    uid,
+    feedPublicKey: keys.publicKey.toString('base64'),
+    feedSeed: keys.seed.toString('base64'),
+    swarmSecret: Buffer.alloc(32, 1).toString('base64'),
+    relayToken: 'relay-token',
+  });
+  return aPlanOf(record, overrides);
 }
 
 function aTransfer(uid: string, overrides: Partial<TransferReport> = {}): TransferReport {

@@ -18,6 +18,8 @@ import type {
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
+import { AssignmentWriter } from './assignmentWriter.ts';
+import { type DistributionView, distributionViewOf } from './distributionView.ts';
 import { type FleetProcess, FleetView, hasRemoved, statesOf } from './fleetView.ts';
 import { resolveSource } from './sourceResolver.ts';
 import {
@@ -39,37 +41,6 @@ export interface CoordinatorDependencies {
 }
 
 type NodeRecord = Assignment['progress'];
-
-/** What the read side tells of one relay. */
-export interface RelayView {
-  readonly name: string;
-  readonly node: string;
-  readonly domain: string;
-  readonly state: string;
-  readonly verifiedBytes: number;
-  readonly rateBytesPerSecond: number;
-  readonly received: NodeProgress['received'];
-  readonly uploadedBytes: number;
-  /** Milliseconds since the Unix epoch, on the relay's clock. */
-  readonly firstByteAtMs?: number | undefined;
-}
-
-export interface NodeView extends NodeProgress {
-  readonly uploadedBytes: number;
-  readonly firstByteAtMs?: number | undefined;
-}
-
-export interface DistributionView {
-  readonly uid: string;
-  readonly namespace: string;
-  readonly name: string;
-  readonly epoch: number;
-  readonly sizeBytes: number;
-  readonly pieces: number;
-  readonly originBytes: number;
-  readonly relays: readonly RelayView[];
-  readonly nodes: readonly NodeView[];
-}
 
 interface Distribution {
   plan: DistributionPlan;
@@ -107,16 +78,16 @@ export class Coordinator implements CoordinatorPort {
   readonly #deps: CoordinatorDependencies;
   readonly #distributions = new Map<string, Distribution>();
   readonly #tombstones = new Map<string, LastingTombstone>();
-  readonly #unsaved = new Map<string, Assignment>();
+  readonly #rows: AssignmentWriter;
   #policies: readonly OriginPolicy[] = [];
   #listener: (uid: string) => void = () => {};
   #isPrimed = false;
   #tellTimer: Timer | undefined;
   #timers: Timer[] = [];
-  #saving: Promise<void> = Promise.resolve();
 
   constructor(dependencies: CoordinatorDependencies) {
     this.#deps = dependencies;
+    this.#rows = new AssignmentWriter(dependencies);
     this.fleet = new FleetView({
       changed: () => this.#tellSoon(),
       reported: (process, transfers) => this.#reported(process, transfers),
@@ -130,7 +101,7 @@ export class Coordinator implements CoordinatorPort {
   /** While this replica leads. */
   start(): void {
     this.stop();
-    this.#every(SAVE_MS, () => this.#save());
+    this.#every(SAVE_MS, () => this.#rows.save((uid) => this.#distributions.has(uid)));
     this.#every(SWEEP_MS, () => this.#sweep());
   }
 
@@ -143,7 +114,7 @@ export class Coordinator implements CoordinatorPort {
     this.fleet.clear();
     this.#distributions.clear();
     this.#tombstones.clear();
-    this.#unsaved.clear();
+    this.#rows.clear();
   }
 
   setOrigins(policies: readonly OriginPolicy[]): void {
@@ -202,7 +173,7 @@ export class Coordinator implements CoordinatorPort {
     if (known === undefined) this.#recallNodes(tombstone);
     this.#distributions.delete(uid);
     this.#deps.leases.removeDistribution(uid);
-    for (const [key, { uid: of }] of this.#unsaved) if (of === uid) this.#unsaved.delete(key);
+    this.#rows.drop(uid);
     this.#tellSoon();
   }
 
@@ -252,30 +223,7 @@ export class Coordinator implements CoordinatorPort {
     const progress = this.progress(uid);
     const plan = this.#distributions.get(uid)?.plan;
     if (progress === undefined || plan === undefined) return undefined;
-    const { namespace, name, epoch, source, pieceCount } = plan.record;
-    const reports = new Map<string, TransferReport>();
-    const relays: RelayView[] = [];
-    for (const process of this.fleet.list()) {
-      const report = process.reports.get(`${uid}/${epoch}`);
-      if (report === undefined) continue;
-      if (process.kind === 'agent') reports.set(process.node, report);
-      else relays.push(relayView(process, report));
-    }
-    return {
-      uid,
-      namespace,
-      name,
-      epoch,
-      sizeBytes: source.sizeBytes,
-      pieces: pieceCount,
-      originBytes: progress.originBytes,
-      relays,
-      nodes: progress.nodes.map((node) => ({
-        ...node,
-        uploadedBytes: reports.get(node.name)?.uploadedBytes ?? 0,
-        firstByteAtMs: reports.get(node.name)?.firstByteAtMs,
-      })),
-    };
+    return distributionViewOf(plan.record, progress, this.fleet.list());
   }
 
   resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource> {
@@ -291,9 +239,8 @@ export class Coordinator implements CoordinatorPort {
   }
 
   /** Rows of a distribution that is gone. */
-  async forget(uid: string): Promise<void> {
-    await this.#saving;
-    await this.#deps.assignments.delete(uid);
+  forget(uid: string): Promise<void> {
+    return this.#rows.delete(uid);
   }
 
   #reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
@@ -327,7 +274,7 @@ export class Coordinator implements CoordinatorPort {
       ...(error && { error }),
     };
     distribution.nodes.set(process.node, progress);
-    this.#unsaved.set(`${uid}/${process.node}`, { uid, epoch, node: process.node, progress });
+    this.#rows.note({ uid, epoch, node: process.node, progress });
   }
 
   #ended(process: FleetProcess): void {
@@ -439,22 +386,6 @@ export class Coordinator implements CoordinatorPort {
     );
   }
 
-  #save(): void {
-    if (this.#unsaved.size === 0) return;
-    const batch = [...this.#unsaved.values()];
-    this.#unsaved.clear();
-    // One after the other: an older state must not overtake a newer one, nor a deletion.
-    const saved = this.#saving.then(() => this.#deps.assignments.save(batch));
-    this.#saving = saved.catch((error) => {
-      for (const each of batch) {
-        const key = `${each.uid}/${each.node}`;
-        const isWanted = this.#distributions.has(each.uid) && !this.#unsaved.has(key);
-        if (isWanted) this.#unsaved.set(key, each);
-      }
-      this.#deps.logger.warn('assignments cannot be written', { error });
-    });
-  }
-
   #sweep(): void {
     const now = this.#deps.clock.now();
     for (const process of this.fleet.list()) {
@@ -489,20 +420,4 @@ export class Coordinator implements CoordinatorPort {
     };
     again();
   }
-}
-
-function relayView(process: FleetProcess, report: TransferReport): RelayView {
-  const { state, verifiedBytes, rateBytesPerSecond, received, uploadedBytes, firstByteAtMs } =
-    report;
-  return {
-    name: process.pod,
-    node: process.node,
-    domain: process.domain ?? '',
-    state,
-    verifiedBytes,
-    rateBytesPerSecond,
-    received,
-    uploadedBytes,
-    firstByteAtMs,
-  };
 }

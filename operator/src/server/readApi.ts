@@ -4,7 +4,8 @@
  */
 import express, { type Request, type Router } from 'express';
 import { isKubeError, type KubeClient } from '../kube/client.ts';
-import type { Coordinator, DistributionView } from './coordinator.ts';
+import type { Coordinator } from './coordinator.ts';
+import type { DistributionView } from './distributionView.ts';
 import { ApiRefusal } from './refusal.ts';
 
 export interface ReadApiDependencies {

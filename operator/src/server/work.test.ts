@@ -1,7 +1,7 @@
 import type { TransferState } from '@sluice/protocol/messages.ts';
 import { describe, expect, it } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
-import { aRecord } from '../testing/objects.ts';
+import { aPlanOf, aRecord } from '../testing/objects.ts';
 import {
   type Desired,
   difference,
@@ -13,16 +13,7 @@ import {
 } from './work.ts';
 
 function planOf(overrides: Partial<DistributionPlan> = {}, epoch = 1): DistributionPlan {
-  return {
-    record: aRecord({ uid: 'u', epoch }),
-    headers: { authorization: 'Bearer of-the-origin' },
-    delivery: { topUp: ['Relay'] },
-    target: { path: 'llama', fileMode: '0644' },
-    nodes: [{ name: 'node-a', domain: 'zone-a' }],
-    priority: 0,
-    suspend: false,
-    ...overrides,
-  };
+  return aPlanOf(aRecord({ uid: 'u', epoch }), overrides);
 }
 
 function processOf(id: string, overrides: Partial<ProcessInfo>): ProcessInfo {

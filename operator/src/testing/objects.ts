@@ -1,7 +1,12 @@
 /** Builders of objects for tests: valid, with what matters to the test given. */
 import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
 import type { Origin, OriginSpec } from '../api/v1alpha1/origin.ts';
-import type { DistributionProgress, EpochRecord, NodeProgress } from '../controllers/dataSide.ts';
+import type {
+  DistributionPlan,
+  DistributionProgress,
+  EpochRecord,
+  NodeProgress,
+} from '../controllers/dataSide.ts';
 
 export function aSpec(
   overrides: Partial<Omit<DistributionSpec, 'source' | 'target'>> & {
@@ -81,4 +86,20 @@ export function aProgress(
   overrides: Partial<DistributionProgress> = {},
 ): DistributionProgress {
   return { epoch: 1, nodes, originBytes: 0, sourceChanged: false, ...overrides };
+}
+
+export function aPlanOf(
+  record: EpochRecord,
+  overrides: Partial<DistributionPlan> = {},
+): DistributionPlan {
+  return {
+    record,
+    headers: { authorization: 'Bearer of-the-origin' },
+    delivery: { topUp: ['Relay'] },
+    target: { path: 'llama', fileMode: '0644' },
+    nodes: [{ name: 'node-a', domain: 'zone-a' }],
+    priority: 0,
+    suspend: false,
+    ...overrides,
+  };
 }
