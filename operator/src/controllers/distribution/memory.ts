@@ -20,6 +20,8 @@ export class Memory {
   removingSinceMs: number | undefined;
   /** As written last by this leader. */
   status: DistributionStatus | undefined;
+  /** Whose events were told last, written or not. */
+  told: DistributionStatus | undefined;
   #failures = 0;
   #failedSource = '';
   #statusWrittenMs = Number.NEGATIVE_INFINITY;

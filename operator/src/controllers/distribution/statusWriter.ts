@@ -58,6 +58,10 @@ export class StatusWriter {
       progressDeadlineSeconds: spec.progressDeadlineSeconds,
       now: this.#deps.wallTime(),
     });
+    // Also of what is over before it may be written: the story is not to have holes.
+    const events = distributionEvents(memory.told ?? previous, status);
+    memory.told = status;
+    this.#tell(distribution, memory.uid, events);
     const settled = !status.conditions?.some((condition) => condition.type === 'Reconciling');
     if (sameStatus(previous, status)) return { settled };
     const dueInMs = memory.statusDueInMs(nowMs);
@@ -70,7 +74,6 @@ export class StatusWriter {
       throw error;
     }
     memory.wrote(status, nowMs);
-    this.#tell(distribution, memory.uid, distributionEvents(previous, status));
     return { settled };
   }
 
