@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:https';
 import path from 'node:path';
+import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import type { DistributionPlan, EpochRecord } from '@sluice/operator/controllers/dataSide.ts';
 import { makeEpoch } from '@sluice/operator/controllers/distribution/epoch.ts';
@@ -59,6 +60,7 @@ export class ControlServer {
       {
         store: new MemoryJournal(),
         clock: systemClock,
+        random: systemRandom,
         wallClock: () => Date.now(),
         onLost: () => {},
         onBroken: () => {},
@@ -98,7 +100,14 @@ export class ControlServer {
     this.coordinator.start();
     const { host, ...limits } = origin;
     this.coordinator.setOrigins([
-      { name: 'origin', hosts: [host], limits, closeAfterSeconds: 10, allowPrivateAddresses: true },
+      {
+        name: 'origin',
+        hosts: [host],
+        limits,
+        closeAfterSeconds: 10,
+        allowPrivateAddresses: true,
+        allowAgentCredentials: false,
+      },
     ]);
     this.coordinator.primed();
   }
@@ -133,7 +142,8 @@ export class ControlServer {
     this.coordinator.apply({
       record,
       headers: {},
-      delivery: { topUp: ['Relay'] },
+      delivery: { topUp: ['Relay'], transport: 'Hybrid' },
+      maxOriginShare: 0,
       target,
       nodes: nodes.map((name) => ({ name, domain: DOMAIN })),
       priority: 0,

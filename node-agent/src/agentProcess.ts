@@ -1,5 +1,9 @@
 import { mkdir } from 'node:fs/promises';
-import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
+import { guardedLookup } from '@sluice/engine/adapters/http/guardedLookup.ts';
+import {
+  DEFAULT_HTTP_OPTIONS,
+  NodeHttpSource,
+} from '@sluice/engine/adapters/http/nodeHttpSource.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { EngineHost } from '@sluice/engine/session/host.ts';
 import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
@@ -41,7 +45,10 @@ export class AgentProcess {
       { root, minFreePercent },
       {
         engine: this.#engine,
+        client,
         http: new NodeHttpSource(),
+        httpSource: (allowsPrivate) =>
+          new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, lookup: guardedLookup(allowsPrivate) }),
         clock: systemClock,
         wallClock,
         logger,

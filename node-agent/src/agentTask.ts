@@ -6,8 +6,10 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import type { EngineHost } from '@sluice/engine/session/host.ts';
 import type { TopUpRelay } from '@sluice/engine/session/relayUrl.ts';
-import { TopUpFetcher } from '@sluice/engine/session/topUpFetcher.ts';
+import { TopUp } from '@sluice/engine/session/topUp.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
+import type { HelpSource } from '@sluice/engine/topup/ladder.ts';
+import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
 import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
@@ -16,6 +18,7 @@ import type { Logger } from 'winston';
 import { noteLink } from './deletion.ts';
 import { checkSpace, diskSpaceOf } from './diskGuard.ts';
 import { errorFields } from './logger.ts';
+import { OriginTopUp } from './originTopUp.ts';
 import { type VersionPaths, versionPathsOf } from './versionPaths.ts';
 
 export interface AgentTaskOptions {
@@ -26,7 +29,11 @@ export interface AgentTaskOptions {
 
 export interface AgentTaskDependencies {
   readonly engine: EngineHost;
+  readonly client: Pick<ControlClient, 'lease'>;
+  /** Connections to relays. */
   readonly http: HttpSource;
+  /** Connections to an origin whose name may, or may not, mean a private address. */
+  readonly httpSource: (allowsPrivate: boolean) => HttpSource;
   readonly clock: Clock;
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
@@ -49,7 +56,8 @@ export class AgentTask implements TaskRunner {
   #task: Task;
   #peers: readonly Peer[] = [];
   #transfer: Transfer | undefined;
-  #topUp: TopUpFetcher | undefined;
+  #topUp: TopUp | undefined;
+  #origin: OriginTopUp | undefined;
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
   #pieceCount = 0;
   #failure: TaskError | undefined;
@@ -77,12 +85,12 @@ export class AgentTask implements TaskRunner {
 
   setPeers(peers: readonly Peer[]): void {
     this.#peers = peers;
-    this.#transfer?.setPeers([...peers]);
-    this.#applyTopUp();
+    this.#applyPeers();
   }
 
-  /** Agents take nothing from origins. */
-  askLease(): void {}
+  askLease(): void {
+    this.#origin?.askLease();
+  }
 
   report(): TransferReport {
     const transfer = this.#transfer;
@@ -126,20 +134,31 @@ export class AgentTask implements TaskRunner {
       swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
     });
     const { swarmId, relayToken } = task;
-    const topUp = new TopUpFetcher({ swarmId, relayToken }, { http, clock, target: transfer });
+    const origin = new OriginTopUp(
+      { task: () => this.#task, layout },
+      { ...this.#dependencies, transfer },
+    );
+    const topUp = new TopUp({ swarmId, relayToken }, { http, clock, target: transfer, origin });
+    const over = new AbortController();
+    let helped = Promise.resolve();
     try {
       await Promise.race([transfer.start(), transfer.failed]);
       signal.throwIfAborted();
+      this.#origin = origin;
       this.#begin(transfer, topUp);
       topUp.start();
+      helped = origin.run(AbortSignal.any([signal, over.signal]));
       await Promise.race([transfer.completed, transfer.failed, aborted(signal)]);
       if (!signal.aborted) this.#enter('ready');
       await topUp.stop();
       await Promise.race([transfer.failed, aborted(signal)]);
     } finally {
+      over.abort();
       await topUp.stop();
+      await helped;
       this.#transfer = undefined;
       this.#topUp = undefined;
+      this.#origin = undefined;
       await engine.removeTransfer(task.swarmId);
       logger.info('transfer ended', { uid: task.uid, epoch: task.epoch });
     }
@@ -157,7 +176,7 @@ export class AgentTask implements TaskRunner {
     checkSpace(await diskSpaceOf(namespaceFolder), neededBytes, this.#options.minFreePercent);
   }
 
-  #begin(transfer: Transfer, topUp: TopUpFetcher): void {
+  #begin(transfer: Transfer, topUp: TopUp): void {
     this.#transfer = transfer;
     this.#topUp = topUp;
     this.#failure = undefined;
@@ -167,16 +186,20 @@ export class AgentTask implements TaskRunner {
   }
 
   #applyDelivery(): void {
-    const { minRate, maxRate, maxUploadRate } = this.#task.delivery;
+    const { minRate, maxRate, maxUploadRate, topUp, transport } = this.#task.delivery;
     this.#transfer?.setRates({ minRate, maxRate, maxUploadRate });
-    this.#topUp?.setMinRate(minRate);
-    this.#applyTopUp();
+    const sources = topUp.flatMap((source): HelpSource[] => {
+      if (source === 'Relay') return ['relay'];
+      return this.#task.source === undefined ? [] : ['origin'];
+    });
+    this.#topUp?.setPolicy({ minRate, sources, isCarried: transport === 'HTTP' });
+    this.#applyPeers();
   }
 
-  /** Without relays to ask there is no top-up, not even for a node that starves. */
-  #applyTopUp(): void {
-    const fromRelays = this.#task.delivery.topUp.includes('Relay');
-    this.#topUp?.setRelays(fromRelays ? relaysOf(this.#peers) : []);
+  #applyPeers(): void {
+    const isHttp = this.#task.delivery.transport === 'HTTP';
+    this.#transfer?.setPeers(isHttp ? [] : [...this.#peers]);
+    this.#topUp?.setRelays(relaysOf(this.#peers));
   }
 
   #firstByteOf(atMs: number | undefined): number | undefined {

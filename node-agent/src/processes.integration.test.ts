@@ -223,7 +223,7 @@ function distribute(
     feedKey: keys.publicKey.toString('base64'),
     swarmSecret: randomBytes(32).toString('base64'),
     relayToken: randomBytes(16).toString('hex'),
-    delivery: change.delivery ?? { topUp: ['Relay'] },
+    delivery: change.delivery ?? { topUp: ['Relay'], transport: 'Hybrid' },
     source: {
       url: `${origin.url}/${uid}.bin`,
       headers: {},
@@ -254,7 +254,8 @@ function messagesFor(
   kind: Peer['role'],
 ): WorkMessage[] {
   const { source, target, ...common } = task;
-  const own = kind === 'relay' ? { ...common, source } : { ...common, target };
+  const isTold = kind === 'relay' || task.delivery.topUp.includes('Origin');
+  const own = { ...common, ...(isTold && { source }), ...(kind === 'agent' && { target }) };
   const peers = programs
     .filter((program) => program.name !== name)
     .map((program) => ({
@@ -278,7 +279,16 @@ function workOf({ name, request }: FakeSession): WorkMessage[] {
 function leaseOf(request: LeaseRequest): LeaseAnswer {
   if (request.op === 'acquire') {
     granted += 1;
-    const { uid, pullerKey } = request;
+    const { uid, pullerKey = '', topUp } = request;
+    if (topUp !== undefined) {
+      const pieces = [...Buffer.from(topUp.acceptable, 'base64')].flatMap((bits, byte) =>
+        Array.from({ length: 8 }, (_, bit) => bit)
+          .filter((bit) => (bits & (128 >> bit)) !== 0)
+          .map((bit) => byte * 8 + bit),
+      );
+      const mine = pieces.slice(0, Math.ceil(topUp.wantBytes / PIECE));
+      return grantOf({ id: `lease-${granted}`, uid, pullerKey, version: 0, pieces: mine });
+    }
     return grantOf({ id: `lease-${granted}`, uid, pullerKey, version: 0, pieces: [] });
   }
   const lease = leases.get(request.leaseId);
@@ -294,7 +304,8 @@ function leaseOf(request: LeaseRequest): LeaseAnswer {
 function grantOf(lease: Lease): LeaseAnswer {
   const { id: leaseId, uid, pullerKey, pieces } = lease;
   const { task, keys, free, extentPieces, rateBytesPerSecond } = distributions.get(uid)!;
-  pieces.push(...free.splice(0, Math.max(0, extentPieces - pieces.length)));
+  const isPull = pullerKey !== '';
+  if (isPull) pieces.push(...free.splice(0, Math.max(0, extentPieces - pieces.length)));
   if (pieces.length === 0) return { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 500 };
   lease.version += 1;
   leases.set(leaseId, lease);
@@ -313,7 +324,9 @@ function grantOf(lease: Lease): LeaseAnswer {
       slackBytes: Math.ceil(rateBytesPerSecond / 10),
       connections: 2,
       ttlMs: 10_000,
-      certificate: certify(keys, swarmId, Buffer.from(pullerKey, 'base64'), extents),
+      ...(isPull && {
+        certificate: certify(keys, swarmId, Buffer.from(pullerKey, 'base64'), extents),
+      }),
     },
   };
 }
@@ -446,12 +459,42 @@ describe('relay and agents', () => {
 
   it('hold the floor over HTTP when BitTorrent does not', async () => {
     showLogsOnFailure();
-    const delivery = { topUp: ['Relay' as const], minRate: 10 * MIB };
+    const delivery = {
+      topUp: ['Relay' as const],
+      transport: 'Hybrid' as const,
+      minRate: 10 * MIB,
+    };
     const { body } = distribute('short', 12 * MIB, { delivery, blocked: true });
     const report = await ready('one', 'short');
     expect(await sha256OnDisk('one', 'short')).toBe(sha256Of(body));
     expect(report.received).toMatchObject({ fromPeers: 0, fromRelays: 0 });
     expect(report.received.fromRelayHttp).toBeGreaterThanOrEqual(body.length);
+  });
+
+  it('hold the floor from the origin when neither BitTorrent nor relays do', async () => {
+    showLogsOnFailure();
+    const delivery = {
+      topUp: ['Origin' as const],
+      transport: 'Hybrid' as const,
+      minRate: 10 * MIB,
+    };
+    const { body } = distribute('far', 12 * MIB, { delivery, blocked: true });
+    const report = await ready('one', 'far');
+    expect(await sha256OnDisk('one', 'far')).toBe(sha256Of(body));
+    expect(report.received).toMatchObject({ fromPeers: 0, fromRelays: 0, fromRelayHttp: 0 });
+    expect(report.received.fromOrigin).toBeGreaterThanOrEqual(body.length);
+    expect(
+      [...leases.values()].filter(({ uid, pullerKey }) => uid === 'far' && pullerKey === ''),
+    ).toEqual([]);
+  });
+
+  it('bring the file over HTTP alone where that is said', async () => {
+    showLogsOnFailure();
+    const delivery = { topUp: ['Relay' as const], transport: 'HTTP' as const };
+    const { body } = distribute('plain', 12 * MIB, { delivery });
+    const report = await ready('one', 'plain');
+    expect(await sha256OnDisk('one', 'plain')).toBe(sha256Of(body));
+    expect(report.received).toMatchObject({ fromPeers: 0, fromRelays: 0 });
   });
 
   it('report a wrong digest and place nothing', async () => {

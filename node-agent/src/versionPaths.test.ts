@@ -14,7 +14,7 @@ function task(change: Partial<Task>): Task {
     feedKey: '',
     swarmSecret: '',
     relayToken: '',
-    delivery: { topUp: [] },
+    delivery: { topUp: [], transport: 'Hybrid' },
     target: { path: 'models/a', fileMode: '0644' },
     ...change,
   };

@@ -79,12 +79,17 @@ export type TaskSource = Static<typeof TaskSource>;
 export const TopUpSource = Type.Union([Type.Literal('Relay'), Type.Literal('Origin')]);
 export type TopUpSource = Static<typeof TopUpSource>;
 
+export const DeliveryTransport = Type.Union([Type.Literal('Hybrid'), Type.Literal('HTTP')]);
+export type DeliveryTransport = Static<typeof DeliveryTransport>;
+
 /** Rates in bytes per second. Absent means no floor, or no cap. */
 export const Delivery = Type.Object({
   minRate: Type.Optional(Rate),
   maxRate: Type.Optional(Rate),
   maxUploadRate: Type.Optional(Rate),
+  /** The first is asked first. */
   topUp: Type.Array(TopUpSource, { maxItems: 2 }),
+  transport: DeliveryTransport,
 });
 export type Delivery = Static<typeof Delivery>;
 
@@ -224,6 +229,13 @@ const LeaseKey = {
   sequence: Type.Integer({ minimum: 0 }),
 };
 
+/** Of a node that is short: any of these pieces, so many bytes of them. */
+const TopUpAsk = Type.Object({
+  /** A BitTorrent bitfield (high bit first). */
+  acceptable: Base64(16_384),
+  wantBytes: Bytes,
+});
+
 /**
  * POST /v1/leases.
  * `usedBytes` is what the origin may have written for this lease so far, charged
@@ -238,8 +250,10 @@ export const LeaseRequest = Type.Union([
     /** The most bytes per second this holder could take now. */
     wantRateBytesPerSecond: Rate,
     wantConnections: Type.Integer({ minimum: 1, maximum: 64 }),
-    /** Raw Ed25519 public key of this puller, certified in the grant for its extents. */
-    pullerKey: Base64(64),
+    /** Raw Ed25519 public key of a puller, certified in the grant for its extents. */
+    pullerKey: Type.Optional(Base64(64)),
+    /** Instead of a puller's key, by a node that is short: the server chooses the pieces. */
+    topUp: Type.Optional(TopUpAsk),
     /** Measured time from request to first byte; unknown is 50. */
     timeToFirstByteMs: Type.Optional(Bytes),
   }),
@@ -253,6 +267,8 @@ export const LeaseRequest = Type.Union([
     /** Extents, or parts, that are not finished yet. The rest of the grant is done. */
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     wantRateBytesPerSecond: Rate,
+    /** More pieces, when it was a lease of top-up. */
+    topUp: Type.Optional(TopUpAsk),
     timeToFirstByteMs: Type.Optional(Bytes),
   }),
   /** The end: every socket of the lease is closed (its end was read) and nothing is outstanding. */
@@ -298,7 +314,8 @@ export const LeaseGrant = Type.Object({
   connections: Type.Integer({ minimum: 1 }),
   /** Counted by the holder from when it first sent the request. */
   ttlMs: Type.Integer({ minimum: 100 }),
-  certificate: PullerCertificate,
+  /** Of a puller; top-up brings pieces that the feed names already. */
+  certificate: Type.Optional(PullerCertificate),
 });
 export type LeaseGrant = Static<typeof LeaseGrant>;
 
@@ -313,6 +330,10 @@ export const LeaseAnswer = Type.Union([
       Type.Literal('BandwidthInUse'),
       Type.Literal('TrafficExhausted'),
       Type.Literal('NotReady'),
+      /** Of top-up: what agents may take of this epoch is spent. */
+      Type.Literal('ShareExhausted'),
+      /** Of top-up: the distribution, or what its source is like, allows none. */
+      Type.Literal('NotAllowed'),
     ]),
     retryAfterMs: Type.Integer({ minimum: 10 }),
   }),

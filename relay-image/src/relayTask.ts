@@ -11,17 +11,12 @@ import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
-import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
+import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
+import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
 import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
-import type {
-  LeaseGrant,
-  Peer,
-  Task,
-  TaskSource,
-  TransferReport,
-} from '@sluice/protocol/messages.ts';
+import type { Peer, PullerCertificate, Task, TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { errorFields } from './logger.ts';
 
@@ -44,10 +39,12 @@ export interface RelayTaskDependencies {
   readonly onChange: () => void;
 }
 
-/** 10 Gbit/s: the control server grants what the origin's limits and the others leave of it. */
-const WANT_RATE_BYTES_PER_SECOND = 1_250_000_000;
-/** Enough to hide an origin's latency; each one takes its part of the slack. */
-const WANT_CONNECTIONS = 8;
+const WANT: LeaseWant = {
+  /** 10 Gbit/s: the control server grants what the origin's limits and the others leave of it. */
+  rateBytesPerSecond: 1_250_000_000,
+  /** Enough to hide an origin's latency; each one takes its part of the slack. */
+  connections: 8,
+};
 
 /** One epoch at a relay: pulls extents under leases, takes the rest from peers, serves it all. */
 export class RelayTask implements TaskRunner {
@@ -166,7 +163,7 @@ export class RelayTask implements TaskRunner {
     const { client, logger } = this.#dependencies;
     const { uid, epoch, pieceLengthBytes } = this.#task;
     let signer: FeedSigner | undefined;
-    const certified = ({ certificate }: LeaseGrant) => {
+    const certified = (certificate: PullerCertificate) => {
       if (signer !== undefined) return signer.adopt(certificate);
       const swarmId = Buffer.from(this.#task.swarmId, 'hex');
       signer = new FeedSigner({ swarmId, keyPair: this.#keyPair, certificate });
@@ -177,12 +174,11 @@ export class RelayTask implements TaskRunner {
         uid,
         epoch,
         pieceLengthBytes,
-        wantRateBytesPerSecond: WANT_RATE_BYTES_PER_SECOND,
-        wantConnections: WANT_CONNECTIONS,
         pullerKey: this.#keyPair.publicKey.toString('base64'),
       },
       {
         client,
+        want: () => WANT,
         createPuller: (grant, requestedAtMs) =>
           this.#puller(transfer, layout, grant, requestedAtMs),
         certified,
@@ -200,21 +196,14 @@ export class RelayTask implements TaskRunner {
 
   #puller(transfer: Transfer, layout: Layout, grant: PullGrant, requestedAtMs: number): Puller {
     const { httpSource, clock } = this.#dependencies;
-    const { source, pieceLengthBytes } = this.#task;
+    const source = sourceOf(this.#task, layout.files);
     if (source === undefined) throw new Error('the task names no source');
-    const files = layout.files.map(({ path, sizeBytes }) => ({
-      url: urlOf(source, path),
-      sizeBytes,
-      validator: source.validator,
-    }));
-    const { headers, ranges, allowPrivateAddresses = false } = source;
-    const http = httpSource(allowPrivateAddresses);
-    return createPuller(
-      grant,
-      requestedAtMs,
-      { files, headers, ranges, pieceLengthBytes },
-      { http, clock, layout, target: transfer },
-    );
+    return createPuller(grant, requestedAtMs, source.options, {
+      http: httpSource(source.allowsPrivateAddresses),
+      clock,
+      layout,
+      target: transfer,
+    });
   }
 
   #firstByteOf(atMs: number | undefined): number | undefined {
@@ -269,10 +258,4 @@ function servedOf(transfer: Transfer, layout: Layout): ServedSwarm {
 /** What nodes may download and must receive does not concern a relay. */
 function uploadRatesOf({ delivery: { maxUploadRate } }: Task) {
   return { maxUploadRate };
-}
-
-/** The one file, or with a folder's URL the file in it. */
-function urlOf({ url }: TaskSource, path: string): string {
-  if (!url.endsWith('/')) return url;
-  return new URL(path.split('/').map(encodeURIComponent).join('/'), url).href;
 }

@@ -44,6 +44,12 @@ export class TokenBucket {
     return true;
   }
 
+  /** For bytes that moved without asking: what comes next waits for them. */
+  charge(bytes: number, nowMs: number): void {
+    this.#fill(nowMs);
+    if (this.#options.rateBytesPerSecond !== undefined) this.#tokens -= bytes;
+  }
+
   /** Returns what was spent for bytes that then did not move. */
   refund(bytes: number, nowMs: number): void {
     this.#fill(nowMs);

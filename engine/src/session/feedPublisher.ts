@@ -26,6 +26,11 @@ export class FeedPublisher {
     this.#dependencies = dependencies;
   }
 
+  /** Whether this process pulls extents: only those who do have a signer. */
+  get isSigning(): boolean {
+    return this.#signer !== undefined;
+  }
+
   setSigner(signer: FeedSigner | undefined): void {
     this.#signer = signer;
     this.signSoon();

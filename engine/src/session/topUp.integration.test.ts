@@ -11,7 +11,7 @@ import { FeedSigner } from '../feed/feedSigner.ts';
 import { generateFeedKeyPair } from '../feed/keys.ts';
 import { pieceHash } from '../feed/pieceHash.ts';
 import { TokenBucket } from '../pacing/tokenBucket.ts';
-import { TopUpFetcher, type TopUpTarget } from './topUpFetcher.ts';
+import { TopUp, type TopUpTarget } from './topUp.ts';
 import { uploadGate } from './uploadGate.ts';
 
 const PIECE = 262_144;
@@ -175,7 +175,7 @@ class BlockedNode implements TopUpTarget {
   }
 
   receivedBytes() {
-    return { bitTorrent: 0, relayHttp: this.received };
+    return { bitTorrent: 0, relayHttp: this.received, origin: 0 };
   }
 
   admitDownload(bytes: number): boolean {
@@ -210,12 +210,12 @@ class BlockedNode implements TopUpTarget {
   }
 }
 
-function fetcherOf(node: BlockedNode, minRate?: number): TopUpFetcher {
-  const fetcher = new TopUpFetcher(
+function fetcherOf(node: BlockedNode, minRate?: number): TopUp {
+  const fetcher = new TopUp(
     { swarmId: swarmId.toString('hex'), relayToken: TOKEN },
     { http: new NodeHttpSource(), clock: systemClock, target: node },
   );
-  fetcher.setMinRate(minRate);
+  fetcher.setPolicy({ minRate, sources: ['relay'], isCarried: false });
   stops.push(() => fetcher.stop());
   return fetcher;
 }

@@ -20,7 +20,7 @@ import { Intake } from './intake.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
 import type { ListedPeer } from './peerList.ts';
 import type { Loan, PieceMemory } from './pieceMemory.ts';
-import type { PieceAssembly } from './pullPlan.ts';
+import type { PieceAssembly, PullTarget } from './pullPlan.ts';
 import { RateMeter } from './rateMeter.ts';
 import type { Served, Uploader } from './uploader.ts';
 
@@ -262,9 +262,14 @@ export class Transfer implements Served {
     return this.#layout.pieceSizeBytes(piece);
   }
 
-  receivedBytes(): { readonly bitTorrent: number; readonly relayHttp: number } {
-    const { fromPeers, fromRelays, fromRelayHttp } = this.#received;
-    return { bitTorrent: fromPeers + fromRelays, relayHttp: fromRelayHttp };
+  /** Payload, verified or not. */
+  receivedBytes() {
+    const { fromPeers, fromRelays, fromRelayHttp, fromOrigin } = this.#received;
+    return {
+      bitTorrent: fromPeers + fromRelays,
+      relayHttp: fromRelayHttp,
+      origin: fromOrigin,
+    };
   }
 
   hasUnnamedPieces(): boolean {
@@ -284,13 +289,31 @@ export class Transfer implements Served {
     return this.#intake.acceptablePieces();
   }
 
+  /** What top-up from the origin may bring: acceptable, and named by the feed, to be verified. */
+  originPieces(): Uint8Array {
+    const pieces = new Bitfield(this.pieceCount);
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      if (this.#needsOrigin(piece)) pieces.add(piece);
+    }
+    return pieces.bytes;
+  }
+
+  /** A pull of pieces that others may bring, too: those are nothing to wait for. */
+  asTopUpTarget(): PullTarget {
+    return {
+      holds: (piece) => !this.#needsOrigin(piece),
+      assemble: (piece, source) =>
+        this.#needsOrigin(piece) ? this.assemble(piece, source) : undefined,
+    };
+  }
+
   /** Undefined: held, being verified, or taken. */
   assemble(piece: number, source: 'origin' | 'relayHttp'): PieceAssembly | undefined {
     if (this.#state !== 'transferring') return undefined;
     return this.#intake.assemble(piece, source);
   }
 
-  /** Of maxRate, for what is asked for by HTTP; requests to peers spend from the same bucket. */
+  /** Of maxRate, for what relays are asked for; requests to peers spend from the same bucket. */
   admitDownload(bytes: number): boolean {
     return this.#downloadBucket.spend(bytes, this.#clock.now());
   }
@@ -331,6 +354,10 @@ export class Transfer implements Served {
     this.#fail(error);
   }
 
+  #needsOrigin(piece: number): boolean {
+    return this.feed.hashOf(piece) !== undefined && this.#intake.mayAssemble(piece);
+  }
+
   #nameAll(): void {
     for (let piece = 0; piece < this.pieceCount; piece += 1) {
       this.#picker.name(piece, this.feed.hashOf(piece) !== undefined);
@@ -357,7 +384,12 @@ export class Transfer implements Served {
   }
 
   #httpPayload(source: 'origin' | 'relayHttp', bytes: number): void {
-    if (source === 'origin') this.#pulledAtMs = this.#clock.now();
+    const now = this.#clock.now();
+    if (source === 'origin') {
+      if (this.#publisher.isSigning) this.#pulledAtMs = now;
+      // Its pace is the lease's: what comes counts, and everything else is asked for so much less.
+      this.#downloadBucket.charge(bytes, now);
+    }
     this.#payload(source === 'origin' ? 'fromOrigin' : 'fromRelayHttp', bytes);
   }
 

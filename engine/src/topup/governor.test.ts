@@ -27,8 +27,8 @@ function run(node: Node, seconds: number, bitTorrentRate: number, floor?: number
       const { state, wantBytes } = govern(node.state, {
         nowMs: node.nowMs,
         minRateBytesPerSecond: floor,
-        bitTorrentBytes: node.bitTorrentBytes,
-        httpBytes: node.httpBytes,
+        ownBytes: node.bitTorrentBytes,
+        helpBytes: node.httpBytes,
         owed: true,
         expectedBytes: 0,
       });
@@ -82,8 +82,8 @@ describe('the governor', () => {
     const { wantBytes, state } = govern(INITIAL_GOVERNOR, {
       nowMs: 60_000,
       minRateBytesPerSecond: FLOOR,
-      bitTorrentBytes: 0,
-      httpBytes: 0,
+      ownBytes: 0,
+      helpBytes: 0,
       owed: false,
       expectedBytes: 0,
     });

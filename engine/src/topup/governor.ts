@@ -1,26 +1,26 @@
 /*
- * topup/ compares a node's speed with its floor and says how much to fetch over HTTP. Pure: the
- * session measures, asks every 100 ms, and fetches.
+ * topup/ compares a node's speed with its floor and says how much to fetch over HTTP, and from
+ * whom. Pure: the session measures, asks every 100 ms, and fetches.
  */
 
 export interface GovernorInput {
   readonly nowMs: number;
   /** Undefined: no floor; then only a node that starves is helped. */
   readonly minRateBytesPerSecond: number | undefined;
-  /** Payload received over BitTorrent, cumulative. */
-  readonly bitTorrentBytes: number;
-  /** Payload received over HTTP, cumulative. */
-  readonly httpBytes: number;
+  /** Payload that came without this help, cumulative. */
+  readonly ownBytes: number;
+  /** Payload that this help brought, cumulative. */
+  readonly helpBytes: number;
   /** There are pieces that the feed names and the node lacks: for those the floor is owed. */
   readonly owed: boolean;
-  /** What the HTTP requests under way will bring within a second. */
+  /** What this help has under way and will bring within a second. */
   readonly expectedBytes: number;
 }
 
 interface Sample {
   readonly atMs: number;
-  readonly bitTorrentBytes: number;
-  readonly httpBytes: number;
+  readonly ownBytes: number;
+  readonly helpBytes: number;
 }
 
 export interface GovernorState {
@@ -29,22 +29,22 @@ export interface GovernorState {
   readonly samples: readonly Sample[];
   /** Bytes short of the floor so far, to repay; negative is credit. At most one second's worth. */
   readonly debtBytes: number;
-  /** Since when BitTorrent alone is clearly above the floor. */
+  /** Since when the node is clearly above the floor without help. */
   readonly aboveSinceMs: number | undefined;
-  /** When BitTorrent last brought a byte, or the floor began to be owed. */
+  /** When a byte last came without help, or the floor began to be owed. */
   readonly movedAtMs: number;
 }
 
 const WINDOW_MS = 1000;
 /** Speed over less time says nothing. */
 const MIN_WINDOW_MS = 300;
-/** Topping up ends when BitTorrent alone was this much above the floor for so long. */
+/** Topping up ends when the node was this much above the floor without help for so long. */
 const ENOUGH = 1.2;
 const ENOUGH_MS = 5000;
-/** No byte over BitTorrent for so long: it is blocked, and relays carry the node. */
+/** No byte without help for so long: what should bring them is blocked or gone. */
 const STARVING_MS = 3000;
-/** Under way at most at a node without a floor that starves. */
-const STARVING_BYTES = 32 * 1024 * 1024;
+/** Under way at most at a node that help alone carries, without a floor. */
+export const STARVING_BYTES = 32 * 1024 * 1024;
 /** Aims a little above the floor, so that measured windows do not fall under it. */
 const AIM = 1.05;
 /** Asked for ahead: about how long a fetch takes to bring something. */
@@ -65,31 +65,37 @@ export const INITIAL_GOVERNOR: GovernorState = {
 
 export interface GovernorVerdict {
   readonly state: GovernorState;
-  /** Bytes to ask relays for now, beyond what is under way; zero: nothing. */
+  /** Bytes to ask for now, beyond what is under way; zero: nothing. */
   readonly wantBytes: number;
+  /** The same as a speed, for help that is asked for so; zero: none. */
+  readonly wantRateBytesPerSecond: number;
+  /** Over the last second the node was under its floor, help included. */
+  readonly isShort: boolean;
 }
 
+const NOTHING = { wantBytes: 0, wantRateBytesPerSecond: 0, isShort: false } as const;
+
 export function govern(state: GovernorState, input: GovernorInput): GovernorVerdict {
-  const { nowMs, bitTorrentBytes, httpBytes, owed } = input;
-  if (!owed) {
-    const mode = state.mode;
-    return { state: { ...INITIAL_GOVERNOR, mode }, wantBytes: 0 };
-  }
-  const sample = { atMs: nowMs, bitTorrentBytes, httpBytes };
+  const { nowMs, ownBytes, helpBytes, owed } = input;
+  if (!owed) return { ...NOTHING, state: { ...INITIAL_GOVERNOR, mode: state.mode } };
+  const sample = { atMs: nowMs, ownBytes, helpBytes };
   const newest = state.samples.at(-1);
-  const moved = newest === undefined || bitTorrentBytes > newest.bitTorrentBytes;
+  const moved = newest === undefined || ownBytes > newest.ownBytes;
   const movedAtMs = moved ? nowMs : state.movedAtMs;
   const samples = [...trimmed(state.samples, nowMs), sample];
   const next = { ...state, samples, movedAtMs };
-  const starving = nowMs - movedAtMs > STARVING_MS;
 
   const floor = input.minRateBytesPerSecond;
-  if (floor === undefined) {
-    const mode = starving ? 'toppingUp' : 'idle';
-    const wantBytes = starving ? Math.max(0, STARVING_BYTES - input.expectedBytes) : 0;
-    return { state: { ...next, mode, debtBytes: 0, aboveSinceMs: undefined }, wantBytes };
-  }
-  return withFloor(next, floor, input, newest);
+  if (floor !== undefined) return withFloor(next, floor, input, newest);
+  const starving = nowMs - movedAtMs > STARVING_MS;
+  const idle = { ...next, mode: 'idle', debtBytes: 0, aboveSinceMs: undefined } as const;
+  if (!starving) return { ...NOTHING, state: idle };
+  return {
+    state: { ...idle, mode: 'toppingUp' },
+    wantBytes: Math.max(0, STARVING_BYTES - input.expectedBytes),
+    wantRateBytesPerSecond: STARVING_BYTES,
+    isShort: true,
+  };
 }
 
 function withFloor(
@@ -101,28 +107,34 @@ function withFloor(
   const { nowMs } = input;
   const oldest = state.samples[0] as Sample;
   const windowMs = nowMs - oldest.atMs;
-  if (windowMs < MIN_WINDOW_MS || previous === undefined) return { state, wantBytes: 0 };
+  if (windowMs < MIN_WINDOW_MS || previous === undefined) return { ...NOTHING, state };
 
-  const bitTorrent = input.bitTorrentBytes - oldest.bitTorrentBytes;
-  const http = input.httpBytes - oldest.httpBytes;
+  const own = input.ownBytes - oldest.ownBytes;
+  const help = input.helpBytes - oldest.helpBytes;
   const owedInWindow = (floor * windowMs) / 1000;
-  const short = bitTorrent + http < owedInWindow;
+  const isShort = own + help < owedInWindow;
 
   const stepMs = nowMs - previous.atMs;
-  const arrived =
-    input.bitTorrentBytes + input.httpBytes - previous.bitTorrentBytes - previous.httpBytes;
+  const arrived = input.ownBytes + input.helpBytes - previous.ownBytes - previous.helpBytes;
   const due = (floor * AIM * stepMs) / 1000;
   const debtBytes = clamp(state.debtBytes + due - arrived, -floor * MAX_CREDIT, floor);
 
-  const enough = bitTorrent > owedInWindow * ENOUGH;
+  const enough = own > owedInWindow * ENOUGH;
   const aboveSinceMs = enough ? (state.aboveSinceMs ?? nowMs) : undefined;
   const done = aboveSinceMs !== undefined && nowMs - aboveSinceMs >= ENOUGH_MS;
-  const mode = short || (state.mode === 'toppingUp' && !done) ? 'toppingUp' : 'idle';
+  const mode = isShort || (state.mode === 'toppingUp' && !done) ? 'toppingUp' : 'idle';
   const next = { ...state, mode, debtBytes, aboveSinceMs } as const;
-  if (mode === 'idle') return { state: next, wantBytes: 0 };
+  if (mode === 'idle') return { ...NOTHING, state: next };
   // What was missed is asked for at once, and what falls due until it is here.
   const missing = debtBytes + (floor * AIM * LEAD_MS) / 1000 - input.expectedBytes;
-  return { state: next, wantBytes: Math.max(0, Math.ceil(missing)) };
+  // What the node gets without help is not asked for; what was missed is repaid within a second.
+  const rate = floor * AIM - (own * 1000) / windowMs + Math.max(0, debtBytes);
+  return {
+    state: next,
+    wantBytes: Math.max(0, Math.ceil(missing)),
+    wantRateBytesPerSecond: Math.max(0, Math.ceil(rate)),
+    isShort,
+  };
 }
 
 /** Keeps one sample at or before the start of the window, so that the window is whole. */

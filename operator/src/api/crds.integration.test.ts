@@ -68,6 +68,7 @@ describe('what the API server says of custom resources', () => {
       closeAfter: '120s',
       limits: {},
       allowPrivateAddresses: false,
+      allowAgentCredentials: false,
     });
   });
 

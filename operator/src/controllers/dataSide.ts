@@ -2,7 +2,12 @@
  * What the controllers need of the side that keeps data: plans go there, progress comes back.
  * Interfaces only; `server/coordinator.ts` and `store/` provide them, tests have their own.
  */
-import type { TaskFile, Validator } from '@sluice/protocol/messages.ts';
+import type {
+  DeliveryTransport,
+  TaskFile,
+  TopUpSource,
+  Validator,
+} from '@sluice/protocol/messages.ts';
 
 export interface SourceRequest {
   readonly url: string;
@@ -57,8 +62,11 @@ export interface DistributionPlan {
     readonly minRate?: number;
     readonly maxRate?: number;
     readonly maxUploadRate?: number;
-    readonly topUp: readonly 'Relay'[];
+    readonly topUp: readonly TopUpSource[];
+    readonly transport: DeliveryTransport;
   };
+  /** Of nodes x size: what nodes may top up from the origin. */
+  readonly maxOriginShare: number;
   readonly target: { readonly path: string; readonly fileMode: string };
   readonly nodes: readonly { readonly name: string; readonly domain: string }[];
   readonly priority: number;
@@ -103,6 +111,8 @@ export interface OriginPolicy {
   };
   readonly closeAfterSeconds: number;
   readonly allowPrivateAddresses: boolean;
+  /** Credentials of sources may go to agents. */
+  readonly allowAgentCredentials: boolean;
 }
 
 export interface OriginUsage {

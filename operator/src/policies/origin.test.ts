@@ -35,6 +35,7 @@ describe('the origins', () => {
         },
         closeAfterSeconds: 120,
         allowPrivateAddresses: false,
+        allowAgentCredentials: false,
       },
       problem: undefined,
     });

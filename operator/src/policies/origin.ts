@@ -60,6 +60,7 @@ function policyOf({ name, spec }: OriginFacts, hosts: readonly string[]): Origin
     },
     closeAfterSeconds: parseDurationSeconds(spec.closeAfter) ?? DEFAULT_CLOSE_AFTER_SECONDS,
     allowPrivateAddresses: spec.allowPrivateAddresses,
+    allowAgentCredentials: spec.allowAgentCredentials,
   };
 }
 

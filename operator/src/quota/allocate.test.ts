@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Claim, maxMin, rateWithin, shares, slackFor } from './allocate.ts';
+import {
+  type Claim,
+  maxMin,
+  type PurposedClaim,
+  rateWithin,
+  shares,
+  sharesByPurpose,
+  slackFor,
+} from './allocate.ts';
 
 const MIB = 1024 * 1024;
 
@@ -113,6 +121,72 @@ describe('the rate within a window', () => {
         if (rate > 0) expect(rate + slackFor(rate, latencyMs)).toBeLessThanOrEqual(windowBytes);
         const more = rate * 1.01 + 10;
         expect(more + slackFor(more, latencyMs)).toBeGreaterThan(windowBytes);
+      }),
+    );
+  });
+});
+
+describe('sharing between pulls and top-up', () => {
+  const pull = (id: string): PurposedClaim => ({ ...claim(id), purpose: 'pull', isHolding: true });
+  const node = (id: string, isHolding = false): PurposedClaim => ({
+    ...claim(id, { wantRateBytesPerSecond: MIB, wantConnections: 1 }),
+    purpose: 'topUp',
+    isHolding,
+  });
+  const limits = { windowBytes: 100 * MIB, connections: 10 };
+  const nodes = (count: number) => Array.from({ length: count }, (_, at) => node(`n${at}`));
+
+  it('leaves pulls nine tenths while nodes want more than the tenth', () => {
+    const given = sharesByPurpose([pull('r'), ...nodes(50)], limits);
+    const pulled = given.get('r');
+    expect(pulled?.rateBytesPerSecond).toBeGreaterThan(0.85 * limits.windowBytes);
+    expect(pulled?.connections).toBe(8);
+    // What the pull does not want of the connections is theirs.
+    expect([...given.keys()]).toEqual(['r', 'n0', 'n1']);
+    for (const id of ['n0', 'n1']) expect(given.get(id)).toMatchObject({ connections: 1 });
+  });
+
+  it('gives pulls everything while no node wants anything', () => {
+    const given = sharesByPurpose([pull('r')], limits);
+    expect(given).toEqual(shares([pull('r')], limits));
+  });
+
+  it('gives nodes everything while nobody pulls, those first that have a lease', () => {
+    const given = sharesByPurpose([...nodes(12), node('holding', true)], limits);
+    expect(given.size).toBe(10);
+    expect(given.get('holding')?.connections).toBe(1);
+    expect(given.get('n8')?.connections).toBe(1);
+    expect(given.has('n9')).toBe(false);
+    for (const { rateBytesPerSecond } of given.values()) expect(rateBytesPerSecond).toBe(MIB);
+  });
+
+  it('lets no more nodes have a turn than there is bandwidth worth one', () => {
+    const given = sharesByPurpose(nodes(10), { windowBytes: 200_000, connections: 10 });
+    expect(given.size).toBe(3);
+  });
+
+  it('never gives more than there is', () => {
+    const kinds = fc.array(fc.boolean(), { minLength: 12, maxLength: 12 });
+    const total = fc.record({
+      windowBytes: fc.integer({ min: 1, max: 1e9 }),
+      connections: fc.integer({ min: 1, max: 100 }),
+    });
+    fc.assert(
+      fc.property(claims, kinds, total, (list, pulls, all) => {
+        const purposed = list.map((each, at): PurposedClaim => {
+          const purpose = pulls[at] === true ? 'pull' : 'topUp';
+          return { ...each, purpose, isHolding: at % 2 === 0 };
+        });
+        let windowBytes = 0;
+        let connections = 0;
+        for (const [id, share] of sharesByPurpose(purposed, all)) {
+          const { timeToFirstByteMs } = purposed.find((each) => each.id === id) as Claim;
+          const rate = share.rateBytesPerSecond;
+          if (rate > 0) windowBytes += rate + slackFor(rate, timeToFirstByteMs);
+          connections += share.connections;
+        }
+        expect(windowBytes).toBeLessThanOrEqual(all.windowBytes + 2 * list.length);
+        expect(connections).toBeLessThanOrEqual(all.connections);
       }),
     );
   });

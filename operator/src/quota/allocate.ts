@@ -24,6 +24,13 @@ export interface Claim {
   readonly timeToFirstByteMs: number | undefined;
 }
 
+/** Max-min is between claims of one kind; between the kinds pulls come first. */
+export interface PurposedClaim extends Claim {
+  readonly purpose: 'pull' | 'topUp';
+  /** It has a lease now. */
+  readonly isHolding: boolean;
+}
+
 export interface Share {
   readonly rateBytesPerSecond: number;
   readonly connections: number;
@@ -74,6 +81,60 @@ export function shares(
       const rateBytesPerSecond = Math.min(claim.wantRateBytesPerSecond, within);
       return [claim.id, { rateBytesPerSecond, connections: connections[at] ?? 0 }];
     }),
+  );
+}
+
+/** What nodes that are short get at least while they want it: the rest is for pulls. */
+const TOP_UP_PART = 0.1;
+/** Where less than this would be left for each, fewer nodes have a turn at once. */
+const WORTH_A_TURN = 65_536;
+
+/**
+ * What each claim may have: pulls first, because what they bring serves every node; top-up gets
+ * what they leave, and a tenth when they want everything. Of top-up as many have a turn as there
+ * are connections, those that have one now and then the first that asked; the others have no share.
+ */
+export function sharesByPurpose(
+  claims: readonly PurposedClaim[],
+  limits: { readonly windowBytes: number; readonly connections: number },
+): Map<string, Share> {
+  const pulls = claims.filter(({ purpose }) => purpose === 'pull');
+  const topUps = claims.filter(({ purpose }) => purpose === 'topUp');
+  if (topUps.length === 0) return shares(pulls, limits);
+  const kept = {
+    windowBytes: Math.min(limits.windowBytes * TOP_UP_PART, windowOf(topUps)),
+    connections: limits.connections < 2 ? 0 : tenthOf(limits.connections, topUps.length),
+  };
+  const forPulls = shares(pulls, {
+    windowBytes: limits.windowBytes - kept.windowBytes,
+    connections: limits.connections - kept.connections,
+  });
+  const left = { ...limits };
+  for (const { id, timeToFirstByteMs } of pulls) {
+    const { rateBytesPerSecond, connections } = forPulls.get(id) as Share;
+    left.windowBytes -= rateBytesPerSecond + slackFor(rateBytesPerSecond, timeToFirstByteMs);
+    left.connections -= connections;
+  }
+  const turns = Math.min(
+    Math.max(0, left.connections),
+    Math.max(1, Math.floor(left.windowBytes / WORTH_A_TURN)),
+  );
+  const inOrder = [
+    ...topUps.filter(({ isHolding }) => isHolding),
+    ...topUps.filter(({ isHolding }) => !isHolding),
+  ].slice(0, turns);
+  return new Map([...forPulls, ...shares(inOrder, left)]);
+}
+
+function tenthOf(connections: number, wanted: number): number {
+  return Math.min(Math.max(1, Math.floor(connections * TOP_UP_PART)), wanted);
+}
+
+function windowOf(claims: readonly Claim[]): number {
+  return claims.reduce(
+    (sum, { wantRateBytesPerSecond: want, timeToFirstByteMs }) =>
+      sum + want + slackFor(want, timeToFirstByteMs),
+    0,
   );
 }
 

@@ -1,11 +1,11 @@
 /** Who wants a part of one origin, and how much, as far as is known now. PURE. */
-import type { Claim } from './allocate.ts';
+import type { PurposedClaim } from './allocate.ts';
 import type { LeaseRecord } from './ledger.ts';
 
-/** Who waits asks again within this time, or does not want any more. */
-const WAITING_MS = 6_000;
+/** Who waits asks again within this time, or does not want any more. Nodes wait to be called. */
+const WAITING_MS = { pull: 6_000, topUp: 25_000 } as const;
 
-export interface Want extends Omit<Claim, 'id'> {
+export interface Want extends Omit<PurposedClaim, 'id' | 'isHolding'> {
   readonly holder: string;
   readonly uid: string;
   readonly atMs: number;
@@ -17,28 +17,29 @@ export class Claims {
   #timeToFirstByteMs: number | undefined;
 
   /** Who has not measured yet how long the origin takes is helped out by whoever has. */
-  set(want: Want): Claim {
+  set(want: Want, isHolding: boolean): PurposedClaim {
     this.#timeToFirstByteMs = want.timeToFirstByteMs ?? this.#timeToFirstByteMs;
     const id = claimId(want.holder, want.uid);
     const known = { ...want, timeToFirstByteMs: this.#timeToFirstByteMs };
     this.#wants.set(id, known);
-    return { ...known, id };
+    return { ...known, id, isHolding };
   }
 
   delete(holder: string, uid: string): void {
     this.#wants.delete(claimId(holder, uid));
   }
 
-  /** Those that hold a lease, and those that asked for one lately. */
-  active(leases: Iterable<LeaseRecord>, nowMs: number): Claim[] {
+  /** Those that hold a lease, and those that asked for one lately; who asked first is first. */
+  active(leases: Iterable<LeaseRecord>, nowMs: number): PurposedClaim[] {
     const holding = new Set<string>();
     for (const { holder, uid, expired } of leases) {
       if (!expired) holding.add(claimId(holder, uid));
     }
-    const claims: Claim[] = [];
+    const claims: PurposedClaim[] = [];
     for (const [id, want] of this.#wants) {
-      const isActive = holding.has(id) || nowMs - want.atMs < WAITING_MS;
-      if (isActive) claims.push({ ...want, id });
+      const isHolding = holding.has(id);
+      const isWaiting = nowMs - want.atMs < WAITING_MS[want.purpose];
+      if (isHolding || isWaiting) claims.push({ ...want, id, isHolding });
       else this.#wants.delete(id);
     }
     return claims;

@@ -3,7 +3,14 @@ import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { coveringPolicy, hostOf } from './coverage.ts';
 
 function policyOf(name: string, ...hosts: string[]): OriginPolicy {
-  return { name, hosts, limits: {}, closeAfterSeconds: 1, allowPrivateAddresses: false };
+  return {
+    name,
+    hosts,
+    limits: {},
+    closeAfterSeconds: 1,
+    allowPrivateAddresses: false,
+    allowAgentCredentials: false,
+  };
 }
 
 describe('the host of a URL', () => {

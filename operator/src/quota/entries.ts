@@ -19,8 +19,10 @@ export type Entry =
       readonly holder: string;
       readonly uid: string;
       readonly epoch: number;
-      /** Raw Ed25519, base64; a later leader certifies it, too. Empty for requests of our own. */
+      /** Raw Ed25519, base64; a later leader certifies it, too. Empty for all but pullers. */
       readonly pullerKey: string;
+      /** A node that is short brings pieces that relays have brought already; absent: anything else. */
+      readonly purpose?: 'topUp';
       readonly wantConnections: number;
       readonly terms: Terms;
       readonly extents: readonly Extent[];

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
+import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
@@ -65,6 +66,7 @@ function newService(): LeaseService {
     {
       store,
       clock: systemClock,
+      random: systemRandom,
       wallClock: () => performance.timeOrigin + performance.now(),
       onLost: () => {},
       onBroken: () => {},
@@ -79,6 +81,7 @@ function newService(): LeaseService {
       limits: LIMITS,
       closeAfterSeconds: 120,
       allowPrivateAddresses: true,
+      allowAgentCredentials: false,
     },
   ]);
   made.setDistribution({
@@ -92,6 +95,7 @@ function newService(): LeaseService {
     pieceLengthBytes: PIECE,
     pieceCount: PIECES,
     ranges: true,
+    topUpBytes: undefined,
     feedPublicKey: keys.publicKey.toString('base64'),
     feedSeed: keys.seed.toString('base64'),
   });
@@ -139,8 +143,6 @@ async function pull(id: string, pieces: number[], signal: AbortSignal): Promise<
       uid: 'a',
       epoch: 1,
       pieceLengthBytes: PIECE,
-      wantRateBytesPerSecond: 1_250_000_000,
-      wantConnections: 8,
       pullerKey: generateFeedKeyPair().publicKey.toString('base64'),
     },
     {
@@ -152,6 +154,7 @@ async function pull(id: string, pieces: number[], signal: AbortSignal): Promise<
           return { answer: await service.answer({ id, kind: 'relay' }, request), requestedAtMs };
         },
       },
+      want: () => ({ rateBytesPerSecond: 1_250_000_000, connections: 8 }),
       createPuller: (grant, requestedAtMs) =>
         createPuller(grant, requestedAtMs, source, {
           http: new NodeHttpSource(),

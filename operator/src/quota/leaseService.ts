@@ -4,11 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy, OriginUsage } from '../controllers/dataSide.ts';
-import { type Claim, shares } from './allocate.ts';
 import { Answers } from './answers.ts';
-import { Claims, claimId } from './claims.ts';
 import type { JournalStore } from './journal.ts';
 import {
   type ChargeRequest,
@@ -17,16 +16,30 @@ import {
   type LeaseHolder,
   type SourceFailure,
 } from './leases.ts';
-import { chargeOf, type LeaseRecord } from './ledger.ts';
+import { chargeOf, type LeaseRecord, topUpBytesOf } from './ledger.ts';
 import type { OriginBook } from './originBook.ts';
 import { groupUsage, type HostGroup, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
 import { Probes } from './probes.ts';
-import { budgetOf, fill, grantOf, newPull, type Pull } from './pulls.ts';
-import { isWithin, type RateTerms, type Room, rateTerms, renewedTerms, steady } from './terms.ts';
+import {
+  budgetOf,
+  fill,
+  fillTopUp,
+  grantOf,
+  newPull,
+  type Pull,
+  release,
+  type TopUpAsk,
+  type Work,
+  workOf,
+} from './pulls.ts';
+import { ReportedUse } from './reportedUse.ts';
+import { Sharing, scarceIn } from './sharing.ts';
+import { isWithin, renewedTerms } from './terms.ts';
 
 export interface LeaseServiceDependencies {
   readonly store: JournalStore;
   readonly clock: Clock;
+  readonly random: Random;
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
   /** Another replica leads: this one must stop to. */
@@ -47,15 +60,13 @@ const WAIT_MS: Readonly<Record<WaitReason, number>> = {
   BandwidthInUse: 500,
   TrafficExhausted: 15_000,
   NotReady: 500,
+  ShareExhausted: 15_000,
+  NotAllowed: 15_000,
 };
+/** Nodes do not poll: they are called. This is for a call that was lost. */
+const TOP_UP_WAIT_MS = 10_000;
 /** After a change of leaders: until relays have said what they hold, nothing of it is given. */
 const UNSURE_MS = 1_500;
-
-interface Waiting {
-  readonly holder: string;
-  readonly uid: string;
-  readonly epoch: number;
-}
 
 export class LeaseService {
   readonly #clock: Clock;
@@ -63,11 +74,11 @@ export class LeaseService {
   readonly #probes: Probes;
   readonly #answers = new Answers();
   readonly #pulls = new Map<string, Pull>();
-  /** What holders say they have used, by lease. */
-  readonly #used = new Map<string, number>();
-  /** By group of hosts. */
-  readonly #claims = new Map<string, Claims>();
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #used = new ReportedUse();
+  readonly #random: Random;
+  readonly #sharing: Sharing;
+  /** When nodes that top up got their leases. */
+  readonly #turns = new Map<string, number>();
   #nonce = '';
   #serial = 0;
   #ask: (holder: string, uid: string, epoch: number) => void = () => {};
@@ -75,20 +86,27 @@ export class LeaseService {
   constructor(options: OriginBooksOptions, dependencies: LeaseServiceDependencies) {
     const { clock } = dependencies;
     this.#clock = clock;
+    this.#random = dependencies.random;
     this.#books = new OriginBooks(options, {
       ...dependencies,
       onOpen: (book) => this.#opened(book),
-      onExpired: ({ leaseId, uid }) => this.#pulls.get(uid)?.pool.release(leaseId),
+      onExpired: (lease) => this.#release(lease),
       onGone: (lease) => this.#gone(lease),
-      onFreed: () => this.#wake(),
+      onFreed: () => this.#sharing.wake(),
     });
     const newLeaseId = () => this.#newLeaseId();
     this.#probes = new Probes({ books: this.#books, clock, newLeaseId });
+    this.#sharing = new Sharing({
+      clock,
+      probes: this.#probes,
+      groupOf: (uid) => this.#groupOf(uid),
+      ask: ({ holder, uid, epoch }) => this.#ask(holder, uid, epoch),
+    });
   }
 
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#books.setOrigins(policies);
-    this.#wake();
+    this.#sharing.wake();
   }
 
   setDistribution(distribution: LeasedDistribution): void {
@@ -99,7 +117,7 @@ export class LeaseService {
       for (const book of this.#books.all()) this.#restore(uid, book);
     }
     this.#books.prepare(distribution.url);
-    this.#wake();
+    this.#sharing.wake();
   }
 
   removeDistribution(uid: string): void {
@@ -113,7 +131,7 @@ export class LeaseService {
     const now = this.#clock.now();
     if (bitfield !== undefined) pull.pool.report(holder, bitfield, now);
     else pull.pool.forget(holder, now);
-    if (bitfield === undefined) this.#wake(uid);
+    if (bitfield === undefined) this.#sharing.wake(uid);
   }
 
   /** Every journal is fenced before its first grant. */
@@ -128,8 +146,8 @@ export class LeaseService {
   stepDown(): void {
     this.#books.stepDown();
     this.#used.clear();
-    this.#claims.clear();
-    this.#waiting.clear();
+    this.#turns.clear();
+    this.#sharing.clear();
     this.#answers.clear();
     this.#probes.clear();
     for (const [uid, { distribution }] of this.#pulls) {
@@ -170,34 +188,12 @@ export class LeaseService {
 
   usage(originName: string): OriginUsage | undefined {
     const group = this.#books.groupNamed(originName);
-    if (group === undefined) return undefined;
-    const { books } = group;
-    for (const book of books) book.rollPeriod();
-    const { connections, rateBytesPerSecond } = groupUsage(books);
-    const periodStartMs = Math.max(0, ...books.map(({ ledger }) => ledger.periodStartMs));
-    let trafficBytes = 0;
-    for (const { ledger } of books) {
-      trafficBytes += ledger.settledBytes;
-      for (const leaseId of ledger.leases.keys()) trafficBytes += this.#usedBytes(leaseId);
-    }
-    return {
-      connections,
-      rateBytesPerSecond,
-      trafficBytes,
-      ...(periodStartMs > 0 && { periodStart: new Date(periodStartMs).toISOString() }),
-    };
+    return group && this.#used.ofOrigin(group.books);
   }
 
   /** What was taken for this distribution, all epochs, as far as its holders have said. */
   originBytes(uid: string): number {
-    let bytes = 0;
-    for (const { ledger } of this.#books.all()) {
-      bytes += chargeOf(ledger, uid).bytes;
-      for (const lease of ledger.leases.values()) {
-        if (lease.uid === uid) bytes += this.#usedBytes(lease.leaseId);
-      }
-    }
-    return bytes;
+    return this.#used.ofDistribution(uid, this.#books.all());
   }
 
   /** Why the last puller of this epoch gave up; undefined when one has had bytes since. */
@@ -218,15 +214,18 @@ export class LeaseService {
   }
 
   async #acquire(holder: LeaseHolder, request: Acquire): Promise<LeaseAnswer> {
-    const { uid, epoch, pullerKey, wantConnections } = request;
+    const { uid, epoch, pullerKey = '', wantConnections } = request;
+    const ask = askOf(request);
+    const purpose = ask === undefined ? 'pull' : 'topUp';
     const wait = (reason: WaitReason) => {
-      this.#waiting.set(claimId(holder.id, uid), { holder: holder.id, uid, epoch });
-      return waitFor(reason);
+      this.#sharing.waits({ holder: holder.id, uid, epoch, purpose });
+      return waitFor(reason, purpose);
     };
     const pull = this.#pulls.get(uid);
     if (pull === undefined || pull.distribution.epoch !== epoch || pull.distribution.suspend) {
       return wait('NotReady');
     }
+    if (!mayHave(holder, ask, pull)) return wait('NotAllowed');
     const book = this.#books.bookFor(pull.distribution.url);
     const now = this.#clock.now();
     if (book === undefined || now < pull.unsureUntilMs) return wait('NotReady');
@@ -234,21 +233,40 @@ export class LeaseService {
     const group = this.#books.groupOf(book);
     for (const each of group.books) each.rollPeriod();
     const pullers = this.#pullersOf(uid);
-    if (pull.pool.free(now) === 0 || (!pull.distribution.ranges && pullers > 0)) {
-      this.#claimsOf(group).delete(holder.id, uid);
+    const isOneStream = !pull.distribution.ranges && pullers > 0;
+    if (ask === undefined && (pull.pool.free(now) === 0 || isOneStream)) {
+      this.#sharing.withdraw(group, holder.id, uid);
       return wait('NothingToPull');
     }
-    const claim = this.#want(group, holder, uid, request);
-    const terms = this.#rateTerms(group, claim, pull, undefined);
-    if (terms === undefined) return wait(scarceIn(group));
     const leaseId = this.#newLeaseId();
+    const room = this.#room(group, pull, ask, leaseId);
+    if (room.bytes <= 0) {
+      this.#sharing.withdraw(group, holder.id, uid);
+      return wait(room.reason);
+    }
+    const claim = this.#want(group, holder, uid, request, purpose, false);
+    const terms = this.#sharing.terms(group, claim, streamOf(pull), undefined);
+    if (terms === undefined) return wait(scarceIn(group));
     const { rateBytesPerSecond } = terms;
     const work = { leaseId, rateBytesPerSecond, usedBytes: 0, pullers: pullers + 1 };
-    const maxBytes = fill(pull, work, trafficLeft(group, leaseId), now);
-    if (maxBytes === undefined) return wait('TrafficExhausted');
-    const extents = pull.pool.extentsOf(leaseId);
-    this.#waiting.delete(claimId(holder.id, uid));
-    const lease = { leaseId, holder: holder.id, uid, epoch, pullerKey, wantConnections };
+    const maxBytes = this.#fill(pull, work, ask, room.bytes);
+    const extents = workOf(pull, leaseId);
+    if (maxBytes === undefined || extents.length === 0) {
+      release(pull, leaseId);
+      this.#sharing.withdraw(group, holder.id, uid);
+      return wait(maxBytes === undefined ? room.reason : 'NothingToPull');
+    }
+    this.#sharing.waitsNoMore(holder.id, uid);
+    if (ask !== undefined) this.#turns.set(leaseId, now);
+    const lease = {
+      leaseId,
+      holder: holder.id,
+      uid,
+      epoch,
+      pullerKey,
+      wantConnections,
+      ...(ask !== undefined && { purpose: 'topUp' as const }),
+    };
     const full = { ...terms, maxBytes };
     await book.grant({ ...lease, terms: full, extents });
     return { outcome: 'granted', grant: grantOf(pull, lease, 1, full, extents) };
@@ -261,35 +279,43 @@ export class LeaseService {
       return { outcome: 'gone' };
     }
     const { book, lease } = found;
-    const { uid, wantConnections } = lease;
-    const usedBytes = Math.max(this.#usedBytes(leaseId), request.usedBytes);
-    this.#used.set(leaseId, usedBytes);
+    const { uid, wantConnections, purpose = 'pull' } = lease;
+    const usedBytes = this.#used.report(leaseId, request.usedBytes);
     const pull = this.#pullOf(lease);
-    if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull');
+    if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
     if (usedBytes > 0) pull.failure = undefined;
-    pull.pool.progress(leaseId, holder.id, request.unfinished);
+    if (purpose === 'topUp') pull.topUps.progress(leaseId, request.unfinished);
+    else pull.pool.progress(leaseId, holder.id, request.unfinished);
     const group = this.#books.groupOf(book);
-    const claim = this.#want(group, holder, uid, { ...request, wantConnections });
+    const claim = this.#want(group, holder, uid, { ...request, wantConnections }, purpose, true);
     const before = lease.versions.at(-1) as LeaseRecord['versions'][number];
-    const terms = this.#rateTerms(group, claim, pull, lease);
+    const terms = this.#sharing.terms(group, claim, streamOf(pull), lease);
     const { rateBytesPerSecond } = terms ?? before;
     const work = { leaseId, rateBytesPerSecond, usedBytes, pullers: this.#pullersOf(uid) };
     const now = this.#clock.now();
-    const left = trafficLeft(group, leaseId);
+    const ask = purpose === 'topUp' ? (askOf(request) ?? NO_MORE) : undefined;
+    const room = this.#room(group, pull, ask, leaseId);
     // Without a share it finishes what it has, and its place is another's turn.
-    const takesMore = terms !== undefined && now >= pull.unsureUntilMs;
-    const maxBytes = takesMore ? fill(pull, work, left, now) : budgetOf(pull, work);
-    const extents = pull.pool.extentsOf(leaseId);
-    if (extents.length === 0) return waitFor('NothingToPull');
-    if (maxBytes === undefined || maxBytes > left) return waitFor('TrafficExhausted');
-    const next = renewedTerms(before, { ...(terms ?? before), maxBytes }, left);
+    const takesMore =
+      terms !== undefined && now >= pull.unsureUntilMs && !this.#isTurnOver(group, lease);
+    const maxBytes = takesMore ? this.#fill(pull, work, ask, room.bytes) : budgetOf(pull, work);
+    const extents = workOf(pull, leaseId);
+    if (extents.length === 0) return waitFor('NothingToPull', purpose);
+    if (maxBytes === undefined || maxBytes > room.bytes) return waitFor(room.reason, purpose);
+    const next = renewedTerms(before, { ...(terms ?? before), maxBytes }, room.bytes);
     // Only what is smaller is to be acknowledged: the larger counts as soon as it is granted.
     const version = isWithin(before, next) ? before.version : before.version + 1;
     const acknowledged = Math.min(request.version, before.version);
     const isSmaller = lease.versions.some((each) => each.version < acknowledged);
     await book.commit({ kind: 'renew', leaseId, version, acknowledged, terms: next, extents });
-    if (isSmaller) this.#wake();
+    if (isSmaller) this.#sharing.wake();
     return { outcome: 'granted', grant: grantOf(pull, lease, version, next, extents) };
+  }
+
+  /** Answers what the lease may take; undefined: too little is left for anything. */
+  #fill(pull: Pull, work: Work, ask: TopUpAsk | undefined, bytes: number): number | undefined {
+    if (ask === undefined) return fill(pull, work, bytes, this.#clock.now());
+    return fillTopUp(pull, work, ask, { bytes, start: this.#random.next() });
   }
 
   async #settle(holder: LeaseHolder, request: Settle): Promise<LeaseAnswer> {
@@ -300,11 +326,13 @@ export class LeaseService {
     const { book, lease } = found;
     const pull = this.#pullOf(lease);
     if (pull !== undefined) {
-      pull.pool.progress(leaseId, holder.id, unfinished);
-      if (failure !== undefined) pull.failure = failure;
+      if (lease.purpose !== 'topUp') {
+        pull.pool.progress(leaseId, holder.id, unfinished);
+        if (failure !== undefined) pull.failure = failure;
+      }
     }
     // Who failed waits by itself; its share is free meanwhile.
-    this.#claimsOf(this.#books.groupOf(book)).delete(holder.id, lease.uid);
+    this.#sharing.withdraw(this.#books.groupOf(book), holder.id, lease.uid);
     await book.settle(leaseId, usedBytes);
     return { outcome: 'settled' };
   }
@@ -320,63 +348,61 @@ export class LeaseService {
     }
   }
 
-  #rateTerms(
-    { key, limits, books }: HostGroup,
-    claim: Claim,
-    pull: Pull,
-    lease: LeaseRecord | undefined,
-  ): RateTerms | undefined {
-    const reserved = this.#probes.reserved(key);
-    const all = {
-      windowBytes: Math.max(0, limits.bandwidthBytesPerSecond - reserved.windowBytes),
-      connections: Math.max(0, limits.connections - reserved.connections),
-    };
-    const leases = books.flatMap(({ ledger }) => [...ledger.leases.values()]);
-    const claims = this.#claimsOf({ key }).active(leases, this.#clock.now());
-    const share = shares(claims, all).get(claim.id);
-    if (share === undefined) return undefined;
-    const others = groupUsage(books, lease?.leaseId);
-    const room: Room = {
-      windowBytes: all.windowBytes - others.windowBytes,
-      connections: all.connections - others.connections,
-    };
-    const stream = pull.distribution.ranges ? undefined : { sizeBytes: pull.sizeBytes };
-    const terms = rateTerms(claim, share, room, stream);
-    const before = lease?.versions.at(-1);
-    return terms === undefined || before === undefined ? terms : steady(before, terms, room);
-  }
-
   #want(
     group: HostGroup,
     { id: holder }: LeaseHolder,
     uid: string,
     request: Pick<Acquire, 'wantRateBytesPerSecond' | 'wantConnections' | 'timeToFirstByteMs'>,
-  ): Claim {
-    return this.#claimsOf(group).set({
-      holder,
-      uid,
-      atMs: this.#clock.now(),
-      weight: 1 + (this.#pulls.get(uid)?.distribution.priority ?? 0),
-      wantRateBytesPerSecond: request.wantRateBytesPerSecond,
-      wantConnections: request.wantConnections,
-      timeToFirstByteMs: request.timeToFirstByteMs,
-    });
+    purpose: 'pull' | 'topUp',
+    isHolding: boolean,
+  ) {
+    const { wantRateBytesPerSecond, wantConnections, timeToFirstByteMs } = request;
+    const weight = 1 + (this.#pulls.get(uid)?.distribution.priority ?? 0);
+    const wants = { wantRateBytesPerSecond, wantConnections, timeToFirstByteMs };
+    return this.#sharing.want(group, { holder, uid, weight, purpose, ...wants }, isHolding);
   }
 
-  /** Something became free: whoever waits is to ask now. */
-  #wake(uid?: string): void {
-    for (const [key, waiting] of this.#waiting) {
-      if (uid !== undefined && waiting.uid !== uid) continue;
-      this.#waiting.delete(key);
-      this.#ask(waiting.holder, waiting.uid, waiting.epoch);
-    }
+  /** What a lease may take, from its beginning on, and what to say when that is too little. */
+  #room(
+    { limits, books }: HostGroup,
+    { distribution }: Pull,
+    ask: TopUpAsk | undefined,
+    leaseId: string,
+  ): { readonly bytes: number; readonly reason: WaitReason } {
+    const { traffic } = limits;
+    const used = groupUsage(books, leaseId).trafficBytes;
+    const bytes = traffic === undefined ? Number.POSITIVE_INFINITY : traffic.bytes - used;
+    if (ask === undefined) return { bytes, reason: 'TrafficExhausted' };
+    const { uid, epoch, topUpBytes = 0 } = distribution;
+    const taken = books.reduce(
+      (sum, { ledger }) => sum + topUpBytesOf(ledger, uid, epoch, leaseId),
+      0,
+    );
+    const left = topUpBytes - taken;
+    return left < bytes
+      ? { bytes: left, reason: 'ShareExhausted' }
+      : { bytes, reason: 'TrafficExhausted' };
+  }
+
+  #isTurnOver(group: HostGroup, { leaseId, purpose }: LeaseRecord): boolean {
+    if (purpose !== 'topUp') return false;
+    // Of an earlier leader: nobody knows since when.
+    const sinceMs = this.#turns.get(leaseId) ?? Number.NEGATIVE_INFINITY;
+    return this.#sharing.isTurnOver(group, this.#clock.now() - sinceMs);
+  }
+
+  #groupOf(uid: string): HostGroup | undefined {
+    const pull = this.#pulls.get(uid);
+    const book = pull && this.#books.known(pull.distribution.url);
+    return book && this.#books.groupOf(book);
   }
 
   #pullersOf(uid: string): number {
     let count = 0;
     for (const { ledger } of this.#books.all()) {
       for (const lease of ledger.leases.values()) {
-        if (lease.uid === uid && !lease.expired && lease.extents.length > 0) count += 1;
+        const isPuller = lease.purpose !== 'topUp' && lease.extents.length > 0;
+        if (lease.uid === uid && !lease.expired && isPuller) count += 1;
       }
     }
     return count;
@@ -388,13 +414,9 @@ export class LeaseService {
     return pull?.distribution.epoch === epoch ? pull : undefined;
   }
 
-  #usedBytes(leaseId: string): number {
-    return this.#used.get(leaseId) ?? 0;
-  }
-
   #opened(book: OriginBook): void {
     for (const uid of this.#pulls.keys()) this.#restore(uid, book);
-    this.#wake();
+    this.#sharing.wake();
   }
 
   /** What leases of an earlier leader have, nobody else gets until they are over. */
@@ -405,25 +427,23 @@ export class LeaseService {
     if (chargeOf(ledger, uid).epoch === pull.distribution.epoch || leases.length > 0) {
       pull.unsureUntilMs = this.#clock.now() + UNSURE_MS;
     }
-    for (const { leaseId, extents, expired } of leases) {
-      if (!expired) pull.pool.restore(leaseId, extents);
+    for (const { leaseId, extents, expired, purpose } of leases) {
+      if (expired) continue;
+      if (purpose === 'topUp') pull.topUps.restore(leaseId, extents);
+      else pull.pool.restore(leaseId, extents);
     }
   }
 
-  #gone({ leaseId, uid }: LeaseRecord): void {
-    this.#pulls.get(uid)?.pool.release(leaseId);
-    this.#used.delete(leaseId);
-    this.#wake();
+  #release({ leaseId, uid }: LeaseRecord): void {
+    const pull = this.#pulls.get(uid);
+    if (pull !== undefined) release(pull, leaseId);
   }
 
-  /** Of one host, or of all that an Origin covers. */
-  #claimsOf({ key }: Pick<HostGroup, 'key'>): Claims {
-    let claims = this.#claims.get(key);
-    if (claims === undefined) {
-      claims = new Claims();
-      this.#claims.set(key, claims);
-    }
-    return claims;
+  #gone(lease: LeaseRecord): void {
+    this.#release(lease);
+    this.#used.forget(lease.leaseId);
+    this.#turns.delete(lease.leaseId);
+    this.#sharing.wake();
   }
 
   #newLeaseId(): string {
@@ -432,17 +452,30 @@ export class LeaseService {
   }
 }
 
-function waitFor(reason: WaitReason): LeaseAnswer {
-  return { outcome: 'wait', reason, retryAfterMs: WAIT_MS[reason] };
+function waitFor(reason: WaitReason, purpose: 'pull' | 'topUp'): LeaseAnswer {
+  const isCalled = reason === 'ConnectionsInUse' || reason === 'BandwidthInUse';
+  const retryAfterMs = purpose === 'topUp' && isCalled ? TOP_UP_WAIT_MS : WAIT_MS[reason];
+  return { outcome: 'wait', reason, retryAfterMs };
 }
 
-function scarceIn({ limits, books }: HostGroup): WaitReason {
-  const { connections } = groupUsage(books);
-  return connections >= limits.connections ? 'ConnectionsInUse' : 'BandwidthInUse';
+const NO_MORE: TopUpAsk = { acceptable: new Uint8Array(), wantBytes: 0 };
+
+/** Of a node that is short; undefined: it pulls extents. */
+function askOf({ topUp }: Pick<Acquire, 'topUp'>): TopUpAsk | undefined {
+  if (topUp === undefined) return undefined;
+  return { acceptable: Buffer.from(topUp.acceptable, 'base64'), wantBytes: topUp.wantBytes };
 }
 
-/** What a lease may take, from its beginning on. */
-function trafficLeft({ limits, books }: HostGroup, leaseId: string): number {
-  if (limits.traffic === undefined) return Number.POSITIVE_INFINITY;
-  return limits.traffic.bytes - groupUsage(books, leaseId).trafficBytes;
+/** A relay pulls; a node tops up where its distribution lets it, in pieces and not in streams. */
+function mayHave(
+  { kind }: LeaseHolder,
+  ask: TopUpAsk | undefined,
+  { distribution }: Pull,
+): boolean {
+  if (ask === undefined) return kind === 'relay';
+  return distribution.topUpBytes !== undefined && distribution.ranges;
+}
+
+function streamOf({ distribution, sizeBytes }: Pull): { sizeBytes: number } | undefined {
+  return distribution.ranges ? undefined : { sizeBytes };
 }

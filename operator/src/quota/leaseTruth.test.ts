@@ -7,30 +7,42 @@ import type { LeaseAnswer, LeaseGrant, LeaseRequest } from '@sluice/protocol/mes
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
+import {
+  aLeasedDistribution,
+  aLeaseService,
+  anOriginPolicy,
+  PIECE_BYTES,
+} from '../testing/leasing.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
 import { piecesOf } from './extents.ts';
-import { LeaseService } from './leaseService.ts';
+import type { LeaseService } from './leaseService.ts';
 
-const PIECE = 262_144;
 const PIECES = 60;
+/** Of all nodes together: a third of the file. */
+const TOP_UP_BYTES = 20 * PIECE_BYTES;
+const ALL_PIECES = Buffer.alloc(Math.ceil(PIECES / 8), 0xff).toString('base64');
 const LIMITS = { maxConnections: 5, maxBandwidthBytesPerSecond: 4_000_000 };
 const CLOSE_AFTER_MS = 20_000;
-const keys = generateFeedKeyPair();
 const PULLER = generateFeedKeyPair().publicKey.toString('base64');
 
 /** A process that keeps to the protocol. */
 interface Holder {
   readonly id: string;
+  readonly kind: 'relay' | 'agent';
   grant: LeaseGrant | undefined;
   /** On the true clock: when what it has in its hands ends. */
   untilMs: number;
   busy: boolean;
+  /** Under the lease in its hands. */
+  usedBytes: number;
 }
 
 class World {
   readonly clock = new FakeClock();
   readonly journal = new MemoryJournal();
   readonly pulled: number[] = [];
+  /** By agents, of all pieces. */
+  toppedUpBytes = 0;
   holders: Holder[] = [];
   service: LeaseService;
   /** Connections of holders that were lost: the origin keeps them for a while. */
@@ -39,51 +51,28 @@ class World {
   #term = 0;
   #runs = 0;
 
-  constructor(holders: number) {
+  constructor(relays: number, agents: number) {
     this.service = this.lead();
-    this.holders = Array.from({ length: holders }, () => this.#newHolder());
+    const kinds = Array.from({ length: relays + agents }, (_, at) =>
+      at < relays ? ('relay' as const) : ('agent' as const),
+    );
+    this.holders = kinds.map((kind) => this.#newHolder(kind));
   }
 
   /** Who led before is not told. */
   lead(): LeaseService {
     this.#term += 1;
-    this.service = new LeaseService(
+    this.service = aLeaseService(
+      { store: this.journal, clock: this.clock },
       {
         defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 100_000 },
         requireOrigin: true,
       },
-      {
-        store: this.journal,
-        clock: this.clock,
-        wallClock: () => 1e12 + this.clock.now(),
-        onLost: () => {},
-        onBroken: () => {},
-        onRetry: () => {},
-      },
     );
-    this.service.setOrigins([
-      {
-        name: 'cdn',
-        hosts: ['cdn.example.com'],
-        limits: LIMITS,
-        closeAfterSeconds: CLOSE_AFTER_MS / 1000,
-        allowPrivateAddresses: false,
-      },
-    ]);
-    this.service.setDistribution({
-      uid: 'a',
-      epoch: 1,
-      swarmId: '0'.repeat(40),
-      url: 'http://cdn.example.com/file',
-      priority: 0,
-      suspend: false,
-      files: [{ path: 'file', sizeBytes: PIECES * PIECE }],
-      pieceLengthBytes: PIECE,
-      pieceCount: PIECES,
-      ranges: true,
-      feedPublicKey: keys.publicKey.toString('base64'),
-      feedSeed: keys.seed.toString('base64'),
-    });
+    this.service.setOrigins([anOriginPolicy(LIMITS, { closeAfterSeconds: CLOSE_AFTER_MS / 1000 })]);
+    this.service.setDistribution(
+      aLeasedDistribution({ pieceCount: PIECES, topUpBytes: TOP_UP_BYTES }),
+    );
     this.service.lead(this.#term);
     return this.service;
   }
@@ -94,19 +83,30 @@ class World {
     const now = this.clock.now();
     if (holder.grant !== undefined && now >= holder.untilMs) holder.grant = undefined;
     const { grant } = holder;
-    const want = { wantRateBytesPerSecond: 1e9, wantConnections: 3, timeToFirstByteMs: 20 };
+    const want =
+      holder.kind === 'relay'
+        ? { wantRateBytesPerSecond: 1e9, wantConnections: 3, timeToFirstByteMs: 20 }
+        : {
+            wantRateBytesPerSecond: 1e6,
+            wantConnections: 1,
+            topUp: { acceptable: ALL_PIECES, wantBytes: 1e6 },
+          };
     if (grant === undefined) {
-      const request = { op: 'acquire' as const, uid: 'a', epoch: 1, pullerKey: PULLER, ...want };
+      const pullerKey = holder.kind === 'relay' ? { pullerKey: PULLER } : {};
+      const request = { op: 'acquire' as const, uid: 'a', epoch: 1, ...pullerKey, ...want };
       this.#send(holder, request, heard);
       return;
     }
     const { leaseId, version, extents } = grant;
     const pieces = [...piecesOf(extents)];
     const finished = pieces.slice(0, done);
-    this.pulled.push(...finished);
+    const usedBytes = holder.usedBytes + finished.length * PIECE_BYTES;
+    if (holder.kind === 'relay') this.pulled.push(...finished);
+    else this.toppedUpBytes += finished.length * PIECE_BYTES;
     const unfinished = pieces.slice(done).map((first) => ({ first, count: 1 }));
     holder.grant = { ...grant, extents: unfinished };
-    const base = { leaseId, version, usedBytes: 0, unfinished };
+    holder.usedBytes = usedBytes;
+    const base = { leaseId, version, usedBytes, unfinished };
     if (unfinished.length > 0) this.#send(holder, { op: 'renew', ...base, ...want }, heard);
     else {
       // Its sockets are closed before it says so.
@@ -119,7 +119,9 @@ class World {
   kill(holder: Holder, reportedAfterMs: number): void {
     const { service } = this;
     this.clock.setTimer(reportedAfterMs, () => service.holderEnded(holder.id));
-    this.holders = this.holders.map((each) => (each === holder ? this.#newHolder() : each));
+    this.holders = this.holders.map((each) =>
+      each === holder ? this.#newHolder(holder.kind) : each,
+    );
   }
 
   /** Its node is gone: nobody closes anything but the origin. */
@@ -130,7 +132,9 @@ class World {
       const untilMs = now + CLOSE_AFTER_MS;
       this.orphaned.push({ connections: grant.connections, untilMs });
     }
-    this.holders = this.holders.map((each) => (each === holder ? this.#newHolder() : each));
+    this.holders = this.holders.map((each) =>
+      each === holder ? this.#newHolder(holder.kind) : each,
+    );
   }
 
   /** What the origin may see now. */
@@ -144,7 +148,11 @@ class World {
     const window = grants.reduce((sum, each) => sum + each.rateBytesPerSecond + each.slackBytes, 0);
     expect(connections).toBeLessThanOrEqual(LIMITS.maxConnections);
     expect(window).toBeLessThanOrEqual(LIMITS.maxBandwidthBytesPerSecond);
-    const pieces = grants.flatMap(({ extents }) => [...piecesOf(extents)]);
+    expect(this.toppedUpBytes).toBeLessThanOrEqual(TOP_UP_BYTES);
+    const pulls = this.holders.filter(({ kind }) => kind === 'relay').map(({ grant }) => grant);
+    const pieces = grants
+      .filter((grant) => pulls.includes(grant))
+      .flatMap(({ extents }) => [...piecesOf(extents)]);
     expect(new Set(pieces).size).toBe(pieces.length);
   }
 
@@ -164,20 +172,22 @@ class World {
       holder.busy = false;
       if (answer?.outcome === 'gone') holder.grant = undefined;
       if (answer?.outcome !== 'granted') return;
+      if (answer.grant.leaseId !== holder.grant?.leaseId) holder.usedBytes = 0;
       holder.grant = answer.grant;
       holder.untilMs = requestedAtMs + answer.grant.ttlMs;
     };
     this.service
-      .answer({ id: holder.id, kind: 'relay' }, { ...base, ...request } as LeaseRequest)
+      .answer({ id: holder.id, kind: holder.kind }, { ...base, ...request } as LeaseRequest)
       .then(
         (answer) => take(heard ? answer : undefined),
         () => take(undefined),
       );
   }
 
-  #newHolder(): Holder {
+  #newHolder(kind: Holder['kind']): Holder {
     this.#runs += 1;
-    return { id: `run-${this.#runs}`, grant: undefined, untilMs: 0, busy: false };
+    const id = `run-${this.#runs}`;
+    return { id, kind, grant: undefined, untilMs: 0, busy: false, usedBytes: 0 };
   }
 }
 
@@ -189,7 +199,7 @@ type Step =
   | { kind: 'fault'; fault: 'none' | 'lost' | 'down' }
   | { kind: 'lead' };
 
-const holder = fc.nat(3);
+const holder = fc.nat(4);
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 12,
@@ -219,9 +229,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 describe('what the origin sees', () => {
   it('is within its limits, and no piece is pulled by two at once, whatever is lost', async () => {
     let granted = 0;
+    let toppedUpBytes = 0;
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 80 }), async (steps) => {
-        const world = new World(4);
+        const world = new World(3, 2);
         await world.pass(10);
         for (const each of steps) {
           const one = 'holder' in each ? (world.holders[each.holder] as Holder) : undefined;
@@ -235,17 +246,19 @@ describe('what the origin sees', () => {
           world.check();
         }
         granted += world.pulled.length;
+        toppedUpBytes += world.toppedUpBytes;
       }),
       { numRuns: 300 },
     );
     expect(granted).toBeGreaterThan(300);
+    expect(toppedUpBytes / PIECE_BYTES).toBeGreaterThan(300);
   }, 60_000);
 
   it('is each piece once when nobody fails, whoever asks when', async () => {
     const turn = fc.record({ holder: fc.nat(2), done: fc.nat(8), ms: fc.nat(300) });
     await fc.assert(
       fc.asyncProperty(fc.infiniteStream(turn), async (turns) => {
-        const world = new World(3);
+        const world = new World(3, 0);
         await world.pass(10);
         let left = 2_000;
         for (const { holder: at, done, ms } of turns) {

@@ -21,6 +21,8 @@ export interface LeasedDistribution {
   readonly pieceCount: number;
   /** Whether the origin proved that it honours byte ranges. */
   readonly ranges: boolean;
+  /** What agents may take of this epoch, all together; undefined: agents do not top up. */
+  readonly topUpBytes: number | undefined;
   /** Raw Ed25519 keys, base64: puller keys are certified with them. */
   readonly feedPublicKey: string;
   readonly feedSeed: string;

@@ -16,6 +16,7 @@ export interface LeaseRecord {
   readonly epoch: number;
   readonly pullerKey: string;
   readonly wantConnections: number;
+  readonly purpose?: 'topUp';
   /** The newest last; every one of them may still be in force at the holder. */
   readonly versions: readonly LeaseVersion[];
   readonly extents: readonly Extent[];
@@ -27,6 +28,8 @@ export interface Charge {
   readonly bytes: number;
   /** The last epoch that anything was pulled of. */
   readonly epoch: number;
+  /** Of this, by top-up of that epoch. */
+  readonly topUp?: { readonly epoch: number; readonly bytes: number };
 }
 
 export interface SettledSecond {
@@ -166,6 +169,20 @@ export function chargeOf(ledger: Ledger, uid: string): Charge {
   return ledger.charges.get(uid) ?? { bytes: 0, epoch: 0 };
 }
 
+/**
+ * What top-up of this epoch may have taken: charged whole while a lease is open, settled down to
+ * what was used. `except` leaves one lease out.
+ */
+export function topUpBytesOf(ledger: Ledger, uid: string, epoch: number, except?: string): number {
+  const { topUp } = chargeOf(ledger, uid);
+  let bytes = topUp?.epoch === epoch ? topUp.bytes : 0;
+  for (const lease of ledger.leases.values()) {
+    const counts = lease.purpose === 'topUp' && lease.uid === uid && lease.epoch === epoch;
+    if (counts && lease.leaseId !== except) bytes += maxBytesOf(lease);
+  }
+  return bytes;
+}
+
 /** As JSON can hold it, for snapshots. */
 export interface LedgerSnapshot {
   readonly leases: readonly LeaseRecord[];
@@ -212,7 +229,11 @@ function without(
   // At the end again: the first ones are those that were charged longest ago.
   charges.delete(lease.uid);
   const epoch = bytes > 0 ? Math.max(before.epoch, lease.epoch) : before.epoch;
-  charges.set(lease.uid, { bytes: before.bytes + bytes, epoch });
+  charges.set(lease.uid, {
+    bytes: before.bytes + bytes,
+    epoch,
+    ...topUpAfter(before, lease, bytes),
+  });
   for (const uid of charges.keys()) {
     if (charges.size <= MAX_UIDS) break;
     charges.delete(uid);
@@ -224,6 +245,14 @@ function without(
     settledBytes: ledger.settledBytes + bytes,
     recent: withSettled(ledger.recent, bytes, atMs),
   };
+}
+
+function topUpAfter({ topUp }: Charge, lease: LeaseRecord, bytes: number): Pick<Charge, 'topUp'> {
+  const isNewer = lease.epoch > (topUp?.epoch ?? 0);
+  if (lease.purpose !== 'topUp' || (!isNewer && lease.epoch !== topUp?.epoch)) {
+    return topUp === undefined ? {} : { topUp };
+  }
+  return { topUp: { epoch: lease.epoch, bytes: (isNewer ? 0 : (topUp?.bytes ?? 0)) + bytes } };
 }
 
 function withSettled(

@@ -131,6 +131,11 @@ export class OriginBooks {
     return books.every(({ isOpen }) => isOpen) ? book : undefined;
   }
 
+  /** The journal of this URL's host, if anything was ever asked of it. */
+  known(url: string): OriginBook | undefined {
+    return this.#books.get(hostOf(url));
+  }
+
   groupOf(book: OriginBook): HostGroup {
     const key = this.#keyOf(book.host);
     const books = [...this.#books.values()].filter(({ host }) => this.#keyOf(host) === key);

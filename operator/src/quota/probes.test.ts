@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
+import { aLeaseService } from '../testing/leasing.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
 import { documentId } from './entries.ts';
-import { LeaseService } from './leaseService.ts';
+import type { LeaseService } from './leaseService.ts';
 import { apply, emptyLedger, usageOf } from './ledger.ts';
 
 const HOST = 'cdn.example.com:80';
@@ -24,19 +25,9 @@ beforeEach(async () => {
 });
 
 function newService(): LeaseService {
-  const made = new LeaseService(
-    {
-      defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 1_000_000 },
-      requireOrigin: false,
-    },
-    {
-      store: journal,
-      clock,
-      wallClock: () => 1e12 + clock.now(),
-      onLost: () => {},
-      onBroken: (error) => broken.push(error.message),
-      onRetry: () => {},
-    },
+  const made = aLeaseService(
+    { store: journal, clock, onBroken: (error) => broken.push(error.message) },
+    { defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 1_000_000 } },
   );
   made.setOrigins([]);
   return made;

@@ -1,6 +1,6 @@
 /**
- * What is pulled for each epoch of each distribution: which pieces are whose, and how much work a
- * lease gets at once.
+ * What is taken from the origin for each epoch of each distribution: which pieces are whose, and
+ * how much work a lease gets at once.
  */
 import { certify } from '@sluice/engine/feed/certificate.ts';
 import type { LeaseGrant } from '@sluice/protocol/messages.ts';
@@ -10,10 +10,12 @@ import type { LeasedDistribution, SourceFailure } from './leases.ts';
 import type { LeaseRecord } from './ledger.ts';
 import { LEASE_TTL_MS } from './originBook.ts';
 import { budgetFor } from './terms.ts';
+import { TopUpPieces } from './topUpPieces.ts';
 
 export interface Pull {
   readonly distribution: LeasedDistribution;
   readonly pool: ExtentPool;
+  readonly topUps: TopUpPieces;
   readonly sizeBytes: number;
   failure: SourceFailure | undefined;
   /** Pieces were given out before this replica led: who has them is not known before this time. */
@@ -39,6 +41,7 @@ export function newPull(distribution: LeasedDistribution, known: Pull | undefine
   return {
     distribution,
     pool: new ExtentPool(pieceCount),
+    topUps: new TopUpPieces(pieceCount),
     sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
     failure: undefined,
     unsureUntilMs: 0,
@@ -84,32 +87,75 @@ export function fill(
   }
 }
 
-/** For what the lease has to pull, from its beginning on. */
-export function budgetOf(
-  { pool, distribution, sizeBytes }: Pull,
-  { leaseId, rateBytesPerSecond, usedBytes }: Work,
-): number {
+/** What a node that is short asks for. */
+export interface TopUpAsk {
+  /** A BitTorrent bitfield. */
+  readonly acceptable: Uint8Array;
+  readonly wantBytes: number;
+}
+
+/** A node gets so much at once at most, whatever its rate: others wait for a turn. */
+const MAX_TOP_UP_BYTES = 64 * 1024 * 1024;
+
+/** The same for top-up: pieces for about a second, of those that the node lacks. */
+export function fillTopUp(
+  pull: Pull,
+  work: Work,
+  { acceptable, wantBytes }: TopUpAsk,
+  room: { readonly bytes: number; readonly start: number },
+): number | undefined {
+  const { topUps, distribution } = pull;
+  const { leaseId, rateBytesPerSecond } = work;
+  const before = countOf(topUps.extentsOf(leaseId));
+  const bytes = Math.min(wantBytes, rateBytesPerSecond * EXTENT_SECONDS, MAX_TOP_UP_BYTES);
+  const count = Math.ceil(bytes / distribution.pieceLengthBytes);
+  topUps.take(leaseId, acceptable, Math.max(0, count - before), room.start);
+  for (;;) {
+    const budget = budgetOf(pull, work);
+    if (budget <= room.bytes) return budget;
+    const pieces = piecesIn(topUps.extentsOf(leaseId));
+    if (pieces.length <= Math.max(1, before)) return undefined;
+    topUps.giveBack(leaseId, pieces.slice(-1));
+  }
+}
+
+/** What is left of it to bring. */
+export function workOf({ pool, topUps }: Pull, leaseId: string): LeaseGrant['extents'] {
+  return topUps.has(leaseId) ? topUps.extentsOf(leaseId) : pool.extentsOf(leaseId);
+}
+
+/** The lease is over: what is left of it is anybody's. */
+export function release({ pool, topUps }: Pull, leaseId: string): void {
+  topUps.release(leaseId);
+  pool.release(leaseId);
+}
+
+/** For what the lease has to bring, from its beginning on. */
+export function budgetOf(pull: Pull, { leaseId, rateBytesPerSecond, usedBytes }: Work): number {
+  const { distribution, sizeBytes } = pull;
   const { pieceLengthBytes, ranges } = distribution;
-  const pieces = countOf(pool.extentsOf(leaseId));
+  const pieces = countOf(workOf(pull, leaseId));
   const payload = ranges ? Math.min(sizeBytes, pieces * pieceLengthBytes) : sizeBytes;
   return Math.ceil(usedBytes + budgetFor(payload, rateBytesPerSecond, !ranges));
 }
 
 export function grantOf(
   { distribution }: Pull,
-  { leaseId, pullerKey }: Pick<LeaseRecord, 'leaseId' | 'pullerKey'>,
+  { leaseId, pullerKey, purpose }: Pick<LeaseRecord, 'leaseId' | 'pullerKey' | 'purpose'>,
   version: number,
   terms: Terms,
   extents: LeaseGrant['extents'],
 ): LeaseGrant {
   const { uid, epoch, swarmId, feedPublicKey, feedSeed } = distribution;
+  const grant = { leaseId, version, uid, epoch, extents, ...terms, ttlMs: LEASE_TTL_MS };
+  if (purpose === 'topUp') return grant;
   const keys = {
     publicKey: Buffer.from(feedPublicKey, 'base64'),
     seed: Buffer.from(feedSeed, 'base64'),
   };
   const puller = Buffer.from(pullerKey, 'base64');
   const certificate = certify(keys, Buffer.from(swarmId, 'hex'), puller, extents);
-  return { leaseId, version, uid, epoch, extents, ...terms, ttlMs: LEASE_TTL_MS, certificate };
+  return { ...grant, certificate };
 }
 
 function countOf(extents: LeaseGrant['extents']): number {

@@ -130,12 +130,15 @@ export function newApp(dependencies: AppDependencies): express.Express {
 
   app.post('/v1/leases', express.json({ limit: LEASE_BODY }), async (request, response) => {
     const session = sessionOf(request);
-    // A relay is known by the Deployment that made it; agents are told of no origin.
-    if (session.kind !== 'relay') {
-      throw new ApiRefusal(403, 'NotARelay', 'only relays take from origins');
+    const process = coordinator.fleet.meet(session, now());
+    const asked = parseLeaseRequest(request.body);
+    // Known by the Deployment that made a relay, by its token's node an agent.
+    if (asked.op === 'acquire' && !coordinator.worksOn(process, asked.uid)) {
+      const message = `this process has no part in distribution ${asked.uid}`;
+      throw new ApiRefusal(403, 'NotAMember', message);
     }
-    const { id, kind } = coordinator.fleet.meet(session, now());
-    response.json(await leases.answer({ id, kind }, parseLeaseRequest(request.body)));
+    const { id, kind } = process;
+    response.json(await leases.answer({ id, kind }, asked));
   });
 
   app.use('/v1/distributions', newReadApi({ coordinator, client: dependencies.client, bearerOf }));

@@ -15,6 +15,7 @@ import type {
   ResolvedSource,
   SourceRequest,
 } from '../controllers/dataSide.ts';
+import { topUpBytes } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
@@ -120,6 +121,7 @@ export class Coordinator implements CoordinatorPort {
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#policies = policies;
     this.#deps.leases.setOrigins(policies);
+    for (const { plan } of this.#distributions.values()) this.#lease(plan);
     this.#tellSoon();
   }
 
@@ -133,20 +135,7 @@ export class Coordinator implements CoordinatorPort {
       this.#distributions.set(uid, { plan, nodes: new Map(), sourceChanged: false });
       this.#recall(uid, epoch);
     }
-    this.#deps.leases.setDistribution({
-      uid,
-      epoch,
-      swarmId: record.swarmId,
-      url: record.url,
-      priority: plan.priority,
-      suspend: plan.suspend,
-      files: record.files,
-      pieceLengthBytes: record.pieceLengthBytes,
-      pieceCount: record.pieceCount,
-      ranges: record.source.ranges,
-      feedPublicKey: record.feedPublicKey,
-      feedSeed: record.feedSeed,
-    });
+    this.#lease(plan);
     // What was reported before the plan was known here counts, too.
     for (const process of this.fleet.list()) {
       const report = process.reports.get(`${uid}/${epoch}`);
@@ -238,9 +227,34 @@ export class Coordinator implements CoordinatorPort {
     return this.#deps.leases.usage(name);
   }
 
+  /** Whether this process has a part in the distribution. */
+  worksOn(process: FleetProcess, uid: string): boolean {
+    const plan = this.#distributions.get(uid)?.plan;
+    return plan !== undefined && membersOf(plan, [process]).length > 0;
+  }
+
   /** Rows of a distribution that is gone. */
   forget(uid: string): Promise<void> {
     return this.#rows.delete(uid);
+  }
+
+  #lease({ record, priority, suspend, ...plan }: DistributionPlan): void {
+    const policy = coveringPolicy(record.url, this.#policies);
+    this.#deps.leases.setDistribution({
+      uid: record.uid,
+      epoch: record.epoch,
+      swarmId: record.swarmId,
+      url: record.url,
+      priority,
+      suspend,
+      files: record.files,
+      pieceLengthBytes: record.pieceLengthBytes,
+      pieceCount: record.pieceCount,
+      ranges: record.source.ranges,
+      topUpBytes: topUpBytes({ ...plan, record }, policy),
+      feedPublicKey: record.feedPublicKey,
+      feedSeed: record.feedSeed,
+    });
   }
 
   #reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
@@ -329,10 +343,9 @@ export class Coordinator implements CoordinatorPort {
       const members = membersOf(plan, processes);
       const peers = peersOf(members);
       const policy = coveringPolicy(plan.record.url, this.#policies);
-      const allowsPrivate = policy?.allowPrivateAddresses ?? false;
       const tasks = {
-        relay: taskFor(plan, 'relay', allowsPrivate),
-        agent: taskFor(plan, 'agent', allowsPrivate),
+        relay: taskFor(plan, 'relay', policy),
+        agent: taskFor(plan, 'agent', policy),
       };
       for (const { process } of members) {
         const desired = all.get(process.id);

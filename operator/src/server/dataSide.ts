@@ -1,5 +1,6 @@
 /** Wires the data side: database, keys, leases, coordinator and the control API. */
 import { createServer, type Server } from 'node:https';
+import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { MongoClient } from 'mongodb';
 import { Gauge } from 'prom-client';
@@ -66,6 +67,7 @@ class MongoDataSide implements DataSide {
     this.#leases = new LeaseService(config, {
       store: this.#journal,
       clock,
+      random: systemRandom,
       wallClock: () => Date.now(),
       onLost: dependencies.onLost,
       onBroken: (error) =>

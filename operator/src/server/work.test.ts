@@ -1,6 +1,6 @@
 import type { TransferState } from '@sluice/protocol/messages.ts';
 import { describe, expect, it } from 'vitest';
-import type { DistributionPlan } from '../controllers/dataSide.ts';
+import type { DistributionPlan, OriginPolicy } from '../controllers/dataSide.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import {
   type Desired,
@@ -71,16 +71,50 @@ describe('who works on a plan', () => {
 });
 
 describe('a task', () => {
+  const policy: OriginPolicy = {
+    name: 'cdn',
+    hosts: ['cdn.example.com'],
+    limits: {},
+    closeAfterSeconds: 120,
+    allowPrivateAddresses: true,
+    allowAgentCredentials: false,
+  };
+  const delivery = { topUp: ['Relay', 'Origin'], transport: 'Hybrid' } as const;
+
   it('holds the credentials of the origin for relays alone', () => {
-    const relay = taskFor(planOf(), 'relay', true);
+    const relay = taskFor(planOf({ delivery }), 'relay', policy);
     expect(relay.source).toMatchObject({ allowPrivateAddresses: true });
     expect(JSON.stringify(relay)).toContain('of-the-origin');
-    expect(JSON.stringify(taskFor(planOf(), 'agent', true))).not.toContain('of-the-origin');
+    const agent = taskFor(planOf({ delivery }), 'agent', policy);
+    expect(JSON.stringify(agent)).not.toContain('of-the-origin');
+    expect(agent.source).toBeUndefined();
+  });
+
+  it.each([
+    ['nodes may top up from it, and there are no credentials', { delivery, headers: {} }, false],
+    ['its Origin gives the credentials to agents, too', { delivery }, true],
+  ])('tells agents of the origin when %s', (_, plan, allowAgentCredentials) => {
+    const task = taskFor(planOf(plan), 'agent', { ...policy, allowAgentCredentials });
+    expect(task.source?.url).toBe(planOf().record.url);
+  });
+
+  it.each([
+    ['topUp does not name it', { headers: {} }],
+    [
+      'it does not honour ranges',
+      {
+        headers: {},
+        delivery,
+        record: { ...planOf().record, source: { ...planOf().record.source, ranges: false } },
+      },
+    ],
+  ])('does not tell agents of the origin when %s', (_, plan) => {
+    expect(taskFor(planOf(plan), 'agent', policy).source).toBeUndefined();
   });
 });
 
 describe('what a process is told', () => {
-  const task = taskFor(planOf(), 'agent', false);
+  const task = taskFor(planOf(), 'agent', undefined);
   const desired: Desired = {
     tasks: new Map([['u', task]]),
     peers: new Map([['u', { epoch: 1, peers: [] }]]),

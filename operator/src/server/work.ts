@@ -9,7 +9,8 @@ import type {
   TransferState,
   WorkMessage,
 } from '@sluice/protocol/messages.ts';
-import type { DistributionPlan } from '../controllers/dataSide.ts';
+import type { DistributionPlan, OriginPolicy } from '../controllers/dataSide.ts';
+import { topUpBytes } from '../policies/topUp.ts';
 import { neighbours } from '../tracker/peers.ts';
 
 /** One run of a relay or an agent. */
@@ -86,13 +87,16 @@ function peerOf({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer
   };
 }
 
+/** `policy`: of the Origin that covers the source, if there is one. */
 export function taskFor(
   plan: DistributionPlan,
   kind: ProcessKind,
-  allowPrivateAddresses: boolean,
+  policy: OriginPolicy | undefined,
 ): Task {
   const { record, delivery, target, headers } = plan;
   const { validator, ranges } = record.source;
+  // Credentials of the origin go to agents only where that is allowed.
+  const hasSource = kind === 'relay' || topUpBytes(plan, policy) !== undefined;
   return {
     uid: record.uid,
     namespace: record.namespace,
@@ -105,18 +109,16 @@ export function taskFor(
     swarmSecret: record.swarmSecret,
     relayToken: record.relayToken,
     delivery: { ...delivery, topUp: [...delivery.topUp] },
-    // Credentials of the origin go to relays only.
-    ...(kind === 'relay'
-      ? {
-          source: {
-            url: record.url,
-            headers: { ...headers },
-            validator,
-            ranges,
-            allowPrivateAddresses,
-          },
-        }
-      : { target: { ...target } }),
+    ...(hasSource && {
+      source: {
+        url: record.url,
+        headers: { ...headers },
+        validator,
+        ranges,
+        allowPrivateAddresses: policy?.allowPrivateAddresses ?? false,
+      },
+    }),
+    ...(kind === 'agent' && { target: { ...target } }),
   };
 }
 

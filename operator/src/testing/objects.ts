@@ -15,7 +15,7 @@ export function aSpec(
   } = {},
 ): DistributionSpec {
   return {
-    delivery: { topUp: ['Relay'] },
+    delivery: { topUp: ['Relay'], maxOriginShare: '10%', transport: 'Hybrid' },
     relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200 },
     priority: 0,
     suspend: false,
@@ -43,6 +43,7 @@ export function anOrigin(name: string, spec: Partial<OriginSpec>, createdAt: str
       limits: {},
       closeAfter: '120s',
       allowPrivateAddresses: false,
+      allowAgentCredentials: false,
       ...spec,
     },
   };
@@ -95,7 +96,8 @@ export function aPlanOf(
   return {
     record,
     headers: { authorization: 'Bearer of-the-origin' },
-    delivery: { topUp: ['Relay'] },
+    delivery: { topUp: ['Relay'], transport: 'Hybrid' },
+    maxOriginShare: 0.1,
     target: { path: 'llama', fileMode: '0644' },
     nodes: [{ name: 'node-a', domain: 'zone-a' }],
     priority: 0,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
-import type { Extent, LeaseAnswer, LeaseGrant } from '../messages.ts';
+import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
 import type { LeaseAsk, LeaseReply } from './controlClient.ts';
 import { type LeaseState, shouldRenew } from './leaseRenewal.ts';
 import { type TaskError, taskErrorOf } from './taskReport.ts';
@@ -9,11 +9,16 @@ export interface LeaseLoopOptions {
   readonly uid: string;
   readonly epoch: number;
   readonly pieceLengthBytes: number;
-  /** The most this process could take. */
-  readonly wantRateBytesPerSecond: number;
-  readonly wantConnections: number;
-  /** Raw Ed25519 public key, base64. */
-  readonly pullerKey: string;
+  /** Raw Ed25519 public key, base64, of a process that pulls extents; absent: it tops up. */
+  readonly pullerKey?: string;
+}
+
+/** What this process would take from the origin now. */
+export interface LeaseWant {
+  readonly rateBytesPerSecond: number;
+  readonly connections: number;
+  /** Of top-up alone. */
+  readonly topUp?: { readonly acceptable: string; readonly wantBytes: number };
 }
 
 export interface LeaseLoopDependencies {
@@ -22,8 +27,10 @@ export interface LeaseLoopDependencies {
   };
   /** A pull of the grant's extents that is not started; also called with renewed grants. */
   readonly createPuller: (grant: PullGrant, requestedAtMs: number) => Puller;
+  /** Undefined: nothing; askNow() says that this has changed. */
+  readonly want: () => LeaseWant | undefined;
   /** A certificate for the hashes of what is pulled from now on. */
-  readonly certified: (grant: LeaseGrant) => void;
+  readonly certified?: (certificate: PullerCertificate) => void;
   /** Every piece is here: nothing is left to pull. */
   readonly complete: () => boolean;
   /** Why nothing comes from the origin; undefined when bytes come again. */
@@ -42,6 +49,7 @@ const GRACE_MS = 2_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 const MAX_UNFINISHED = 256;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** A lease in our hands. */
 interface Held {
@@ -56,6 +64,8 @@ interface Held {
   /** A version that is smaller than the one before: to be acknowledged when it is kept to. */
   shrunkTo: number;
   state: LeaseState;
+  /** What was asked for last. */
+  want: LeaseWant;
 }
 
 /**
@@ -70,26 +80,36 @@ export class LeaseLoop {
   #timeToFirstByteMs: number | undefined;
   #failures = 0;
   #asked = false;
+  #held: Held | undefined;
 
   constructor(options: LeaseLoopOptions, dependencies: LeaseLoopDependencies) {
     this.#options = options;
     this.#dependencies = dependencies;
   }
 
-  /** The server says that there may be something now. */
+  /** The server says that there may be something now, or something is wanted that was not. */
   askNow(): void {
     this.#asked = true;
     this.#wake();
+  }
+
+  /** What the lease in our hands is likely to bring within a second. */
+  expectedBytes(): number {
+    const held = this.#held;
+    if (held === undefined) return 0;
+    const left = piecesIn(held.puller.unfinished()) * this.#options.pieceLengthBytes;
+    return Math.min(held.grant.rateBytesPerSecond, left);
   }
 
   /** Until complete or aborted; what is held then is settled. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     this.#graceful = withGrace(signal);
     while (!signal.aborted && !this.#dependencies.complete()) {
-      let pauseMs: number;
+      let pauseMs: number | undefined;
       this.#asked = false;
+      const want = this.#dependencies.want();
       try {
-        pauseMs = await this.#acquire(signal);
+        if (want !== undefined) pauseMs = await this.#acquire(want, signal);
       } catch (error) {
         if (signal.aborted) return;
         this.#dependencies.onProblem(error);
@@ -100,16 +120,17 @@ export class LeaseLoop {
   }
 
   /** One lease from beginning to end; answers how long to wait before the next. */
-  async #acquire(signal: AbortSignal): Promise<number> {
-    const { uid, epoch, pullerKey, wantConnections, wantRateBytesPerSecond } = this.#options;
+  async #acquire(want: LeaseWant, signal: AbortSignal): Promise<number> {
+    const { uid, epoch, pullerKey } = this.#options;
     const { answer, requestedAtMs } = await this.#dependencies.client.lease(
       {
         op: 'acquire',
         uid,
         epoch,
-        pullerKey,
-        wantConnections,
-        wantRateBytesPerSecond,
+        ...(pullerKey !== undefined && { pullerKey }),
+        ...(want.topUp !== undefined && { topUp: want.topUp }),
+        wantConnections: want.connections,
+        wantRateBytesPerSecond: want.rateBytesPerSecond,
         ...this.#latency(),
       },
       ASK_MS,
@@ -122,14 +143,24 @@ export class LeaseLoop {
       case 'gone':
         return this.#nextPauseMs();
       case 'granted':
-        return this.#hold(answer.grant, requestedAtMs, signal);
+        try {
+          return await this.#hold(answer.grant, requestedAtMs, want, signal);
+        } finally {
+          this.#held = undefined;
+        }
     }
   }
 
-  async #hold(grant: LeaseGrant, requestedAtMs: number, signal: AbortSignal): Promise<number> {
-    this.#dependencies.certified(grant);
+  async #hold(
+    grant: LeaseGrant,
+    requestedAtMs: number,
+    want: LeaseWant,
+    signal: AbortSignal,
+  ): Promise<number> {
+    this.#certified(grant);
     const held: Held = {
       grant,
+      want,
       puller: this.#dependencies.createPuller(grant, requestedAtMs),
       over: false,
       unbegun: [],
@@ -142,6 +173,7 @@ export class LeaseLoop {
         futileAt: undefined,
       },
     };
+    this.#held = held;
     for (;;) {
       held.puller.start();
       const end = await this.#pull(held, signal);
@@ -200,6 +232,11 @@ export class LeaseLoop {
   /** The server's answer, taken over. */
   async #renew(held: Held, signal: AbortSignal): Promise<LeaseAnswer> {
     const { puller, state } = held;
+    // What is under way is finished, also when nothing more is wanted.
+    const { topUp: last, ...rest } = held.want;
+    const enough = last === undefined ? rest : { ...rest, topUp: { ...last, wantBytes: 0 } };
+    held.want = this.#dependencies.want() ?? enough;
+    const { rateBytesPerSecond, topUp } = held.want;
     const unfinished = this.#unfinished(held);
     // A smaller grant is acknowledged when what is under way has come down to it.
     if (puller.fitsGrant()) state.acknowledged = held.grant.version;
@@ -213,7 +250,8 @@ export class LeaseLoop {
         version: state.acknowledged,
         usedBytes: this.#usedBytes(held),
         unfinished,
-        wantRateBytesPerSecond: this.#options.wantRateBytesPerSecond,
+        wantRateBytesPerSecond: rateBytesPerSecond,
+        ...(topUp !== undefined && { topUp }),
         ...this.#latency(puller),
       },
       Math.max(0, leftMs),
@@ -227,7 +265,7 @@ export class LeaseLoop {
     state.requestedAtMs = requestedAtMs;
     state.ttlMs = answer.grant.ttlMs;
     state.futileAt = piecesIn(answer.grant.extents) <= before ? before : undefined;
-    this.#dependencies.certified(answer.grant);
+    this.#certified(answer.grant);
     if (held.over) held.unbegun = answer.grant.extents;
     else puller.adopt(this.#within(held), requestedAtMs);
     return answer;
@@ -235,7 +273,8 @@ export class LeaseLoop {
 
   /** The pull is over: goes on under the same lease when there is more; false when there is not. */
   async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
-    if (completed && held.unbegun.length === 0) {
+    const isWanted = this.#dependencies.want() !== undefined;
+    if (completed && isWanted && held.unbegun.length === 0) {
       await this.#renew(held, signal).catch(this.#dependencies.onProblem);
     }
     if (held.unbegun.length === 0) return false;
@@ -284,8 +323,13 @@ export class LeaseLoop {
       grantedPieces: piecesIn(extents),
       unfinishedPieces,
       leftMs: (unfinishedPieces * this.#options.pieceLengthBytes * 1000) / rateBytesPerSecond,
+      isMoreWanted: this.#dependencies.want() !== undefined,
       mayAcknowledge: held.state.acknowledged < held.shrunkTo && held.puller.fitsGrant(),
     };
+  }
+
+  #certified({ certificate }: LeaseGrant): void {
+    if (certificate !== undefined) this.#dependencies.certified?.(certificate);
   }
 
   #latency(puller?: Puller): { timeToFirstByteMs?: number } {
@@ -303,13 +347,13 @@ export class LeaseLoop {
     return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(this.#failures - 1, 10));
   }
 
-  async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
-    if (this.#asked) return;
-    const woken = new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-    const rested = sleep(delayMs, undefined, { signal }).catch(() => {});
-    await Promise.race([woken, rested]);
+  /** Undefined: until something is wanted. */
+  async #pause(delayMs: number | undefined, signal: AbortSignal): Promise<void> {
+    if (this.#asked || signal.aborted) return;
+    const over = new AbortController();
+    this.#wake = () => over.abort();
+    const stop = AbortSignal.any([signal, over.signal]);
+    await sleep(delayMs ?? LONGEST_TIMER_MS, undefined, { signal: stop }).catch(() => {});
   }
 }
 

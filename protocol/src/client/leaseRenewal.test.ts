@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { shouldRenew } from './leaseRenewal.ts';
 
 const STATE = { acknowledged: 1, requestedAtMs: 0, ttlMs: 9_000, futileAt: undefined, nowMs: 100 };
-const PLENTY = { grantedPieces: 10, unfinishedPieces: 9, leftMs: 5_000, mayAcknowledge: false };
+const PLENTY = {
+  grantedPieces: 10,
+  unfinishedPieces: 9,
+  leftMs: 5_000,
+  isMoreWanted: true,
+  mayAcknowledge: false,
+};
 
 describe('a lease is renewed', () => {
   it.each([
@@ -15,6 +21,12 @@ describe('a lease is renewed', () => {
       false,
     ],
     ['when half of the work is done', STATE, { ...PLENTY, unfinishedPieces: 5 }, true],
+    [
+      'not for more work when no more is wanted',
+      STATE,
+      { ...PLENTY, unfinishedPieces: 1, leftMs: 10, isMoreWanted: false },
+      false,
+    ],
     ['when the work lasts less than 0.3 s', STATE, { ...PLENTY, leftMs: 299 }, true],
     [
       'not again for work before there is progress, when there was none to add',

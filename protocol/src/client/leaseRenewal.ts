@@ -16,6 +16,8 @@ export interface ExtentsLeft {
   readonly unfinishedPieces: number;
   /** How long what is unfinished lasts at the lease's rate. */
   readonly leftMs: number;
+  /** More work than there is would be taken. */
+  readonly isMoreWanted: boolean;
   /** A smaller grant is kept to and the server does not know. */
   readonly mayAcknowledge: boolean;
 }
@@ -35,6 +37,7 @@ export function shouldRenew(
   const lastMs = Math.max(requestedAtMs, triedAtMs ?? requestedAtMs);
   if (nowMs - lastMs >= ttlMs / 3) return true;
   if (left.mayAcknowledge) return true;
+  if (!left.isMoreWanted) return false;
   if (left.unfinishedPieces === state.futileAt) return false;
   return left.unfinishedPieces * 2 <= left.grantedPieces || left.leftMs < ENOUGH_MS;
 }

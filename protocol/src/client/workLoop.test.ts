@@ -16,7 +16,7 @@ function task(uid: string, epoch = 1, change: Partial<Task> = {}): Task {
     feedKey: '',
     swarmSecret: '',
     relayToken: 't',
-    delivery: { topUp: [] },
+    delivery: { topUp: [], transport: 'Hybrid' },
     ...change,
   };
 }

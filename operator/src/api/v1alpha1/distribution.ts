@@ -155,22 +155,52 @@ const Delivery = Type.Object(
         'Bytes per second that a node uploads to others at most. Absent: no cap.',
       ),
     ),
-    topUp: Type.Array(Type.Union([Type.Literal('Relay')]), {
-      maxItems: 1,
-      default: ['Relay'],
-      'x-kubernetes-list-type': 'set',
+    topUp: Type.Array(Type.Union([Type.Literal('Relay'), Type.Literal('Origin')]), {
+      maxItems: 2,
+      default: ['Relay', 'Origin'],
+      'x-kubernetes-list-type': 'atomic',
       description:
-        'Where a node under minRate fetches over HTTP. An empty list means BitTorrent only.',
+        'Where a node under minRate fetches over HTTP, in this order; the next one is asked when the one before does not bring enough. An empty list means BitTorrent only. Without minRate a node is helped when it receives nothing at all. Origin acts only where the origin honours ranges, and with spec.source.secretRef only where its Origin has allowAgentCredentials.',
+      ...rules({
+        rule: 'size(self) < 2 || self[0] != self[1]',
+        message:
+          'spec.delivery.topUp: names a source twice; name each once, in the order in which they are to be asked',
+      }),
+    }),
+    maxOriginShare: Type.String({
+      maxLength: 16,
+      default: '10%',
+      description:
+        'What all nodes together may top up from the origin, as a share of nodes x size. Charged when it is granted, settled to what was used.',
+      ...rules(
+        refuse(
+          "self.matches('^(100|[1-9]?[0-9])%$')",
+          'spec.delivery.maxOriginShare',
+          'is not a share; write a whole number from 0 to 100 with a percent sign, such as "10%"',
+        ),
+      ),
+    }),
+    transport: Type.Union([Type.Literal('Hybrid'), Type.Literal('HTTP')], {
+      default: 'Hybrid',
+      description:
+        'Hybrid: BitTorrent, and HTTP for nodes that are short. HTTP: no BitTorrent at the nodes, for networks that block it; the first source of topUp carries them.',
     }),
   },
   {
     default: {},
     description: 'How fast. Changes act on running transfers.',
-    ...rules({
-      rule: '!has(self.minRate) || !has(self.maxRate) || !isQuantity(string(self.minRate)) || !isQuantity(string(self.maxRate)) || quantity(string(self.minRate)).compareTo(quantity(string(self.maxRate))) <= 0',
-      messageExpression:
-        '"spec.delivery.minRate: \'" + string(self.minRate) + "\' is more than spec.delivery.maxRate \'" + string(self.maxRate) + "\'; lower minRate or raise maxRate"',
-    }),
+    ...rules(
+      {
+        rule: "!has(self.transport) || self.transport != 'HTTP' || !has(self.topUp) || size(self.topUp) > 0",
+        message:
+          'spec.delivery.topUp: is empty while spec.delivery.transport is HTTP, so that nodes would get nothing; name Relay, or set transport to Hybrid',
+      },
+      {
+        rule: '!has(self.minRate) || !has(self.maxRate) || !isQuantity(string(self.minRate)) || !isQuantity(string(self.maxRate)) || quantity(string(self.minRate)).compareTo(quantity(string(self.maxRate))) <= 0',
+        messageExpression:
+          '"spec.delivery.minRate: \'" + string(self.minRate) + "\' is more than spec.delivery.maxRate \'" + string(self.maxRate) + "\'; lower minRate or raise maxRate"',
+      },
+    ),
   },
 );
 

@@ -69,6 +69,11 @@ const OriginSpec = Type.Object({
     description:
       'true lets the hosts resolve to private addresses (10/8, 172.16/12, 192.168/16, fc00::/7). Loopback and link-local ones stay refused.',
   }),
+  allowAgentCredentials: Type.Boolean({
+    default: false,
+    description:
+      'true gives the credentials of spec.source.secretRef to the agents too, so that nodes of such Distributions can top up from the origin. Otherwise only relays have them.',
+  }),
 });
 
 const OriginStatus = Type.Object({

@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { ControlClient, type WorkEvent } from '@sluice/protocol/client/controlClient.ts';
 import type { ProcessKind } from '@sluice/protocol/messages.ts';
@@ -60,6 +61,7 @@ export async function startControl(
     {
       store,
       clock,
+      random: systemRandom,
       wallClock: () => Date.now(),
       onLost: () => {},
       onBroken: () => {},

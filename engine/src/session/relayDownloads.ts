@@ -1,22 +1,16 @@
-import type { Clock, Timer } from '../ports/clock.ts';
+import type { Clock } from '../ports/clock.ts';
 import { type HttpConnection, type HttpSource, HttpSourceError } from '../ports/httpSource.ts';
-import { type GovernorState, govern, INITIAL_GOVERNOR } from '../topup/governor.ts';
 import type { PieceAssembly } from './pullPlan.ts';
-import { type FeedTarget, RelayFeed } from './relayFeed.ts';
 import { relayUrl, type TopUpRelay } from './relayUrl.ts';
 
-/** What the fetcher needs of its transfer. */
-export interface TopUpTarget extends FeedTarget {
-  /** Whether the feed names a piece that this node lacks: for those the floor is owed. */
-  lacksNamedPieces(): boolean;
+/** What is needed of a transfer to bring it pieces from relays. */
+export interface RelayDownloadsTarget {
   /**
    * Pieces that top-up may bring, as a BitTorrent bitfield (high bit first): not held, not being
    * verified, and not coming over BitTorrent, unless past their deadline there.
    */
   acceptablePieces(): Uint8Array;
   pieceSizeBytes(piece: number): number;
-  /** Payload received so far, verified or not. */
-  receivedBytes(): { readonly bitTorrent: number; readonly relayHttp: number };
   assemble(piece: number, source: 'relayHttp'): PieceAssembly | undefined;
   /** Whether the cap of the node's download lets so many bytes be asked for now; they then count. */
   admitDownload(bytes: number): boolean;
@@ -24,20 +18,21 @@ export interface TopUpTarget extends FeedTarget {
   refundDownload(bytes: number): void;
 }
 
-export interface TopUpOptions {
+export interface RelayDownloadsOptions {
   /** Hex. */
   readonly swarmId: string;
   /** Bearer token for this swarm at relays; never logged. */
   readonly relayToken: string;
 }
 
-export interface TopUpDependencies {
+export interface RelayDownloadsDependencies {
   readonly http: HttpSource;
   readonly clock: Clock;
-  readonly target: TopUpTarget;
+  readonly target: RelayDownloadsTarget;
+  /** One has ended: there may be more to ask for. */
+  readonly onEnd: () => void;
 }
 
-const TICK_MS = 100;
 const CONNECTIONS_PER_RELAY = 2;
 /** A fetch that brings nothing for so long is left, and its relay avoided for as long. */
 const STALLED_MS = 2000;
@@ -64,51 +59,31 @@ interface Relay {
 }
 
 /**
- * Brings pieces from relays over HTTP when the governor says that the node is short. Which piece
- * is the relay's choice among those that this node accepts: it sends what it has sent least.
+ * Pieces on their way from relays over HTTP. Which piece is the relay's choice among those that
+ * this node accepts: it sends what it has sent least.
  */
-export class TopUpFetcher {
-  readonly #options: TopUpOptions;
-  readonly #dependencies: TopUpDependencies;
+export class RelayDownloads {
+  readonly #options: RelayDownloadsOptions;
+  readonly #dependencies: RelayDownloadsDependencies;
   readonly #relays = new Map<string, Relay>();
   readonly #closings = new Set<Promise<unknown>>();
-  readonly #feed: RelayFeed;
-  #governor: GovernorState = INITIAL_GOVERNOR;
-  #minRate: number | undefined;
-  #timer: Timer | undefined;
-  #stopped = true;
+  #stopped = false;
 
-  constructor(options: TopUpOptions, dependencies: TopUpDependencies) {
+  constructor(options: RelayDownloadsOptions, dependencies: RelayDownloadsDependencies) {
     this.#options = options;
     this.#dependencies = dependencies;
-    this.#feed = new RelayFeed(options, dependencies);
-  }
-
-  start(): void {
-    if (!this.#stopped) return;
-    this.#stopped = false;
-    this.#feed.start();
-    this.#schedule();
   }
 
   /** Resolves when nothing is under way and every connection is closed. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#timer?.cancel();
     for (const relay of this.#relays.values()) this.#drop(relay);
     this.#relays.clear();
-    await this.#feed.stop();
     while (this.#closings.size > 0) await Promise.all(this.#closings);
   }
 
-  /** Undefined: no floor. */
-  setMinRate(minRateBytesPerSecond: number | undefined): void {
-    this.#minRate = minRateBytesPerSecond;
-  }
-
-  /** The complete list. Fetches from relays that left it are given up. */
+  /** The complete list. Downloads from relays that left it are given up. */
   setRelays(relays: readonly TopUpRelay[]): void {
-    this.#feed.setRelays(relays);
     const named = new Map(
       relays.map((relay) => [relay.id, relayUrl(relay, this.#options.swarmId, 'top-up')]),
     );
@@ -123,36 +98,18 @@ export class TopUpFetcher {
     }
   }
 
-  /** Whether the governor holds the node's speed up at the moment. */
-  get toppingUp(): boolean {
-    return this.#governor.mode === 'toppingUp';
+  /** Whether there is a relay to ask, or one that is bringing something. */
+  get isUsable(): boolean {
+    const nowMs = this.#dependencies.clock.now();
+    for (const relay of this.#relays.values()) {
+      if (relay.avoidUntilMs <= nowMs || relay.downloads.size > 0) return true;
+    }
+    return false;
   }
 
-  #schedule(): void {
-    this.#timer = this.#dependencies.clock.setTimer(TICK_MS, () => {
-      this.#tick();
-      if (!this.#stopped) this.#schedule();
-    });
-  }
-
-  #tick(): void {
-    const { clock, target } = this.#dependencies;
-    const nowMs = clock.now();
-    this.#leaveStalled(nowMs);
-    const { bitTorrent, relayHttp } = target.receivedBytes();
-    const { state, wantBytes } = govern(this.#governor, {
-      nowMs,
-      minRateBytesPerSecond: this.#minRate,
-      bitTorrentBytes: bitTorrent,
-      httpBytes: relayHttp,
-      owed: target.lacksNamedPieces(),
-      expectedBytes: this.#expectedBytes(nowMs),
-    });
-    this.#governor = state;
-    this.#fetchMore(wantBytes, nowMs);
-  }
-
-  #fetchMore(wantBytes: number, nowMs: number): void {
+  /** Starts what brings so many bytes, as far as relays, pieces and the node's cap allow. */
+  fetch(wantBytes: number): void {
+    const nowMs = this.#dependencies.clock.now();
     let want = wantBytes;
     while (want > 0 && !this.#stopped) {
       const relay = this.#leastBusyRelay(nowMs);
@@ -165,6 +122,30 @@ export class TopUpFetcher {
       want -= sizeBytes;
       this.#track(this.#download(relay, acceptable, sizeBytes, nowMs));
     }
+  }
+
+  /** Gives up what has brought nothing for too long. */
+  leaveStalled(): void {
+    const nowMs = this.#dependencies.clock.now();
+    for (const { downloads } of this.#relays.values()) {
+      for (const download of downloads) {
+        if (nowMs - download.lastByteAtMs > STALLED_MS) download.abort.abort(new Error('stalled'));
+      }
+    }
+  }
+
+  /** What is under way and likely to be here within a second. */
+  expectedBytes(): number {
+    const nowMs = this.#dependencies.clock.now();
+    let expected = 0;
+    for (const { downloads } of this.#relays.values()) {
+      for (const { startedAtMs, sizeBytes, receivedBytes } of downloads) {
+        const ageMs = nowMs - startedAtMs;
+        const left = sizeBytes - receivedBytes;
+        expected += ageMs < UNKNOWN_RATE_MS ? left : Math.min(left, (receivedBytes / ageMs) * 1000);
+      }
+    }
+    return expected;
   }
 
   /** One piece from one relay; never rejects. */
@@ -238,7 +219,7 @@ export class TopUpFetcher {
         this.#track(connection.close());
       } else {
         relay.free.push(connection);
-        this.#tick();
+        this.#dependencies.onEnd();
       }
     }
   }
@@ -255,27 +236,6 @@ export class TopUpFetcher {
       if (best === undefined || relay.downloads.size < best.downloads.size) best = relay;
     }
     return best;
-  }
-
-  #leaveStalled(nowMs: number): void {
-    for (const { downloads } of this.#relays.values()) {
-      for (const download of downloads) {
-        if (nowMs - download.lastByteAtMs > STALLED_MS) download.abort.abort(new Error('stalled'));
-      }
-    }
-  }
-
-  /** What is under way and likely to be here within a second. */
-  #expectedBytes(nowMs: number): number {
-    let expected = 0;
-    for (const { downloads } of this.#relays.values()) {
-      for (const { startedAtMs, sizeBytes, receivedBytes } of downloads) {
-        const ageMs = nowMs - startedAtMs;
-        const left = sizeBytes - receivedBytes;
-        expected += ageMs < UNKNOWN_RATE_MS ? left : Math.min(left, (receivedBytes / ageMs) * 1000);
-      }
-    }
-    return expected;
   }
 
   #drop(relay: Relay): void {

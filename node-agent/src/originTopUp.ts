@@ -1,0 +1,106 @@
+import type { Layout } from '@sluice/engine/pieces/layout.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import { createPuller } from '@sluice/engine/session/originPuller.ts';
+import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { OriginHelp } from '@sluice/engine/session/topUp.ts';
+import type { Transfer } from '@sluice/engine/session/transfer.ts';
+import type { Want } from '@sluice/engine/topup/ladder.ts';
+import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
+import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import type { Task } from '@sluice/protocol/messages.ts';
+import type { Logger } from 'winston';
+import { errorFields } from './logger.ts';
+
+export interface OriginTopUpOptions {
+  /** As it is now: a source may be named later, or not any more. */
+  readonly task: () => Task;
+  readonly layout: Layout;
+}
+
+export interface OriginTopUpDependencies {
+  readonly client: Pick<ControlClient, 'lease'>;
+  /** Connections to an origin whose name may, or may not, mean a private address. */
+  readonly httpSource: (allowsPrivate: boolean) => HttpSource;
+  readonly clock: Clock;
+  readonly transfer: Transfer;
+  readonly logger: Logger;
+}
+
+/** Fetches what a node is short of from the origin, under leases: the last rung. */
+export class OriginTopUp implements OriginHelp {
+  readonly #options: OriginTopUpOptions;
+  readonly #dependencies: OriginTopUpDependencies;
+  readonly #leases: LeaseLoop;
+  #want: Want | undefined;
+
+  constructor(options: OriginTopUpOptions, dependencies: OriginTopUpDependencies) {
+    const { client, transfer, logger } = dependencies;
+    const { uid, epoch, pieceLengthBytes } = options.task();
+    this.#options = options;
+    this.#dependencies = dependencies;
+    this.#leases = new LeaseLoop(
+      { uid, epoch, pieceLengthBytes },
+      {
+        client,
+        want: () => this.#leaseWant(),
+        createPuller: (grant, requestedAtMs) => this.#puller(grant, requestedAtMs),
+        complete: () => transfer.progress().verifiedPieces === options.layout.pieceCount,
+        onFailure: (error) => {
+          if (error === undefined) return;
+          logger.warn('the origin does not help', { uid, epoch, ...error });
+        },
+        onProblem: (error) => logger.warn('lease problem', { uid, epoch, ...errorFields(error) }),
+      },
+    );
+  }
+
+  /** Until the transfer is complete or aborted; what is held then is settled. Never rejects. */
+  run(signal: AbortSignal): Promise<void> {
+    return this.#leases.run(signal);
+  }
+
+  /** The control server calls: it is this node's turn. */
+  askLease(): void {
+    this.#leases.askNow();
+  }
+
+  expectedBytes(): number {
+    return this.#leases.expectedBytes();
+  }
+
+  want(want: Want | undefined): void {
+    const isNew = this.#want === undefined && want !== undefined;
+    this.#want = want;
+    if (isNew) this.#leases.askNow();
+  }
+
+  #leaseWant(): LeaseWant | undefined {
+    const { delivery, source } = this.#options.task();
+    if (this.#want === undefined || source === undefined) return undefined;
+    const pieces = this.#dependencies.transfer.originPieces();
+    if (pieces.every((bits) => bits === 0)) return undefined;
+    const maxRate = delivery.maxRate ?? Number.POSITIVE_INFINITY;
+    const rateBytesPerSecond = Math.max(1, Math.min(this.#want.rateBytesPerSecond, maxRate));
+    // A second of it; a lease that is still needed then is renewed.
+    const topUp = {
+      acceptable: Buffer.from(pieces).toString('base64'),
+      wantBytes: rateBytesPerSecond,
+    };
+    return { rateBytesPerSecond, connections: 1, topUp };
+  }
+
+  #puller(grant: PullGrant, requestedAtMs: number): Puller {
+    const { httpSource, clock, transfer } = this.#dependencies;
+    const { layout, task } = this.#options;
+    const source = sourceOf(task(), layout.files);
+    if (source === undefined) throw new Error('the task names no source');
+    return createPuller(grant, requestedAtMs, source.options, {
+      http: httpSource(source.allowsPrivateAddresses),
+      clock,
+      layout,
+      target: transfer.asTopUpTarget(),
+    });
+  }
+}

@@ -1,0 +1,72 @@
+/** Leases over a journal in memory, for tests. */
+import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
+import { LeaseService, type LeaseServiceDependencies } from '../quota/leaseService.ts';
+import type { LeasedDistribution } from '../quota/leases.ts';
+import type { OriginBooksOptions } from '../quota/originBooks.ts';
+import { type FakeClock, steadyRandom } from './fakeClock.ts';
+import type { MemoryJournal } from './memoryJournal.ts';
+
+export const PIECE_BYTES = 262_144;
+const keys = generateFeedKeyPair();
+
+/** Of `http://cdn.example.com/file`, in 64 pieces. */
+export function aLeasedDistribution(change: Partial<LeasedDistribution> = {}): LeasedDistribution {
+  const pieceCount = change.pieceCount ?? 64;
+  return {
+    uid: 'a',
+    epoch: 1,
+    swarmId: '0'.repeat(40),
+    url: 'http://cdn.example.com/file',
+    priority: 0,
+    suspend: false,
+    files: [{ path: 'file', sizeBytes: pieceCount * PIECE_BYTES }],
+    pieceLengthBytes: PIECE_BYTES,
+    pieceCount,
+    ranges: true,
+    topUpBytes: undefined,
+    feedPublicKey: keys.publicKey.toString('base64'),
+    feedSeed: keys.seed.toString('base64'),
+    ...change,
+  };
+}
+
+/** Covers `cdn.example.com`. */
+export function anOriginPolicy(
+  limits: OriginPolicy['limits'],
+  change: Partial<OriginPolicy> = {},
+): OriginPolicy {
+  return {
+    name: 'cdn',
+    hosts: ['cdn.example.com'],
+    limits,
+    closeAfterSeconds: 20,
+    allowPrivateAddresses: false,
+    allowAgentCredentials: false,
+    ...change,
+  };
+}
+
+export function aLeaseService(
+  dependencies: { readonly store: MemoryJournal; readonly clock: FakeClock } & Partial<
+    Pick<LeaseServiceDependencies, 'onLost' | 'onBroken' | 'wallClock'>
+  >,
+  options: Partial<OriginBooksOptions> = {},
+): LeaseService {
+  const { clock } = dependencies;
+  return new LeaseService(
+    {
+      defaultLimits: { maxConnections: 2, maxBandwidthBytesPerSecond: 1024 * 1024 },
+      requireOrigin: false,
+      ...options,
+    },
+    {
+      random: steadyRandom,
+      wallClock: () => 1e12 + clock.now(),
+      onLost: () => {},
+      onBroken: () => {},
+      onRetry: () => {},
+      ...dependencies,
+    },
+  );
+}

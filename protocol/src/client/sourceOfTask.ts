@@ -1,0 +1,32 @@
+import type { PullOptions } from '@sluice/engine/session/puller.ts';
+import type { Task, TaskSource } from '../messages.ts';
+
+export interface SourceOfTask {
+  readonly options: PullOptions;
+  /** Whether the host may mean an address of the cluster's own networks. */
+  readonly allowsPrivateAddresses: boolean;
+}
+
+/** How a task's origin is asked. `files` in the order of the layout. */
+export function sourceOf(
+  { source, pieceLengthBytes }: Task,
+  files: readonly { readonly path: string; readonly sizeBytes: number }[],
+): SourceOfTask | undefined {
+  if (source === undefined) return undefined;
+  const { headers, ranges, validator, allowPrivateAddresses = false } = source;
+  const originFiles = files.map(({ path, sizeBytes }) => ({
+    url: urlOf(source, path),
+    sizeBytes,
+    validator,
+  }));
+  return {
+    options: { files: originFiles, headers, ranges, pieceLengthBytes },
+    allowsPrivateAddresses: allowPrivateAddresses,
+  };
+}
+
+/** The one file, or with a folder's URL the file in it. */
+function urlOf({ url }: TaskSource, path: string): string {
+  if (!url.endsWith('/')) return url;
+  return new URL(path.split('/').map(encodeURIComponent).join('/'), url).href;
+}
