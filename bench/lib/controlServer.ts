@@ -30,6 +30,10 @@ export interface ControlServerOptions {
   };
 }
 
+/** What differs from a Distribution that says nothing of it, but never takes from the origin. */
+export type Delivery = Partial<DistributionPlan['delivery']> &
+  Partial<Pick<DistributionPlan, 'maxOriginShare'>>;
+
 /** A process that may call; its token is its name. */
 export interface KnownProcess {
   readonly name: string;
@@ -138,12 +142,18 @@ export class ControlServer {
     );
   }
 
-  apply(record: EpochRecord, nodes: readonly string[], target: DistributionPlan['target']): void {
+  apply(
+    record: EpochRecord,
+    nodes: readonly string[],
+    target: DistributionPlan['target'],
+    delivery: Delivery = {},
+  ): void {
+    const { maxOriginShare = 0, ...rest } = delivery;
     this.coordinator.apply({
       record,
       headers: {},
-      delivery: { topUp: ['Relay'], transport: 'Hybrid' },
-      maxOriginShare: 0,
+      delivery: { topUp: ['Relay'], transport: 'Hybrid', ...rest },
+      maxOriginShare,
       target,
       nodes: nodes.map((name) => ({ name, domain: DOMAIN })),
       priority: 0,

@@ -64,6 +64,15 @@ export async function makeLinks(hosts: readonly Host[]): Promise<void> {
   await run('bash', ['-ec', lines.join('\n')]);
 }
 
+/** Other rates for a link that is there. */
+export async function setLink({ name }: Host, link: LinkRates): Promise<void> {
+  const lines = [
+    `nsenter --net=/run/netns/${name} tc qdisc change dev eth0 root tbf ${rate(link.up)}`,
+    `tc qdisc change dev ${outerEnd(name)} root tbf ${rate(link.down)}`,
+  ];
+  await run('bash', ['-ec', lines.join('\n')]);
+}
+
 export async function removeLinks(hosts: readonly Host[]): Promise<void> {
   await run('bash', ['-ec', hosts.map(({ name }) => `ip netns delete ${name}`).join('\n')]);
   // The kernel removes the veth pair with its namespace, a moment later.

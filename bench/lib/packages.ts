@@ -1,4 +1,4 @@
-/** What bench/swarm.ts needs of the machine. */
+/** What benchmarks over shaped links need of the machine. */
 import { installPackages } from '../../e2e/cluster/install.ts';
 
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -7,6 +7,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   aria2: 'aria2c',
   'python3-libtorrent': '/usr/share/doc/python3-libtorrent',
   iproute2: 'tc',
+  iptables: 'iptables',
   'util-linux': 'nsenter',
   mount: 'mount',
 };

@@ -1,4 +1,5 @@
 /** The set-ups of bench/swarm.ts, as data. PURE. */
+import type { Delivery } from './controlServer.ts';
 import { type FluidBound, fluidBound } from './fluidBound.ts';
 
 /** Mbit/s, each way. */
@@ -19,6 +20,8 @@ export interface Setup {
   readonly lateNodes?: number;
   /** The first relay is killed when the nodes have half of their bytes. */
   readonly killsRelay?: boolean;
+  /** What the user says of speed; for Sluice alone. */
+  readonly delivery?: Delivery;
 }
 
 const MBIT_BYTES = 125_000;

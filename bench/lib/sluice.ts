@@ -59,7 +59,7 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
   return {
     begin(more) {
       begun.push(...more.map(({ name }) => name));
-      control.apply(record, begun, TARGET);
+      control.apply(record, begun, TARGET, setup.delivery);
     },
     fileOf: ({ name }) => path.join(folder, name, 'team', TARGET.path, FILE_NAME),
     killRelay({ name }) {

@@ -1,16 +1,11 @@
 /** One run of one system in one set-up: links, origin, start signal, measurements, proof. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
-import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cpuBusyShare, parseCpuTimes } from '../../e2e/demo/cpu.ts';
 import { PAYLOAD_SHARE } from './fluidBound.ts';
-import { type Host, hostsOf, type LinkBytes, makeLinks, readLinks, removeLinks } from './links.ts';
-import { STATE_FOLDER } from './namespaces.ts';
-import { makeFile, type Origin, startOrigin } from './origin.ts';
-import { Processes, processorSeconds } from './processes.ts';
+import { type Host, type LinkBytes, readLinks } from './links.ts';
+import { processorSeconds } from './processes.ts';
+import { withRig, wrongFiles } from './rig.ts';
 import { boundOf, bytesPerSecond, type Setup, sizeBytesOf } from './setups.ts';
 import type { Facts, Rig, RunningSystem, System } from './system.ts';
 
@@ -71,31 +66,11 @@ export async function swarmRun(
   system: System,
   options: RunOptions,
 ): Promise<SwarmRun> {
-  const folder = path.join(STATE_FOLDER, 'run');
-  await mkdir(path.join(folder, 'www'), { recursive: true });
-  const hosts = hostsOf(setup);
-  const processes = new Processes(path.join(folder, 'logs'));
-  let running: RunningSystem | undefined;
-  try {
-    await processes.prepare();
-    await makeLinks(hosts);
-    const file = await makeFile(path.join(folder, 'www/file.bin'), sizeBytesOf(setup));
-    const [originHost] = hosts;
-    const origin = await startOrigin(originHost as Host, file, folder, processes);
-    const relays = hosts.filter(({ kind }) => kind === 'relay');
-    const nodes = hosts.filter(({ kind }) => kind === 'node');
-    const doneAtMs = new Map<string, number>();
-    const done = ({ name }: Host) => doneAtMs.set(name, performance.now());
-    const { signal } = options;
-    const rig = { setup, relays, nodes, origin, folder, processes, signal, done };
-    running = await system.prepare(rig);
-    return await measure(rig, system, running, doneAtMs, hosts, options);
-  } finally {
-    await running?.stop();
-    await processes.stop();
-    await removeLinks(hosts);
-    await rm(folder, { recursive: true, force: true });
-  }
+  const doneAtMs = new Map<string, number>();
+  const done = ({ name }: Host) => doneAtMs.set(name, performance.now());
+  return withRig(setup, system, { signal: options.signal, done }, (rig, running, hosts) =>
+    measure(rig, system, running, doneAtMs, hosts, options),
+  );
 }
 
 async function measure(
@@ -153,7 +128,7 @@ async function measure(
   const cpu = (of: readonly Host[]) =>
     of.reduce((sum, { name }) => sum + (cpuAfter.get(name) ?? 0) - (cpuBefore.get(name) ?? 0), 0);
   const facts = running.facts();
-  const wrongNodes = await wrongFiles(nodes, running, origin);
+  const wrongNodes = await wrongFiles(rig, running);
   await rig.processes.stop();
   await sleep(SETTLE_MS);
   const originBytes = (await origin.sentBytes()) - originBefore;
@@ -215,20 +190,6 @@ function rateAfterKill(
   const rate = ((to.bytes - from.bytes) / (to.seconds - from.seconds)) * PAYLOAD_SHARE;
   const { oneCopySeconds } = boundOf({ ...setup, relays: setup.relays.slice(1) });
   return rate / ((setup.nodes.length * sizeBytesOf(setup)) / oneCopySeconds);
-}
-
-async function wrongFiles(
-  nodes: readonly Host[],
-  running: RunningSystem,
-  { file }: Origin,
-): Promise<string[]> {
-  const wrong: string[] = [];
-  for (const node of nodes) {
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(running.fileOf(node)), hash);
-    if (hash.digest('hex') !== file.sha256) wrong.push(node.name);
-  }
-  return wrong;
 }
 
 type Links = ReadonlyMap<string, LinkBytes>;

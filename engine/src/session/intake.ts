@@ -116,7 +116,7 @@ export class Intake {
   mayAssemble(piece: number): boolean {
     const state = this.#picker.state(piece);
     if (state === 'missing') return true;
-    return state === 'active' && this.#picker.isLate(piece, this.#dependencies.clock.now());
+    return state === 'active' && this.#picker.isStuck(piece, this.#dependencies.clock.now());
   }
 
   /** Pieces for which mayAssemble() holds, as a BitTorrent bitfield. */

@@ -82,6 +82,29 @@ describe('what is asked of a peer next', () => {
   });
 });
 
+describe('a piece that is begun', () => {
+  const block = { piece: 0, offset: 0, length: BLOCK };
+
+  it('is stuck when a block is past its deadline', () => {
+    const picker = pickerOf(1);
+    picker.next(field(1, 0));
+    picker.asked(1, block, 100);
+    expect(picker.isStuck(0, 99)).toBe(false);
+    expect(picker.isStuck(0, 101)).toBe(true);
+  });
+
+  it('is stuck when those who were asked have left and nobody else was', () => {
+    const picker = pickerOf(1);
+    picker.next(field(1, 0));
+    picker.asked(1, block, 100);
+    picker.asked(2, { ...block, offset: BLOCK }, 100);
+    picker.arrived(1, 0, 0);
+    expect(picker.isStuck(0, 50)).toBe(false);
+    picker.peerLeft(2, field(1, 0));
+    expect(picker.isStuck(0, 50)).toBe(true);
+  });
+});
+
 describe('whether it is worth asking again', () => {
   it('is told by a number that grows when something may be asked for', () => {
     const picker = pickerOf(2, BLOCK);

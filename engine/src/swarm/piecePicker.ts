@@ -185,12 +185,15 @@ export class PiecePicker {
     this.#enter(piece, to);
   }
 
-  /** Whether a block of this active piece is past its deadline. */
-  isLate(piece: number, nowMs: number): boolean {
+  /** Whether peers leave this active piece lying: a block is past its deadline, or none is asked. */
+  isStuck(piece: number, nowMs: number): boolean {
     const active = this.#active.get(piece);
     if (active === undefined) return false;
-    return active.sender.some(
-      (sender, at) => sender === 0 && !isFree(active, at) && late(active, at, nowMs),
+    return (
+      active.unasked === active.missing ||
+      active.sender.some(
+        (sender, at) => sender === 0 && !isFree(active, at) && late(active, at, nowMs),
+      )
     );
   }
 

@@ -45,8 +45,8 @@ const ENOUGH_MS = 5000;
 const STARVING_MS = 3000;
 /** Under way at most at a node that help alone carries, without a floor. */
 export const STARVING_BYTES = 32 * 1024 * 1024;
-/** Aims a little above the floor, so that measured windows do not fall under it. */
-const AIM = 1.05;
+/** Aims a little above the floor: what comes in pieces leaves windows uneven by some hundredths. */
+const AIM = 1.1;
 /** Asked for ahead: about how long a fetch takes to bring something. */
 const LEAD_MS = 100;
 /**
@@ -127,8 +127,11 @@ function withFloor(
   if (mode === 'idle') return { ...NOTHING, state: next };
   // What was missed is asked for at once, and what falls due until it is here.
   const missing = debtBytes + (floor * AIM * LEAD_MS) / 1000 - input.expectedBytes;
-  // What the node gets without help is not asked for; what was missed is repaid within a second.
-  const rate = floor * AIM - (own * 1000) / windowMs + Math.max(0, debtBytes);
+  // What the node gets without help, by what came just now, is not asked for; what was missed is
+  // repaid within a second.
+  const recent = state.samples.findLast(({ atMs }) => nowMs - atMs >= MIN_WINDOW_MS) ?? oldest;
+  const ownRate = ((input.ownBytes - recent.ownBytes) * 1000) / (nowMs - recent.atMs);
+  const rate = floor * AIM - ownRate + Math.max(0, debtBytes);
   return {
     state: next,
     wantBytes: Math.max(0, Math.ceil(missing)),

@@ -100,7 +100,8 @@ describe('a node that is short', () => {
   it('asks in the order that the user gave', () => {
     const node = new Node(['origin', 'relay'], FLOOR);
     node.run(10, { bitTorrent: 0, relay: PLENTY, origin: PLENTY });
-    expect(node.received.relay).toBe(0);
+    // Until the origin's help is seen in the last second, the next one may be asked, too.
+    expect(node.received.relay).toBeLessThan(FLOOR / 2);
     expect(node.received.origin).toBeGreaterThan(8 * FLOOR);
   });
 

@@ -66,7 +66,6 @@ export function climb(state: LadderState, input: LadderInput): LadderVerdict {
   const rungs: RungState[] = [];
   const wants: Partial<Record<HelpSource, Want>> = {};
   let ownBytes = input.bitTorrentBytes;
-  let isAsked = true;
   let isDue = true;
   let { isCarried } = input;
   for (const { source, receivedBytes, expectedBytes, isUsable } of input.rungs) {
@@ -83,22 +82,21 @@ export function climb(state: LadderState, input: LadderInput): LadderVerdict {
       ownBytes,
       helpBytes: receivedBytes,
       expectedBytes,
-      owed: owed && isAsked,
+      owed,
     });
-    const isHelping: boolean = isAsked && verdict.state.mode === 'toppingUp';
-    const governor = isAsked ? verdict.state : INITIAL_GOVERNOR;
+    const isHelping: boolean = verdict.state.mode === 'toppingUp';
     const shortSinceMs = verdict.isShort && isHelping ? (known?.shortSinceMs ?? nowMs) : undefined;
-    rungs.push({ source, governor, shortSinceMs });
+    rungs.push({ source, governor: verdict.state, shortSinceMs });
     if (isDue && isUsable && verdict.wantRateBytesPerSecond + verdict.wantBytes > 0) {
       wants[source] = {
         bytes: verdict.wantBytes,
         rateBytesPerSecond: verdict.wantRateBytesPerSecond,
       };
     }
-    // The next one watches from when this one is asked, and helps when that was not enough.
+    // The next one watches all the time, so that it knows what is missing, and helps when this one
+    // was not enough.
     const isPatienceOver = shortSinceMs !== undefined && nowMs - shortSinceMs >= PATIENCE_MS;
     isDue = isDue && isHelping && (!isUsable || isPatienceOver);
-    isAsked = isHelping;
     ownBytes += receivedBytes;
   }
   return { state: { rungs }, wants };

@@ -55,7 +55,7 @@ describe('what the API server says of custom resources', () => {
     const { spec, status } = await create<Distribution>('distributions', distribution({}));
     expect(spec).toMatchObject({
       target: { fileMode: '0644', nodeSelector: {} },
-      delivery: { topUp: ['Relay'] },
+      delivery: { topUp: ['Relay', 'Origin'], maxOriginShare: '10%', transport: 'Hybrid' },
       relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200 },
       priority: 0,
       suspend: false,
@@ -170,9 +170,24 @@ describe('what the API server says of custom resources', () => {
       /spec\.delivery\.minRate: '2Gi' is more than spec\.delivery\.maxRate '1Gi'; lower/,
     ],
     [
-      'a top-up that does not exist yet',
-      { delivery: { topUp: ['Origin'] } },
-      /spec\.delivery\.topUp\[0\]: Unsupported value: "Origin"/,
+      'a source of top-up that does not exist',
+      { delivery: { topUp: ['Moon'] } },
+      /spec\.delivery\.topUp\[0\]: Unsupported value: "Moon"/,
+    ],
+    [
+      'a source of top-up twice',
+      { delivery: { topUp: ['Origin', 'Origin'] } },
+      /spec\.delivery\.topUp: names a source twice/,
+    ],
+    [
+      'HTTP without a source',
+      { delivery: { topUp: [], transport: 'HTTP' } },
+      /spec\.delivery\.topUp: is empty while spec\.delivery\.transport is HTTP/,
+    ],
+    [
+      'a share that is none',
+      { delivery: { maxOriginShare: '110%' } },
+      /spec\.delivery\.maxOriginShare.*a whole number from 0 to 100 with a percent sign/,
     ],
     [
       'a topology key that is none',

@@ -1,0 +1,169 @@
+/**
+ * The floor: in the middle of a transfer BitTorrent is blocked, relays die or become slow, and
+ * every node's link tells for how long it had less than `minRate`. And a floor that nobody can
+ * keep, against the same without a floor.
+ *   node bench/floor.ts [--runs 5] [--only refused,blackHoled,relayDead,relaySlow,unkeepable]
+ */
+import { parseArgs } from 'node:util';
+import { abortOnSignal, failWith } from '../e2e/cluster/command.ts';
+import { type Figure, figureOf } from './lib/figures.ts';
+import { EPISODES, type Episode } from './lib/floorEpisodes.ts';
+import { type FloorRun, floorRun } from './lib/floorRun.ts';
+import { isInside, ownArguments, prepareNamespaces, runInside } from './lib/namespaces.ts';
+import { installBenchPackages } from './lib/packages.ts';
+import { record } from './lib/record.ts';
+import { describeLinks, type Setup } from './lib/setups.ts';
+import { sluice } from './lib/sluice.ts';
+import { type SwarmRun, swarmRun } from './lib/swarmRun.ts';
+
+const MIB = 1024 * 1024;
+const FLOOR = 3 * MIB;
+const UNKEEPABLE = 'unkeepable';
+const MAX_UNDER_SECONDS = 2;
+/** Two series that should not differ, on a machine that others use. */
+const NEVER_SLOWER = 1.02;
+const MAX_CPU_SHARE = 0.9;
+const TIMEOUT_SECONDS = 300;
+
+const link = (down: number, up: number) => ({ down, up });
+
+/** The relay has the whole file before the episode, so that every piece is named. */
+const SETUP: Setup = {
+  name: 'floor',
+  about: 'four nodes that download at 5 MiB/s, with a floor of 3 MiB/s',
+  sizeMiB: 96,
+  origin: 250,
+  relays: [link(200, 200)],
+  nodes: Array.from({ length: 4 }, () => link(100, 100)),
+  delivery: {
+    minRate: FLOOR,
+    maxRate: 5 * MIB,
+    topUp: ['Relay', 'Origin'],
+    maxOriginShare: 1,
+  },
+};
+
+/** Nodes that give a fifth of what they take: no more than 6 MB/s each, where 20 are asked for. */
+const TIGHT: Setup = {
+  name: UNKEEPABLE,
+  about: 'a floor of 20 MB/s where origin, relay and nodes together give each node 6',
+  sizeMiB: 64,
+  origin: 50,
+  relays: [link(100, 100)],
+  nodes: Array.from({ length: 4 }, () => link(100, 20)),
+};
+const HELP = { topUp: ['Relay', 'Origin'], maxOriginShare: 1 } as const;
+
+const { values } = parseArgs({
+  args: ownArguments(),
+  options: {
+    runs: { type: 'string', default: '5' },
+    only: { type: 'string', default: [...EPISODES.map(({ name }) => name), UNKEEPABLE].join(',') },
+  },
+});
+
+interface Pair {
+  readonly floor: SwarmRun;
+  readonly none: SwarmRun;
+}
+
+if (isInside()) await inside();
+else await outside();
+
+async function outside(): Promise<void> {
+  try {
+    await installBenchPackages(new AbortController().signal);
+    process.exitCode = await runInside(import.meta.filename);
+  } catch (error) {
+    failWith('bench', error);
+  }
+}
+
+async function inside(): Promise<void> {
+  const signal = abortOnSignal();
+  try {
+    const names = values.only.split(',');
+    await prepareNamespaces();
+    const runs: FloorRun[] = [];
+    const pairs: Pair[] = [];
+    for (let round = 1; round <= Number(values.runs); round += 1) {
+      for (const episode of EPISODES.filter(({ name }) => names.includes(name))) {
+        runs.push(await one(episode, round, signal));
+      }
+      if (names.includes(UNKEEPABLE)) pairs.push(await pair(round, signal));
+    }
+    const about = [
+      `${SETUP.sizeMiB} MiB, ${SETUP.about}. ${describeLinks(SETUP)}`,
+      ...EPISODES.map(({ name, about }) => `${name}: ${about}.`),
+      `${UNKEEPABLE}: ${TIGHT.about}. ${describeLinks(TIGHT)}`,
+      "Bytes by the nodes' links, in windows of one second, read each 50 ms.",
+    ].join(' ');
+    const figures = [...EPISODES.flatMap((episode) => figuresOf(episode, runs)), ...ratio(pairs)];
+    const all = [...runs, ...pairs];
+    const holds = await record({ name: 'floor', about, runs: all, figures });
+    if (!holds) process.exitCode = 1;
+  } catch (error) {
+    failWith('bench', signal.aborted ? signal.reason : error);
+  }
+  // Sockets of processes that were killed must not keep us.
+  process.exit();
+}
+
+async function one(episode: Episode, round: number, signal: AbortSignal): Promise<FloorRun> {
+  const run = await floorRun(SETUP, episode, FLOOR, signal);
+  const under = Object.values(run.underSeconds).map((seconds) => seconds.toFixed(2));
+  const received = Object.entries(run.facts.receivedBytes ?? {})
+    .map(([from, bytes]) => `${from} ${(bytes / MIB).toFixed(0)}`)
+    .join(', ');
+  console.log(
+    `${episode.name}, round ${round}: under the floor ${under.join(', ')} s; ${run.seconds.toFixed(1)} s in all; MiB ${received}; processor ${(run.cpuBusyShare * 100).toFixed(0)} %`,
+  );
+  const isBusy = run.cpuBusyShare > MAX_CPU_SHARE;
+  return { ...run, ...(isBusy && { leftOut: 'the processor was the limit' }) };
+}
+
+/** With the floor and without, in turns. */
+async function pair(round: number, signal: AbortSignal): Promise<Pair> {
+  const options = { signal, log: () => {}, timeoutSeconds: TIMEOUT_SECONDS };
+  const none = await swarmRun({ ...TIGHT, delivery: HELP }, sluice, options);
+  const delivery = { ...HELP, minRate: 20_000_000 };
+  const floor = await swarmRun({ ...TIGHT, delivery }, sluice, options);
+  console.log(
+    `${UNKEEPABLE}, round ${round}: ${floor.seconds.toFixed(2)} s with the floor, ${none.seconds.toFixed(2)} s without`,
+  );
+  return { floor, none };
+}
+
+function figuresOf({ name }: Episode, runs: readonly FloorRun[]): Figure[] {
+  const own = runs.filter((run) => run.episode === name && run.leftOut === undefined);
+  if (own.length === 0) return [];
+  const worst = own.map(({ underSeconds }) => Math.max(...Object.values(underSeconds)));
+  return [
+    figureOf(`${name}: the longest that a node was under its floor`, 's', worst, {
+      atMost: MAX_UNDER_SECONDS,
+      judgedBy: 'median',
+    }),
+    figureOf(
+      `${name}: nodes with another SHA-256`,
+      'nodes',
+      own.map(({ wrongNodes }) => wrongNodes.length),
+      { atMost: 0, judgedBy: 'everyRun' },
+    ),
+    figureOf(
+      `${name}: copies from the origin`,
+      'copies',
+      own.map(({ originCopies }) => originCopies),
+    ),
+  ];
+}
+
+function ratio(pairs: readonly Pair[]): Figure[] {
+  if (pairs.length === 0) return [];
+  const ratios = pairs.map(({ floor, none }) => floor.seconds / none.seconds);
+  return [
+    figureOf(`${UNKEEPABLE}: the last node, with the floor / without`, 'ratio', ratios, {
+      atMost: NEVER_SLOWER,
+      judgedBy: 'median',
+    }),
+  ];
+}

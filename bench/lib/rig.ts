@@ -1,0 +1,57 @@
+/** What a run over shaped links stands on: hosts, the origin with its file, one system. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { type Host, hostsOf, makeLinks, removeLinks } from './links.ts';
+import { STATE_FOLDER } from './namespaces.ts';
+import { makeFile, startOrigin } from './origin.ts';
+import { Processes } from './processes.ts';
+import { type Setup, sizeBytesOf } from './setups.ts';
+import type { Rig, RunningSystem, System } from './system.ts';
+
+/** Makes it all, lets `use` have it, and removes it again. */
+export async function withRig<T>(
+  setup: Setup,
+  system: System,
+  { signal, done }: Pick<Rig, 'signal' | 'done'>,
+  use: (rig: Rig, running: RunningSystem, hosts: readonly Host[]) => Promise<T>,
+): Promise<T> {
+  const folder = path.join(STATE_FOLDER, 'run');
+  await mkdir(path.join(folder, 'www'), { recursive: true });
+  const hosts = hostsOf(setup);
+  const processes = new Processes(path.join(folder, 'logs'));
+  let running: RunningSystem | undefined;
+  try {
+    await processes.prepare();
+    await makeLinks(hosts);
+    const file = await makeFile(path.join(folder, 'www/file.bin'), sizeBytesOf(setup));
+    const [originHost] = hosts;
+    const origin = await startOrigin(originHost as Host, file, folder, processes);
+    const relays = hosts.filter(({ kind }) => kind === 'relay');
+    const nodes = hosts.filter(({ kind }) => kind === 'node');
+    const rig = { setup, relays, nodes, origin, folder, processes, signal, done };
+    running = await system.prepare(rig);
+    return await use(rig, running, hosts);
+  } finally {
+    await running?.stop();
+    await processes.stop();
+    await removeLinks(hosts);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Nodes whose file is not the origin's. */
+export async function wrongFiles(
+  { nodes, origin }: Rig,
+  running: Pick<RunningSystem, 'fileOf'>,
+): Promise<string[]> {
+  const wrong: string[] = [];
+  for (const node of nodes) {
+    const hash = createHash('sha256');
+    await pipeline(createReadStream(running.fileOf(node)), hash);
+    if (hash.digest('hex') !== origin.file.sha256) wrong.push(node.name);
+  }
+  return wrong;
+}
