@@ -17,6 +17,8 @@ const innocent: Record<string, string> = {
     'export const encode = (clock: Clock) => bencode.encode(clock);',
   'engine/src/adapters/file/disk.ts':
     "import { open } from 'node:fs/promises'; export const disk = open;",
+  'engine/src/sim/virtualClock.ts':
+    "import type { Clock } from '../ports/clock.ts'; export const clockOf = (clock: Clock) => clock;",
   'protocol/src/messages.ts':
     "import type { Clock } from '@sluice/engine/ports/clock.ts';\n" +
     'export type Stamped = { clock: Clock }; export const VERSION = 1;',
@@ -96,6 +98,24 @@ const planted: { rule: string; what: string; file: string; source: string }[] = 
     what: 'shipped code importing a test',
     file: 'operator/src/store/a.ts',
     source: "import './store.integration.test.ts';",
+  },
+  {
+    rule: 'products-import-no-simulation',
+    what: 'the session importing the simulation',
+    file: 'engine/src/session/d.ts',
+    source: "export { clockOf } from '../sim/virtualClock.ts';",
+  },
+  {
+    rule: 'simulation-touches-nothing-real',
+    what: 'the simulation opening a socket',
+    file: 'engine/src/sim/a.ts',
+    source: "export { connect } from 'node:net';",
+  },
+  {
+    rule: 'simulation-touches-nothing-real',
+    what: 'the simulation using the real disk',
+    file: 'engine/src/sim/b.ts',
+    source: "export { disk } from '../adapters/file/disk.ts';",
   },
   ...[
     'engine/src/wire',

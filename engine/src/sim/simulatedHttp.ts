@@ -1,0 +1,145 @@
+import {
+  type HttpConnection,
+  type HttpSource,
+  HttpSourceError,
+  type RangeRequest,
+  type RangeResult,
+  type ResponseHead,
+} from '../ports/httpSource.ts';
+import type { Flow, SimulatedHost, SimulatedNetwork } from './network.ts';
+import type { VirtualClock } from './virtualClock.ts';
+
+export interface HttpAsked {
+  readonly path: string;
+  readonly range: RangeRequest['range'];
+  readonly body: Uint8Array;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
+/** Answers, or never does. */
+export type HttpServer = (asked: HttpAsked) => HttpAnswer | undefined;
+
+const HEAD_BYTES = 300;
+/** Of an answer's body that its server has written and the network has not taken. */
+const MAX_QUEUED_BYTES = 262_144;
+
+/** Servers by `host:port`, for all hosts of a network. */
+export class SimulatedHttp {
+  readonly #network: SimulatedNetwork;
+  readonly #clock: VirtualClock;
+  readonly #servers = new Map<string, HttpServer>();
+
+  constructor(network: SimulatedNetwork, clock: VirtualClock) {
+    this.#network = network;
+    this.#clock = clock;
+  }
+
+  serve(host: SimulatedHost, port: number, server: HttpServer): void {
+    this.#servers.set(`${host.name}:${port}`, server);
+  }
+
+  sourceOf(host: SimulatedHost): HttpSource {
+    return { connection: (url) => this.#connection(host, url) };
+  }
+
+  #connection(from: SimulatedHost, url: URL): HttpConnection {
+    const open = new Set<Flow>();
+    return {
+      request: (request, signal) => this.#request(from, url, request, signal, open),
+      close: async () => {
+        for (const flow of open) this.#network.close(flow);
+      },
+    };
+  }
+
+  async #request(
+    from: SimulatedHost,
+    url: URL,
+    request: RangeRequest,
+    signal: AbortSignal,
+    open: Set<Flow>,
+  ): Promise<RangeResult> {
+    const network = this.#network;
+    const port = Number(url.port || 80);
+    const to = network.host(url.hostname);
+    const server = this.#servers.get(`${url.hostname}:${port}`);
+    const lost = (code: 'ConnectFailed' | 'ConnectionLost' | 'Aborted', wireBytes: number) =>
+      new HttpSourceError(code, `${code} at ${url.host}`, { wireBytes, exact: true });
+    if (to === undefined || server === undefined || !to.isAlive) throw lost('ConnectFailed', 0);
+    const out = network.open(from, to, port);
+    const back = network.open(to, from, port);
+    open.add(out).add(back);
+    const startedAtMs = this.#clock.now();
+    let wireBytes = 0;
+    let isOver = false;
+    const { promise, resolve, reject } = Promise.withResolvers<RangeResult>();
+    const abort = () => reject(lost('Aborted', wireBytes));
+    signal.addEventListener('abort', abort, { once: true });
+    to.onKilled.push(() => reject(lost('ConnectionLost', wireBytes)));
+    const body = request.body ?? new Uint8Array();
+    const sent = new Uint8Array(HEAD_BYTES + body.byteLength);
+    const answer = () => {
+      if (isOver || !to.isAlive) return;
+      const said = server({ path: url.pathname + url.search, range: request.range, body });
+      if (said === undefined) return;
+      const head: ResponseHead = {
+        status: said.status,
+        headers: said.headers,
+        headerBytes: HEAD_BYTES,
+        timeToHeadMs: this.#clock.now() + network.delayMs - startedAtMs,
+      };
+      let bodyBytes = 0;
+      back.send(
+        new Uint8Array(HEAD_BYTES),
+        () => {
+          wireBytes += HEAD_BYTES;
+          try {
+            request.onHead(head);
+          } catch (cause) {
+            const details = { wireBytes, exact: true, cause };
+            reject(new HttpSourceError('AnswerRefused', 'the answer was refused', details));
+          }
+        },
+        () => sendBody(said.body, back, chunk, () => isOver).then(finish, reject),
+      );
+      const chunk = (part: Uint8Array) => {
+        wireBytes += part.byteLength;
+        bodyBytes += part.byteLength;
+        request.onChunk(part);
+      };
+      const finish = () => resolve({ head, bodyBytes, wireBytes });
+    };
+    out.send(sent, () => {}, answer);
+    try {
+      return await promise;
+    } finally {
+      isOver = true;
+      signal.removeEventListener('abort', abort);
+      for (const flow of [out, back]) {
+        network.close(flow);
+        open.delete(flow);
+      }
+    }
+  }
+}
+
+/** Resolves when all of it has arrived. */
+async function sendBody(
+  body: HttpAnswer['body'],
+  back: Flow,
+  deliver: (part: Uint8Array) => void,
+  isOver: () => boolean,
+): Promise<void> {
+  let last: Promise<void> = Promise.resolve();
+  for await (const part of body) {
+    if (isOver()) return;
+    last = new Promise((resolve) => back.send(part, deliver, resolve));
+    if (back.queuedBytes > MAX_QUEUED_BYTES) await last;
+  }
+  await last;
+}

@@ -1,0 +1,157 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { tryRandomWorld, wrongIn } from './randomWorld.ts';
+import { BITTORRENT_PORT, SwarmWorld, type WorldOptions } from './swarmWorld.ts';
+
+const MBIT = 125_000;
+const PIECE = 262_144;
+const both = (rate: number) => ({ upRate: rate * MBIT, downRate: rate * MBIT });
+const times = <T>(count: number, each: T): T[] => Array.from({ length: count }, () => each);
+
+// A world takes as long as the machine needs, whatever its clock says.
+vi.setConfig({ testTimeout: 60_000 });
+
+let world: SwarmWorld;
+afterEach(() => world.stop());
+
+/** 32 MiB from an origin at 100 Mbit/s by two relays at 200 to eight nodes at 100. */
+function worldOf(change: Partial<WorldOptions> = {}): SwarmWorld {
+  world = new SwarmWorld({
+    seed: 1,
+    pieceCount: 128,
+    pieceLengthBytes: PIECE,
+    originRate: 100 * MBIT,
+    relays: times(2, both(200)),
+    nodes: times(8, both(100)),
+    ...change,
+  });
+  return world;
+}
+
+/** Seconds until the last of the nodes has the file. */
+async function finished(maxSeconds = 120): Promise<number> {
+  expect(await world.run(maxSeconds)).toBe(true);
+  expect(wrongIn(world)).toEqual([]);
+  return Math.max(...world.nodes.map(({ doneAtMs }) => doneAtMs ?? 0)) / 1000;
+}
+
+const ORIGIN_BOUND = (128 * PIECE) / (100 * MBIT);
+
+describe('a simulated swarm', () => {
+  it('takes one copy from the origin and little longer than that takes', async () => {
+    await worldOf().begin();
+    expect(await finished()).toBeLessThan(ORIGIN_BOUND * 1.6);
+    expect(world.originCopies).toBeLessThan(1.02);
+  });
+
+  it('is the same twice for the same seed', async () => {
+    const runs: number[] = [];
+    for (let run = 0; run < 2; run += 1) {
+      await worldOf({ seed: 7, pieceCount: 32 }).begin();
+      runs.push(await finished());
+      await world.stop();
+    }
+    expect(runs[0]).toBe(runs[1]);
+  });
+
+  it('goes on when a relay dies, and fetches again at most what it alone held', async () => {
+    await worldOf().begin();
+    await world.pass(1);
+    const [victim] = world.relays;
+    if (victim === undefined) throw new Error('no relay');
+    const others = [...world.nodes, ...world.relays].filter((peer) => peer !== victim);
+    const alone = [...victim.store.kept.keys()].filter((piece) =>
+      others.every(({ transfer }) => !transfer.holds(piece)),
+    ).length;
+    const assigned = 128 * PIECE;
+    await world.kill(victim);
+    await finished();
+    // What was under way to it is lost with it: about a second of its part of the rate.
+    const underWay = 50 * MBIT * 1.5;
+    expect(world.origin.sentBytes).toBeLessThan(assigned * 1.02 + alone * PIECE + underWay);
+  });
+
+  it('serves nodes that join late', async () => {
+    worldOf();
+    const early = world.nodes.slice(0, 6);
+    await world.begin(early);
+    await world.pass(2);
+    await world.begin(world.nodes.slice(6));
+    await finished();
+    expect(world.originCopies).toBeLessThan(1.02);
+  });
+
+  it('does not wait for slow nodes', async () => {
+    await worldOf({ nodes: [...times(6, both(100)), ...times(2, both(10))] }).begin();
+    await finished(120);
+    const fast = world.nodes.slice(0, 6).map(({ doneAtMs }) => doneAtMs ?? 0);
+    expect(Math.max(...fast) / 1000).toBeLessThan(ORIGIN_BOUND * 2.5);
+  });
+
+  it('fetches nothing again that a node had before it was restarted', async () => {
+    await worldOf().begin();
+    await world.pass(1.5);
+    const [node] = world.nodes;
+    if (node === undefined) throw new Error('no node');
+    const had = node.store.kept.size;
+    expect(had).toBeGreaterThan(0);
+    await world.kill(node);
+    await world.pass(0.5);
+    await world.restart(node);
+    expect(node.transfer.progress().verifiedPieces).toBe(had);
+    await finished();
+  });
+
+  it('holds the floor over HTTP where BitTorrent packets vanish', async () => {
+    const minRate = 2_000_000;
+    worldOf({ topUp: { minRate, sources: ['relay'], isCarried: false } });
+    world.network.cut((from, to, port) => {
+      const isNode = from.name.startsWith('node') || to.name.startsWith('node');
+      return isNode && port === BITTORRENT_PORT;
+    });
+    await world.begin();
+    const seconds = await finished();
+    // Two seconds to find out, and two more until it is there again.
+    expect(seconds).toBeLessThan((128 * PIECE) / minRate + 4);
+    for (const { transfer } of world.nodes) {
+      expect(transfer.progress().received).toMatchObject({ fromPeers: 0, fromRelays: 0 });
+    }
+  });
+
+  it('brings the file over HTTP alone where that is said', async () => {
+    await worldOf({ topUp: { sources: ['relay'], isCarried: true } }).begin();
+    await finished();
+    for (const { transfer } of world.nodes) {
+      expect(transfer.progress().received.fromRelayHttp).toBeGreaterThan(0);
+    }
+  });
+
+  it('fails the node whose disk is full, and no other', async () => {
+    await worldOf().begin();
+    await world.pass(1);
+    const [full, ...others] = world.nodes;
+    if (full === undefined) throw new Error('no node');
+    full.store.failure = Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+    expect(await world.run(120, others)).toBe(true);
+    expect(full.failure).toMatchObject({ code: 'ENOSPC' });
+  });
+
+  it('ends a split of the network with every node served', async () => {
+    await worldOf().begin();
+    await world.pass(1);
+    const apart = new Set(world.nodes.slice(0, 4).map(({ host }) => host));
+    const heal = world.network.cut((from, to) => apart.has(from) !== apart.has(to));
+    await world.pass(15);
+    heal();
+    await finished();
+  });
+});
+
+describe('random worlds', () => {
+  it.each(Array.from({ length: 6 }, (_, at) => at + 1))(
+    'come to a good end: seed %d (make bench NAME=simulation ARGS="--seed %d --worlds 1")',
+    async (seed) => {
+      const { problems, faults } = await tryRandomWorld(seed);
+      expect({ faults, problems }).toEqual({ faults, problems: [] });
+    },
+  );
+});
