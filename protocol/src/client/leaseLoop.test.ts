@@ -239,6 +239,37 @@ describe('the lease loop', () => {
     await until(() => expect(asked).toHaveLength(2));
   });
 
+  it('asks for nothing until something is wanted', async () => {
+    const { loop, asked, state } = build([WAIT]);
+    const want = state.want;
+    state.want = undefined;
+    await until(() => expect(asked).toHaveLength(1));
+    loop.askNow();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(asked).toHaveLength(1);
+    state.want = want;
+    loop.askNow();
+    await until(() => expect(asked).toHaveLength(2));
+  });
+
+  it('finishes what it has when no more is wanted, and settles', async () => {
+    const topUp = { acceptable: '/w==', wantBytes: 4 * MIB };
+    const { asked, pullers, state, loop } = build([
+      WAIT,
+      { outcome: 'granted', grant: grant(0, 4) },
+    ]);
+    state.want = { rateBytesPerSecond: 4 * MIB, connections: 1, topUp };
+    await until(() => expect(asked).toHaveLength(1));
+    loop.askNow();
+    await until(() => expect(pullers).toHaveLength(1));
+    expect(asked[1]).toMatchObject({ op: 'acquire', topUp, wantRateBytesPerSecond: 4 * MIB });
+    expect(loop.expectedBytes()).toBe(MIB);
+    state.want = undefined;
+    pullers[0]?.pull(4);
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'acquire', 'settle']));
+    expect(loop.expectedBytes()).toBe(0);
+  });
+
   it('settles what it holds when the process ends', async () => {
     const { abort, done, asked, pullers } = build([
       { outcome: 'granted', grant: grant(0, 2) },
