@@ -316,6 +316,7 @@ export class PeerConnection implements SocketHandlers {
   }
 }
 
-function keyOf({ piece, offset }: BlockRequest): string {
-  return `${piece}/${offset}`;
+/** With its length: another one than was asked for is no answer, and would not fit its place. */
+function keyOf({ piece, offset, length }: BlockRequest): string {
+  return `${piece}/${offset}/${length}`;
 }

@@ -1,0 +1,76 @@
+import { expect, it } from 'vitest';
+import { encodePieceHeader } from '../wire/codec.ts';
+import { encodeHello, type Hello } from '../wire/hello.ts';
+import { prove } from './membership.ts';
+import { type ConnectionOwner, PeerConnection } from './peerConnection.ts';
+
+const swarmId = Buffer.alloc(20, 1);
+const swarmSecret = Buffer.alloc(32, 2);
+const BLOCK = 16_384;
+
+/** A connection that we opened to a peer that has proven itself, and what became of it. */
+function openConnection() {
+  const log: string[] = [];
+  const owner: ConnectionOwner = {
+    swarmId,
+    swarmSecret,
+    pieceCount: 4,
+    opened: () => log.push('opened'),
+    received: () => {},
+    idle: () => {},
+    drained: () => {},
+    blockBegins: (from, block) => {
+      if (!from.isOutstanding(block)) throw new Error('not asked for');
+      return new Uint8Array(block.length);
+    },
+    blockEnds: (from, block) => log.push(`block, settled: ${from.settle(block)}`),
+    closed: (_, reason) => log.push(`closed: ${reason}`),
+    broke: () => log.push('the transfer is broken'),
+  };
+  const connection = new PeerConnection(owner, {
+    clock: { now: () => 0, setTimer: () => ({ cancel: () => {} }) },
+    random: { next: () => 0, bytes: (count) => Buffer.alloc(count, 9) },
+    peerId: Buffer.alloc(20, 3),
+    role: 'agent',
+    find: () => undefined,
+  });
+  connection.attach({
+    remoteHost: 'peer',
+    queuedBytes: 0,
+    write: () => {},
+    close: (reason) => connection.onClose(reason),
+  });
+  const ours: Hello = {
+    swarmId,
+    peerId: Buffer.alloc(20, 3),
+    role: 'agent',
+    nonce: Buffer.alloc(32, 9),
+  };
+  const theirs: Hello = { ...ours, peerId: Buffer.alloc(20, 4), nonce: Buffer.alloc(32, 8) };
+  connection.onData(encodeHello(theirs));
+  connection.onData(prove(swarmSecret, ours, theirs, 'acceptor'));
+  return { connection, log };
+}
+
+function blockOf(length: number): Buffer {
+  return Buffer.concat([encodePieceHeader({ piece: 0, offset: 0, length }), Buffer.alloc(length)]);
+}
+
+it('takes the block that it has asked for', () => {
+  const { connection, log } = openConnection();
+  connection.request([{ piece: 0, offset: 0, length: BLOCK }]);
+  connection.onData(blockOf(BLOCK));
+  expect(log).toEqual(['opened', 'block, settled: true']);
+  expect(connection.outstandingBytes).toBe(0);
+});
+
+it.each([1, BLOCK - 1, BLOCK + 1, 2 * BLOCK])(
+  'takes no block of %d bytes where 16 KiB were asked for',
+  (length) => {
+    const { connection, log } = openConnection();
+    connection.request([{ piece: 0, offset: 0, length: BLOCK }]);
+    connection.onData(blockOf(length));
+    expect(log).not.toContain('block, settled: true');
+    expect(connection.outstandingBytes).toBe(BLOCK);
+  },
+);
