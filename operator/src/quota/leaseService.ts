@@ -117,7 +117,7 @@ export class LeaseService {
       for (const book of this.#books.all()) this.#restore(uid, book);
     }
     this.#books.prepare(distribution.url);
-    this.#sharing.wake();
+    this.#sharing.wake(uid);
   }
 
   removeDistribution(uid: string): void {
@@ -218,14 +218,15 @@ export class LeaseService {
     const ask = askOf(request);
     const purpose = ask === undefined ? 'pull' : 'topUp';
     const wait = (reason: WaitReason) => {
-      this.#sharing.waits({ holder: holder.id, uid, epoch, purpose });
+      const isQueued = reason === 'ConnectionsInUse' || reason === 'BandwidthInUse';
+      this.#sharing.waits({ holder: holder.id, uid, epoch, purpose, isQueued });
       return waitFor(reason, purpose);
     };
     const pull = this.#pulls.get(uid);
     if (pull === undefined || pull.distribution.epoch !== epoch || pull.distribution.suspend) {
       return wait('NotReady');
     }
-    if (!mayHave(holder, ask, pull)) return wait('NotAllowed');
+    if (!mayHave(holder, request, pull)) return wait('NotAllowed');
     const book = this.#books.bookFor(pull.distribution.url);
     const now = this.#clock.now();
     if (book === undefined || now < pull.unsureUntilMs) return wait('NotReady');
@@ -469,10 +470,10 @@ function askOf({ topUp }: Pick<Acquire, 'topUp'>): TopUpAsk | undefined {
 /** A relay pulls; a node tops up where its distribution lets it, in pieces and not in streams. */
 function mayHave(
   { kind }: LeaseHolder,
-  ask: TopUpAsk | undefined,
+  { topUp, pullerKey = '' }: Acquire,
   { distribution }: Pull,
 ): boolean {
-  if (ask === undefined) return kind === 'relay';
+  if (topUp === undefined) return kind === 'relay' && pullerKey !== '';
   return distribution.topUpBytes !== undefined && distribution.ranges;
 }
 

@@ -21,6 +21,8 @@ export interface Waiting {
   readonly uid: string;
   readonly epoch: number;
   readonly purpose: Want['purpose'];
+  /** For its turn; otherwise for something about its distribution to change. */
+  readonly isQueued: boolean;
 }
 
 export interface SharingDependencies {
@@ -76,7 +78,9 @@ export class Sharing {
   }
 
   waits(waiting: Waiting): void {
-    this.#waiting.set(claimId(waiting.holder, waiting.uid), waiting);
+    const id = claimId(waiting.holder, waiting.uid);
+    this.#called.delete(id);
+    this.#waiting.set(id, waiting);
   }
 
   waitsNoMore(holder: string, uid: string): void {
@@ -114,13 +118,15 @@ export class Sharing {
 
   /**
    * Something became free: pullers that wait are to ask now, and of the nodes as many as there is
-   * room for. With `uid`, because of that distribution: all who wait for it.
+   * room for. With `uid`, something about that distribution has changed: who waits for it, and not
+   * for its turn, is to ask, too.
    */
   wake(uid?: string): void {
     const { clock } = this.#dependencies;
     for (const [id, waiting] of this.#waiting) {
-      const isMeant = uid === undefined ? waiting.purpose === 'pull' : waiting.uid === uid;
-      if (isMeant) this.#call(id, waiting);
+      const isMeant = uid === undefined || waiting.uid === uid;
+      const isInTurn = waiting.purpose === 'topUp' && (uid === undefined || waiting.isQueued);
+      if (isMeant && !isInTurn) this.#call(id, waiting);
     }
     this.#forgetAbsent(clock.now());
     const places = new Map<string, Places>();

@@ -155,6 +155,22 @@ describe('leases of nodes that are short', () => {
     expect(called).toEqual(['n2', 'n3']);
   });
 
+  it('are not asked for by everybody who waits because the distribution is said again', async () => {
+    await lead(ONE);
+    granted(await topUp('n1'));
+    await topUp('n2');
+    await topUp('n3');
+    distribute();
+    expect(called).toEqual([]);
+  });
+
+  it('are asked for when they are allowed that were not', async () => {
+    distribute({ topUpBytes: undefined });
+    await topUp('n1');
+    distribute();
+    expect(called).toEqual(['n1']);
+  });
+
   it('end with the share of the nodes, which what was not used goes back to', async () => {
     distribute({ topUpBytes: 4 * MIB });
     const first = granted(await topUp('n1'));
@@ -190,5 +206,7 @@ describe('leases of nodes that are short', () => {
     distribute();
     const asked = { ...puller, wantRateBytesPerSecond: MIB };
     expect(await send('n1', 'agent', asked)).toMatchObject({ reason: 'NotAllowed' });
+    const keyless = { ...asked, pullerKey: undefined };
+    expect(await send('r1', 'relay', keyless)).toMatchObject({ reason: 'NotAllowed' });
   });
 });

@@ -227,10 +227,14 @@ export class Coordinator implements CoordinatorPort {
     return this.#deps.leases.usage(name);
   }
 
-  /** Whether this process has a part in the distribution. */
-  worksOn(process: FleetProcess, uid: string): boolean {
+  /**
+   * Whether this process has no part in the distribution. Of one that is not known here (a leader
+   * of a moment ago) or is suspended nobody can say so.
+   */
+  isStrangerTo(process: FleetProcess, uid: string): boolean {
     const plan = this.#distributions.get(uid)?.plan;
-    return plan !== undefined && membersOf(plan, [process]).length > 0;
+    if (plan === undefined || plan.suspend) return false;
+    return membersOf(plan, [process]).length === 0;
   }
 
   /** Rows of a distribution that is gone. */
