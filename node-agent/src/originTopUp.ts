@@ -44,6 +44,7 @@ export class OriginTopUp implements OriginHelp {
       { uid, epoch, pieceLengthBytes },
       {
         client,
+        isWanted: () => this.#want !== undefined && options.task().source !== undefined,
         want: () => this.#leaseWant(),
         createPuller: (grant, requestedAtMs) => this.#puller(grant, requestedAtMs),
         complete: () => transfer.progress().verifiedPieces === options.layout.pieceCount,
@@ -71,14 +72,14 @@ export class OriginTopUp implements OriginHelp {
   }
 
   want(want: Want | undefined): void {
-    const isNew = this.#want === undefined && want !== undefined;
     this.#want = want;
-    if (isNew) this.#leases.askNow();
+    // Also when it was wanted before: there may have been no piece that it could bring.
+    if (want !== undefined) this.#leases.mayWant();
   }
 
   #leaseWant(): LeaseWant | undefined {
-    const { delivery, source } = this.#options.task();
-    if (this.#want === undefined || source === undefined) return undefined;
+    if (this.#want === undefined) return undefined;
+    const { delivery } = this.#options.task();
     const pieces = this.#dependencies.transfer.originPieces();
     if (pieces.every((bits) => bits === 0)) return undefined;
     const maxRate = delivery.maxRate ?? Number.POSITIVE_INFINITY;

@@ -178,6 +178,7 @@ export class RelayTask implements TaskRunner {
       },
       {
         client,
+        isWanted: () => true,
         want: () => WANT,
         createPuller: (grant, requestedAtMs) =>
           this.#puller(transfer, layout, grant, requestedAtMs),

@@ -121,6 +121,7 @@ function build(answers: (LeaseAnswer | Error)[]) {
         pullers.push(puller);
         return puller;
       },
+      isWanted: () => state.want !== undefined,
       want: () => state.want,
       certified: (given) => certified.push(given),
       complete: () => state.complete,
@@ -248,6 +249,16 @@ describe('the lease loop', () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(asked).toHaveLength(1);
     state.want = want;
+    loop.mayWant();
+    await until(() => expect(asked).toHaveLength(2));
+  });
+
+  it('does not ask again for what it wants while it waits to be called', async () => {
+    const { loop, asked } = build([WAIT]);
+    await until(() => expect(asked).toHaveLength(1));
+    loop.mayWant();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(asked).toHaveLength(1);
     loop.askNow();
     await until(() => expect(asked).toHaveLength(2));
   });

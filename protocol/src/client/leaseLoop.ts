@@ -27,7 +27,9 @@ export interface LeaseLoopDependencies {
   };
   /** A pull of the grant's extents that is not started; also called with renewed grants. */
   readonly createPuller: (grant: PullGrant, requestedAtMs: number) => Puller;
-  /** Undefined: nothing; askNow() says that this has changed. */
+  /** Whether anything is wanted; asked often. mayWant() says that this may have changed. */
+  readonly isWanted: () => boolean;
+  /** What to ask for; undefined: nothing, after all. */
   readonly want: () => LeaseWant | undefined;
   /** A certificate for the hashes of what is pulled from now on. */
   readonly certified?: (certificate: PullerCertificate) => void;
@@ -80,6 +82,8 @@ export class LeaseLoop {
   #timeToFirstByteMs: number | undefined;
   #failures = 0;
   #asked = false;
+  /** Nothing was wanted. */
+  #isIdle = false;
   #held: Held | undefined;
 
   constructor(options: LeaseLoopOptions, dependencies: LeaseLoopDependencies) {
@@ -87,10 +91,15 @@ export class LeaseLoop {
     this.#dependencies = dependencies;
   }
 
-  /** The server says that there may be something now, or something is wanted that was not. */
+  /** The server says that there may be something now. */
   askNow(): void {
     this.#asked = true;
     this.#wake();
+  }
+
+  /** Something may be wanted that was not. Who waits for the server's word waits on. */
+  mayWant(): void {
+    if (this.#isIdle) this.askNow();
   }
 
   /** What the lease in our hands is likely to bring within a second. */
@@ -107,7 +116,7 @@ export class LeaseLoop {
     while (!signal.aborted && !this.#dependencies.complete()) {
       let pauseMs: number | undefined;
       this.#asked = false;
-      const want = this.#dependencies.want();
+      const want = this.#want();
       try {
         if (want !== undefined) pauseMs = await this.#acquire(want, signal);
       } catch (error) {
@@ -235,7 +244,7 @@ export class LeaseLoop {
     // What is under way is finished, also when nothing more is wanted.
     const { topUp: last, ...rest } = held.want;
     const enough = last === undefined ? rest : { ...rest, topUp: { ...last, wantBytes: 0 } };
-    held.want = this.#dependencies.want() ?? enough;
+    held.want = this.#want() ?? enough;
     const { rateBytesPerSecond, topUp } = held.want;
     const unfinished = this.#unfinished(held);
     // A smaller grant is acknowledged when what is under way has come down to it.
@@ -273,8 +282,7 @@ export class LeaseLoop {
 
   /** The pull is over: goes on under the same lease when there is more; false when there is not. */
   async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
-    const isWanted = this.#dependencies.want() !== undefined;
-    if (completed && isWanted && held.unbegun.length === 0) {
+    if (completed && this.#dependencies.isWanted() && held.unbegun.length === 0) {
       await this.#renew(held, signal).catch(this.#dependencies.onProblem);
     }
     if (held.unbegun.length === 0) return false;
@@ -323,9 +331,13 @@ export class LeaseLoop {
       grantedPieces: piecesIn(extents),
       unfinishedPieces,
       leftMs: (unfinishedPieces * this.#options.pieceLengthBytes * 1000) / rateBytesPerSecond,
-      isMoreWanted: this.#dependencies.want() !== undefined,
+      isMoreWanted: this.#dependencies.isWanted(),
       mayAcknowledge: held.state.acknowledged < held.shrunkTo && held.puller.fitsGrant(),
     };
+  }
+
+  #want(): LeaseWant | undefined {
+    return this.#dependencies.isWanted() ? this.#dependencies.want() : undefined;
   }
 
   #certified({ certificate }: LeaseGrant): void {
@@ -353,7 +365,9 @@ export class LeaseLoop {
     const over = new AbortController();
     this.#wake = () => over.abort();
     const stop = AbortSignal.any([signal, over.signal]);
+    this.#isIdle = delayMs === undefined;
     await sleep(delayMs ?? LONGEST_TIMER_MS, undefined, { signal: stop }).catch(() => {});
+    this.#isIdle = false;
   }
 }
 
