@@ -85,6 +85,7 @@ export class Flow {
     this.#isClosed = true;
     for (const { delivered } of this.#parcels.splice(0)) delivered?.();
     this.#queuedBytes = 0;
+    for (const arrive of this.#held.splice(0)) arrive();
   }
 
   /** The way is open again. */
@@ -122,7 +123,7 @@ export class Flow {
     this.#queuedBytes -= part.byteLength;
     this.#onWayBytes += part.byteLength;
     const arrive = () => {
-      if (this.#network.isCut(this)) {
+      if (!this.#isClosed && this.#network.isCut(this)) {
         this.#held.push(arrive);
         return;
       }

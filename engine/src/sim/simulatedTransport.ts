@@ -36,7 +36,8 @@ export class SimulatedPorts {
     return {
       port,
       close: async () => {
-        this.#listeners.delete(key);
+        // Another run of the same host may listen there by now.
+        if (this.#listeners.get(key) === accept) this.#listeners.delete(key);
       },
     };
   }
