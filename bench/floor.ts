@@ -5,12 +5,10 @@
  *   node bench/floor.ts [--runs 5] [--only refused,blackHoled,relayDead,relaySlow,unkeepable]
  */
 import { parseArgs } from 'node:util';
-import { abortOnSignal, failWith } from '../e2e/cluster/command.ts';
 import { type Figure, figureOf } from './lib/figures.ts';
 import { EPISODES, type Episode } from './lib/floorEpisodes.ts';
 import { type FloorRun, floorRun } from './lib/floorRun.ts';
-import { isInside, ownArguments, prepareNamespaces, runInside } from './lib/namespaces.ts';
-import { installBenchPackages } from './lib/packages.ts';
+import { ownArguments, runBenchmark } from './lib/namespaces.ts';
 import { record } from './lib/record.ts';
 import { describeLinks, type Setup } from './lib/setups.ts';
 import { sluice } from './lib/sluice.ts';
@@ -67,46 +65,26 @@ interface Pair {
   readonly none: SwarmRun;
 }
 
-if (isInside()) await inside();
-else await outside();
+await runBenchmark(import.meta.filename, measure);
 
-async function outside(): Promise<void> {
-  try {
-    await installBenchPackages(new AbortController().signal);
-    process.exitCode = await runInside(import.meta.filename);
-  } catch (error) {
-    failWith('bench', error);
-  }
-}
-
-async function inside(): Promise<void> {
-  const signal = abortOnSignal();
-  try {
-    const names = values.only.split(',');
-    await prepareNamespaces();
-    const runs: FloorRun[] = [];
-    const pairs: Pair[] = [];
-    for (let round = 1; round <= Number(values.runs); round += 1) {
-      for (const episode of EPISODES.filter(({ name }) => names.includes(name))) {
-        runs.push(await one(episode, round, signal));
-      }
-      if (names.includes(UNKEEPABLE)) pairs.push(await pair(round, signal));
+async function measure(signal: AbortSignal): Promise<boolean> {
+  const names = values.only.split(',');
+  const runs: FloorRun[] = [];
+  const pairs: Pair[] = [];
+  for (let round = 1; round <= Number(values.runs); round += 1) {
+    for (const episode of EPISODES.filter(({ name }) => names.includes(name))) {
+      runs.push(await one(episode, round, signal));
     }
-    const about = [
-      `${SETUP.sizeMiB} MiB, ${SETUP.about}. ${describeLinks(SETUP)}`,
-      ...EPISODES.map(({ name, about }) => `${name}: ${about}.`),
-      `${UNKEEPABLE}: ${TIGHT.about}. ${describeLinks(TIGHT)}`,
-      "Bytes by the nodes' links, in windows of one second, read each 50 ms.",
-    ].join(' ');
-    const figures = [...EPISODES.flatMap((episode) => figuresOf(episode, runs)), ...ratio(pairs)];
-    const all = [...runs, ...pairs];
-    const holds = await record({ name: 'floor', about, runs: all, figures });
-    if (!holds) process.exitCode = 1;
-  } catch (error) {
-    failWith('bench', signal.aborted ? signal.reason : error);
+    if (names.includes(UNKEEPABLE)) pairs.push(await pair(round, signal));
   }
-  // Sockets of processes that were killed must not keep us.
-  process.exit();
+  const about = [
+    `${SETUP.sizeMiB} MiB, ${SETUP.about}. ${describeLinks(SETUP)}`,
+    ...EPISODES.map(({ name, about }) => `${name}: ${about}.`),
+    `${UNKEEPABLE}: ${TIGHT.about}. ${describeLinks(TIGHT)}`,
+    "Bytes by the nodes' links, in windows of one second, read each 50 ms.",
+  ].join(' ');
+  const figures = [...EPISODES.flatMap((episode) => figuresOf(episode, runs)), ...ratio(pairs)];
+  return record({ name: 'floor', about, runs: [...runs, ...pairs], figures });
 }
 
 async function one(episode: Episode, round: number, signal: AbortSignal): Promise<FloorRun> {

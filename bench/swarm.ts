@@ -6,14 +6,12 @@
  *   node bench/swarm.ts [--runs 5] [--only a,b] [--systems sluice,aria2] [--rate-share 1] [--quiet] [--record]
  */
 import { parseArgs } from 'node:util';
-import { abortOnSignal, failWith } from '../e2e/cluster/command.ts';
 import { aria2 } from './lib/alternatives/aria2.ts';
 import { cachingProxy } from './lib/alternatives/cachingProxy.ts';
 import { libtorrent } from './lib/alternatives/libtorrent.ts';
 import { plainHttp } from './lib/alternatives/plainHttp.ts';
 import { CONGESTION_CONTROL } from './lib/links.ts';
-import { isInside, ownArguments, prepareNamespaces, runInside } from './lib/namespaces.ts';
-import { installBenchPackages } from './lib/packages.ts';
+import { ownArguments, runBenchmark } from './lib/namespaces.ts';
 import { completionPicture } from './lib/picture.ts';
 import { record, writeResult } from './lib/record.ts';
 import { boundOf, describeLinks, SETUPS, type Setup, scaled } from './lib/setups.ts';
@@ -42,42 +40,24 @@ const { values } = parseArgs({
   },
 });
 
-if (isInside()) await inside();
-else await outside();
+await runBenchmark(import.meta.filename, measure);
 
-async function outside(): Promise<void> {
-  try {
-    await installBenchPackages(new AbortController().signal);
-    process.exitCode = await runInside(import.meta.filename);
-  } catch (error) {
-    failWith('bench', error);
-  }
-}
-
-async function inside(): Promise<void> {
-  const signal = abortOnSignal();
-  try {
-    const rateShare = Number(values['rate-share']);
-    const setups = chosen('only', values.only, SETUPS).map((each) => scaled(each, rateShare));
-    const systems = chosen('systems', values.systems, SYSTEMS);
-    await prepareNamespaces();
-    const runs: RoundRun[] = [];
-    const holds = new Map<string, boolean>();
-    for (let round = 1; round <= Number(values.runs); round += 1) {
-      for (const setup of setups) {
-        for (const system of systems) runs.push(await one(setup, system, round, signal));
-        // After each round, so that a series that is cut short is not lost.
-        if (values.record || systems.length === SYSTEMS.length) {
-          holds.set(setup.name, await recorded(setup, systems, runs));
-        }
+async function measure(signal: AbortSignal): Promise<boolean> {
+  const rateShare = Number(values['rate-share']);
+  const setups = chosen('only', values.only, SETUPS).map((each) => scaled(each, rateShare));
+  const systems = chosen('systems', values.systems, SYSTEMS);
+  const runs: RoundRun[] = [];
+  const holds = new Map<string, boolean>();
+  for (let round = 1; round <= Number(values.runs); round += 1) {
+    for (const setup of setups) {
+      for (const system of systems) runs.push(await one(setup, system, round, signal));
+      // After each round, so that a series that is cut short is not lost.
+      if (values.record || systems.length === SYSTEMS.length) {
+        holds.set(setup.name, await recorded(setup, systems, runs));
       }
     }
-    if ([...holds.values()].includes(false)) process.exitCode = 1;
-  } catch (error) {
-    failWith('bench', signal.aborted ? signal.reason : error);
   }
-  // Sockets of systems that were killed must not keep us.
-  process.exit();
+  return ![...holds.values()].includes(false);
 }
 
 async function one(

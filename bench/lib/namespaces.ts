@@ -4,8 +4,10 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { abortOnSignal, failWith } from '../../e2e/cluster/command.ts';
 import { allowCubic } from '../../e2e/cluster/network.ts';
 import { run } from '../../e2e/cluster/run.ts';
+import { installBenchPackages } from './packages.ts';
 
 const INSIDE = '--inside-namespaces';
 
@@ -17,8 +19,8 @@ export const CONTROL_HOST = 'control';
 export const BRIDGE = 'bench0';
 export const BRIDGE_ADDRESS = '10.80.0.1';
 
-export function isInside(args: readonly string[] = process.argv.slice(2)): boolean {
-  return args.includes(INSIDE);
+function isInside(): boolean {
+  return process.argv.includes(INSIDE);
 }
 
 /** The program's own arguments. */
@@ -26,8 +28,36 @@ export function ownArguments(args: readonly string[] = process.argv.slice(2)): s
   return args.filter((arg) => arg !== INSIDE);
 }
 
+/**
+ * A benchmark over links: installs what it needs, runs the program again in namespaces of its own,
+ * and `measure` there, which answers whether every goal holds.
+ */
+export async function runBenchmark(
+  program: string,
+  measure: (signal: AbortSignal) => Promise<boolean>,
+): Promise<void> {
+  if (!isInside()) {
+    try {
+      await installBenchPackages(new AbortController().signal);
+      process.exitCode = await runInside(program);
+    } catch (error) {
+      failWith('bench', error);
+    }
+    return;
+  }
+  const signal = abortOnSignal();
+  try {
+    await prepareNamespaces();
+    if (!(await measure(signal))) process.exitCode = 1;
+  } catch (error) {
+    failWith('bench', signal.aborted ? signal.reason : error);
+  }
+  // Sockets of processes that were killed must not keep us.
+  process.exit();
+}
+
 /** Runs this program again in namespaces of its own; resolves with its exit code. */
-export async function runInside(program: string): Promise<number> {
+async function runInside(program: string): Promise<number> {
   // The kernel must allow the algorithm for all before a namespace may choose it.
   if (!(await allowCubic())) throw new Error('TCP cubic is not there: modprobe tcp_cubic');
   const [first = '', ...rest] = [
@@ -47,7 +77,7 @@ export async function runInside(program: string): Promise<number> {
 }
 
 /** Said once, inside. */
-export async function prepareNamespaces(): Promise<void> {
+async function prepareNamespaces(): Promise<void> {
   await run('mount', ['-n', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run']);
   await mkdir('/run/netns');
   await mkdir(STATE_FOLDER);
