@@ -6,12 +6,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer as createHttpServer, type Server } from 'node:http';
 import { type AddressInfo, createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { certify } from '@sluice/engine/feed/certificate.ts';
-import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import { makeCertificates } from '@sluice/protocol/client/testing/certificates.ts';
@@ -19,16 +17,10 @@ import {
   FakeControlServer,
   type FakeSession,
 } from '@sluice/protocol/client/testing/fakeControlServer.ts';
-import type {
-  Extent,
-  LeaseAnswer,
-  LeaseRequest,
-  Peer,
-  Task,
-  TransferReport,
-  WorkMessage,
-} from '@sluice/protocol/messages.ts';
+import type { Peer, Task, TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterAll, beforeAll, describe, expect, it, onTestFailed, vi } from 'vitest';
+import { type Distribution, LeaseTable } from './testing/leaseTable.ts';
+import { TestOrigin } from './testing/testOrigin.ts';
 
 /** Refuses connections. */
 const CLOSED_PORT = 1;
@@ -36,61 +28,6 @@ const MIB = 1024 * 1024;
 const PIECE = 262_144;
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
 const NODE = path.join(REPOSITORY, 'node_modules/.bin/node');
-
-/** Serves one file with ranges and counts what it sent. */
-class TestOrigin {
-  readonly sentBytes = new Map<string, number>();
-  readonly files = new Map<string, Buffer>();
-  #server!: Server;
-  url = '';
-
-  async start(): Promise<void> {
-    this.#server = createHttpServer((request, response) => {
-      const file = this.files.get(request.url ?? '');
-      if (file === undefined) {
-        response.writeHead(404).end();
-        return;
-      }
-      const [, first = '0', last = `${file.length - 1}`] =
-        /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
-      const body = file.subarray(Number(first), Number(last) + 1);
-      const sent = this.sentBytes.get(request.url ?? '') ?? 0;
-      this.sentBytes.set(request.url ?? '', sent + body.length);
-      response.writeHead(206, {
-        etag: '"v1"',
-        'content-length': body.length,
-        'content-range': `bytes ${first}-${last}/${file.length}`,
-      });
-      response.end(body);
-    });
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
-    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  async stop(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
-  }
-}
-
-interface Distribution {
-  readonly task: Task;
-  readonly body: Buffer;
-  readonly keys: FeedKeyPair;
-  readonly rateBytesPerSecond: number;
-  readonly extentPieces: number;
-  readonly blocked: boolean;
-  /** Not handed out, in file order. */
-  readonly free: number[];
-}
-
-interface Lease {
-  readonly id: string;
-  readonly uid: string;
-  readonly pullerKey: string;
-  version: number;
-  pieces: number[];
-}
 
 interface Program {
   readonly name: string;
@@ -108,11 +45,8 @@ let control: FakeControlServer;
 let controlUrl: URL;
 const origin = new TestOrigin();
 const programs: Program[] = [];
-const distributions = new Map<string, Distribution>();
-const leases = new Map<string, Lease>();
-/** Of which distributions, in order. */
-const settled: string[] = [];
-let granted = 0;
+const table = new LeaseTable(PIECE);
+const { distributions, leases, settled } = table;
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'sluice-processes-'));
@@ -121,7 +55,7 @@ beforeAll(async () => {
   await origin.start();
   control = new FakeControlServer(
     { ...certificates, reportIntervalMs: 100 },
-    { work: workOf, lease: leaseOf },
+    { work: workOf, lease: (request) => table.answer(request) },
   );
   controlUrl = await control.start();
   for (const [name, kind] of [
@@ -273,66 +207,6 @@ function messagesFor(
 
 function workOf({ name, request }: FakeSession): WorkMessage[] {
   return [...distributions.values()].flatMap((each) => messagesFor(each, name, request.kind));
-}
-
-/** Extents in file order, to whoever asks. */
-function leaseOf(request: LeaseRequest): LeaseAnswer {
-  if (request.op === 'acquire') {
-    granted += 1;
-    const { uid, pullerKey = '', topUp } = request;
-    if (topUp !== undefined) {
-      const pieces = [...Buffer.from(topUp.acceptable, 'base64')].flatMap((bits, byte) =>
-        Array.from({ length: 8 }, (_, bit) => bit)
-          .filter((bit) => (bits & (128 >> bit)) !== 0)
-          .map((bit) => byte * 8 + bit),
-      );
-      const mine = pieces.slice(0, Math.ceil(topUp.wantBytes / PIECE));
-      return grantOf({ id: `lease-${granted}`, uid, pullerKey, version: 0, pieces: mine });
-    }
-    return grantOf({ id: `lease-${granted}`, uid, pullerKey, version: 0, pieces: [] });
-  }
-  const lease = leases.get(request.leaseId);
-  if (lease === undefined) return { outcome: 'gone' };
-  lease.pieces = request.unfinished.flatMap(piecesOf);
-  if (request.op === 'renew') return grantOf(lease);
-  settled.push(lease.uid);
-  distributions.get(lease.uid)?.free.unshift(...lease.pieces);
-  leases.delete(lease.id);
-  return { outcome: 'settled' };
-}
-
-function grantOf(lease: Lease): LeaseAnswer {
-  const { id: leaseId, uid, pullerKey, pieces } = lease;
-  const { task, keys, free, extentPieces, rateBytesPerSecond } = distributions.get(uid)!;
-  const isPull = pullerKey !== '';
-  if (isPull) pieces.push(...free.splice(0, Math.max(0, extentPieces - pieces.length)));
-  if (pieces.length === 0) return { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 500 };
-  lease.version += 1;
-  leases.set(leaseId, lease);
-  const extents = pieces.map((first): Extent => ({ first, count: 1 }));
-  const swarmId = Buffer.from(task.swarmId, 'hex');
-  return {
-    outcome: 'granted',
-    grant: {
-      leaseId,
-      version: lease.version,
-      uid,
-      epoch: 1,
-      extents,
-      maxBytes: 1024 * MIB,
-      rateBytesPerSecond,
-      slackBytes: Math.ceil(rateBytesPerSecond / 10),
-      connections: 2,
-      ttlMs: 10_000,
-      ...(isPull && {
-        certificate: certify(keys, swarmId, Buffer.from(pullerKey, 'base64'), extents),
-      }),
-    },
-  };
-}
-
-function piecesOf({ first, count }: Extent): number[] {
-  return Array.from({ length: count }, (_, index) => first + index);
 }
 
 function sha256Of(bytes: Buffer): string {

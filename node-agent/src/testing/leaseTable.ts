@@ -1,0 +1,109 @@
+import { certify } from '@sluice/engine/feed/certificate.ts';
+import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import type { Extent, LeaseAnswer, LeaseRequest, Task } from '@sluice/protocol/messages.ts';
+
+export interface Distribution {
+  readonly task: Task;
+  readonly body: Buffer;
+  readonly keys: FeedKeyPair;
+  readonly rateBytesPerSecond: number;
+  readonly extentPieces: number;
+  /** Nobody can be reached over BitTorrent. */
+  readonly blocked: boolean;
+  /** Not handed out, in file order. */
+  readonly free: number[];
+}
+
+export interface Lease {
+  readonly id: string;
+  readonly uid: string;
+  /** Empty for top-up. */
+  readonly pullerKey: string;
+  version: number;
+  pieces: number[];
+}
+
+const MAX_BYTES = 1024 ** 3;
+
+/** Grants extents in file order to whoever asks; to a node that is short, what it would take. */
+export class LeaseTable {
+  /** By uid. */
+  readonly distributions = new Map<string, Distribution>();
+  /** Open ones. */
+  readonly leases = new Map<string, Lease>();
+  /** Of which distributions, in order. */
+  readonly settled: string[] = [];
+  readonly #pieceBytes: number;
+  #granted = 0;
+
+  constructor(pieceBytes: number) {
+    this.#pieceBytes = pieceBytes;
+  }
+
+  answer(request: LeaseRequest): LeaseAnswer {
+    if (request.op === 'acquire') {
+      this.#granted += 1;
+      const { uid, pullerKey = '', topUp } = request;
+      const lease = { id: `lease-${this.#granted}`, uid, pullerKey, version: 0 };
+      if (topUp === undefined) return this.#grant({ ...lease, pieces: [] });
+      const pieces = piecesOfField(Buffer.from(topUp.acceptable, 'base64'));
+      const count = Math.ceil(topUp.wantBytes / this.#pieceBytes);
+      return this.#grant({ ...lease, pieces: pieces.slice(0, count) });
+    }
+    const lease = this.leases.get(request.leaseId);
+    if (lease === undefined) return { outcome: 'gone' };
+    lease.pieces = request.unfinished.flatMap(piecesOf);
+    if (request.op === 'renew') return this.#grant(lease);
+    this.settled.push(lease.uid);
+    if (lease.pullerKey !== '') {
+      this.distributions.get(lease.uid)?.free.unshift(...lease.pieces);
+    }
+    this.leases.delete(lease.id);
+    return { outcome: 'settled' };
+  }
+
+  #grant(lease: Lease): LeaseAnswer {
+    const { id: leaseId, uid, pullerKey, pieces } = lease;
+    const distribution = this.distributions.get(uid);
+    if (distribution === undefined) throw new Error(`no distribution ${uid}`);
+    const { task, keys, free, extentPieces, rateBytesPerSecond } = distribution;
+    const isPull = pullerKey !== '';
+    if (isPull) pieces.push(...free.splice(0, Math.max(0, extentPieces - pieces.length)));
+    if (pieces.length === 0) return { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 500 };
+    lease.version += 1;
+    this.leases.set(leaseId, lease);
+    const extents = pieces.map((first): Extent => ({ first, count: 1 }));
+    const swarmId = Buffer.from(task.swarmId, 'hex');
+    return {
+      outcome: 'granted',
+      grant: {
+        leaseId,
+        version: lease.version,
+        uid,
+        epoch: 1,
+        extents,
+        maxBytes: MAX_BYTES,
+        rateBytesPerSecond,
+        slackBytes: Math.ceil(rateBytesPerSecond / 10),
+        connections: 2,
+        ttlMs: 10_000,
+        ...(isPull && {
+          certificate: certify(keys, swarmId, Buffer.from(pullerKey, 'base64'), extents),
+        }),
+      },
+    };
+  }
+}
+
+function piecesOf({ first, count }: Extent): number[] {
+  return Array.from({ length: count }, (_, index) => first + index);
+}
+
+/** Of a BitTorrent bitfield. */
+function piecesOfField(field: Uint8Array): number[] {
+  return [...field].flatMap((bits, byte) =>
+    Array.from({ length: 8 }, (_, bit) => bit)
+      .filter((bit) => (bits & (128 >> bit)) !== 0)
+      .map((bit) => byte * 8 + bit),
+  );
+}
