@@ -44,7 +44,7 @@ export class OriginTopUp implements OriginHelp {
       { uid, epoch, pieceLengthBytes },
       {
         client,
-        isWanted: () => this.#want !== undefined && options.task().source !== undefined,
+        wantedRateBytesPerSecond: () => this.#wantedRate(),
         want: () => this.#leaseWant(),
         createPuller: (grant, requestedAtMs) => this.#puller(grant, requestedAtMs),
         complete: () => transfer.progress().verifiedPieces === options.layout.pieceCount,
@@ -77,13 +77,17 @@ export class OriginTopUp implements OriginHelp {
     if (want !== undefined) this.#leases.mayWant();
   }
 
+  #wantedRate(): number {
+    const { delivery, source } = this.#options.task();
+    if (this.#want === undefined || source === undefined) return 0;
+    const maxRate = delivery.maxRate ?? Number.POSITIVE_INFINITY;
+    return Math.max(1, Math.min(this.#want.rateBytesPerSecond, maxRate));
+  }
+
   #leaseWant(): LeaseWant | undefined {
-    if (this.#want === undefined) return undefined;
-    const { delivery } = this.#options.task();
     const pieces = this.#dependencies.transfer.originPieces();
     if (pieces.every((bits) => bits === 0)) return undefined;
-    const maxRate = delivery.maxRate ?? Number.POSITIVE_INFINITY;
-    const rateBytesPerSecond = Math.max(1, Math.min(this.#want.rateBytesPerSecond, maxRate));
+    const rateBytesPerSecond = this.#wantedRate();
     // A second of it; a lease that is still needed then is renewed.
     const topUp = {
       acceptable: Buffer.from(pieces).toString('base64'),

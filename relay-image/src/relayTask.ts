@@ -178,7 +178,7 @@ export class RelayTask implements TaskRunner {
       },
       {
         client,
-        isWanted: () => true,
+        wantedRateBytesPerSecond: () => WANT.rateBytesPerSecond,
         want: () => WANT,
         createPuller: (grant, requestedAtMs) =>
           this.#puller(transfer, layout, grant, requestedAtMs),

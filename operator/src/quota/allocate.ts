@@ -86,8 +86,8 @@ export function shares(
 
 /** What nodes that are short get at least while they want it: the rest is for pulls. */
 const TOP_UP_PART = 0.1;
-/** Where less than this would be left for each, fewer nodes have a turn at once. */
-const WORTH_A_TURN = 65_536;
+/** Bytes per second: where less would be left for each, fewer nodes have a turn at once. */
+export const WORTH_A_TURN = 65_536;
 
 /**
  * What each claim may have: pulls first, because what they bring serves every node; top-up gets

@@ -154,7 +154,7 @@ async function pull(id: string, pieces: number[], signal: AbortSignal): Promise<
           return { answer: await service.answer({ id, kind: 'relay' }, request), requestedAtMs };
         },
       },
-      isWanted: () => true,
+      wantedRateBytesPerSecond: () => 1_250_000_000,
       want: () => ({ rateBytesPerSecond: 1_250_000_000, connections: 8 }),
       createPuller: (grant, requestedAtMs) =>
         createPuller(grant, requestedAtMs, source, {

@@ -7,6 +7,7 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy, OriginUsage } from '../controllers/dataSide.ts';
+import { WORTH_A_TURN } from './allocate.ts';
 import { Answers } from './answers.ts';
 import type { JournalStore } from './journal.ts';
 import {
@@ -357,7 +358,9 @@ export class LeaseService {
     purpose: 'pull' | 'topUp',
     isHolding: boolean,
   ) {
-    const { wantRateBytesPerSecond, wantConnections, timeToFirstByteMs } = request;
+    const { wantConnections, timeToFirstByteMs } = request;
+    // A node that is short of a little would otherwise wait for a rate that is never granted.
+    const wantRateBytesPerSecond = Math.max(WORTH_A_TURN, request.wantRateBytesPerSecond);
     const weight = 1 + (this.#pulls.get(uid)?.distribution.priority ?? 0);
     const wants = { wantRateBytesPerSecond, wantConnections, timeToFirstByteMs };
     return this.#sharing.want(group, { holder, uid, weight, purpose, ...wants }, isHolding);

@@ -100,6 +100,12 @@ describe('leases of nodes that are short', () => {
     expect(journal.of(HOST).at(-1)?.entries[0]).toMatchObject({ purpose: 'topUp' });
   });
 
+  it('are for the smallest rate that is worth one where less is missing', async () => {
+    const grant = granted(await topUp('n1', 100));
+    expect(grant.rateBytesPerSecond).toBeGreaterThanOrEqual(16_384);
+    expect(piecesOf(grant.extents).size).toBe(1);
+  });
+
   it('bring each node other pieces, and take none from those who pull', async () => {
     const nodes = [granted(await topUp('n1')), granted(await topUp('n2'))];
     const pieces = nodes.flatMap(({ extents }) => [...piecesOf(extents)]);

@@ -121,7 +121,7 @@ function build(answers: (LeaseAnswer | Error)[]) {
         pullers.push(puller);
         return puller;
       },
-      isWanted: () => state.want !== undefined,
+      wantedRateBytesPerSecond: () => state.want?.rateBytesPerSecond ?? 0,
       want: () => state.want,
       certified: (given) => certified.push(given),
       complete: () => state.complete,

@@ -27,8 +27,8 @@ export interface LeaseLoopDependencies {
   };
   /** A pull of the grant's extents that is not started; also called with renewed grants. */
   readonly createPuller: (grant: PullGrant, requestedAtMs: number) => Puller;
-  /** Whether anything is wanted; asked often. mayWant() says that this may have changed. */
-  readonly isWanted: () => boolean;
+  /** Zero: nothing is wanted. Asked often; mayWant() says that this may have changed. */
+  readonly wantedRateBytesPerSecond: () => number;
   /** What to ask for; undefined: nothing, after all. */
   readonly want: () => LeaseWant | undefined;
   /** A certificate for the hashes of what is pulled from now on. */
@@ -282,7 +282,7 @@ export class LeaseLoop {
 
   /** The pull is over: goes on under the same lease when there is more; false when there is not. */
   async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
-    if (completed && this.#dependencies.isWanted() && held.unbegun.length === 0) {
+    if (completed && this.#isWanted && held.unbegun.length === 0) {
       await this.#renew(held, signal).catch(this.#dependencies.onProblem);
     }
     if (held.unbegun.length === 0) return false;
@@ -331,13 +331,18 @@ export class LeaseLoop {
       grantedPieces: piecesIn(extents),
       unfinishedPieces,
       leftMs: (unfinishedPieces * this.#options.pieceLengthBytes * 1000) / rateBytesPerSecond,
-      isMoreWanted: this.#dependencies.isWanted(),
+      isMoreWanted: this.#isWanted,
+      wantedShare: this.#dependencies.wantedRateBytesPerSecond() / held.want.rateBytesPerSecond,
       mayAcknowledge: held.state.acknowledged < held.shrunkTo && held.puller.fitsGrant(),
     };
   }
 
+  get #isWanted(): boolean {
+    return this.#dependencies.wantedRateBytesPerSecond() > 0;
+  }
+
   #want(): LeaseWant | undefined {
-    return this.#dependencies.isWanted() ? this.#dependencies.want() : undefined;
+    return this.#isWanted ? this.#dependencies.want() : undefined;
   }
 
   #certified({ certificate }: LeaseGrant): void {

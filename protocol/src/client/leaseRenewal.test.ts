@@ -7,6 +7,7 @@ const PLENTY = {
   unfinishedPieces: 9,
   leftMs: 5_000,
   isMoreWanted: true,
+  wantedShare: 1,
   mayAcknowledge: false,
 };
 
@@ -25,6 +26,13 @@ describe('a lease is renewed', () => {
       'not for more work when no more is wanted',
       STATE,
       { ...PLENTY, unfinishedPieces: 1, leftMs: 10, isMoreWanted: false },
+      false,
+    ],
+    ['for a much higher rate', { ...STATE, nowMs: 200 }, { ...PLENTY, wantedShare: 1.3 }, true],
+    [
+      'for a higher rate not at once after the last time',
+      { ...STATE, nowMs: 199 },
+      { ...PLENTY, wantedShare: 1.3 },
       false,
     ],
     ['when the work lasts less than 0.3 s', STATE, { ...PLENTY, leftMs: 299 }, true],

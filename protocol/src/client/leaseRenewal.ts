@@ -18,16 +18,22 @@ export interface ExtentsLeft {
   readonly leftMs: number;
   /** More work than there is would be taken. */
   readonly isMoreWanted: boolean;
+  /** The rate that is wanted now, over the one that was asked for last. */
+  readonly wantedShare: number;
   /** A smaller grant is kept to and the server does not know. */
   readonly mayAcknowledge: boolean;
 }
 
 /** Covers the way to the control server and one write of its journal, with room. */
 const ENOUGH_MS = 300;
+/** So much more than was asked for is asked for at once, but no sooner than this after the last. */
+const MUCH_MORE = 1.25;
+const RAISE_MS = 200;
 
 /**
  * Whether to renew: each third of the lease's life, early when extents run short (less than half
- * or less than 0.3 s of them left), and as soon as a smaller grant is kept to.
+ * or less than 0.3 s of them left) or a much higher rate is wanted than was asked for, and as soon
+ * as a smaller grant is kept to.
  */
 export function shouldRenew(
   state: LeaseState & { readonly nowMs: number },
@@ -38,6 +44,7 @@ export function shouldRenew(
   if (nowMs - lastMs >= ttlMs / 3) return true;
   if (left.mayAcknowledge) return true;
   if (!left.isMoreWanted) return false;
+  if (left.wantedShare > MUCH_MORE && nowMs - lastMs >= RAISE_MS) return true;
   if (left.unfinishedPieces === state.futileAt) return false;
   return left.unfinishedPieces * 2 <= left.grantedPieces || left.leftMs < ENOUGH_MS;
 }
