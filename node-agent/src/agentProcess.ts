@@ -61,6 +61,7 @@ export class AgentProcess {
     const metrics = new AgentMetrics({
       reports: () => this.#worker.reports(),
       controlConnected: () => client.connected,
+      closedConnections: () => this.#engine.closedConnections,
     });
     this.#health = new HealthServer(
       { port: healthPort },

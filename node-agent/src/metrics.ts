@@ -5,6 +5,8 @@ export interface AgentMetricsOptions {
   /** How things stand now. */
   readonly reports: () => readonly TransferReport[];
   readonly controlConnected: () => boolean;
+  /** Connections to peers that ended, by reason. */
+  readonly closedConnections: () => ReadonlyMap<string, number>;
 }
 
 /** What an agent tells Prometheus. Labels are bounded: never a distribution or a peer. */
@@ -12,13 +14,23 @@ export class AgentMetrics {
   readonly #registry = new Registry();
   readonly #problems: Counter;
 
-  constructor({ reports, controlConnected }: AgentMetricsOptions) {
+  constructor({ reports, controlConnected, closedConnections }: AgentMetricsOptions) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_agent_' });
     this.#problems = new Counter({
       name: 'sluice_agent_control_problems_total',
       help: 'Failed exchanges with the control server',
       registers,
+    });
+    new Counter({
+      name: 'sluice_agent_peer_connections_closed_total',
+      help: 'Connections to peers that ended, by reason; WrongBytes: the peer was banned',
+      labelNames: ['reason'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [reason, count] of closedConnections()) this.inc({ reason }, count);
+      },
     });
     new Gauge({
       name: 'sluice_agent_control_connected',

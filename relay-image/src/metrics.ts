@@ -5,6 +5,8 @@ export interface RelayMetricsOptions {
   /** How things stand now. */
   readonly reports: () => readonly TransferReport[];
   readonly controlConnected: () => boolean;
+  /** Connections to peers that ended, by reason. */
+  readonly closedConnections: () => ReadonlyMap<string, number>;
 }
 
 /** What a relay tells Prometheus. Labels are bounded: never a distribution or a peer. */
@@ -12,13 +14,23 @@ export class RelayMetrics {
   readonly #registry = new Registry();
   readonly #problems: Counter;
 
-  constructor({ reports, controlConnected }: RelayMetricsOptions) {
+  constructor({ reports, controlConnected, closedConnections }: RelayMetricsOptions) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_relay_' });
     this.#problems = new Counter({
       name: 'sluice_relay_control_problems_total',
       help: 'Failed exchanges with the control server',
       registers,
+    });
+    new Counter({
+      name: 'sluice_relay_peer_connections_closed_total',
+      help: 'Connections to peers that ended, by reason; WrongBytes: the peer was banned',
+      labelNames: ['reason'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [reason, count] of closedConnections()) this.inc({ reason }, count);
+      },
     });
     new Gauge({
       name: 'sluice_relay_control_connected',

@@ -68,6 +68,7 @@ export class RelayProcess {
     const metrics = new RelayMetrics({
       reports: () => this.#worker.reports(),
       controlConnected: () => client.connected,
+      closedConnections: () => this.#engine.closedConnections,
     });
     this.#health = new HealthServer(
       { port: healthPort },

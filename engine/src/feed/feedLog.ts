@@ -37,6 +37,8 @@ export interface FeedLogOptions {
 
 /** More different hashes of one piece than this mean a puller that signs noise. */
 const MAX_HASHES_PER_PIECE = 4;
+/** Each of them signed by so many pullers: what is kept, and so what a peer can have to send. */
+export const MAX_BATCHES_PER_PIECE = MAX_HASHES_PER_PIECE ** 2;
 /** Renewed grants bring new certificates; those of the busiest pullers stay cached. */
 const MAX_CACHED_CERTIFICATES = 1024;
 

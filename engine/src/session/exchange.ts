@@ -5,6 +5,7 @@ import type { Layout } from '../pieces/layout.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
+import { faultOf } from '../swarm/conduct.ts';
 import { FEED_SOURCES, subscribeTo } from '../swarm/feedSources.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
 import { Spread } from '../swarm/spread.ts';
@@ -46,8 +47,6 @@ export interface ExchangeDependencies {
 
 /** Outstanding, and waiting for hash and disk; above it nothing is asked for. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
-/** A peer that owes us bytes and sends nothing for so long is left. */
-const SILENT_MS = 10_000;
 const FEED_QUEUE_BYTES = 1_048_576;
 /** The first piece is announced at once, those of the next moment together: fewer messages. */
 const ANNOUNCE_INTERVAL_MS = 50;
@@ -88,7 +87,7 @@ export class Exchange implements ConnectionOwner {
     this.#stopped = true;
     this.#announceTimer?.cancel();
     this.#peers.stop();
-    for (const connection of this.#connections.values()) connection.close('stopped');
+    for (const connection of this.#connections.values()) connection.close('Stopped');
   }
 
   /** The complete list. */
@@ -100,7 +99,7 @@ export class Exchange implements ConnectionOwner {
   connect(): void {
     const { held, feed } = this.#dependencies;
     const done = held.full && feed.knownPieces === this.pieceCount;
-    if (done) this.#peers.closeAll('complete');
+    if (done) this.#peers.closeAll('Complete');
     else this.#peers.connectDue();
   }
 
@@ -108,8 +107,9 @@ export class Exchange implements ConnectionOwner {
     const now = this.#dependencies.clock.now();
     for (const connection of this.#connections.values()) {
       connection.rate.tick(elapsedMs, connection.outstandingBytes > 0);
-      const silent = now - connection.lastReceivedAtMs > SILENT_MS;
-      if (silent && connection.outstandingBytes > 0) connection.close('silent');
+      const fault = faultOf(connection, now);
+      if (fault === undefined) connection.keepAlive(now);
+      else connection.close(fault);
     }
     for (const piece of this.#spread.due(now)) this.#announceToAll(piece);
     this.#subscribe(now);
@@ -143,8 +143,7 @@ export class Exchange implements ConnectionOwner {
   }
 
   ban(number: number): void {
-    const connection = this.#connections.get(number);
-    if (connection !== undefined) this.#peers.ban(connection);
+    this.#peers.ban(number);
   }
 
   /** Asks every peer for as much as it should owe us; `lateAtMs`: also what is late elsewhere. */
@@ -155,7 +154,7 @@ export class Exchange implements ConnectionOwner {
 
   opened(connection: PeerConnection): void {
     if (this.#stopped) {
-      connection.close('stopped');
+      connection.close('Stopped');
       return;
     }
     this.#connections.set(connection.number, connection);
@@ -184,6 +183,7 @@ export class Exchange implements ConnectionOwner {
       case 'have':
         connection.futileAt = undefined;
         if (connection.remoteHas.add(message.piece)) this.#peerHas(message.piece);
+        else connection.bear('have');
         break;
       case 'request':
         this.#requested(connection, message);
@@ -193,9 +193,11 @@ export class Exchange implements ConnectionOwner {
         break;
       case 'reject':
         if (connection.settle(message)) picker.rejected(connection.number, message);
+        else connection.bear('reject');
         break;
       case 'feed':
-        if (acceptBatch(message.batch)) throw new WireError('Malformed', 'refused feed batch');
+        if (!connection.subscribed) throw new WireError('OutOfOrder', 'nobody asked for the feed');
+        if (acceptBatch(message.batch)) throw new WireError('BadFeed', 'a batch does not verify');
         break;
       default:
         break;
@@ -227,7 +229,7 @@ export class Exchange implements ConnectionOwner {
     this.#dependencies.uploader.pump();
   }
 
-  closed(connection: PeerConnection, _reason: string): void {
+  closed(connection: PeerConnection): void {
     const { uploader, intake, picker } = this.#dependencies;
     uploader.remove(connection);
     this.#peers.closed(connection);
@@ -338,6 +340,7 @@ export class Exchange implements ConnectionOwner {
     const inside = offset + length <= this.#options.layout.pieceSizeBytes(piece);
     if (!inside) throw new WireError('Malformed', `request behind the end of piece ${piece}`);
     if (!held.has(piece)) {
+      connection.bear('request');
       connection.send({ type: 'reject', piece, offset, length });
       return;
     }
@@ -349,7 +352,10 @@ export class Exchange implements ConnectionOwner {
     const at = connection.requests.findIndex(
       (each) => each.piece === piece && each.offset === offset,
     );
-    if (at < 0) return;
+    if (at < 0) {
+      connection.bear('cancel');
+      return;
+    }
     connection.requests.splice(at, 1);
     // BEP 6: every request is answered, a cancelled one too.
     connection.send({ type: 'reject', piece, offset, length });

@@ -6,6 +6,8 @@ import type { Clock } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
 import type { Listener, Transport } from '../ports/transport.ts';
 import { PEER_ID_BYTES, type PeerRole } from '../wire/hello.ts';
+import type { CloseReason } from './closeReason.ts';
+import { InboundPlaces } from './inboundPlaces.ts';
 import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
 import { PieceMemory } from './pieceMemory.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
@@ -26,8 +28,6 @@ export interface EngineHostDependencies {
   readonly transport: Transport;
 }
 
-/** Inbound connections that a process serves at once, handshakes included. */
-const MAX_INBOUND = 1024;
 const PEER_ID_PREFIX = '-SL0001-';
 const BURST_SECONDS = 0.1;
 
@@ -41,8 +41,9 @@ export class EngineHost {
   readonly #uploader: Uploader;
   readonly #memory = new PieceMemory();
   readonly #connections: ConnectionDependencies;
+  readonly #places = new InboundPlaces();
+  readonly #closed = new Map<CloseReason, number>();
   #listener: Listener | undefined;
-  #inbound = 0;
 
   constructor(
     options: EngineHostOptions,
@@ -67,6 +68,7 @@ export class EngineHost {
       peerId: Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]),
       role: options.role,
       find: (swarmId) => this.#transfers.get(swarmId)?.exchange,
+      ended: (reason) => this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1),
     };
   }
 
@@ -75,17 +77,21 @@ export class EngineHost {
     return this.#listener?.port ?? 0;
   }
 
+  /** Connections of this process that ended, in and out, by reason. */
+  get closedConnections(): ReadonlyMap<CloseReason, number> {
+    return this.#closed;
+  }
+
   async start(): Promise<void> {
     this.#listener = await this.#dependencies.transport.listen(this.#options.port, (socket) => {
       const connection = new PeerConnection(undefined, this.#connections);
-      this.#inbound += 1;
       connection.attach(socket);
-      if (this.#inbound > MAX_INBOUND) connection.close('too many connections');
+      if (!this.#places.enter(connection)) connection.close('TooManyConnections');
       return {
         onData: (chunk) => connection.onData(chunk),
         onDrain: () => connection.onDrain(),
         onClose: (reason) => {
-          this.#inbound -= 1;
+          this.#places.leave(connection);
           connection.onClose(reason);
         },
       };

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { encodePieceHeader } from '../wire/codec.ts';
+import { encode, encodePieceHeader, type Message } from '../wire/codec.ts';
 import { encodeHello, type Hello } from '../wire/hello.ts';
 import { prove } from './membership.ts';
 import { type ConnectionOwner, PeerConnection } from './peerConnection.ts';
@@ -24,7 +24,7 @@ function openConnection() {
       return new Uint8Array(block.length);
     },
     blockEnds: (from, block) => log.push(`block, settled: ${from.settle(block)}`),
-    closed: (_, reason) => log.push(`closed: ${reason}`),
+    closed: () => {},
     broke: () => log.push('the transfer is broken'),
   };
   const connection = new PeerConnection(owner, {
@@ -33,6 +33,7 @@ function openConnection() {
     peerId: Buffer.alloc(20, 3),
     role: 'agent',
     find: () => undefined,
+    ended: (reason) => log.push(`closed: ${reason}`),
   });
   connection.attach({
     remoteHost: 'peer',
@@ -74,3 +75,35 @@ it.each([1, BLOCK - 1, BLOCK + 1, 2 * BLOCK])(
     expect(connection.outstandingBytes).toBe(BLOCK);
   },
 );
+
+const have: Message = { type: 'have', piece: 0 };
+const haveNone: Message = { type: 'haveNone' };
+
+it.each<{ name: string; messages: Message[]; reason: string }>([
+  { name: 'a have before the bitfield', messages: [have], reason: 'OutOfOrder' },
+  { name: 'a second bitfield', messages: [haveNone, haveNone], reason: 'OutOfOrder' },
+  {
+    name: 'a bitfield of another layout',
+    messages: [{ type: 'bitfield', bytes: new Uint8Array(2) }],
+    reason: 'Malformed',
+  },
+  {
+    name: 'a request over a connection that we opened',
+    messages: [haveNone, { type: 'request', piece: 0, offset: 0, length: BLOCK }],
+    reason: 'OutOfOrder',
+  },
+  {
+    name: 'thousands of messages that tell nothing',
+    messages: Array.from({ length: 3000 }, () => ({ type: 'unchoke' as const })),
+    reason: 'Flooding',
+  },
+  {
+    name: 'more of the feed than there can be',
+    messages: Array.from({ length: 65 }, () => ({ type: 'feed' as const, batch: Buffer.of(1) })),
+    reason: 'Flooding',
+  },
+])('closes a peer for $name', ({ messages, reason }) => {
+  const { connection, log } = openConnection();
+  connection.onData(Buffer.concat(messages.map((message) => encode(message))));
+  expect(log).toEqual(['opened', `closed: ${reason}`]);
+});

@@ -1,12 +1,15 @@
+import { MAX_BATCHES_PER_PIECE } from '../feed/feedLog.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
 import type { PeerSocket, SocketHandlers } from '../ports/transport.ts';
+import { KEEP_ALIVE_MS, UselessMessages } from '../swarm/conduct.ts';
 import { PeerRate } from '../swarm/peerRate.ts';
 import {
   type BlockRequest,
   encode,
   encodePieceHeader,
+  KEEP_ALIVE,
   type Message,
   MessageReader,
   OWN_EXTENSIONS,
@@ -21,6 +24,7 @@ import {
   type PeerRole,
   PROOF_BYTES,
 } from '../wire/hello.ts';
+import type { CloseReason } from './closeReason.ts';
 import { prove, proves, type Side } from './membership.ts';
 
 /** What a connection needs of its transfer; called in the order in which the peer spoke. */
@@ -36,7 +40,7 @@ export interface ConnectionOwner {
   /** Everything that came in one read was handled. */
   idle(connection: PeerConnection): void;
   drained(connection: PeerConnection): void;
-  closed(connection: PeerConnection, reason: string): void;
+  closed(connection: PeerConnection): void;
   /** It cannot go on. */
   broke(error: unknown): void;
 }
@@ -49,6 +53,8 @@ export interface ConnectionDependencies {
   readonly role: PeerRole;
   /** Which transfer an inbound connection is for. */
   find(swarmId: string): ConnectionOwner | undefined;
+  /** For the counts of the whole process. */
+  ended(reason: CloseReason): void;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
@@ -76,6 +82,7 @@ export class PeerConnection implements SocketHandlers {
   subscribed = false;
   outstandingBytes = 0;
   lastReceivedAtMs: number;
+  lastBlockAtMs: number;
   remoteRole: PeerRole = 'agent';
   remoteHas: Bitfield;
   remoteFeedId: number | undefined;
@@ -92,6 +99,11 @@ export class PeerConnection implements SocketHandlers {
   #early: Buffer = Buffer.alloc(0);
   #reader: MessageReader | undefined;
   #haveSeen = false;
+  readonly #useless = new UselessMessages();
+  /** When it was last told that we live. */
+  #aliveAtMs: number;
+  #feedReceived = 0;
+  #closedBy: CloseReason = 'Disconnected';
 
   /** `owner` is known on connections that we open. */
   constructor(owner: ConnectionOwner | undefined, dependencies: ConnectionDependencies) {
@@ -102,6 +114,8 @@ export class PeerConnection implements SocketHandlers {
     this.#dependencies = dependencies;
     this.remoteHas = new Bitfield(owner?.pieceCount ?? 0);
     this.lastReceivedAtMs = dependencies.clock.now();
+    this.lastBlockAtMs = this.lastReceivedAtMs;
+    this.#aliveAtMs = this.lastReceivedAtMs;
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
@@ -126,13 +140,34 @@ export class PeerConnection implements SocketHandlers {
 
   attach(socket: PeerSocket): void {
     this.#socket = socket;
-    if (this.#phase === 'closed') socket.close('closed');
+    if (this.#phase === 'closed') socket.close(this.#closedBy);
     else if (this.#owner !== undefined) this.#sayHello(this.#owner);
   }
 
-  close(reason: string): void {
-    if (this.#socket === undefined) this.onClose(reason);
-    else this.#socket.close(reason);
+  close(reason: CloseReason, detail?: string): void {
+    if (this.#phase === 'closed') return;
+    if (this.#closedBy === 'Disconnected') this.#closedBy = reason;
+    const text = detail === undefined ? reason : `${reason}: ${detail}`;
+    if (this.#socket === undefined) this.onClose(text);
+    else this.#socket.close(text);
+  }
+
+  /** There is no socket. */
+  connectFailed(message: string): void {
+    this.close('ConnectFailed', message);
+  }
+
+  /** A message that may have told nothing; throws when there are too many of them. */
+  bear(type: Message['type']): void {
+    if (!this.#useless.add(this.#dependencies.clock.now())) return;
+    throw new WireError('Flooding', `too many messages that tell nothing, lately ${type}`);
+  }
+
+  /** The acceptor's idle limit is three of these. */
+  keepAlive(nowMs: number): void {
+    if (this.side !== 'opener' || nowMs - this.#aliveAtMs < KEEP_ALIVE_MS) return;
+    this.#aliveAtMs = nowMs;
+    this.#write([KEEP_ALIVE]);
   }
 
   send(...messages: readonly Message[]): void {
@@ -147,7 +182,10 @@ export class PeerConnection implements SocketHandlers {
 
   request(blocks: readonly BlockRequest[]): void {
     // Its silence counts from now on.
-    if (this.outstandingBytes === 0) this.lastReceivedAtMs = this.#dependencies.clock.now();
+    if (this.outstandingBytes === 0) {
+      this.lastReceivedAtMs = this.#dependencies.clock.now();
+      this.lastBlockAtMs = this.lastReceivedAtMs;
+    }
     for (const block of blocks) {
       this.#outstanding.set(keyOf(block), block);
       this.outstandingBytes += block.length;
@@ -163,6 +201,7 @@ export class PeerConnection implements SocketHandlers {
   settle(block: BlockRequest): boolean {
     if (!this.#outstanding.delete(keyOf(block))) return false;
     this.outstandingBytes -= block.length;
+    this.lastBlockAtMs = this.lastReceivedAtMs;
     return true;
   }
 
@@ -180,7 +219,7 @@ export class PeerConnection implements SocketHandlers {
       if (this.isOpen) this.#owner?.idle(this);
     } catch (error) {
       if (error instanceof WireError) {
-        this.close(`${error.code}: ${error.message}`);
+        this.close(error.code, error.message);
         return;
       }
       // A mistake of ours: it ends this transfer, not the whole process.
@@ -193,11 +232,12 @@ export class PeerConnection implements SocketHandlers {
     if (this.isOpen) this.#owner?.drained(this);
   }
 
-  onClose(reason: string): void {
+  onClose(_text: string): void {
     if (this.#phase === 'closed') return;
     this.#phase = 'closed';
     this.#timer.cancel();
-    this.#owner?.closed(this, reason);
+    this.#owner?.closed(this);
+    this.#dependencies.ended(this.#closedBy);
   }
 
   #write(buffers: readonly Uint8Array[]): void {
@@ -281,10 +321,16 @@ export class PeerConnection implements SocketHandlers {
       case 'extensions':
         this.remoteFeedId = message.extensions.feedId ?? this.remoteFeedId;
         this.maxRequestBytes = message.extensions.maxRequestBytes;
+        this.bear(message.type);
+        break;
+      case 'interested':
+      case 'notInterested':
+        this.bear(message.type);
         break;
       case 'choke':
       case 'unchoke':
         this.unchoked = message.type === 'unchoke';
+        this.bear(message.type);
         break;
       case 'bitfield':
       case 'haveAll':
@@ -296,6 +342,16 @@ export class PeerConnection implements SocketHandlers {
         if (this.requests.length >= MAX_QUEUED_REQUESTS) {
           throw new WireError('Oversized', 'too many requests');
         }
+        break;
+      case 'feed':
+        this.#feedReceived += 1;
+        if (this.#feedReceived > MAX_BATCHES_PER_PIECE * owner.pieceCount) {
+          throw new WireError('Flooding', 'more of the feed than there can be');
+        }
+        break;
+      case 'have':
+        // BEP 6: one of the three above comes first.
+        if (!this.#haveSeen) throw new WireError('OutOfOrder', 'have before bitfield');
         break;
       default:
         break;

@@ -2,6 +2,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
 import type { PeerRole } from '../wire/hello.ts';
+import type { CloseReason } from './closeReason.ts';
 import type { PeerConnection } from './peerConnection.ts';
 
 /** A peer that the tracker names. */
@@ -29,12 +30,16 @@ export interface PeerListDependencies {
 
 const FIRST_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 5000;
+/** A verdict on bytes comes a moment after them; by then so many others may have come. */
+const MAX_REMEMBERED = 4096;
 
 /** Keeps one connection open to each peer of the list that is not banned, with backoff. */
 export class PeerList {
   readonly #dependencies: PeerListDependencies;
   readonly #entries = new Map<string, Entry>();
   readonly #banned = new Set<string>();
+  /** Of the last connections, by their number. */
+  readonly #addresses = new Map<number, string>();
   readonly #abort = new AbortController();
 
   constructor(dependencies: PeerListDependencies) {
@@ -47,7 +52,7 @@ export class PeerList {
     for (const [address, entry] of this.#entries) {
       if (listed.has(address)) continue;
       this.#entries.delete(address);
-      entry.connection?.close('not listed any more');
+      entry.connection?.close('NotListed');
     }
     for (const [address, peer] of listed) {
       if (this.#entries.has(address)) continue;
@@ -79,20 +84,21 @@ export class PeerList {
     entry.nextAtMs = clock.now() + backoffMs * (0.5 + random.next());
   }
 
-  /** By address, as the tracker issued it: for as long as the transfer lives. */
-  ban(connection: PeerConnection): void {
-    const entry = this.#entryOf(connection);
-    if (entry !== undefined) this.#banned.add(addressOf(entry.peer));
-    connection.close('banned: it sent wrong bytes');
+  /** By address, as the tracker issued it, for as long as the transfer lives; it may have left. */
+  ban(number: number): void {
+    const address = this.#addresses.get(number);
+    if (address === undefined) return;
+    this.#banned.add(address);
+    this.#entries.get(address)?.connection?.close('WrongBytes', `${address} is banned`);
   }
 
-  closeAll(reason: string): void {
+  closeAll(reason: CloseReason): void {
     for (const { connection } of this.#entries.values()) connection?.close(reason);
   }
 
   stop(): void {
     this.#abort.abort(new Error('stopped'));
-    this.closeAll('stopped');
+    this.closeAll('Stopped');
     this.#entries.clear();
   }
 
@@ -100,10 +106,19 @@ export class PeerList {
     const { transport, connect } = this.#dependencies;
     const connection = connect();
     entry.connection = connection;
+    this.#remember(connection.number, addressOf(entry.peer));
     transport.connect(entry.peer, connection, this.#abort.signal).then(
       (socket) => connection.attach(socket),
-      (error: Error) => connection.onClose(error.message),
+      (error: Error) => connection.connectFailed(error.message),
     );
+  }
+
+  #remember(number: number, address: string): void {
+    this.#addresses.set(number, address);
+    const oldest = this.#addresses.keys().next().value;
+    if (this.#addresses.size > MAX_REMEMBERED && oldest !== undefined) {
+      this.#addresses.delete(oldest);
+    }
   }
 
   #entryOf(connection: PeerConnection): Entry | undefined {

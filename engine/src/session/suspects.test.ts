@@ -15,4 +15,13 @@ describe('who sent wrong bytes', () => {
     expect(suspects.verified(3, Buffer.of(1, 9, 3), 1)).toEqual(new Set([8]));
     expect(suspects.verified(3, Buffer.of(9, 9, 9), 1)).toEqual(new Set());
   });
+
+  it('is found for the pieces of late, however many before never verified', () => {
+    const suspects = new Suspects();
+    for (let piece = 0; piece < 10; piece += 1) {
+      suspects.mismatch(piece, Buffer.of(1, 2), Int32Array.of(7, 8));
+    }
+    expect(suspects.verified(0, Buffer.of(9, 2), 1)).toEqual(new Set());
+    expect(suspects.verified(9, Buffer.of(9, 2), 1)).toEqual(new Set([7]));
+  });
 });

@@ -3,6 +3,7 @@ interface Bad {
   readonly senders: Int32Array;
 }
 
+/** Whole pieces: the oldest makes room, so that pieces that never verify do not end the search. */
 const MAX_KEPT = 4;
 
 /** Finds who sent wrong bytes when several peers sent blocks of a piece that did not verify. */
@@ -13,7 +14,10 @@ export class Suspects {
   mismatch(piece: number, bytes: Uint8Array, senders: Int32Array): number | undefined {
     const sole = senders.every((sender) => sender === senders[0]) ? senders[0] : undefined;
     if (sole !== undefined) return sole;
-    if (this.#bad.size < MAX_KEPT) this.#bad.set(piece, { bytes, senders });
+    this.#bad.delete(piece);
+    const oldest = this.#bad.keys().next().value;
+    if (this.#bad.size >= MAX_KEPT && oldest !== undefined) this.#bad.delete(oldest);
+    this.#bad.set(piece, { bytes, senders });
     return undefined;
   }
 

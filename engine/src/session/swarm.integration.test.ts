@@ -202,6 +202,7 @@ describe('a swarm on loopback', () => {
     await victim.transfer.completed;
     await expectFiles(victim, distribution);
     expect(victim.transfer.progress().received.fromPeers).toBeLessThan(4 * MIB);
+    expect(victim.host.closedConnections.get('WrongBytes')).toBe(1);
   });
 
   it('goes on after a stop with what is on disk', async () => {

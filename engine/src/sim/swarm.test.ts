@@ -152,9 +152,9 @@ describe('a simulated swarm', () => {
 });
 
 describe('random worlds', () => {
-  it.each(Array.from({ length: 6 }, (_, at) => at + 1))(
-    'come to a good end: seed %d (make bench NAME=simulation ARGS="--seed %d --worlds 1")',
-    async (seed) => {
+  it.each(Array.from({ length: 6 }, (_, at) => ({ seed: at + 1 })))(
+    'come to a good end: seed $seed (make bench NAME=simulation ARGS="--seed $seed --worlds 1")',
+    async ({ seed }) => {
       const { problems, faults } = await tryRandomWorld(seed);
       expect({ faults, problems }).toEqual({ faults, problems: [] });
     },

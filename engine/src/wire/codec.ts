@@ -51,7 +51,7 @@ export type Message =
 
 /** Why a peer is closed: it sent what no correct peer sends. */
 export class WireError extends Error {
-  readonly code: 'Oversized' | 'Malformed' | 'OutOfOrder';
+  readonly code: 'Oversized' | 'Malformed' | 'OutOfOrder' | 'Flooding' | 'BadFeed';
 
   constructor(code: WireError['code'], message: string) {
     super(message);

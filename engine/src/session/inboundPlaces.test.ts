@@ -1,0 +1,24 @@
+import { expect, it } from 'vitest';
+import { InboundPlaces } from './inboundPlaces.ts';
+
+const from = (remoteHost: string, isOpen = false) => ({ remoteHost, isOpen });
+
+it('lets one host have 64 handshakes at a time, and others come in all the same', () => {
+  const places = new InboundPlaces();
+  const first = from('a');
+  expect(places.enter(first)).toBe(true);
+  for (let count = 1; count < 64; count += 1) expect(places.enter(from('a'))).toBe(true);
+  expect(places.enter(from('a'))).toBe(false);
+  expect(places.enter(from('b'))).toBe(true);
+  places.leave(first);
+  expect(places.enter(from('a'))).toBe(true);
+});
+
+it('keeps the places of members free of those who prove nothing', () => {
+  const places = new InboundPlaces();
+  for (let count = 0; count < 1000; count += 1) places.enter(from(`stranger ${count}`));
+  expect(places.enter(from('one more'))).toBe(false);
+  const members = new InboundPlaces();
+  for (let count = 0; count < 1024; count += 1) members.enter(from('member', true));
+  expect(members.enter(from('member', true))).toBe(false);
+});
