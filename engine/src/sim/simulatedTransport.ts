@@ -8,6 +8,9 @@ import type {
 import type { Flow, SimulatedHost, SimulatedNetwork } from './network.ts';
 import type { VirtualClock } from './virtualClock.ts';
 
+/** What goes over a connection instead of what this host wrote; nothing, when it is empty. */
+export type Tamper = (from: string, bytes: Uint8Array) => Uint8Array;
+
 type Accept = (socket: PeerSocket) => SocketHandlers;
 
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -16,6 +19,7 @@ const CONNECT_TIMEOUT_MS = 3_000;
 export class SimulatedPorts {
   readonly network: SimulatedNetwork;
   readonly clock: VirtualClock;
+  tamper: Tamper = (_, bytes) => bytes;
   readonly #listeners = new Map<string, Accept>();
 
   constructor(network: SimulatedNetwork, clock: VirtualClock) {
@@ -93,6 +97,7 @@ export class SimulatedPorts {
     };
     const socketOf = (
       out: Flow,
+      local: SimulatedHost,
       remote: SimulatedHost,
       theirs: () => SocketHandlers | undefined,
     ) => ({
@@ -104,7 +109,7 @@ export class SimulatedPorts {
         const last = buffers.length - 1;
         buffers.forEach((buffer, at) => {
           const done = at === last ? onSent : undefined;
-          out.send(buffer, (part) => theirs()?.onData(part), done);
+          out.send(this.tamper(local.name, buffer), (part) => theirs()?.onData(part), done);
         });
       },
       close,
@@ -112,7 +117,7 @@ export class SimulatedPorts {
     there.onDrain = () => ends.opener?.onDrain();
     back.onDrain = () => ends.acceptor?.onDrain();
     for (const host of [from, to]) host.onKilled.push(() => close('the host is gone'));
-    ends.acceptor = accept(socketOf(back, from, () => ends.opener));
-    return socketOf(there, to, () => ends.acceptor);
+    ends.acceptor = accept(socketOf(back, to, from, () => ends.opener));
+    return socketOf(there, from, to, () => ends.acceptor);
   }
 }

@@ -16,7 +16,7 @@ import { type LinkRates, type SimulatedHost, SimulatedNetwork } from './network.
 import { SeededRandom } from './seededRandom.ts';
 import { type HttpAnswer, type HttpAsked, SimulatedHttp } from './simulatedHttp.ts';
 import { ETAG, inChunks, SimulatedLeases, serveFile } from './simulatedOrigin.ts';
-import { SimulatedPorts } from './simulatedTransport.ts';
+import { SimulatedPorts, type Tamper } from './simulatedTransport.ts';
 import { VirtualClock } from './virtualClock.ts';
 
 export interface WorldOptions {
@@ -104,6 +104,11 @@ export class SwarmWorld {
     for (const [at, rates] of options.nodes.entries()) {
       this.nodes.push(this.#peer(`node${at + 1}`, 'agent', rates));
     }
+  }
+
+  /** From now on, on connections between peers. */
+  tamper(tamper: Tamper): void {
+    this.#ports.tamper = tamper;
   }
 
   /** These nodes begin, and the first time the relays. */

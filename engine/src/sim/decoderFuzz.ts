@@ -1,0 +1,153 @@
+import { decodeBatch } from '../feed/batch.ts';
+import { decodeBatchList, encodeBatchList } from '../feed/batchList.ts';
+import { certify, decodeCertificate, encodeCertificate } from '../feed/certificate.ts';
+import { FeedLog } from '../feed/feedLog.ts';
+import { FeedSigner } from '../feed/feedSigner.ts';
+import { generateFeedKeyPair } from '../feed/keys.ts';
+import { Bitfield } from '../pieces/bitfield.ts';
+import { contentRangeOf } from '../session/originAnswer.ts';
+import {
+  encode,
+  encodePieceHeader,
+  FEED_WANTED,
+  KEEP_ALIVE,
+  type Message,
+  MessageReader,
+  OWN_EXTENSIONS,
+  WireError,
+} from '../wire/codec.ts';
+import { decodeHello, encodeHello } from '../wire/hello.ts';
+import { mutate } from './mutation.ts';
+import { SeededRandom } from './seededRandom.ts';
+
+const PIECES = 200;
+const BLOCK_BYTES = 1_000;
+const MAX_MESSAGES = 12;
+
+/** One that reads what strangers send: what is right for it, and what it may make of the rest. */
+interface Decoder {
+  readonly name: string;
+  valid(random: SeededRandom): Uint8Array;
+  /** Throws when an input does what none may do. */
+  decode(bytes: Buffer): void;
+}
+
+/**
+ * Gives every decoder so many mutated inputs. Answers what went wrong, by decoder and seed: an
+ * error of another kind than a peer's, or something that was taken without a right signature.
+ */
+export function fuzzDecoders(firstSeed: number, inputs: number): string[] {
+  const decoders = decodersOf();
+  const problems: string[] = [];
+  for (let at = 0; at < inputs; at += 1) {
+    const seed = firstSeed + at;
+    const random = new SeededRandom(seed);
+    const decoder = decoders[seed % decoders.length] as Decoder;
+    try {
+      decoder.decode(mutate(decoder.valid(random), random));
+    } catch (error) {
+      problems.push(`${decoder.name}, seed ${seed}: ${String(error)}`);
+    }
+  }
+  return problems;
+}
+
+function decodersOf(): Decoder[] {
+  const swarmId = Buffer.alloc(20, 1);
+  const keys = generateFeedKeyPair();
+  const keyPair = generateFeedKeyPair();
+  const extents = [{ first: 0, count: PIECES }];
+  const certificate = certify(keys, swarmId, keyPair.publicKey, extents);
+  const signer = new FeedSigner({ swarmId, keyPair, certificate });
+  const hashOf = (piece: number) => Buffer.alloc(32, piece);
+  const batches = Array.from({ length: 20 }, (_, at) => {
+    const pieces = Array.from({ length: 1 + at }, (__, next) => at + next);
+    return signer.sign(pieces.map((piece) => ({ piece, hash: hashOf(piece) })))[0] as Buffer;
+  });
+  const batch = (random: SeededRandom) => batches[random.below(batches.length)] as Buffer;
+  const hello = encodeHello({
+    swarmId,
+    peerId: Buffer.alloc(20, 2),
+    role: 'agent',
+    nonce: Buffer.alloc(32, 3),
+  });
+  return [
+    { name: 'messages', valid: streamOf, decode: readStream },
+    { name: 'hello', valid: () => hello, decode: decodeHello },
+    { name: 'batch', valid: batch, decode: decodeBatch },
+    {
+      name: 'batch list',
+      valid: (random) => encodeBatchList([batch(random), batch(random)]),
+      decode: decodeBatchList,
+    },
+    {
+      name: 'certificate',
+      valid: () => encodeCertificate(certificate),
+      decode: decodeCertificate,
+    },
+    {
+      name: 'bitfield',
+      valid: (random) => random.bytes(PIECES / 8),
+      decode: (bytes) => {
+        const field = Bitfield.parse(bytes, PIECES);
+        if (field !== undefined && field.count > PIECES) throw new Error('more than all pieces');
+      },
+    },
+    {
+      name: 'content range',
+      valid: (random) => Buffer.from(`bytes ${random.below(1e9)}-${random.below(1e9)}/1000000000`),
+      decode: (bytes) => {
+        const headers = { 'content-range': bytes.toString('latin1') };
+        contentRangeOf({ status: 206, headers, headerBytes: 0, timeToHeadMs: 0 });
+      },
+    },
+    {
+      name: 'feed',
+      valid: batch,
+      decode: (bytes) => {
+        const log = new FeedLog({ swarmId, feedKey: keys.publicKey, pieceCount: PIECES });
+        for (const { piece, hash } of log.accept(bytes).fresh) {
+          if (!hashOf(piece).equals(hash)) throw new Error(`took another hash of piece ${piece}`);
+        }
+      },
+    },
+  ];
+}
+
+function streamOf(random: SeededRandom): Buffer {
+  const count = 1 + random.below(MAX_MESSAGES);
+  return Buffer.concat(Array.from({ length: count }, () => partOf(random)));
+}
+
+function partOf(random: SeededRandom): Buffer {
+  const piece = random.below(PIECES);
+  const block = { piece, offset: random.below(4) * BLOCK_BYTES, length: BLOCK_BYTES };
+  const kinds: (() => Message)[] = [
+    () => ({ type: 'unchoke' }),
+    () => ({ type: 'haveAll' }),
+    () => ({ type: 'have', piece }),
+    () => ({ type: 'bitfield', bytes: random.bytes(PIECES / 8) }),
+    () => ({ type: 'request', ...block }),
+    () => ({ type: 'reject', ...block }),
+    () => ({ type: 'feed', batch: random.bytes(100) }),
+    () => ({ type: 'extensions', extensions: OWN_EXTENSIONS }),
+    () => ({ type: 'extensions', extensions: FEED_WANTED }),
+  ];
+  const kind = kinds[random.below(kinds.length + 2)];
+  if (kind !== undefined) return encode(kind());
+  if (random.below(2) === 0) return KEEP_ALIVE;
+  return Buffer.concat([encodePieceHeader(block), Buffer.alloc(BLOCK_BYTES)]);
+}
+
+function readStream(stream: Buffer): void {
+  const reader = new MessageReader(PIECES, {
+    onMessage: () => {},
+    onBlockBegin: (_piece, _offset, length) => new Uint8Array(length),
+    onBlockEnd: () => {},
+  });
+  try {
+    for (let at = 0; at < stream.length; at += 100) reader.push(stream.subarray(at, at + 100));
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+  }
+}

@@ -1,0 +1,41 @@
+import { describe, expect, it, vi } from 'vitest';
+import { fuzzDecoders } from './decoderFuzz.ts';
+import { tryHostileWorld } from './hostileWorld.ts';
+import { mutate } from './mutation.ts';
+import { SeededRandom } from './seededRandom.ts';
+
+// A world takes as long as the machine needs, whatever its clock says.
+vi.setConfig({ testTimeout: 60_000 });
+
+it('mistakes are the same for the same seed, and leave what they are made of alone', () => {
+  const bytes = Buffer.from('what a peer would say');
+  const before = Buffer.from(bytes);
+  for (let seed = 1; seed < 200; seed += 1) {
+    const mutant = mutate(bytes, new SeededRandom(seed));
+    expect(mutate(bytes, new SeededRandom(seed))).toEqual(mutant);
+    expect(bytes).toEqual(before);
+  }
+});
+
+it('decoders make nothing of mutated inputs but a refusal (make bench NAME=fuzz for more)', () => {
+  expect(fuzzDecoders(1, 20_000)).toEqual([]);
+});
+
+describe('a swarm with members that spoil what they say', () => {
+  it.each(Array.from({ length: 8 }, (_, at) => ({ seed: at + 1 })))(
+    'serves the others: seed $seed (make bench NAME=fuzz ARGS="--inputs 0 --worlds 1 --seed $seed")',
+    async ({ seed }) => {
+      expect((await tryHostileWorld(seed)).problems).toEqual([]);
+    },
+  );
+
+  it('closes for reasons that have a name', async () => {
+    const seen = new Set<string>();
+    for (let seed = 1; seed <= 8; seed += 1) {
+      for (const reason of (await tryHostileWorld(seed)).closed.keys()) seen.add(reason);
+    }
+    for (const reason of ['Malformed', 'Oversized', 'OutOfOrder', 'WrongBytes', 'BadFeed']) {
+      expect(seen).toContain(reason);
+    }
+  });
+});

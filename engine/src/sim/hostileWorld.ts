@@ -1,0 +1,97 @@
+import { mutate } from './mutation.ts';
+import { wrongIn } from './randomWorld.ts';
+import { SeededRandom } from './seededRandom.ts';
+import { type SimulatedPeer, SwarmWorld } from './swarmWorld.ts';
+
+const MBIT_BYTES = 125_000;
+const PIECE_BYTES = 262_144;
+/** Every honest node is done by then, whatever the hostile ones do; without them it takes 5 s. */
+const MAX_SECONDS = 300;
+
+/** Of what a hostile node says, spoiled. */
+const SHARES = [0.002, 0.02, 0.2, 1];
+const PAYLOAD_BYTES = 16_384;
+
+type Spoiler = (bytes: Uint8Array, random: SeededRandom) => Uint8Array;
+
+const SPOILERS: readonly Spoiler[] = [
+  mutate,
+  swallow,
+  wrongPayload,
+  (bytes, random) => (random.below(2) === 0 ? mutate : swallow)(bytes, random),
+];
+
+export interface HostileVerdict {
+  readonly problems: readonly string[];
+  /** Messages, or parts of them, that came to honest peers with mistakes. */
+  readonly spoiled: number;
+  /** Why honest peers closed connections, to honest and hostile ones. */
+  readonly closed: ReadonlyMap<string, number>;
+}
+
+/**
+ * A swarm of which some nodes know its secret, speak its protocol, and spoil part of what they say,
+ * from the handshake on: the others must have the right file in time, and all that they close they
+ * close for a reason.
+ */
+export async function tryHostileWorld(seed: number): Promise<HostileVerdict> {
+  const random = new SeededRandom(seed);
+  const link = { upRate: 200 * MBIT_BYTES, downRate: 200 * MBIT_BYTES };
+  const world = new SwarmWorld({
+    seed,
+    pieceCount: 16 + random.below(48),
+    pieceLengthBytes: PIECE_BYTES,
+    originRate: (20 + random.below(80)) * MBIT_BYTES,
+    relays: [link],
+    nodes: Array.from({ length: 3 + random.below(4) }, () => link),
+  });
+  const hostile = world.nodes.slice(0, 1 + random.below(2));
+  const names = new Set(hostile.map(({ name }) => name));
+  const share = SHARES[random.below(SHARES.length)] as number;
+  const spoil = SPOILERS[random.below(SPOILERS.length)] as Spoiler;
+  let spoiledCount = 0;
+  world.tamper((from, bytes) => {
+    if (!names.has(from) || random.next() >= share) return bytes;
+    const spoiled = spoil(bytes, random);
+    if (spoiled !== bytes) spoiledCount += 1;
+    return spoiled;
+  });
+  await world.begin();
+  const honest = world.nodes.filter(({ name }) => !names.has(name));
+  const isDone = await world.run(MAX_SECONDS, honest);
+  const all = [...world.relays, ...honest];
+  const closed = closedBy(all);
+  const problems = wrongIn(world).filter((problem) => !isOf(hostile, problem));
+  if (!isDone) problems.push(`honest nodes are not done after ${MAX_SECONDS} s`);
+  if (closed.has('InternalError')) problems.push('a message led to an error of ours');
+  await world.stop();
+  return { problems, spoiled: spoiledCount, closed };
+}
+
+function isOf(peers: readonly SimulatedPeer[], problem: string): boolean {
+  return peers.some(({ name }) => problem.startsWith(`${name}:`));
+}
+
+function closedBy(peers: readonly SimulatedPeer[]): Map<string, number> {
+  const closed = new Map<string, number>();
+  for (const { engine } of peers) {
+    for (const [reason, count] of engine.closedConnections) {
+      closed.set(reason, (closed.get(reason) ?? 0) + count);
+    }
+  }
+  return closed;
+}
+
+/** Promised, and never sent. */
+function swallow(): Uint8Array {
+  return new Uint8Array(0);
+}
+
+/** Every message is right, only the bytes of blocks are not. */
+function wrongPayload(bytes: Uint8Array, random: SeededRandom): Uint8Array {
+  if (bytes.byteLength < PAYLOAD_BYTES) return bytes;
+  const wrong = Buffer.from(bytes);
+  const at = random.below(wrong.length);
+  wrong[at] = (wrong[at] as number) ^ 1;
+  return wrong;
+}
