@@ -84,7 +84,8 @@ export async function buildNetwork(sandbox: Sandbox, nodes: readonly string[]): 
 }
 
 /** What the queue of a shaped link holds, as time; and what it lets through at once. */
-const QUEUE = 'burst 64k latency 50ms';
+/** As in bench/lib/links.ts: a smaller burst has each segment cut into packets. */
+const QUEUE = 'burst 128k latency 50ms';
 
 /** Both directions: what the host sends is shaped at its own end, what it gets at the bridge's. */
 export async function setLinkRate(sandbox: Sandbox, host: string, rate: LinkRate): Promise<void> {
