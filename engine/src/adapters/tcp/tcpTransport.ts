@@ -7,14 +7,18 @@ import type {
   Transport,
 } from '../../ports/transport.ts';
 import { ReadTurns } from './readTurns.ts';
+import { WriteTurns } from './writeTurns.ts';
 
 /** Every read of a connection that we opened lands here and is consumed before the next one. */
 const READ_BUFFER = Buffer.allocUnsafeSlow(262_144);
 const CONNECT_TIMEOUT_MS = 3000;
+/** Messages of so little together are copied into one: each part of a write costs more than that. */
+const SMALL_BYTES = 16_384;
 /** A read of so much means that more is there: it goes on at once. */
 const BUSY_READ_BYTES = 65_536;
 
 const readTurns = new ReadTurns();
+const writeTurns = new WriteTurns();
 
 export const tcpTransport: Transport = {
   connect: (address, handlers, signal) => open(address, handlers, signal),
@@ -75,7 +79,12 @@ function listen(port: number, accept: (socket: PeerSocket) => SocketHandlers): P
         onClose: (reason) => handlers?.onClose(reason),
       });
       handlers = accept(wrapped);
-      socket.on('data', (chunk: Buffer) => handlers?.onData(chunk));
+      socket.on('data', (chunk: Buffer) => {
+        handlers?.onData(chunk);
+        if (chunk.length >= BUSY_READ_BYTES) return;
+        socket.pause();
+        readTurns.wait(socket);
+      });
     });
     server.once('error', reject);
     server.listen(port, () => {
@@ -117,13 +126,14 @@ class TcpSocket implements PeerSocket {
       onSent?.();
       return;
     }
-    this.#socket.cork();
-    const last = buffers.length - 1;
-    buffers.forEach((buffer, at) => {
+    writeTurns.wait(this.#socket);
+    const isSmall = buffers.length > 1 && lengthOf(buffers) <= SMALL_BYTES;
+    const parts = isSmall ? [Buffer.concat(buffers)] : buffers;
+    const last = parts.length - 1;
+    parts.forEach((part, at) => {
       // Node calls back for a socket that is destroyed, too.
-      this.#socket.write(buffer, at === last && onSent !== undefined ? () => onSent() : undefined);
+      this.#socket.write(part, at === last && onSent !== undefined ? () => onSent() : undefined);
     });
-    this.#socket.uncork();
   }
 
   close(reason: string): void {
@@ -131,4 +141,8 @@ class TcpSocket implements PeerSocket {
     this.#reason = reason;
     this.#socket.destroy();
   }
+}
+
+function lengthOf(buffers: readonly Uint8Array[]): number {
+  return buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
