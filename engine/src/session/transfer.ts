@@ -245,8 +245,8 @@ export class Transfer implements Served {
     return this.#intake.assembles(piece);
   }
 
-  read(piece: number, offset: number, length: number): Promise<Uint8Array> {
-    return this.#options.store.read(piece, offset, length);
+  read(piece: number, offset: number, length: number, into?: Uint8Array): Promise<Uint8Array> {
+    return this.#options.store.read(piece, offset, length, into);
   }
 
   /** Its bytes, when they are in memory still. */

@@ -1,6 +1,6 @@
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
-import type { BlockRequest } from '../wire/codec.ts';
+import { type BlockRequest, LARGE_REQUEST_BYTES } from '../wire/codec.ts';
 import type { PeerConnection } from './peerConnection.ts';
 import type { Loan } from './pieceMemory.ts';
 
@@ -12,7 +12,7 @@ export interface Served {
   isSecondary(connection: PeerConnection): boolean;
   /** A piece that is in memory still. */
   lend(piece: number): Loan | undefined;
-  read(piece: number, offset: number, length: number): Promise<Uint8Array>;
+  read(piece: number, offset: number, length: number, into: Uint8Array): Promise<Uint8Array>;
   uploaded(bytes: number): void;
   broke(error: unknown): void;
 }
@@ -20,6 +20,8 @@ export interface Served {
 /** In the socket's queue and on the way from the disk, for one peer. */
 const MAX_AHEAD_BYTES = 1_048_576;
 const MAX_READS = 16;
+/** Memory for what is read, kept to be used again: as much as is on its way to a few fast peers. */
+const MAX_SPARE_BLOCKS = 64;
 /** Others wait, they do not starve: each sixteenth turn is theirs. */
 const SECONDARY_TURN = 16;
 
@@ -29,6 +31,8 @@ export class Uploader {
   readonly #clock: Clock;
   /** With requests to answer, who was served longest ago first. */
   readonly #waiting = new Map<PeerConnection, Served>();
+  /** Of LARGE_REQUEST_BYTES each. Fresh memory for each read keeps the collector busy. */
+  readonly #spare: Uint8Array[] = [];
   #reads = 0;
   #turn = 0;
   #timer: Timer | undefined;
@@ -117,15 +121,23 @@ export class Uploader {
   #serve(connection: PeerConnection, served: Served, block: BlockRequest): void {
     this.#reads += 1;
     connection.readingBytes += block.length;
+    const memory = this.#spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_REQUEST_BYTES);
+    const release = () => {
+      if (this.#spare.length < MAX_SPARE_BLOCKS) this.#spare.push(memory);
+    };
     served
-      .read(block.piece, block.offset, block.length)
+      .read(block.piece, block.offset, block.length, memory)
       .then(
         (bytes) => {
-          if (!connection.isOpen) return;
-          connection.sendBlock(block, bytes);
+          if (!connection.isOpen) {
+            release();
+            return;
+          }
+          connection.sendBlock(block, bytes, release);
           served.uploaded(block.length);
         },
         (error) => {
+          release();
           connection.send({ type: 'reject', ...block });
           served.broke(error);
         },

@@ -19,7 +19,9 @@ const work = new DiskWork({
 
 function answerOf({ id, job }: DiskQuestion): DiskAnswer {
   try {
-    return { id, result: work.run(job) };
+    const { stored, hash } = work.run(job);
+    // A copy: a message takes all the memory that bytes are part of along.
+    return { id, result: { stored, hash: Uint8Array.from(hash) } };
   } catch (error) {
     const { code = 'EIO', message } = error as NodeJS.ErrnoException;
     return { id, error: { code, message } };

@@ -117,8 +117,13 @@ export class FileStore implements PieceStore {
     }
   }
 
-  async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
-    const buffer = Buffer.allocUnsafeSlow(length);
+  async read(
+    piece: number,
+    offset: number,
+    length: number,
+    into: Uint8Array = Buffer.allocUnsafeSlow(length),
+  ): Promise<Uint8Array> {
+    const buffer = into.subarray(0, length);
     const spans = this.#layout.spans(piece);
     const indices = spans.map(({ fileIndex }) => fileIndex);
     try {
@@ -252,7 +257,8 @@ export class FileStore implements PieceStore {
       spans,
       bytes,
       leafCount: this.#leafCount(piece),
-      expected,
+      // A copy: a message takes all the memory that bytes are part of along.
+      expected: expected && Uint8Array.from(expected),
       record: state.placeOf(piece),
       digest: this.#digestPrefix(piece, spans[0]?.descriptor),
     }));
