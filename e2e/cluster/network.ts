@@ -83,8 +83,10 @@ export async function buildNetwork(sandbox: Sandbox, nodes: readonly string[]): 
   await sandbox.script(bridge, lines.join('\n'));
 }
 
-/** What the queue of a shaped link holds, as time; and what it lets through at once. */
-/** As in bench/lib/links.ts: a smaller burst has each segment cut into packets. */
+/**
+ * What the queue of a shaped link holds, as time; and what it lets through at once: a whole segment
+ * of the kernel's, which a smaller burst would have it cut into packets, at ten times the cost.
+ */
 const QUEUE = 'burst 128k latency 50ms';
 
 /** Both directions: what the host sends is shaped at its own end, what it gets at the bridge's. */

@@ -219,16 +219,21 @@ export class PiecePicker {
     this.#candidateAt[last] = at;
   }
 
+  /**
+   * The search begins at a random place and takes the first of the rarest: the list is in no order,
+   * so ties are as good as random, for one random number. What one peer alone has ends it.
+   */
   #rarest(has: Bitfield): number | undefined {
+    const count = this.#candidates.length;
+    const start = Math.floor(this.#options.random() * count);
     let best: number | undefined;
     let bestCount = Number.POSITIVE_INFINITY;
-    let ties = 0;
-    for (const piece of this.#candidates) {
-      const count = this.#availability[piece] as number;
-      if (count > bestCount || !has.has(piece)) continue;
-      ties = count < bestCount ? 1 : ties + 1;
-      bestCount = count;
-      if (ties === 1 || this.#options.random() * ties < 1) best = piece;
+    for (let step = 0; step < count && bestCount > 1; step += 1) {
+      const piece = this.#candidates[(start + step) % count] as number;
+      const availability = this.#availability[piece] as number;
+      if (availability >= bestCount || !has.has(piece)) continue;
+      best = piece;
+      bestCount = availability;
     }
     return best;
   }
