@@ -43,7 +43,6 @@ export interface KnownProcess {
 }
 
 const PORT = 8443;
-const UID = 'bench';
 const DOMAIN = 'bench';
 
 export class ControlServer {
@@ -121,9 +120,9 @@ export class ControlServer {
   }
 
   /** Resolves the source under a lease, as the operator does, and makes the epoch. */
-  async makeEpoch(url: string, signal: AbortSignal): Promise<EpochRecord> {
-    const source = await this.coordinator.resolveSource({ url, headers: {}, uid: UID }, signal);
-    const metadata = { uid: UID, namespace: 'team', name: 'bench' };
+  async makeEpoch(uid: string, url: string, signal: AbortSignal): Promise<EpochRecord> {
+    const source = await this.coordinator.resolveSource({ url, headers: {}, uid }, signal);
+    const metadata = { uid, namespace: 'team', name: uid };
     return makeEpoch(
       {
         apiVersion: 'sluice.dev/v1alpha1',
