@@ -52,7 +52,10 @@ export function pieceHash(bytes: Uint8Array, leafCount: number): Buffer {
     }
     zero = hash('sha256', Buffer.concat([zero, zero]), 'buffer');
   }
-  return Buffer.from(level.subarray(0, HASH_BYTES));
+  // Memory of its own: as a part of Node's pool it would take all of that along to another thread.
+  const root = Buffer.allocUnsafeSlow(HASH_BYTES);
+  level.copy(root, 0, 0, HASH_BYTES);
+  return root;
 }
 
 function nextPowerOfTwo(count: number): number {

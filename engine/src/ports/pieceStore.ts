@@ -10,7 +10,7 @@ export interface PieceStore {
    * `hash` is the SHA-256 Merkle root of its 16 KiB blocks (BEP 52 piece layer), 32 bytes.
    */
   put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult>;
-  /** Bytes of a verified piece; in `into` when it is given, has the room, and they must be copied. */
+  /** Bytes of a verified piece; `into`, if given, is as long and is what is answered. */
   read(piece: number, offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   /** All pieces are verified: sync, check each file's digest, place. Errors carry a code. */
   complete(signal: AbortSignal): Promise<void>;

@@ -14,6 +14,7 @@ import type { PeerRole } from '../wire/hello.ts';
 import type { Intake } from './intake.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
 import { type ListedPeer, PeerList } from './peerList.ts';
+import type { PieceMemory } from './pieceMemory.ts';
 import type { Served, Uploader } from './uploader.ts';
 
 export interface ExchangeOptions {
@@ -35,6 +36,7 @@ export interface ExchangeDependencies {
   /** Pieces that are verified and on disk. */
   readonly held: Bitfield;
   readonly intake: Intake;
+  readonly memory: PieceMemory;
   readonly downloadBucket: TokenBucket;
   readonly served: Served;
   /** Whether to ask for pieces at all now. */
@@ -47,6 +49,8 @@ export interface ExchangeDependencies {
 
 /** Outstanding, and waiting for hash and disk; above it nothing is asked for. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
+/** Few peers have the same piece in the beginning: with large pieces too, so many give at once. */
+const MIN_COMING_IN = 8;
 const FEED_QUEUE_BYTES = 1_048_576;
 /** The first piece is announced at once, those of the next moment together: fewer messages. */
 const ANNOUNCE_INTERVAL_MS = 50;
@@ -71,6 +75,7 @@ export class Exchange implements ConnectionOwner {
   #announceTimer: Timer | undefined;
   #feedSources = FEED_SOURCES;
   #feedGrewAtMs = Number.NEGATIVE_INFINITY;
+  #waitsForMemory = false;
   #stopped = false;
 
   constructor(options: ExchangeOptions, dependencies: ExchangeDependencies) {
@@ -150,6 +155,13 @@ export class Exchange implements ConnectionOwner {
   pump(lateAtMs?: number): void {
     if (this.#stopped || !this.#dependencies.wantsPieces()) return;
     for (const connection of this.#connections.values()) this.#pump(connection, lateAtMs);
+  }
+
+  /** A piece that came in gives its memory back. */
+  memoryFreed(): void {
+    if (!this.#waitsForMemory) return;
+    this.#waitsForMemory = false;
+    this.pump();
   }
 
   opened(connection: PeerConnection): void {
@@ -383,6 +395,7 @@ export class Exchange implements ConnectionOwner {
       downloadBucket.spend(block.length, now);
       owed += block.length;
       budget -= block.length;
+      intake.reserve(block.piece);
       picker.asked(connection.number, block, now + connection.rate.deadlineMs(owed));
       blocks.push(block);
     }
@@ -394,10 +407,21 @@ export class Exchange implements ConnectionOwner {
     const { number, remoteHas } = connection;
     // Most looks at a peer find nothing: they cost nothing until something has changed.
     const isFutile = connection.futileAt === picker.version;
-    const block = isFutile ? undefined : picker.next(remoteHas);
+    const mayBegin = this.#mayBegin();
+    const block = isFutile ? undefined : picker.next(remoteHas, mayBegin);
     if (block !== undefined) return block;
-    connection.futileAt = picker.version;
+    if (mayBegin) connection.futileAt = picker.version;
+    else this.#waitsForMemory = true;
     return lateAtMs === undefined ? undefined : picker.latest(number, remoteHas, lateAtMs);
+  }
+
+  /** Whether there is memory for one more piece. */
+  #mayBegin(): boolean {
+    const { intake, memory } = this.#dependencies;
+    if (memory.roomBytes >= this.#options.layout.pieceLengthBytes) return true;
+    if (intake.comingIn < MIN_COMING_IN) return true;
+    // What other transfers hold, or pieces that nobody can finish, must not stop this one for good.
+    return intake.storingBytes === 0 && this.#outstandingBytes() === 0;
   }
 
   #outstandingBytes(): number {

@@ -60,7 +60,7 @@ export class EngineHost {
     const capacityBytes = (rateBytesPerSecond ?? 0) * BURST_SECONDS;
     const bucket = new TokenBucket({ rateBytesPerSecond, capacityBytes }, clock.now());
     this.admitUpload = uploadGate(bucket, clock);
-    this.#uploader = new Uploader(bucket, clock);
+    this.#uploader = new Uploader(bucket, clock, this.#memory);
     const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);
     this.#connections = {
       clock,

@@ -20,6 +20,7 @@ export class HttpAssembly implements PieceAssembly {
   readonly #owner: AssemblyOwner;
   #gaps: Gap[];
   #wake: (() => void)[] = [];
+  #wasFollowed = false;
   #state: 'open' | 'finishing' | 'verified' | 'givenUp' = 'open';
 
   constructor(
@@ -81,8 +82,18 @@ export class HttpAssembly implements PieceAssembly {
     this.#wakeAll();
   }
 
+  /** Somebody may be reading its bytes for longer than it comes in. */
+  get wasFollowed(): boolean {
+    return this.#wasFollowed;
+  }
+
   /** Bytes from `offset` to the end as they come; throws when the piece is given up. */
-  async *follow(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  follow(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    this.#wasFollowed = true;
+    return this.#follow(offset, signal);
+  }
+
+  async *#follow(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     let at = offset;
     while (at < this.sizeBytes) {
       signal.throwIfAborted();

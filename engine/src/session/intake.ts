@@ -72,10 +72,18 @@ export class Intake {
     return this.#storingBytes;
   }
 
+  /** Pieces that have begun, and are not stored yet. */
+  get comingIn(): number {
+    return this.#buffers.size;
+  }
+
   stop(): void {
     this.#stopped.abort(new Error('the transfer was stopped'));
     this.feedGrew();
     for (const assembly of [...this.#assemblies.values()]) assembly.abort();
+    for (const piece of [...this.#buffers.keys()]) {
+      if (this.#picker.state(piece) === 'active') this.#dropBuffer(piece);
+    }
   }
 
   /** Pieces may be named that were not. */
@@ -84,6 +92,11 @@ export class Intake {
   }
 
   /* From peers. */
+
+  /** Something of the piece was asked for: its memory is taken, so that nobody else counts on it. */
+  reserve(piece: number): void {
+    this.#bufferOf(piece);
+  }
 
   /** Where the bytes of a block go; undefined: they are not needed. */
   blockBegins(
@@ -138,7 +151,7 @@ export class Intake {
       finish: (finished) => this.#finish(finished),
       abort: () => {
         this.#assemblies.delete(piece);
-        this.#buffers.delete(piece);
+        this.#dropBuffer(piece);
         this.#picker.enter(piece, 'missing');
         this.#dependencies.onFreed();
       },
@@ -166,6 +179,14 @@ export class Intake {
     return buffer;
   }
 
+  /** It may be read or written still: by who follows it, or sends a block of it. */
+  #dropBuffer(piece: number): void {
+    const buffer = this.#buffers.get(piece);
+    if (buffer === undefined) return;
+    this.#buffers.delete(piece);
+    this.#dependencies.memory.drop(buffer);
+  }
+
   /** All blocks came over BitTorrent. */
   #verify(piece: number): void {
     const senders = this.#picker.leaveActive(piece, 'verifying');
@@ -173,11 +194,11 @@ export class Intake {
     const expected = this.#feed.hashOf(piece);
     // Quarantined since it was asked for: nobody can say whether these bytes are right.
     if (expected === undefined) {
-      this.#buffers.delete(piece);
+      this.#dropBuffer(piece);
       this.#picker.enter(piece, 'missing');
       return;
     }
-    this.#put(piece, bytes, expected, true).then(
+    this.#put(piece, bytes, expected).then(
       ({ stored }) => {
         if (stored) return;
         const sole = this.#suspects.mismatch(piece, bytes, senders);
@@ -212,12 +233,14 @@ export class Intake {
     try {
       while (source === 'relayHttp' && this.#feed.hashOf(piece) === undefined) await this.#named();
       this.#picker.enter(piece, 'verifying');
-      // Those who follow it may still be reading these bytes.
-      const { stored } = await this.#put(piece, bytes, this.#feed.hashOf(piece), false);
+      const { stored } = await this.#put(piece, bytes, this.#feed.hashOf(piece));
       return stored ? 'verified' : 'mismatch';
     } finally {
       this.#assemblies.delete(piece);
-      if (this.#picker.state(piece) === 'taken') this.#picker.enter(piece, 'missing');
+      if (this.#picker.state(piece) === 'taken') {
+        this.#dropBuffer(piece);
+        this.#picker.enter(piece, 'missing');
+      }
     }
   }
 
@@ -234,12 +257,7 @@ export class Intake {
   }
 
   /** From verifying to held, or back to missing. */
-  async #put(
-    piece: number,
-    bytes: Uint8Array,
-    expected: Uint8Array | undefined,
-    reusable: boolean,
-  ) {
+  async #put(piece: number, bytes: Uint8Array, expected: Uint8Array | undefined) {
     const { store, blockBytes, owner } = this.#options;
     this.#storingBytes += bytes.byteLength;
     try {
@@ -249,6 +267,10 @@ export class Intake {
         for (const sender of this.#suspects.verified(piece, bytes, blockBytes)) {
           this.#dependencies.onGuilty(sender);
         }
+        const reusable = this.#assemblies.get(piece)?.wasFollowed !== true;
+        // From here on nobody follows it: it is read like any other.
+        this.#assemblies.delete(piece);
+        this.#buffers.delete(piece);
         this.#dependencies.memory.keep(owner, piece, bytes, reusable);
         this.#dependencies.onStored(piece, expected === undefined ? result.hash : undefined);
       }
@@ -258,7 +280,7 @@ export class Intake {
       this.#dependencies.onBroken(error);
       throw error;
     } finally {
-      this.#buffers.delete(piece);
+      this.#dropBuffer(piece);
       this.#storingBytes -= bytes.byteLength;
     }
   }

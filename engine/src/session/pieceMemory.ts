@@ -1,3 +1,5 @@
+import { LARGE_REQUEST_BYTES } from '../wire/codec.ts';
+
 /** Bytes of a piece that may be read until release() is called, once. */
 export interface Loan {
   readonly bytes: Uint8Array;
@@ -11,88 +13,186 @@ interface Kept {
   evicted: boolean;
 }
 
-const DEFAULT_BUDGET_BYTES = 40 * 1024 * 1024;
-const MAX_SPARE_BYTES = 8 * 1024 * 1024;
+/**
+ * An agent is to take at most 200 MB at full speed with 200 peers, of which Node.js, the code and
+ * the connections take some 140.
+ */
+const DEFAULT_BUDGET_BYTES = 48 * 1024 * 1024;
+/** Of the budget, for what is being sent; the rest is for pieces that come in or are kept. */
+const SENDING_SHARE = 1 / 3;
+/** Of that, for pieces that are kept and lent: while they are, nothing comes in in their place. */
+const LENT_SHARE = 1 / 2;
 
 /**
- * Memory of pieces, for all transfers of a process: of those that come in, and of those that came
- * last, which are what peers ask for most. Memory is used again, for fresh memory costs more than
- * the copy of the bytes into it.
+ * All memory for bytes of pieces, of all transfers of a process: of pieces that come in, of those
+ * that came last, which are what peers ask for most, and of blocks that are read to be sent. One
+ * budget: what comes in takes the place of what was kept. Memory is used again: fresh memory costs
+ * more than the copy of the bytes into it, and that of what is dropped comes back late, for V8 does
+ * not count memory that threads share when it decides whether to collect.
  */
 export class PieceMemory {
   readonly #budgetBytes: number;
   /** By owner and piece; used longest ago first. */
   readonly #kept = new Map<string, Kept>();
+  /** For pieces, by their capacity. */
   readonly #spare = new Map<number, Uint8Array[]>();
-  #keptBytes = 0;
-  #spareBytes = 0;
+  /** For blocks. They are not pieces': the one would always be dropped to make the other. */
+  readonly #spareBlocks: Uint8Array[] = [];
+  /** For pieces, wherever they are. */
+  #allocatedBytes = 0;
+  /** Taken for what comes in, and neither kept nor back. */
+  #comingBytes = 0;
+  #lentBytes = 0;
+  /** Of blocks that are being read or sent. */
+  #blockBytes = 0;
 
-  /** `budgetBytes`: of what is kept; pieces that come in are beside it. */
   constructor(budgetBytes = DEFAULT_BUDGET_BYTES) {
     this.#budgetBytes = budgetBytes;
   }
 
-  /** For a piece that comes in; what is in it means nothing. */
-  take(sizeBytes: number): Uint8Array {
-    const spare = this.#spare.get(sizeBytes)?.pop();
-    if (spare === undefined) {
-      // Shared with the thread that hashes and writes it: nothing is copied.
-      return new Uint8Array(new SharedArrayBuffer(sizeBytes));
-    }
-    this.#spareBytes -= sizeBytes;
-    return spare;
+  /** What may be taken for what comes in; negative when the budget is exceeded. */
+  get roomBytes(): number {
+    return this.#piecesBytes - this.#comingBytes - this.#lentBytes;
   }
 
-  /** A verified piece. `reusable`: nobody else reads these bytes or writes into them. */
+  /** The same for what is sent. */
+  get sendingRoomBytes(): number {
+    return this.#budgetBytes * SENDING_SHARE - this.#lentBytes - this.#blockBytes;
+  }
+
+  get #piecesBytes(): number {
+    return this.#budgetBytes * (1 - SENDING_SHARE);
+  }
+
+  /**
+   * For a piece; what is in it means nothing. It ends with keep() or drop(). Never refuses: who
+   * begins something looks at the room first, and who has begun must be able to finish.
+   */
+  take(sizeBytes: number): Uint8Array {
+    const capacityBytes = capacityFor(sizeBytes);
+    const { buffer } = this.#reused(capacityBytes) ?? this.#fresh(capacityBytes);
+    this.#comingBytes += capacityBytes;
+    return new Uint8Array(buffer, 0, sizeBytes);
+  }
+
+  /** For a block that is read to be sent, until release() is called, once. */
+  takeToSend(sizeBytes: number): Loan {
+    const block = this.#spareBlocks.pop() ?? new Uint8Array(LARGE_REQUEST_BYTES);
+    this.#blockBytes += capacityOf(block);
+    const release = () => {
+      this.#blockBytes -= capacityOf(block);
+      this.#spareBlocks.push(block);
+    };
+    return { bytes: block.subarray(0, sizeBytes), release };
+  }
+
+  /** It was taken; others may still read it or write into it, so it is not used again. */
+  drop(bytes: Uint8Array): void {
+    this.#comingBytes -= capacityOf(bytes);
+    this.#allocatedBytes -= capacityOf(bytes);
+  }
+
+  /** A verified piece that was taken. `reusable`: nobody else reads it or writes into it. */
   keep(owner: string, piece: number, bytes: Uint8Array, reusable: boolean): void {
     const key = keyOf(owner, piece);
-    if (this.#kept.has(key)) return;
+    const known = this.#kept.get(key);
+    if (known !== undefined) this.#evict(key, known);
+    this.#comingBytes -= capacityOf(bytes);
     this.#kept.set(key, { bytes, reusable, loans: 0, evicted: false });
-    this.#keptBytes += bytes.byteLength;
-    for (const entry of this.#kept) {
-      if (this.#keptBytes <= this.#budgetBytes) break;
-      this.#evict(...entry);
-    }
+    if (this.#allocatedBytes > this.#piecesBytes) this.#evictOldest();
   }
 
-  /** Undefined: it is on disk only. */
+  /** Undefined: it is on disk only, or too much is being sent already. */
   lend(owner: string, piece: number): Loan | undefined {
     const key = keyOf(owner, piece);
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
+    if (kept.loans === 0) {
+      const mostBytes = this.#budgetBytes * SENDING_SHARE * LENT_SHARE;
+      if (this.sendingRoomBytes <= 0 || this.#lentBytes >= mostBytes) return undefined;
+      this.#lentBytes += capacityOf(kept.bytes);
+    }
+    kept.loans += 1;
     this.#kept.delete(key);
     this.#kept.set(key, kept);
-    kept.loans += 1;
-    return {
-      bytes: kept.bytes,
-      release: () => {
-        kept.loans -= 1;
-        if (kept.evicted) this.#recycle(kept);
-      },
-    };
+    return { bytes: kept.bytes, release: () => this.#released(kept) };
   }
 
+  /** The transfer has ended: what it alone needed, above the budget too, is given back. */
   forget(owner: string): void {
     for (const [key, kept] of this.#kept) if (key.startsWith(`${owner}/`)) this.#evict(key, kept);
+    while (this.#allocatedBytes > this.#piecesBytes && this.#dropSpare());
+  }
+
+  #fresh(capacityBytes: number): Uint8Array {
+    this.#allocatedBytes += capacityBytes;
+    // Shared with the thread that hashes and writes it: nothing is copied.
+    return new Uint8Array(new SharedArrayBuffer(capacityBytes));
+  }
+
+  /** Undefined: what is there is in use, or the budget is not reached. */
+  #reused(capacityBytes: number): Uint8Array | undefined {
+    let spare = this.#spare.get(capacityBytes)?.pop();
+    while (spare === undefined && this.#allocatedBytes + capacityBytes > this.#piecesBytes) {
+      if (!this.#dropSpare() && !this.#evictOldest()) return undefined;
+      spare = this.#spare.get(capacityBytes)?.pop();
+    }
+    return spare;
+  }
+
+  /** Answers whether there was any. */
+  #dropSpare(): boolean {
+    for (const [capacityBytes, spares] of this.#spare) {
+      if (spares.pop() === undefined) continue;
+      this.#allocatedBytes -= capacityBytes;
+      return true;
+    }
+    return false;
+  }
+
+  #evictOldest(): boolean {
+    for (const [key, kept] of this.#kept) {
+      if (kept.loans > 0) continue;
+      this.#evict(key, kept);
+      return true;
+    }
+    return false;
   }
 
   #evict(key: string, kept: Kept): void {
     this.#kept.delete(key);
-    this.#keptBytes -= kept.bytes.byteLength;
     kept.evicted = true;
-    this.#recycle(kept);
+    if (kept.loans === 0) this.#leave(kept);
   }
 
-  #recycle({ bytes, reusable, loans }: Kept): void {
-    if (!reusable || loans > 0) return;
-    if (this.#spareBytes + bytes.byteLength > MAX_SPARE_BYTES) return;
-    const spares = this.#spare.get(bytes.byteLength) ?? [];
-    this.#spare.set(bytes.byteLength, spares);
+  #released(kept: Kept): void {
+    kept.loans -= 1;
+    if (kept.loans > 0) return;
+    this.#lentBytes -= capacityOf(kept.bytes);
+    if (kept.evicted) this.#leave(kept);
+  }
+
+  #leave({ bytes, reusable }: Kept): void {
+    if (reusable) this.#recycle(bytes);
+    else this.#allocatedBytes -= capacityOf(bytes);
+  }
+
+  #recycle(bytes: Uint8Array): void {
+    const spares = this.#spare.get(capacityOf(bytes)) ?? [];
+    this.#spare.set(capacityOf(bytes), spares);
     spares.push(bytes);
-    this.#spareBytes += bytes.byteLength;
   }
 }
 
 function keyOf(owner: string, piece: number): string {
   return `${owner}/${piece}`;
+}
+
+/** Few sizes, so that memory of a last, shorter piece is used again as well. */
+function capacityFor(sizeBytes: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, sizeBytes)));
+}
+
+function capacityOf({ buffer }: Uint8Array): number {
+  return buffer.byteLength;
 }

@@ -249,6 +249,10 @@ export class Transfer implements Served {
     return this.#options.store.read(piece, offset, length, into);
   }
 
+  readInto(piece: number, offset: number, into: Uint8Array): Promise<unknown> {
+    return this.#options.store.read(piece, offset, into.byteLength, into);
+  }
+
   /** Its bytes, when they are in memory still. */
   lend(piece: number): Loan | undefined {
     return this.#memory.lend(this.#options.swarmId, piece);
@@ -380,6 +384,7 @@ export class Transfer implements Served {
     this.#hold(piece);
     if (unsigned === undefined) this.exchange.announce(piece);
     else this.#publisher.add(piece, unsigned);
+    this.exchange.memoryFreed();
     this.#completeWhenFull();
   }
 

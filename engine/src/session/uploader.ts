@@ -1,8 +1,8 @@
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
-import { type BlockRequest, LARGE_REQUEST_BYTES } from '../wire/codec.ts';
+import type { BlockRequest } from '../wire/codec.ts';
 import type { PeerConnection } from './peerConnection.ts';
-import type { Loan } from './pieceMemory.ts';
+import type { Loan, PieceMemory } from './pieceMemory.ts';
 
 /** What is served over a connection; made by its transfer. */
 export interface Served {
@@ -12,7 +12,8 @@ export interface Served {
   isSecondary(connection: PeerConnection): boolean;
   /** A piece that is in memory still. */
   lend(piece: number): Loan | undefined;
-  read(piece: number, offset: number, length: number, into: Uint8Array): Promise<Uint8Array>;
+  /** From the disk, into memory that is as long as what is wanted. */
+  readInto(piece: number, offset: number, into: Uint8Array): Promise<unknown>;
   uploaded(bytes: number): void;
   broke(error: unknown): void;
 }
@@ -20,8 +21,6 @@ export interface Served {
 /** In the socket's queue and on the way from the disk, for one peer. */
 const MAX_AHEAD_BYTES = 1_048_576;
 const MAX_READS = 16;
-/** Memory for what is read, kept to be used again: as much as is on its way to a few fast peers. */
-const MAX_SPARE_BLOCKS = 64;
 /** Others wait, they do not starve: each sixteenth turn is theirs. */
 const SECONDARY_TURN = 16;
 
@@ -29,17 +28,18 @@ const SECONDARY_TURN = 16;
 export class Uploader {
   readonly #bucket: TokenBucket;
   readonly #clock: Clock;
+  readonly #memory: PieceMemory;
   /** With requests to answer, who was served longest ago first. */
   readonly #waiting = new Map<PeerConnection, Served>();
-  /** Of LARGE_REQUEST_BYTES each. Fresh memory for each read keeps the collector busy. */
-  readonly #spare: Uint8Array[] = [];
   #reads = 0;
+  #waitsForMemory = false;
   #turn = 0;
   #timer: Timer | undefined;
 
-  constructor(bucket: TokenBucket, clock: Clock) {
+  constructor(bucket: TokenBucket, clock: Clock, memory: PieceMemory) {
     this.#bucket = bucket;
     this.#clock = clock;
+    this.#memory = memory;
   }
 
   add(connection: PeerConnection, served: Served): void {
@@ -87,9 +87,15 @@ export class Uploader {
     let waitMs = Number.POSITIVE_INFINITY;
     this.#turn += 1;
     const secondaryFirst = this.#turn % SECONDARY_TURN === 0;
+    // Each may be ahead by what is free of all: many peers get little each, few get enough.
+    const mostBytes = Math.min(MAX_AHEAD_BYTES, this.#memory.sendingRoomBytes);
+    if (mostBytes <= 0) {
+      this.#waitsForMemory = true;
+      return undefined;
+    }
     for (const entry of this.#waiting) {
       const [connection, served] = entry;
-      if (connection.queuedBytes + connection.readingBytes >= MAX_AHEAD_BYTES) continue;
+      if (connection.queuedBytes + connection.readingBytes >= mostBytes) continue;
       if (served.bucket.available(now) <= 0) {
         waitMs = Math.min(waitMs, served.bucket.waitMs(1, now));
         continue;
@@ -114,27 +120,32 @@ export class Uploader {
     { bytes, release }: Loan,
   ): void {
     const { offset, length } = block;
-    connection.sendBlock(block, bytes.subarray(offset, offset + length), release);
+    connection.sendBlock(block, bytes.subarray(offset, offset + length), () => {
+      release();
+      this.#released();
+    });
     served.uploaded(length);
   }
 
   #serve(connection: PeerConnection, served: Served, block: BlockRequest): void {
+    const { piece, offset, length } = block;
     this.#reads += 1;
-    connection.readingBytes += block.length;
-    const memory = this.#spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_REQUEST_BYTES);
+    connection.readingBytes += length;
+    const loan = this.#memory.takeToSend(length);
     const release = () => {
-      if (this.#spare.length < MAX_SPARE_BLOCKS) this.#spare.push(memory);
+      loan.release();
+      this.#released();
     };
     served
-      .read(block.piece, block.offset, block.length, memory)
+      .readInto(piece, offset, loan.bytes)
       .then(
-        (bytes) => {
+        () => {
           if (!connection.isOpen) {
             release();
             return;
           }
-          connection.sendBlock(block, bytes, release);
-          served.uploaded(block.length);
+          connection.sendBlock(block, loan.bytes, release);
+          served.uploaded(length);
         },
         (error) => {
           release();
@@ -144,8 +155,14 @@ export class Uploader {
       )
       .finally(() => {
         this.#reads -= 1;
-        connection.readingBytes -= block.length;
+        connection.readingBytes -= length;
         this.pump();
       });
+  }
+
+  #released(): void {
+    if (!this.#waitsForMemory) return;
+    this.#waitsForMemory = false;
+    this.pump();
   }
 }

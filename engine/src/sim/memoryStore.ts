@@ -75,8 +75,10 @@ export class MemoryStore implements PieceStore {
     return { stored: true, hash };
   }
 
-  async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
-    return this.#file.piece(piece).subarray(offset, offset + length);
+  async read(piece: number, offset: number, length: number, into?: Uint8Array) {
+    const bytes = this.#file.piece(piece).subarray(offset, offset + length);
+    into?.set(bytes);
+    return into ?? bytes;
   }
 
   async complete(): Promise<void> {}

@@ -70,6 +70,15 @@ describe('what is asked of a peer next', () => {
     }
   });
 
+  it('is one of a piece that is begun, while there is no memory for another', () => {
+    const picker = pickerOf(2);
+    expect(picker.next(field(2, 0, 1), false)).toBeUndefined();
+    const begun = picker.next(field(2, 1));
+    expect(begun).toMatchObject({ piece: 1 });
+    expect(picker.next(field(2, 0, 1), false)).toEqual(begun);
+    expect(picker.next(field(2, 0), false)).toBeUndefined();
+  });
+
   it('never is a piece that HTTP brings, and such a piece keeps what peers sent', () => {
     const picker = pickerOf(1);
     picker.next(field(1, 0));

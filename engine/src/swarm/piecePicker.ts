@@ -100,8 +100,8 @@ export class PiecePicker {
     }
   }
 
-  /** A block that nobody was asked for. */
-  next(has: Bitfield): Block | undefined {
+  /** A block that nobody was asked for; `mayBegin`: also of a piece that is not begun yet. */
+  next(has: Bitfield, mayBegin = true): Block | undefined {
     for (const active of this.#open) {
       if (!has.has(active.piece)) continue;
       return this.#block(
@@ -109,7 +109,7 @@ export class PiecePicker {
         active.askedOf.findIndex((_, at) => isFree(active, at)),
       );
     }
-    const piece = this.#rarest(has);
+    const piece = mayBegin ? this.#rarest(has) : undefined;
     return piece === undefined ? undefined : this.#block(this.#begin(piece), 0);
   }
 

@@ -23,6 +23,8 @@ export const STOCK_REQUEST_BYTES = 16_384;
 export const LARGE_REQUEST_BYTES = 131_072;
 /** A feed batch with its framing. */
 const MAX_EXTENDED_BYTES = 40_960;
+/** All but bitfields and batches of the feed. */
+const SMALL_MESSAGE_BYTES = 256;
 const FEED_EXTENSION = 1;
 const HANDSHAKE_EXTENSION = 0;
 /** Length prefix, id, piece index and offset. */
@@ -231,7 +233,7 @@ export class MessageReader {
   readonly #handlers: ReaderHandlers;
   readonly #maxMessageBytes: number;
   /** A message, or a block's header, that has not come whole. */
-  readonly #partial: Buffer;
+  #partial = Buffer.allocUnsafeSlow(SMALL_MESSAGE_BYTES);
   #partialBytes = 0;
   #block: IncomingBlock | undefined;
   #target: Buffer | undefined;
@@ -240,7 +242,6 @@ export class MessageReader {
     this.#pieceCount = pieceCount;
     this.#handlers = handlers;
     this.#maxMessageBytes = Math.max(MAX_EXTENDED_BYTES, 1 + Math.ceil(pieceCount / 8));
-    this.#partial = Buffer.allocUnsafe(4 + this.#maxMessageBytes);
   }
 
   /** Throws a WireError, or what a handler throws; the stream is useless then. */
@@ -275,11 +276,19 @@ export class MessageReader {
 
   #fillMessage(bytes: Buffer, at: number): number {
     const wanted = this.#wantedBytes();
+    if (wanted > this.#partial.length) this.#grow(wanted);
     const count = Math.min(bytes.length - at, wanted - this.#partialBytes);
     bytes.copy(this.#partial, this.#partialBytes, at, at + count);
     this.#partialBytes += count;
     if (this.#partialBytes === this.#wantedBytes()) this.#finishMessage();
     return count;
+  }
+
+  /** Most connections never need it: hundreds of them would hold much for nothing. */
+  #grow(bytes: number): void {
+    const small = this.#partial;
+    this.#partial = Buffer.allocUnsafeSlow(bytes);
+    small.copy(this.#partial);
   }
 
   /** How much has to be there before more can be said: length, then id, then the whole. */

@@ -19,9 +19,7 @@ const work = new DiskWork({
 
 function answerOf({ id, job }: DiskQuestion): DiskAnswer {
   try {
-    const { stored, hash } = work.run(job);
-    // A copy: a message takes all the memory that bytes are part of along.
-    return { id, result: { stored, hash: Uint8Array.from(hash) } };
+    return { id, result: work.run(job) };
   } catch (error) {
     const { code = 'EIO', message } = error as NodeJS.ErrnoException;
     return { id, error: { code, message } };

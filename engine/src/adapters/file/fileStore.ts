@@ -121,9 +121,8 @@ export class FileStore implements PieceStore {
     piece: number,
     offset: number,
     length: number,
-    into: Uint8Array = Buffer.allocUnsafeSlow(length),
+    buffer: Uint8Array = Buffer.allocUnsafeSlow(length),
   ): Promise<Uint8Array> {
-    const buffer = into.subarray(0, length);
     const spans = this.#layout.spans(piece);
     const indices = spans.map(({ fileIndex }) => fileIndex);
     try {
@@ -257,7 +256,7 @@ export class FileStore implements PieceStore {
       spans,
       bytes,
       leafCount: this.#leafCount(piece),
-      // A copy: a message takes all the memory that bytes are part of along.
+      // A copy, for the message would else take all the memory that it is part of.
       expected: expected && Uint8Array.from(expected),
       record: state.placeOf(piece),
       digest: this.#digestPrefix(piece, spans[0]?.descriptor),
