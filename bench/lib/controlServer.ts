@@ -9,6 +9,8 @@ import { createServer, type Server } from 'node:https';
 import path from 'node:path';
 import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
+import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { DistributionPlan, EpochRecord } from '@sluice/operator/controllers/dataSide.ts';
 import { makeEpoch } from '@sluice/operator/controllers/distribution/epoch.ts';
 import { newLogger } from '@sluice/operator/logger.ts';
@@ -119,11 +121,19 @@ export class ControlServer {
     this.#known.set(process.name, process);
   }
 
-  /** Resolves the source under a lease, as the operator does, and makes the epoch. */
-  async makeEpoch(uid: string, url: string, signal: AbortSignal): Promise<EpochRecord> {
+  /**
+   * Resolves the source under a lease, as the operator does, and makes the epoch; with pieces of
+   * another length than the operator would choose, where one is given.
+   */
+  async makeEpoch(
+    uid: string,
+    url: string,
+    signal: AbortSignal,
+    pieceLengthBytes?: number,
+  ): Promise<EpochRecord> {
     const source = await this.coordinator.resolveSource({ url, headers: {}, uid }, signal);
     const metadata = { uid, namespace: 'team', name: uid };
-    return makeEpoch(
+    const record = makeEpoch(
       {
         apiVersion: 'sluice.dev/v1alpha1',
         kind: 'Distribution',
@@ -139,6 +149,11 @@ export class ControlServer {
       source,
       new Date().toISOString(),
     );
+    if (pieceLengthBytes === undefined) return record;
+    const layout = layoutOf(record.files, pieceLengthBytes);
+    const feedKey = Buffer.from(record.feedPublicKey, 'base64');
+    const swarmId = swarmIdOf(layout, { uid: UID, epoch: record.epoch, feedKey }).toString('hex');
+    return { ...record, pieceLengthBytes, pieceCount: layout.pieceCount, swarmId };
   }
 
   apply(

@@ -106,7 +106,7 @@ export function parseLinks(table: string): Map<string, LinkBytes> {
   return links;
 }
 
-function outerEnd(name: string): string {
+export function outerEnd(name: string): string {
   return `v-${name}`;
 }
 

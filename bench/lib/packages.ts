@@ -10,6 +10,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   iptables: 'iptables',
   'util-linux': 'nsenter',
   mount: 'mount',
+  tcpdump: 'tcpdump',
 };
 
 /** Installs what is missing, or says exactly what to install. */

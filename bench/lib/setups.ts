@@ -20,6 +20,8 @@ export interface Setup {
   readonly lateNodes?: number;
   /** The first relay is killed when the nodes have half of their bytes. */
   readonly killsRelay?: boolean;
+  /** Other than what follows from the size; for Sluice alone. */
+  readonly pieceLengthBytes?: number;
   /** What the user says of speed; for Sluice alone. */
   readonly delivery?: Delivery;
 }

@@ -47,7 +47,7 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
   for (const host of [...relays, ...nodes]) started.set(host.name, await startProcess(host));
   await untilConnected();
   await warmUp();
-  const record = await control.makeEpoch(UID, origin.url, signal);
+  const record = await control.makeEpoch(UID, origin.url, signal, setup.pieceLengthBytes);
 
   const begun: string[] = [];
   const isDone = new Set<string>();
