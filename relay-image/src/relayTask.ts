@@ -249,6 +249,7 @@ function servedOf(transfer: Transfer, layout: Layout): ServedSwarm {
     locate: (piece) => layout.locate(piece),
     holds: (piece) => transfer.holds(piece),
     assembles: (piece) => transfer.assembles(piece),
+    arrival: (signal) => transfer.arrival(signal),
     read: (piece, offset, length) => transfer.read(piece, offset, length),
     follow: (piece, offset, signal) => transfer.follow(piece, offset, signal),
     feed: transfer.feed,

@@ -42,6 +42,8 @@ export class EngineHost {
   readonly #memory = new PieceMemory();
   readonly #connections: ConnectionDependencies;
   readonly #places = new InboundPlaces();
+  /** That came in and are not proven: they may wait for a transfer that has yet to start. */
+  readonly #arriving = new Set<PeerConnection>();
   readonly #closed = new Map<CloseReason, number>();
   #listener: Listener | undefined;
 
@@ -67,7 +69,10 @@ export class EngineHost {
       random,
       peerId: Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]),
       role: options.role,
-      find: (swarmId) => this.#transfers.get(swarmId)?.exchange,
+      find: (swarmId) => {
+        const transfer = this.#transfers.get(swarmId);
+        return transfer?.isStarted === true ? transfer.exchange : undefined;
+      },
       ended: (reason) => this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1),
     };
   }
@@ -86,12 +91,14 @@ export class EngineHost {
     this.#listener = await this.#dependencies.transport.listen(this.#options.port, (socket) => {
       const connection = new PeerConnection(undefined, this.#connections);
       connection.attach(socket);
+      this.#arriving.add(connection);
       if (!this.#places.enter(connection)) connection.close('TooManyConnections');
       return {
         onData: (chunk) => connection.onData(chunk),
         onDrain: () => connection.onDrain(),
         onClose: (reason) => {
           this.#places.leave(connection);
+          this.#arriving.delete(connection);
           connection.onClose(reason);
         },
       };
@@ -113,10 +120,18 @@ export class EngineHost {
       ...this.#dependencies,
       uploader: this.#uploader,
       memory: this.#memory,
+      onStarted: () => this.#serveArriving(),
       connect: (owner) => new PeerConnection(owner, this.#connections),
     });
     this.#transfers.set(options.swarmId, transfer);
     return transfer;
+  }
+
+  #serveArriving(): void {
+    for (const connection of this.#arriving) {
+      if (connection.isOpen) this.#arriving.delete(connection);
+      else connection.serve();
+    }
   }
 
   async removeTransfer(swarmId: string): Promise<void> {

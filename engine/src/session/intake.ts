@@ -56,6 +56,7 @@ export class Intake {
   readonly #streaming = new Map<string, BlockSender>();
   readonly #assemblies = new Map<number, HttpAssembly>();
   readonly #unnamedWaiters = new Set<() => void>();
+  readonly #arrivalWaiters = new Set<() => void>();
   readonly #stopped = new AbortController();
   #storingBytes = 0;
 
@@ -157,7 +158,31 @@ export class Intake {
       },
     });
     this.#assemblies.set(piece, assembly);
+    this.#arrived();
     return assembly;
+  }
+
+  /** Resolves when a piece begins to come by HTTP, or is stored; rejects when it is aborted. */
+  arrival(signal: AbortSignal): Promise<void> {
+    const ended = AbortSignal.any([signal, this.#stopped.signal]);
+    return new Promise((resolve, reject) => {
+      const wake = () => {
+        this.#arrivalWaiters.delete(wake);
+        ended.removeEventListener('abort', wake);
+        if (ended.aborted) reject(ended.reason);
+        else resolve();
+      };
+      if (ended.aborted) {
+        wake();
+        return;
+      }
+      this.#arrivalWaiters.add(wake);
+      ended.addEventListener('abort', wake);
+    });
+  }
+
+  #arrived(): void {
+    for (const wake of [...this.#arrivalWaiters]) wake();
   }
 
   /** Whether its bytes come in now by HTTP, so that follow() gives them. */
@@ -273,6 +298,7 @@ export class Intake {
         this.#buffers.delete(piece);
         this.#dependencies.memory.keep(owner, piece, bytes, reusable);
         this.#dependencies.onStored(piece, expected === undefined ? result.hash : undefined);
+        this.#arrived();
       }
       return result;
     } catch (error) {

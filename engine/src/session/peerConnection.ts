@@ -253,6 +253,9 @@ export class PeerConnection implements SocketHandlers {
 
   #shakeHands(chunk: Uint8Array): void {
     this.#early = Buffer.concat([this.#early, chunk]);
+    if (this.#phase === 'hello' && this.#remote !== undefined) {
+      throw new WireError('OutOfOrder', 'more than a hello before it was answered');
+    }
     if (this.#phase === 'hello' && this.#early.length >= HELLO_BYTES) {
       this.#takeHello(this.#early.subarray(0, HELLO_BYTES));
       this.#early = this.#early.subarray(HELLO_BYTES);
@@ -274,15 +277,25 @@ export class PeerConnection implements SocketHandlers {
     this.#remote = remote;
     this.remoteRole = remote.role;
     if (this.#owner === undefined) {
-      this.#owner = this.#dependencies.find(Buffer.from(remote.swarmId).toString('hex'));
-      if (this.#owner === undefined) throw new WireError('OutOfOrder', 'unknown swarm');
-      this.remoteHas = new Bitfield(this.#owner.pieceCount);
-      this.#sayHello(this.#owner);
-      this.#write([this.#proofOf('acceptor')]);
-    } else if (!this.#owner.swarmId.equals(remote.swarmId)) {
+      // Its proof answers ours: until we serve the swarm it says nothing, and the time runs.
+      this.serve();
+      return;
+    }
+    if (!this.#owner.swarmId.equals(remote.swarmId)) {
       throw new WireError('OutOfOrder', 'another swarm');
     }
     this.#phase = 'proof';
+  }
+
+  /** Of the acceptor: goes on when the swarm that the peer named is served here. */
+  serve(): void {
+    if (this.#phase !== 'hello' || this.#remote === undefined) return;
+    this.#owner = this.#dependencies.find(Buffer.from(this.#remote.swarmId).toString('hex'));
+    if (this.#owner === undefined) return;
+    this.remoteHas = new Bitfield(this.#owner.pieceCount);
+    this.#phase = 'proof';
+    this.#sayHello(this.#owner);
+    this.#write([this.#proofOf('acceptor')]);
   }
 
   #takeProof(proof: Buffer): void {

@@ -1,4 +1,4 @@
-import type { Clock } from '../ports/clock.ts';
+import type { Clock, Timer } from '../ports/clock.ts';
 import { type HttpConnection, type HttpSource, HttpSourceError } from '../ports/httpSource.ts';
 import type { PieceAssembly } from './pullPlan.ts';
 import { relayUrl, type TopUpRelay } from './relayUrl.ts';
@@ -36,8 +36,11 @@ export interface RelayDownloadsDependencies {
 const CONNECTIONS_PER_RELAY = 2;
 /** A fetch that brings nothing for so long is left, and its relay avoided for as long. */
 const STALLED_MS = 2000;
-/** A relay that had nothing to give is asked again after this. */
-const NOTHING_MS = 200;
+/**
+ * A relay that had nothing to give, or does not know the swarm yet, is asked again after this; each
+ * further time after twice as long, up to what a stalled one is avoided for.
+ */
+const NOTHING_MS = 50;
 /** Until its first bytes a fetch is expected to bring all of its piece. */
 const UNKNOWN_RATE_MS = 300;
 const PIECE_HEADER = 'sluice-piece';
@@ -56,6 +59,8 @@ interface Relay {
   readonly free: HttpConnection[];
   readonly downloads: Set<Download>;
   avoidUntilMs: number;
+  /** How often in a row it had nothing. */
+  nothings: number;
 }
 
 /**
@@ -67,6 +72,7 @@ export class RelayDownloads {
   readonly #dependencies: RelayDownloadsDependencies;
   readonly #relays = new Map<string, Relay>();
   readonly #closings = new Set<Promise<unknown>>();
+  readonly #timers = new Map<Relay, Timer>();
   #stopped = false;
 
   constructor(options: RelayDownloadsOptions, dependencies: RelayDownloadsDependencies) {
@@ -94,7 +100,7 @@ export class RelayDownloads {
     }
     for (const [id, url] of named) {
       if (this.#relays.has(id)) continue;
-      this.#relays.set(id, { url, free: [], downloads: new Set(), avoidUntilMs: 0 });
+      this.#relays.set(id, { url, free: [], downloads: new Set(), avoidUntilMs: 0, nothings: 0 });
     }
   }
 
@@ -180,7 +186,7 @@ export class RelayDownloads {
             'content-length': String(acceptable.byteLength),
           },
           onHead: ({ status, headers }) => {
-            if (status === 204) {
+            if (status === 204 || status === 404) {
               nothing = true;
               return;
             }
@@ -208,7 +214,8 @@ export class RelayDownloads {
       );
       // Not waited for: it may be long until the feed names the piece.
       if (assembly !== undefined) finished(assembly);
-      if (nothing) relay.avoidUntilMs = clock.now() + NOTHING_MS;
+      if (nothing) this.#avoidForNow(relay);
+      else relay.nothings = 0;
     } catch (error) {
       assembly?.abort();
       if (!isHarmless(error, idle !== undefined)) relay.avoidUntilMs = clock.now() + STALLED_MS;
@@ -222,6 +229,21 @@ export class RelayDownloads {
         this.#dependencies.onEnd();
       }
     }
+  }
+
+  #avoidForNow(relay: Relay): void {
+    const { clock, onEnd } = this.#dependencies;
+    const waitMs = Math.min(STALLED_MS, NOTHING_MS * 2 ** relay.nothings);
+    relay.nothings += 1;
+    relay.avoidUntilMs = clock.now() + waitMs;
+    this.#timers.get(relay)?.cancel();
+    this.#timers.set(
+      relay,
+      clock.setTimer(waitMs, () => {
+        this.#timers.delete(relay);
+        onEnd();
+      }),
+    );
   }
 
   #idOf(relay: Relay): string {
@@ -239,6 +261,8 @@ export class RelayDownloads {
   }
 
   #drop(relay: Relay): void {
+    this.#timers.get(relay)?.cancel();
+    this.#timers.delete(relay);
     for (const { abort } of relay.downloads)
       abort.abort(new Error('the relay is not used any more'));
     for (const connection of relay.free.splice(0)) this.#track(connection.close());

@@ -126,6 +126,28 @@ async function expectFiles({ link }: Node, { bodies, layout }: Distribution): Pr
 }
 
 describe('a swarm on loopback', () => {
+  it('keeps a peer that comes before the transfer has started, and then tells it what is held', async () => {
+    const distribution = distributionOf([2 * MIB]);
+    const { layout, swarmId, swarmSecret, keys } = distribution;
+    const agent = await startNode(distribution, 'agent', 'agent');
+    const host = new EngineHost({ port: 0, role: 'relay' });
+    await host.start();
+    agent.transfer.setPeers([{ id: 'r', role: 'relay', host: '127.0.0.1', port: host.port }]);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const folder = path.join(root, 'relay/ns/.sluice/u/1');
+    const store = new FileStore({ folder, layout });
+    const feedKey = keys.publicKey;
+    const role = 'relay';
+    const transfer = host.addTransfer({ swarmId, role, layout, store, feedKey, swarmSecret });
+    const relay = { name: 'relay', role, host, transfer, folder, link: '' } as const;
+    nodes.push(relay);
+    await transfer.start();
+    await pull(relay, distribution, [{ first: 0, count: layout.pieceCount }]);
+    await agent.transfer.completed;
+    expect([...host.closedConnections.keys()]).not.toContain('OutOfOrder');
+    await expectFiles(agent, distribution);
+  });
+
   it('brings the halves of two relays to six agents and to each other', async () => {
     const distribution = distributionOf([6 * MIB + 1, 2 * MIB]);
     const { layout } = distribution;

@@ -87,6 +87,11 @@ class MemorySwarm implements ServedSwarm {
     return this.coming?.piece === piece;
   }
 
+  async arrival(signal: AbortSignal): Promise<void> {
+    await sleep(5);
+    signal.throwIfAborted();
+  }
+
   async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
     return this.bytesOf(piece).subarray(offset, offset + length);
   }

@@ -127,13 +127,15 @@ export class TopUp {
   #climb(): void {
     if (this.#stopped) return;
     const { clock, target, origin } = this.#dependencies;
-    const { minRate, isCarried } = this.#policy;
+    const { minRate, isCarried, sources } = this.#policy;
+    // Relays pass on pieces that are still coming to them, which nothing names yet.
+    const isStreamed = isCarried && sources[0] === 'relay' && target.hasUnnamedPieces();
     this.#downloads.leaveStalled();
     const { state, wants } = climb(this.#ladder, {
       nowMs: clock.now(),
       minRateBytesPerSecond: minRate,
       bitTorrentBytes: target.receivedBytes().bitTorrent,
-      owed: target.lacksNamedPieces(),
+      owed: isStreamed || target.lacksNamedPieces(),
       rungs: this.#rungs(),
       isCarried,
     });

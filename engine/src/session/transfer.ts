@@ -42,6 +42,8 @@ export interface TransferDependencies {
   readonly uploader: Uploader;
   readonly memory: PieceMemory;
   readonly connect: (owner: ConnectionOwner) => PeerConnection;
+  /** From now on peers may come. */
+  readonly onStarted: () => void;
 }
 
 /** Bytes per second; undefined: none. */
@@ -88,6 +90,7 @@ export class Transfer implements Served {
   /** What connections belong to. */
   readonly exchange: Exchange;
   readonly #options: TransferOptions;
+  readonly #dependencies: Pick<TransferDependencies, 'onStarted'>;
   readonly #clock: Clock;
   readonly #memory: PieceMemory;
   readonly #layout: Layout;
@@ -114,6 +117,7 @@ export class Transfer implements Served {
     const { layout, store, feedKey, role, swarmSecret } = options;
     const swarmId = Buffer.from(options.swarmId, 'hex');
     this.#options = options;
+    this.#dependencies = dependencies;
     this.#clock = clock;
     this.#memory = dependencies.memory;
     this.#layout = layout;
@@ -188,7 +192,13 @@ export class Transfer implements Served {
     this.#state = 'transferring';
     this.#tickedAtMs = this.#clock.now();
     this.#tick();
+    this.#dependencies.onStarted();
     this.#completeWhenFull();
+  }
+
+  /** It knows what it holds: before that a peer would be told that it holds nothing. */
+  get isStarted(): boolean {
+    return this.#state !== 'pending';
   }
 
   async stop(): Promise<void> {
@@ -256,6 +266,11 @@ export class Transfer implements Served {
   /** Its bytes, when they are in memory still. */
   lend(piece: number): Loan | undefined {
     return this.#memory.lend(this.#options.swarmId, piece);
+  }
+
+  /** Resolves when a piece begins to come by HTTP, or is stored; rejects when it is aborted. */
+  arrival(signal: AbortSignal): Promise<void> {
+    return this.#intake.arrival(signal);
   }
 
   follow(piece: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {

@@ -18,6 +18,8 @@ export interface ServedSwarm {
   holds(piece: number): boolean;
   /** Whether its bytes are coming in now, so that follow() gives them as they come. */
   assembles(piece: number): boolean;
+  /** Resolves when there may be more to give; rejects when it is aborted. */
+  arrival(signal: AbortSignal): Promise<void>;
   read(piece: number, offset: number, length: number): Promise<Uint8Array>;
   /** From `offset` to the end of the piece; throws when the piece is given up. */
   follow(piece: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
@@ -39,6 +41,8 @@ export interface RelayServerDependencies {
 }
 
 /** Read and sent at a time. */
+/** A node that would take anything waits so long for the next piece, instead of asking again. */
+const NOTHING_PATIENCE_MS = 500;
 const CHUNK_BYTES = 262_144;
 /** 65,536 pieces: more than any layout has. */
 const MAX_TOP_UP_BODY_BYTES = 8192;
@@ -153,12 +157,14 @@ export class RelayServer {
     const acceptable = await readBody(request, MAX_TOP_UP_BODY_BYTES);
     if (acceptable === undefined) return refuse(request, response, 413, 'the body is too long');
     const { swarm, sent } = served;
-    const piece = chooseTopUp(acceptable, {
-      pieceCount: swarm.pieceCount,
-      sent,
-      holds: (candidate) => swarm.holds(candidate),
-      assembles: (candidate) => swarm.assembles(candidate),
-    });
+    const choose = () =>
+      chooseTopUp(acceptable, {
+        pieceCount: swarm.pieceCount,
+        sent,
+        holds: (candidate) => swarm.holds(candidate),
+        assembles: (candidate) => swarm.assembles(candidate),
+      });
+    const piece = choose() ?? (await this.#nextChoice(swarm, choose, signal));
     if (piece === undefined) {
       response.statusCode = 204;
       response.end();
@@ -169,6 +175,27 @@ export class RelayServer {
     writeHead(response, 200, sizeBytes, { 'sluice-piece': String(piece) });
     await this.#stream(swarm, piece, 0, sizeBytes, response, signal);
     response.end();
+  }
+
+  /** Undefined: nothing came in time. */
+  async #nextChoice(
+    swarm: ServedSwarm,
+    choose: () => number | undefined,
+    signal: AbortSignal,
+  ): Promise<number | undefined> {
+    const patience = AbortSignal.timeout(NOTHING_PATIENCE_MS);
+    const either = AbortSignal.any([signal, patience]);
+    try {
+      for (;;) {
+        await swarm.arrival(either);
+        const piece = choose();
+        if (piece !== undefined) return piece;
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!patience.aborted) throw error;
+      return undefined;
+    }
   }
 
   async #sendPiece(
