@@ -152,7 +152,7 @@ export class ControlServer {
     if (pieceLengthBytes === undefined) return record;
     const layout = layoutOf(record.files, pieceLengthBytes);
     const feedKey = Buffer.from(record.feedPublicKey, 'base64');
-    const swarmId = swarmIdOf(layout, { uid: UID, epoch: record.epoch, feedKey }).toString('hex');
+    const swarmId = swarmIdOf(layout, { uid, epoch: record.epoch, feedKey }).toString('hex');
     return { ...record, pieceLengthBytes, pieceCount: layout.pieceCount, swarmId };
   }
 

@@ -41,9 +41,9 @@ export interface RelayServerDependencies {
 }
 
 /** Read and sent at a time. */
+const CHUNK_BYTES = 262_144;
 /** A node that would take anything waits so long for the next piece, instead of asking again. */
 const NOTHING_PATIENCE_MS = 500;
-const CHUNK_BYTES = 262_144;
 /** 65,536 pieces: more than any layout has. */
 const MAX_TOP_UP_BODY_BYTES = 8192;
 /** A client that takes nothing for so long is dropped. */
