@@ -18,6 +18,8 @@ const EXPIRY_MARGIN_MS = 20;
 const QUANTUM_MS = 32;
 /** Under it headers and round trips would outweigh what is asked for. */
 const MIN_QUANTUM_BYTES = 4_096;
+/** Between two requests over one connection, timers and all. */
+const ALONE_GAP_MS = 2;
 /** Headers of 300 to 600 bytes are under one percent of it. */
 const FRUGAL_QUANTUM_BYTES = 65_536;
 /** Of an answer, until one was seen. */
@@ -37,7 +39,7 @@ export type Permission =
   | { readonly kind: 'request'; readonly payloadBytes: number }
   | { readonly kind: 'wait'; readonly waitMs: number }
   /** Nothing more under this grant. */
-  | { readonly kind: 'stop'; readonly reason: 'expiry' | 'maxBytes' };
+  | { readonly kind: 'stop'; readonly reason: 'expiry' | 'maxBytes' | 'headers' };
 
 /**
  * The pacing state of one lease. Requests are paced, not reads: a token is spent when its byte is
@@ -122,13 +124,28 @@ export class LeasePacer {
     const spare = Math.min(slackBytes - (rate * latency) / 1000, (rate * QUANTUM_MS) / 1000);
     const wanted = Math.max(share, Math.min(spare, FRUGAL_QUANTUM_BYTES), MIN_QUANTUM_BYTES);
     // Never more than could be saved up: half of the slack may be under way already.
-    return Math.floor(Math.max(1, Math.min(wanted, slackBytes / 2) - this.#headerBytes()));
+    const most = connections > 1 ? slackBytes / 2 : Math.max(slackBytes / 2, this.#aloneBytes());
+    const bytes = connections > 1 ? Math.min(wanted, most) : most;
+    return Math.floor(Math.max(1, bytes - this.#headerBytes()));
+  }
+
+  /**
+   * With one connection nothing is under way between two answers, so a request may be for more
+   * than half: for what the rate gives while it lasts, if that much can be saved up meanwhile.
+   */
+  #aloneBytes(): number {
+    const { rateBytesPerSecond: rate, slackBytes } = this.#grant;
+    const latency = this.#timeToFirstByteMs ?? FIRST_TIME_TO_FIRST_BYTE_MS;
+    const lasting = (rate * (this.#answerMs + ALONE_GAP_MS)) / 1000;
+    return Math.min(lasting, slackBytes - (rate * (latency + 1)) / 1000);
   }
 
   /** Whether a request for up to `wantedBytes` may start now. */
   permit(wantedBytes: number, nowMs: number): Permission {
     this.#fill(nowMs);
     const header = this.#headerBytes();
+    // The slack would never hold a request that brings more than it costs.
+    if (2 * header > this.#grant.slackBytes) return { kind: 'stop', reason: 'headers' };
     const payload = Math.min(wantedBytes, this.quantumBytes());
     const left = this.#grant.maxBytes - this.usedBytes;
     if (left < Math.min(payload, MIN_QUANTUM_BYTES) + header) {
@@ -166,14 +183,18 @@ export class LeasePacer {
 
   /** Headers came: learns how long they and the origin take. */
   answered(headerBytes: number, timeToHeadMs: number): void {
-    this.#largestHeader = Math.max(this.#largestHeader, headerBytes);
+    this.#learnHeader(headerBytes);
     const before = this.#timeToFirstByteMs ?? timeToHeadMs;
     this.#timeToFirstByteMs = before + (timeToHeadMs - before) / 8;
   }
 
-  /** The answer is complete, nothing more comes for it: what was reserved too much is free. */
+  /**
+   * The answer is complete, nothing more comes for it: what was reserved too much is free. What was
+   * not payload, the framing of chunks and interim answers too, is reserved for the next one.
+   */
   complete(reservation: Reservation, tookMs: number, nowMs: number): void {
     this.#release(reservation, nowMs);
+    this.#learnHeader(reservation.receivedBytes - reservation.payloadBytes);
     this.#answerMs = Math.max(tookMs, this.#answerMs - this.#answerMs / 16);
   }
 
@@ -191,6 +212,10 @@ export class LeasePacer {
   #release(reservation: Reservation, nowMs: number): void {
     this.#fill(nowMs);
     this.#outstanding -= Math.max(0, reservation.reservedBytes - reservation.receivedBytes);
+  }
+
+  #learnHeader(bytes: number): void {
+    this.#largestHeader = Math.max(this.#largestHeader, bytes);
   }
 
   #headerBytes(): number {

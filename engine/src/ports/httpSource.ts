@@ -46,7 +46,7 @@ export type HttpSourceErrorCode =
   | 'ConnectFailed'
   /** The connection broke, or its end came before the end of the answer. */
   | 'ConnectionLost'
-  /** Nothing came for too long. */
+  /** Nothing, or next to nothing, came for too long. */
   | 'TimedOut'
   /** Not HTTP/1.1 within its bounds. */
   | 'MalformedAnswer'
@@ -61,16 +61,19 @@ export class HttpSourceError extends Error {
   readonly wireBytes: number;
   /** Nothing beyond wireBytes was written for us: never sent, or the server's end was read. */
   readonly exact: boolean;
+  /** The connection was kept from an earlier answer and had ended before this one began. */
+  readonly stale: boolean;
 
   constructor(
     code: HttpSourceErrorCode,
     message: string,
-    details: { wireBytes: number; exact: boolean; cause?: unknown },
+    details: { wireBytes: number; exact: boolean; stale?: boolean; cause?: unknown },
   ) {
     super(message, { cause: details.cause });
     this.name = 'HttpSourceError';
     this.code = code;
     this.wireBytes = details.wireBytes;
     this.exact = details.exact;
+    this.stale = details.stale ?? false;
   }
 }

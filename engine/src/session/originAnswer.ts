@@ -1,4 +1,4 @@
-import type { ResponseHead } from '../ports/httpSource.ts';
+import { HttpSourceError, type ResponseHead } from '../ports/httpSource.ts';
 
 /** What is known of a file at its origin. */
 export interface OriginFile {
@@ -20,7 +20,7 @@ export type PullErrorCode =
   /** 5xx, 408, 429, broken connections or short bodies, again and again. */
   | 'SourceUnavailable'
   | 'SourceRedirected'
-  /** Any other status that is no answer to a GET of a range. */
+  /** Any other status, an encoding, or what is not HTTP: no answer to a GET of a range. */
   | 'SourceRefused'
   /** A whole file instead of a range. */
   | 'RangeIgnored'
@@ -40,6 +40,15 @@ export class PullError extends Error {
     this.code = code;
     this.httpStatus = httpStatus;
   }
+}
+
+/** What asking again would not mend; undefined: it may. */
+export function refusalIn(error: unknown): PullError | undefined {
+  if (error instanceof PullError) return error;
+  if (!(error instanceof HttpSourceError)) return undefined;
+  if (error.cause instanceof PullError) return error.cause;
+  if (error.code !== 'MalformedAnswer') return undefined;
+  return new PullError('SourceRefused', error.message, undefined, error);
 }
 
 export type AnswerVerdict =
@@ -88,10 +97,14 @@ export function judgeAnswer(
   if (status !== 200 && status !== 206)
     return error('SourceRefused', `the origin answers ${status}`);
 
+  const encoding = head.headers['content-encoding'] ?? 'identity';
+  if (encoding.toLowerCase() !== 'identity') {
+    return error('SourceRefused', `the origin sends the file encoded as ${encoding}`);
+  }
   const changed = differenceOf(head, file.validator);
   if (changed !== undefined) return error('SourceChanged', changed);
+  const length = head.headers['content-length'];
   if (range === undefined) {
-    const length = head.headers['content-length'];
     if (status === 206) return error('BadContentRange', 'the origin sends a part of a whole file');
     if (length !== undefined && Number(length) !== file.sizeBytes) {
       return error('SourceChanged', `the file has ${length} bytes now, not ${file.sizeBytes}`);
@@ -106,10 +119,19 @@ export function judgeAnswer(
       `the file has ${said.totalBytes} bytes now, not ${file.sizeBytes}`,
     );
   }
+  if (/^multipart\//i.test(head.headers['content-type'] ?? '')) {
+    return error('BadContentRange', 'the origin sends several parts for one range');
+  }
   if (said?.start !== range.start || said.end !== range.end) {
     return error(
       'BadContentRange',
       `asked for bytes ${range.start}-${range.end - 1}, the origin says "${head.headers['content-range'] ?? ''}"`,
+    );
+  }
+  if (length !== undefined && Number(length) !== range.end - range.start) {
+    return error(
+      'BadContentRange',
+      `asked for ${range.end - range.start} bytes, the origin sends ${length}`,
     );
   }
   return { kind: 'body' };
@@ -146,8 +168,12 @@ function differenceOf(head: ResponseHead, validator: SourceValidator): string | 
   return `the file was modified at ${lastModified}, not at ${validator.lastModified}`;
 }
 
-/** Retry-After in seconds, within reason; a date is not worth waiting for exactly. */
-function retryAfterMs(head: ResponseHead): number {
-  const seconds = Number(head.headers['retry-after']);
-  return Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0), 10) * 1000 : 0;
+const LONGEST_RETRY_AFTER_MS = 10_000;
+
+/** Retry-After in seconds or as a date by the origin's own clock, within reason. */
+function retryAfterMs({ headers }: ResponseHead): number {
+  const said = headers['retry-after'] ?? '';
+  const fromDates = Date.parse(said) - Date.parse(headers.date ?? '');
+  const waitMs = /^\d+$/.test(said) ? Number(said) * 1000 : fromDates;
+  return Number.isFinite(waitMs) ? Math.min(Math.max(waitMs, 0), LONGEST_RETRY_AFTER_MS) : 0;
 }

@@ -75,6 +75,10 @@ class EnoughSeen extends Error {}
 function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOutcome {
   const { status } = head;
   const validator = validatorOf(head);
+  const encoding = head.headers['content-encoding'] ?? 'identity';
+  if (status < 300 && encoding.toLowerCase() !== 'identity') {
+    return failed('SourceRefused', `the origin sends the file encoded as ${encoding}`, status);
+  }
   if (status === 206) {
     const range = contentRangeOf(head);
     if (range?.start === 0 && range.end === 1 && range.totalBytes !== undefined) {

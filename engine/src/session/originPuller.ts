@@ -1,8 +1,14 @@
 import type { Extent } from '../feed/certificate.ts';
 import { LeasePacer, type Permission, type Reservation } from '../pacing/leasePacer.ts';
 import type { Timer } from '../ports/clock.ts';
-import { type HttpConnection, HttpSourceError, type ResponseHead } from '../ports/httpSource.ts';
-import { conditionFor, judgeAnswer, type OriginFile, PullError } from './originAnswer.ts';
+import { type HttpConnection, HttpSourceError } from '../ports/httpSource.ts';
+import {
+  conditionFor,
+  judgeAnswer,
+  type OriginFile,
+  PullError,
+  refusalIn,
+} from './originAnswer.ts';
 import { OriginStream } from './originStream.ts';
 import {
   FIRST_BACKOFF_MS,
@@ -13,6 +19,7 @@ import {
   type PullGrant,
   type PullOptions,
   UNSEEN_BYTES,
+  unseenOf,
 } from './puller.ts';
 import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
 
@@ -53,6 +60,8 @@ export class OriginPuller implements Puller {
   readonly #running = new Set<Promise<void>>();
   readonly #storing = new Set<Promise<void>>();
   readonly #mismatches = new Map<number, number>();
+  /** When the last failure was counted: what was under way then fails for the same reason. */
+  #failedAtMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #expiryTimer: Timer | undefined;
   #failures = 0;
@@ -85,12 +94,18 @@ export class OriginPuller implements Puller {
     if (this.#over) return;
     this.#pacer.adopt(grant, requestedAtMs, this.#dependencies.clock.now());
     this.#plan.setExtents(grant.extents);
+    this.#trimSlots();
     this.#armExpiry();
     this.#pump();
   }
 
   fitsGrant(): boolean {
-    return this.#pacer.fits && this.#slots.size <= this.#pacer.connections;
+    return this.#pacer.fits && this.#open <= this.#pacer.connections;
+  }
+
+  /** Connections that the origin may still see. */
+  get #open(): number {
+    return this.#slots.size + this.#closings.size;
   }
 
   usedBytes(): number {
@@ -122,6 +137,8 @@ export class OriginPuller implements Puller {
       const busy = this.#running.size;
       // While the origin fails, one request at a time finds out whether it still does.
       if (busy >= (this.#failures > 0 ? 1 : this.#pacer.connections)) return;
+      // What is closing counts until it is closed.
+      if (busy === this.#slots.size && this.#open >= this.#pacer.connections) return;
       if (now < this.#retryAtMs) {
         this.#wakeIn(this.#retryAtMs - now);
         return;
@@ -145,6 +162,9 @@ export class OriginPuller implements Puller {
   #hold(permission: Exclude<Permission, { kind: 'request' }>, busy: number): void {
     if (permission.kind === 'wait') {
       this.#wakeIn(permission.waitMs);
+    } else if (permission.reason === 'headers') {
+      const message = "the headers of the origin's answers are too long for so low a rate";
+      this.#finish({ kind: 'failed', error: new PullError('SourceRefused', message) });
     } else if (permission.reason === 'maxBytes' && busy === 0 && this.#plan.finishing === 0) {
       this.#finish({ kind: 'stopped', reason: 'maxBytes' });
     }
@@ -211,6 +231,7 @@ export class OriginPuller implements Puller {
             this.#pacer.received(reservation, chunk.byteLength, clock.now());
             if (retry !== undefined) return;
             if (received + chunk.byteLength > range.end - range.start) {
+              unseenBytes = UNSEEN_BYTES;
               throw new PullError('BadContentRange', 'the origin sends more than the range has');
             }
             for (const piece of this.#plan.write(range, received, chunk)) this.#store(piece);
@@ -223,17 +244,23 @@ export class OriginPuller implements Puller {
       this.#pacer.received(reservation, Math.max(0, wireBytes - reservation.receivedBytes), now);
       this.#pacer.complete(reservation, now - sentAtMs, now);
       connection.busy = false;
-      this.#trimSlots();
       if (retry !== undefined) throw new RetryLater(retry.afterMs, retry.message, head.status);
       if (received < range.end - range.start) throw new RetryLater(0, 'the answer was too short');
       this.#failures = 0;
     } catch (error) {
       this.#plan.putBack(range, received);
       if (error instanceof HttpSourceError) {
+        // What does not speak HTTP may have said anything by now.
+        if (error.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
         this.#settleFailed(reservation, error, unseenBytes);
         (await slot).busy = false;
+        // Servers end connections that were idle or have had their share of requests.
+        if (error.stale) return;
       }
-      this.#judgeFailure(error, retry);
+      const broughtMost = 2 * received >= range.end - range.start;
+      this.#judgeFailure(error, retry, { sentAtMs, broughtMost });
+    } finally {
+      this.#trimSlots();
     }
   }
 
@@ -244,24 +271,32 @@ export class OriginPuller implements Puller {
     this.#pacer.failed(reservation, error.exact, unseenBytes, now);
   }
 
-  #judgeFailure(error: unknown, retry: { afterMs: number; message: string } | undefined): void {
+  #judgeFailure(
+    error: unknown,
+    retry: { afterMs: number; message: string } | undefined,
+    { sentAtMs, broughtMost }: { sentAtMs: number; broughtMost: boolean },
+  ): void {
     if (this.#over) return;
-    const cause = error instanceof HttpSourceError ? (error.cause ?? error) : error;
-    if (cause instanceof PullError) {
-      this.#finish({ kind: 'failed', error: cause });
+    const refusal = refusalIn(error);
+    if (refusal !== undefined) {
+      this.#finish({ kind: 'failed', error: refusal });
       return;
     }
-    this.#failures += 1;
+    const now = this.#dependencies.clock.now();
+    if (retry !== undefined) this.#retryAtMs = Math.max(this.#retryAtMs, now + retry.afterMs);
+    if (sentAtMs < this.#failedAtMs) return;
+    this.#failedAtMs = now;
+    // An origin that ends answers early, but brings more than it costs, is used as it is.
+    this.#failures = broughtMost ? 1 : this.#failures + 1;
     const message = retry?.message ?? (error instanceof Error ? error.message : String(error));
     if (this.#failures >= MAX_FAILURES) {
-      const status = cause instanceof RetryLater ? cause.httpStatus : undefined;
+      const status = error instanceof RetryLater ? error.httpStatus : undefined;
       const failed = new PullError('SourceUnavailable', message, status, error);
       this.#finish({ kind: 'failed', error: failed });
       return;
     }
     const backoffMs = FIRST_BACKOFF_MS * 2 ** (this.#failures - 1);
-    const waitMs = Math.max(backoffMs, retry?.afterMs ?? 0);
-    this.#retryAtMs = this.#dependencies.clock.now() + waitMs;
+    this.#retryAtMs = Math.max(this.#retryAtMs, now + backoffMs);
   }
 
   #store(assembly: PieceAssembly): void {
@@ -326,7 +361,10 @@ export class OriginPuller implements Puller {
   }
 
   #closeConnection(connection: HttpConnection): void {
-    const closing = connection.close().finally(() => this.#closings.delete(closing));
+    const closing = connection.close().finally(() => {
+      this.#closings.delete(closing);
+      this.#pump();
+    });
     this.#closings.add(closing);
   }
 
@@ -365,10 +403,4 @@ class RetryLater extends Error {
     this.afterMs = afterMs;
     this.httpStatus = httpStatus;
   }
-}
-
-/** How much of a body that nobody asked for the origin may write before it notices our end. */
-function unseenOf(head: ResponseHead): number {
-  const length = head.headers['content-length'];
-  return Math.min(length === undefined ? UNSEEN_BYTES : Number(length), UNSEEN_BYTES);
 }

@@ -2,7 +2,13 @@ import type { Extent } from '../feed/certificate.ts';
 import { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Timer } from '../ports/clock.ts';
 import { type HttpConnection, HttpSourceError } from '../ports/httpSource.ts';
-import { conditionFor, judgeAnswer, type OriginFile, PullError } from './originAnswer.ts';
+import {
+  conditionFor,
+  judgeAnswer,
+  type OriginFile,
+  PullError,
+  refusalIn,
+} from './originAnswer.ts';
 import {
   FIRST_BACKOFF_MS,
   MAX_FAILURES,
@@ -12,6 +18,7 @@ import {
   type PullGrant,
   type PullOptions,
   UNSEEN_BYTES,
+  unseenOf,
 } from './puller.ts';
 import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
 
@@ -44,6 +51,8 @@ export class OriginStream implements Puller {
   #running: Promise<void> = Promise.resolve();
   #usedBytes = 0;
   #streaming = false;
+  /** Asked for by the last answer. */
+  #retryAfterMs = 0;
   #timeToFirstByteMs: number | undefined;
   #end: (end: PullEnd) => void = () => {};
   #over = false;
@@ -126,15 +135,15 @@ export class OriginStream implements Puller {
         if (!this.#plan.done) await this.#sleep(FIRST_BACKOFF_MS);
       } catch (error) {
         if (this.#over) return;
-        const cause = error instanceof HttpSourceError ? (error.cause ?? error) : error;
-        if (cause instanceof PullError) return this.#finish({ kind: 'failed', error: cause });
+        const refusal = refusalIn(error);
+        if (refusal !== undefined) return this.#finish({ kind: 'failed', error: refusal });
         failures += 1;
         if (failures >= MAX_FAILURES) {
           const message = error instanceof Error ? error.message : String(error);
           const failed = new PullError('SourceUnavailable', message, undefined, error);
           return this.#finish({ kind: 'failed', error: failed });
         }
-        await this.#sleep(FIRST_BACKOFF_MS * 2 ** (failures - 1));
+        await this.#sleep(Math.max(FIRST_BACKOFF_MS * 2 ** (failures - 1), this.#retryAfterMs));
       }
     }
   }
@@ -160,21 +169,34 @@ export class OriginStream implements Puller {
     this.#connection = connection;
     const stream = new StreamPosition(this.#plan, fileIndex, this.#options.pieceLengthBytes);
     const stores = new Set<Promise<void>>();
+    // Of an answer that is not the file only its own length may come.
+    let unseenBytes: number | undefined;
+    let countedBytes = 0;
+    const count = (bytes: number) => {
+      countedBytes += bytes;
+      this.#usedBytes += bytes;
+    };
+    this.#retryAfterMs = 0;
     this.#streaming = true;
     try {
-      const { head, bodyBytes, wireBytes } = await connection.request(
+      const { wireBytes } = await connection.request(
         {
           headers: { ...this.#options.headers, ...conditionFor(file.validator) },
           onHead: (head) => {
             this.#timeToFirstByteMs ??= head.timeToHeadMs;
-            this.#usedBytes += head.headerBytes;
+            count(head.headerBytes);
             const verdict = judgeAnswer(head, file);
+            if (verdict.kind === 'body') return;
+            // What calls itself the file may be any file, of any length.
+            unseenBytes = head.status < 300 ? UNSEEN_BYTES : unseenOf(head);
             if (verdict.kind === 'error') throw verdict.error;
-            if (verdict.kind === 'retry') throw new Error(verdict.message);
+            this.#retryAfterMs = verdict.afterMs;
+            throw new Error(verdict.message);
           },
           onChunk: async (chunk) => {
-            this.#usedBytes += chunk.byteLength;
+            count(chunk.byteLength);
             if (stream.offset + chunk.byteLength > file.sizeBytes) {
+              unseenBytes = UNSEEN_BYTES;
               const message = `the file has more than ${file.sizeBytes} bytes now`;
               throw new PullError('SourceChanged', message);
             }
@@ -192,13 +214,16 @@ export class OriginStream implements Puller {
         },
         this.#abort.signal,
       );
-      this.#usedBytes += Math.max(0, wireBytes - bodyBytes - head.headerBytes);
+      count(Math.max(0, wireBytes - countedBytes));
       if (stream.offset < file.sizeBytes) {
         throw new Error(`the answer ended after ${stream.offset} of ${file.sizeBytes} bytes`);
       }
     } catch (error) {
-      const exact = error instanceof HttpSourceError && error.exact;
-      if (!exact) this.#usedBytes += Math.min(UNSEEN_BYTES, file.sizeBytes - stream.offset);
+      const failure = error instanceof HttpSourceError ? error : undefined;
+      if (failure !== undefined) count(Math.max(0, failure.wireBytes - countedBytes));
+      if (failure?.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
+      const rest = Math.max(0, file.sizeBytes - stream.offset);
+      if (failure?.exact !== true) this.#usedBytes += unseenBytes ?? Math.min(UNSEEN_BYTES, rest);
       throw error;
     } finally {
       this.#streaming = false;

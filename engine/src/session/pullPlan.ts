@@ -201,9 +201,10 @@ export class PullPlan {
         if (fileIndex !== from.fileIndex) continue;
         if (offset + this.#layout.pieceSizeBytes(piece) <= from.offset) continue;
       }
-      looked += 1;
-      if (looked > LOOK_AHEAD) return undefined;
       const open = this.#opened(piece);
+      // Our own pieces that are under way are as many as it takes.
+      if (open === undefined) looked += 1;
+      if (looked > LOOK_AHEAD) return undefined;
       const gap = open?.gaps[0];
       if (open === undefined || gap === undefined) continue;
       if (from === undefined || offset + gap.offset >= from.offset) return { piece, open };

@@ -1,7 +1,7 @@
 import type { Extent } from '../feed/certificate.ts';
 import type { PacedGrant } from '../pacing/leasePacer.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { HttpSource } from '../ports/httpSource.ts';
+import type { HttpSource, ResponseHead } from '../ports/httpSource.ts';
 import type { OriginFile, PullError } from './originAnswer.ts';
 import type { PullLayout, PullTarget } from './pullPlan.ts';
 
@@ -55,3 +55,9 @@ export const MAX_FAILURES = 7;
 export const FIRST_BACKOFF_MS = 100;
 /** What may be in the buffers of both kernels, unseen by us, when an endless body is cut off. */
 export const UNSEEN_BYTES = 4 * 1024 * 1024;
+
+/** How much of a body that nobody asked for the origin may write before it notices our end. */
+export function unseenOf({ headers }: ResponseHead): number {
+  const length = headers['content-length'];
+  return Math.min(length === undefined ? UNSEEN_BYTES : Number(length), UNSEEN_BYTES);
+}

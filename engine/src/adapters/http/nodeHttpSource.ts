@@ -36,8 +36,10 @@ export const DEFAULT_HTTP_OPTIONS: NodeHttpSourceOptions = {
   closeTimeoutMs: 1_000,
 };
 
-/** Headers of an answer above this are refused: more than any CDN sends. */
+/** Headers of an answer above this are refused: more than any CDN sends. So are interim answers. */
 const MAX_HEADER_BYTES = 16_384;
+/** Less than this in an idle time-out is as good as nothing: an answer could last for ever. */
+const MIN_PROGRESS_BYTES = 4_096;
 
 /**
  * HTTP/1.1 over node:http with each connection under our control: one socket at a time, no address
@@ -61,6 +63,8 @@ class NodeHttpConnection implements HttpConnection {
   readonly #agent: HttpAgent;
   #socket: Socket | undefined;
   #socketClosed: Promise<void> = Promise.resolve();
+  /** Of the socket, when its last answer was over. */
+  #readBytes = 0;
   #busy = false;
   #closing = false;
 
@@ -87,6 +91,7 @@ class NodeHttpConnection implements HttpConnection {
     if (this.#busy) throw new Error('a connection carries one request at a time');
     this.#busy = true;
     try {
+      this.#socket?.removeListener('data', this.#onUnasked);
       if (this.#socket?.destroyed === true) await this.#socketClosed;
       if (signal.aborted || this.#closing) {
         throw failure('Aborted', { wireBytes: 0, exact: true, cause: signal.reason });
@@ -121,13 +126,20 @@ class NodeHttpConnection implements HttpConnection {
       const sentAtMs = performance.now();
       let socket: Socket | undefined;
       let readBefore = 0;
+      // Sent to a socket of before without having been asked for: counted with this answer.
+      let unaskedBytes = 0;
       let ended = false;
       let connected = false;
       let bodyBytes = 0;
+      let interimBytes = 0;
+      let progressBytes = 0;
       let head: ResponseHead | undefined;
       let timer: NodeJS.Timeout | undefined;
 
-      const wireBytes = () => (socket === undefined ? 0 : socket.bytesRead - readBefore);
+      if (this.#socket !== undefined) unaskedBytes = this.#socket.bytesRead - this.#readBytes;
+      this.#readBytes = this.#socket?.bytesRead ?? 0;
+      const wireBytes = () =>
+        unaskedBytes + (socket === undefined ? 0 : socket.bytesRead - readBefore);
       const onEnd = () => {
         ended = true;
       };
@@ -141,7 +153,9 @@ class NodeHttpConnection implements HttpConnection {
         if (settled) return;
         settled = true;
         cleanUp();
-        const details = { wireBytes: wireBytes(), exact: ended || !connected, cause };
+        const stale = code === 'ConnectionLost' && outgoing.reusedSocket && wireBytes() === 0;
+        const details = { wireBytes: wireBytes(), exact: ended || !connected, stale, cause };
+        this.#readBytes = this.#socket?.bytesRead ?? 0;
         if (this.#socket !== undefined) reset(this.#socket);
         outgoing.destroy();
         // The caller may open another connection the moment it hears of this: not before the end.
@@ -169,6 +183,15 @@ class NodeHttpConnection implements HttpConnection {
         if (outgoing.reusedSocket) onConnect();
         else given.once(this.#url.protocol === 'https:' ? 'secureConnect' : 'connect', onConnect);
       });
+      outgoing.on('information', (interim) => {
+        interimBytes += headerBytesOf(interim);
+        if (interimBytes <= MAX_HEADER_BYTES) return;
+        fail('MalformedAnswer', new Error('interim answers without end'));
+      });
+      outgoing.on('upgrade', () => fail('MalformedAnswer', new Error('another protocol')));
+      outgoing.on('close', () => {
+        if (head === undefined) fail('ConnectionLost');
+      });
       outgoing.on('response', (incoming) => {
         touch();
         head = headOf(incoming, performance.now() - sentAtMs);
@@ -180,7 +203,11 @@ class NodeHttpConnection implements HttpConnection {
         incoming.on('data', (chunk: Buffer) => {
           if (settled) return;
           bodyBytes += chunk.length;
-          touch();
+          progressBytes += chunk.length;
+          if (progressBytes >= MIN_PROGRESS_BYTES) {
+            progressBytes = 0;
+            touch();
+          }
           try {
             const pause = request.onChunk(chunk);
             if (pause === undefined) return;
@@ -204,6 +231,8 @@ class NodeHttpConnection implements HttpConnection {
           if (!incoming.complete) return fail('ConnectionLost');
           settled = true;
           cleanUp();
+          this.#readBytes = socket?.bytesRead ?? 0;
+          socket?.on('data', this.#onUnasked);
           resolve({ head, bodyBytes, wireBytes: wireBytes() });
         });
         incoming.on('close', () => fail('ConnectionLost'));
@@ -231,8 +260,14 @@ class NodeHttpConnection implements HttpConnection {
     return outgoing;
   }
 
+  /** Between two requests a server has nothing to say. */
+  readonly #onUnasked = (): void => {
+    if (this.#socket !== undefined) reset(this.#socket);
+  };
+
   #adopt(socket: Socket): void {
     this.#socket = socket;
+    this.#readBytes = 0;
     this.#socketClosed = new Promise((resolve) => socket.once('close', () => resolve()));
   }
 }
@@ -244,11 +279,19 @@ function reset(socket: Duplex & { resetAndDestroy?: () => unknown; encrypted?: b
   else socket.resetAndDestroy();
 }
 
+/** "HTTP/1.1 200 " + text + CRLF, "name: value" + CRLF each, and the empty line. */
+function headerBytesOf({
+  rawHeaders,
+  statusMessage,
+}: Pick<IncomingMessage, 'rawHeaders' | 'statusMessage'>): number {
+  let bytes = 13 + Buffer.byteLength(statusMessage ?? '') + 2 + 2;
+  for (const text of rawHeaders) bytes += Buffer.byteLength(text, 'latin1') + 2;
+  return bytes;
+}
+
 function headOf(incoming: IncomingMessage, timeToHeadMs: number): ResponseHead {
-  const { rawHeaders, statusCode = 0, statusMessage = '' } = incoming;
-  // "HTTP/1.1 200 " + text + CRLF, "name: value" + CRLF each, and the empty line.
-  let headerBytes = 13 + Buffer.byteLength(statusMessage) + 2 + 2;
-  for (const text of rawHeaders) headerBytes += Buffer.byteLength(text, 'latin1') + 2;
+  const { statusCode = 0 } = incoming;
+  const headerBytes = headerBytesOf(incoming);
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(incoming.headers)) {
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value;
@@ -272,7 +315,7 @@ const MESSAGES: Readonly<Record<HttpSourceErrorCode, string>> = {
 
 function failure(
   code: HttpSourceErrorCode,
-  details: { wireBytes: number; exact: boolean; cause?: unknown },
+  details: { wireBytes: number; exact: boolean; stale?: boolean; cause?: unknown },
 ): HttpSourceError {
   const why = details.cause instanceof Error ? `: ${details.cause.message}` : '';
   return new HttpSourceError(code, `${MESSAGES[code]}${why}`, details);
