@@ -49,10 +49,11 @@ describe('sharing an origin', () => {
         for (const { id, timeToFirstByteMs, wantRateBytesPerSecond, wantConnections } of list) {
           const share = given.get(id);
           const rate = share?.rateBytesPerSecond ?? Number.NaN;
+          const own = share?.connections ?? Number.NaN;
           expect(rate).toBeLessThanOrEqual(wantRateBytesPerSecond);
-          expect(share?.connections).toBeLessThanOrEqual(wantConnections);
-          if (rate > 0) windowBytes += rate + slackFor(rate, timeToFirstByteMs);
-          connections += share?.connections ?? Number.NaN;
+          expect(own).toBeLessThanOrEqual(wantConnections);
+          if (rate > 0) windowBytes += rate + slackFor(rate, timeToFirstByteMs, own);
+          connections += own;
         }
         // A byte a claim, for rounding up.
         expect(windowBytes).toBeLessThanOrEqual(total.windowBytes + list.length);
@@ -114,13 +115,36 @@ describe('sharing an origin', () => {
 });
 
 describe('the rate within a window', () => {
+  const connections = fc.integer({ min: 1, max: 64 });
+
   it('leaves room for its slack, and little besides', () => {
+    const windows = fc.integer({ min: 1, max: 1e9 });
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 1e9 }), fc.nat(1_000), (windowBytes, latencyMs) => {
-        const rate = rateWithin(windowBytes, latencyMs);
-        if (rate > 0) expect(rate + slackFor(rate, latencyMs)).toBeLessThanOrEqual(windowBytes);
+      fc.property(windows, fc.nat(1_000), connections, (windowBytes, latencyMs, count) => {
+        const rate = rateWithin(windowBytes, latencyMs, count);
+        if (rate > 0) {
+          expect(rate + slackFor(rate, latencyMs, count)).toBeLessThanOrEqual(windowBytes);
+        }
         const more = rate * 1.01 + 10;
-        expect(more + slackFor(more, latencyMs)).toBeGreaterThan(windowBytes);
+        expect(more + slackFor(more, latencyMs, count)).toBeGreaterThan(windowBytes);
+      }),
+    );
+  });
+
+  it.each([0, 10, 20, 22])('is 95 % of the window where answers begin after %i ms', (latencyMs) => {
+    for (const count of [1, 2, 8, 64]) {
+      expect(rateWithin(1e8, latencyMs, count) / 1e8).toBeGreaterThanOrEqual(0.951);
+    }
+    expect(rateWithin(1e8, 100, 8) / 1e8).toBeGreaterThan(1 / 1.132);
+  });
+
+  it('has slack enough for its connections, however few, to keep it up while answers are awaited', () => {
+    fc.assert(
+      fc.property(fc.nat(500), connections, (latencyMs, count) => {
+        const rate = 1e8;
+        // Each connection has a request for this part of the slack under way.
+        const underWay = (slackFor(rate, latencyMs, count) * count) / (count + 1);
+        expect(underWay).toBeGreaterThanOrEqual((rate * latencyMs) / 1000);
       }),
     );
   });
@@ -181,9 +205,9 @@ describe('sharing between pulls and top-up', () => {
         let connections = 0;
         for (const [id, share] of sharesByPurpose(purposed, all)) {
           const { timeToFirstByteMs } = purposed.find((each) => each.id === id) as Claim;
-          const rate = share.rateBytesPerSecond;
-          if (rate > 0) windowBytes += rate + slackFor(rate, timeToFirstByteMs);
-          connections += share.connections;
+          const { rateBytesPerSecond: rate, connections: own } = share;
+          if (rate > 0) windowBytes += rate + slackFor(rate, timeToFirstByteMs, own);
+          connections += own;
         }
         expect(windowBytes).toBeLessThanOrEqual(all.windowBytes + 2 * list.length);
         expect(connections).toBeLessThanOrEqual(all.connections);

@@ -6,8 +6,17 @@
  * the rate up: rate x (time to first byte + quantum).
  */
 
-/** What a request is for at most, as time at the rate; the holder's pacer uses the same. */
-export const QUANTUM_MS = 32;
+/** Above the time to first byte, what may be outstanding, as time at the rate. */
+export const LONGEST_QUANTUM_MS = 32;
+/** Timers and busy processors are late by so much; under it a bucket would overflow too often. */
+const SHORTEST_QUANTUM_MS = 24;
+/**
+ * Time to first byte + quantum that leaves 95.2 % of a limit to be used, 1 / (1 s + 48 ms + 2 ms for
+ * the drift of clocks and a measurement that is rounded up): shorter quanta where that is kept to.
+ */
+const OUTSTANDING_MS = 48;
+/** Between the end of an answer and the next request over its connection. */
+const GAP_MS = 3;
 const MIN_QUANTUM_BYTES = 4_096;
 export const DEFAULT_TIME_TO_FIRST_BYTE_MS = 50;
 /** Slower answers cost the holder speed, not the others their share. */
@@ -31,28 +40,50 @@ export interface PurposedClaim extends Claim {
   readonly isHolding: boolean;
 }
 
+/**
+ * As time at the rate. A connection carries one request at a time, and a request may be for a
+ * part of the slack, 1/(connections + 1) of it, since as much is saved up meanwhile. So that all
+ * of them keep the rate up, connections x (latency + quantum) / (connections + 1) >= latency + gap.
+ * That counts for one or two connections to a slow origin.
+ */
+function quantumMs(latencyMs: number, connections: number): number {
+  const count = Math.max(1, connections);
+  const carrying = latencyMs / count + (GAP_MS * (count + 1)) / count;
+  const sparing = Math.min(LONGEST_QUANTUM_MS, OUTSTANDING_MS - latencyMs);
+  return Math.max(SHORTEST_QUANTUM_MS, sparing, carrying);
+}
+
 export interface Share {
   readonly rateBytesPerSecond: number;
   readonly connections: number;
 }
 
-export function slackFor(rate: number, timeToFirstByteMs: number | undefined): number {
+export function slackFor(
+  rate: number,
+  timeToFirstByteMs: number | undefined,
+  connections: number,
+): number {
   const latencyMs = Math.min(
     timeToFirstByteMs ?? DEFAULT_TIME_TO_FIRST_BYTE_MS,
     MAX_TIME_TO_FIRST_BYTE_MS,
   );
-  const quantum = Math.max(MIN_QUANTUM_BYTES, (rate * QUANTUM_MS) / 1000);
+  const quantum = Math.max(MIN_QUANTUM_BYTES, (rate * quantumMs(latencyMs, connections)) / 1000);
   return Math.ceil((rate * latencyMs) / 1000 + quantum);
 }
 
 /** The largest rate whose rate x 1 s + slack fits into a window of so many bytes; 0 if none does. */
-export function rateWithin(windowBytes: number, timeToFirstByteMs: number | undefined): number {
+export function rateWithin(
+  windowBytes: number,
+  timeToFirstByteMs: number | undefined,
+  connections: number,
+): number {
   if (windowBytes === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-  const perRate = slackFor(1e9, timeToFirstByteMs) / 1e9;
+  const perRate = slackFor(1e9, timeToFirstByteMs, connections) / 1e9;
   let rate = Math.floor(windowBytes / (1 + perRate));
   // The smallest quantum is more than its share at low rates.
-  while (rate > 0 && rate + slackFor(rate, timeToFirstByteMs) > windowBytes) {
-    rate = Math.floor(Math.min(rate - 1, windowBytes - slackFor(rate, timeToFirstByteMs)));
+  while (rate > 0 && rate + slackFor(rate, timeToFirstByteMs, connections) > windowBytes) {
+    const left = windowBytes - slackFor(rate, timeToFirstByteMs, connections);
+    rate = Math.floor(Math.min(rate - 1, left));
   }
   return Math.max(0, rate);
 }
@@ -62,24 +93,23 @@ export function shares(
   claims: readonly Claim[],
   limits: { readonly windowBytes: number; readonly connections: number },
 ): Map<string, Share> {
-  const windows = maxMin(
-    claims.map((claim) => ({
-      weight: claim.weight,
-      want:
-        claim.wantRateBytesPerSecond +
-        slackFor(claim.wantRateBytesPerSecond, claim.timeToFirstByteMs),
-    })),
-    limits.windowBytes,
-  );
   const connections = wholeShares(
     claims.map(({ weight, wantConnections }) => ({ weight, want: wantConnections })),
     limits.connections,
   );
+  const windows = maxMin(
+    claims.map((claim, at) => {
+      const { weight, wantRateBytesPerSecond: want, timeToFirstByteMs } = claim;
+      return { weight, want: want + slackFor(want, timeToFirstByteMs, connections[at] ?? 0) };
+    }),
+    limits.windowBytes,
+  );
   return new Map(
     claims.map((claim, at) => {
-      const within = rateWithin(windows[at] ?? 0, claim.timeToFirstByteMs);
+      const own = connections[at] ?? 0;
+      const within = rateWithin(windows[at] ?? 0, claim.timeToFirstByteMs, own);
       const rateBytesPerSecond = Math.min(claim.wantRateBytesPerSecond, within);
-      return [claim.id, { rateBytesPerSecond, connections: connections[at] ?? 0 }];
+      return [claim.id, { rateBytesPerSecond, connections: own }];
     }),
   );
 }
@@ -112,7 +142,8 @@ export function sharesByPurpose(
   const left = { ...limits };
   for (const { id, timeToFirstByteMs } of pulls) {
     const { rateBytesPerSecond, connections } = forPulls.get(id) as Share;
-    left.windowBytes -= rateBytesPerSecond + slackFor(rateBytesPerSecond, timeToFirstByteMs);
+    left.windowBytes -=
+      rateBytesPerSecond + slackFor(rateBytesPerSecond, timeToFirstByteMs, connections);
     left.connections -= connections;
   }
   const turns = Math.min(
@@ -133,7 +164,7 @@ function tenthOf(connections: number, wanted: number): number {
 function windowOf(claims: readonly Claim[]): number {
   return claims.reduce(
     (sum, { wantRateBytesPerSecond: want, timeToFirstByteMs }) =>
-      sum + want + slackFor(want, timeToFirstByteMs),
+      sum + want + slackFor(want, timeToFirstByteMs, 1),
     0,
   );
 }

@@ -1,8 +1,8 @@
 /** The terms of a lease, from what is shared, what is free and what is to be pulled. PURE. */
 import {
   type Claim,
+  LONGEST_QUANTUM_MS,
   MIN_RATE_BYTES_PER_SECOND,
-  QUANTUM_MS,
   rateWithin,
   type Share,
   slackFor,
@@ -38,15 +38,21 @@ export function rateTerms(
   stream: { readonly sizeBytes: number } | undefined,
 ): RateTerms | undefined {
   if (stream !== undefined) return streamTerms(share, room, stream.sizeBytes);
-  const rate = Math.floor(
-    Math.min(share.rateBytesPerSecond, rateWithin(room.windowBytes, claim.timeToFirstByteMs)),
-  );
-  if (rate < MIN_RATE_BYTES_PER_SECOND) return undefined;
-  const slackBytes = slackFor(rate, claim.timeToFirstByteMs);
-  const worth = Math.max(1, Math.floor(slackBytes / SLACK_PER_CONNECTION_BYTES));
-  const connections = Math.min(share.connections, room.connections, claim.wantConnections, worth);
-  if (connections < 1) return undefined;
-  return { rateBytesPerSecond: rate, slackBytes, connections };
+  const most = Math.min(share.connections, room.connections, claim.wantConnections);
+  if (most < 1) return undefined;
+  const terms = termsOver(most, claim, share, room);
+  const worth = Math.max(1, Math.floor(terms.slackBytes / SLACK_PER_CONNECTION_BYTES));
+  // Fewer connections may need more slack.
+  const fitting = worth < most ? termsOver(worth, claim, share, room) : terms;
+  return fitting.rateBytesPerSecond < MIN_RATE_BYTES_PER_SECOND ? undefined : fitting;
+}
+
+function termsOver(connections: number, claim: Claim, share: Share, room: Room): RateTerms {
+  const { timeToFirstByteMs } = claim;
+  const within = rateWithin(room.windowBytes, timeToFirstByteMs, connections);
+  const rateBytesPerSecond = Math.floor(Math.min(share.rateBytesPerSecond, within));
+  const slackBytes = slackFor(rateBytesPerSecond, timeToFirstByteMs, connections);
+  return { rateBytesPerSecond, slackBytes, connections };
 }
 
 /** One connection whose buffers we do not see: they are slack. */
@@ -92,7 +98,7 @@ export function budgetFor(
   stream: boolean,
 ): number {
   if (stream) return payloadBytes + STREAM_RESERVE_BYTES + SPARE_BYTES;
-  const quantum = (rateBytesPerSecond * QUANTUM_MS) / 1000;
+  const quantum = (rateBytesPerSecond * LONGEST_QUANTUM_MS) / 1000;
   const requestBytes = Math.min(FRUGAL_REQUEST_BYTES, Math.max(MIN_REQUEST_BYTES, quantum / 2));
   return payloadBytes + Math.ceil(payloadBytes / requestBytes) * HEADER_BYTES + SPARE_BYTES;
 }

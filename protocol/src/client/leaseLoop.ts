@@ -80,6 +80,8 @@ export class LeaseLoop {
   #graceful: AbortSignal = new AbortController().signal;
   #wake: () => void = () => {};
   #timeToFirstByteMs: number | undefined;
+  /** What the server was told of it last. */
+  #toldLatencyMs: number | undefined;
   #failures = 0;
   #asked = false;
   /** Nothing was wanted. */
@@ -333,6 +335,8 @@ export class LeaseLoop {
       leftMs: (unfinishedPieces * this.#options.pieceLengthBytes * 1000) / rateBytesPerSecond,
       isMoreWanted: this.#isWanted,
       wantedShare: this.#dependencies.wantedRateBytesPerSecond() / held.want.rateBytesPerSecond,
+      toldLatencyMs: this.#toldLatencyMs,
+      latencyMs: held.puller.timeToFirstByteMs(),
       mayAcknowledge: held.state.acknowledged < held.shrunkTo && held.puller.fitsGrant(),
     };
   }
@@ -351,6 +355,7 @@ export class LeaseLoop {
 
   #latency(puller?: Puller): { timeToFirstByteMs?: number } {
     const timeToFirstByteMs = puller?.timeToFirstByteMs() ?? this.#timeToFirstByteMs;
+    this.#toldLatencyMs = timeToFirstByteMs ?? this.#toldLatencyMs;
     return timeToFirstByteMs === undefined ? {} : { timeToFirstByteMs };
   }
 

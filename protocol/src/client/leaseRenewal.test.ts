@@ -8,6 +8,8 @@ const PLENTY = {
   leftMs: 5_000,
   isMoreWanted: true,
   wantedShare: 1,
+  toldLatencyMs: undefined,
+  latencyMs: undefined,
   mayAcknowledge: false,
 };
 
@@ -33,6 +35,24 @@ describe('a lease is renewed', () => {
       'for a higher rate not at once after the last time',
       { ...STATE, nowMs: 199 },
       { ...PLENTY, wantedShare: 1.3 },
+      false,
+    ],
+    [
+      'when the origin answers much slower than was told',
+      { ...STATE, nowMs: 200 },
+      { ...PLENTY, toldLatencyMs: 80, latencyMs: 100 },
+      true,
+    ],
+    [
+      'when the origin answers at once and nothing was told of it',
+      { ...STATE, nowMs: 200 },
+      { ...PLENTY, latencyMs: 1 },
+      true,
+    ],
+    [
+      'not for a little of latency',
+      { ...STATE, nowMs: 200 },
+      { ...PLENTY, toldLatencyMs: 20, latencyMs: 34 },
       false,
     ],
     ['when the work lasts less than 0.3 s', STATE, { ...PLENTY, leftMs: 299 }, true],

@@ -20,6 +20,9 @@ export interface ExtentsLeft {
   readonly isMoreWanted: boolean;
   /** The rate that is wanted now, over the one that was asked for last. */
   readonly wantedShare: number;
+  /** Time to first byte: what the server was told, and what is measured; undefined: not yet. */
+  readonly toldLatencyMs: number | undefined;
+  readonly latencyMs: number | undefined;
   /** A smaller grant is kept to and the server does not know. */
   readonly mayAcknowledge: boolean;
 }
@@ -29,11 +32,15 @@ const ENOUGH_MS = 300;
 /** So much more than was asked for is asked for at once, but no sooner than this after the last. */
 const MUCH_MORE = 1.25;
 const RAISE_MS = 200;
+/** What the server takes it for until it is told. */
+const DEFAULT_LATENCY_MS = 50;
+/** Another latency means another slack, and so another rate: so much of it is worth asking at once. */
+const MUCH_LATENCY_MS = 15;
 
 /**
  * Whether to renew: each third of the lease's life, early when extents run short (less than half
- * or less than 0.3 s of them left) or a much higher rate is wanted than was asked for, and as soon
- * as a smaller grant is kept to.
+ * or less than 0.3 s of them left), a much higher rate is wanted than was asked for or the origin
+ * answers much faster or slower than was told, and as soon as a smaller grant is kept to.
  */
 export function shouldRenew(
   state: LeaseState & { readonly nowMs: number },
@@ -45,6 +52,12 @@ export function shouldRenew(
   if (left.mayAcknowledge) return true;
   if (!left.isMoreWanted) return false;
   if (left.wantedShare > MUCH_MORE && nowMs - lastMs >= RAISE_MS) return true;
+  if (isLatencyNews(left) && nowMs - lastMs >= RAISE_MS) return true;
   if (left.unfinishedPieces === state.futileAt) return false;
   return left.unfinishedPieces * 2 <= left.grantedPieces || left.leftMs < ENOUGH_MS;
+}
+
+function isLatencyNews({ toldLatencyMs = DEFAULT_LATENCY_MS, latencyMs }: ExtentsLeft): boolean {
+  if (latencyMs === undefined) return false;
+  return Math.abs(latencyMs - toldLatencyMs) >= Math.max(MUCH_LATENCY_MS, toldLatencyMs / 4);
 }
