@@ -171,6 +171,13 @@ describe('an origin that misbehaves', () => {
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(199);
   });
 
+  it('holds everything back for a part of each period', async () => {
+    await behave({ stallEveryMs: 200, stallForMs: 120 });
+    for (let at = 0; at < 8; at += 1) await ask(file.url, { headers: range });
+    const written = (await origin.stats()).perMillisecond.map(([millisecond]) => millisecond % 200);
+    expect(written.filter((phase) => phase < 120)).toEqual([]);
+  });
+
   it('stops in the middle with the connection open', async () => {
     await behave({ stallAfterBytes: 5_000 });
     const { body, complete } = await ask(file.url, { idleMs: 300 });

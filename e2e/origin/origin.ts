@@ -41,6 +41,9 @@ export interface Behaviour {
   readonly etag?: string;
   /** Leaves ETag and Last-Modified out. */
   readonly omitValidators?: boolean;
+  /** At each multiple of the first nothing is written for the second; then all at once. */
+  readonly stallEveryMs?: number;
+  readonly stallForMs?: number;
   /** Resets the connection when a request arrives. */
   readonly cutConnections?: boolean;
 }
@@ -131,6 +134,13 @@ export class OriginHost {
     return this.store(name, content.sizeBytes, (_, count) => {
       return stream.update(count === CHUNK_BYTES ? zeros : zeros.subarray(0, count));
     });
+  }
+
+  /** Takes no time and no space, whatever its size. Its digest is not known. */
+  async putZeros(name: string, sizeBytes: number): Promise<Omit<OriginFile, 'sha256'>> {
+    const handle = await open(this.file(name), 'w');
+    await handle.truncate(sizeBytes).finally(() => handle.close());
+    return { name, url: `${this.url}/${name}`, sizeBytes };
   }
 
   async writeFile(name: string, content: Buffer | string): Promise<OriginFile> {

@@ -25,6 +25,10 @@ type Behaviour struct {
 	ETag string `json:"etag"`
 	// OmitValidators leaves ETag and Last-Modified out.
 	OmitValidators bool `json:"omitValidators"`
+	// StallEveryMs and StallForMs: at each multiple of the first, by the meter's clock, nothing is
+	// written for the second, on any connection; what was held back then goes out at once.
+	StallEveryMs int `json:"stallEveryMs"`
+	StallForMs   int `json:"stallForMs"`
 	// CutConnections resets the connection when a request arrives.
 	CutConnections bool `json:"cutConnections"`
 

@@ -44,6 +44,8 @@ type client struct {
 	connection *Connection
 	incoming   *inbox
 	gone       chan struct{}
+	// Of the answer that is written now.
+	behaviour Behaviour
 }
 
 var errCut = errors.New("connection cut on purpose")
@@ -191,6 +193,7 @@ func (p *proxy) answer(
 ) (keep, complete bool, err error) {
 	defer request.Body.Close()
 	behaviour, status := p.behaviours.take(request.URL.Path)
+	c.behaviour = behaviour
 	if behaviour.CutConnections {
 		return false, false, errCut
 	}
@@ -345,8 +348,20 @@ func (c *client) wait(duration time.Duration, giveUp <-chan struct{}) bool {
 	}
 }
 
+// stall waits until a stall that is on has ended.
+func (c *client) stall() {
+	every, length := c.behaviour.StallEveryMs, c.behaviour.StallForMs
+	if every <= 0 {
+		return
+	}
+	if phase := int(int64(c.record.nowMs()) % int64(every)); phase < length {
+		c.wait(time.Duration(length-phase)*time.Millisecond, nil)
+	}
+}
+
 // write counts what each single write call took, when it took it.
 func (c *client) write(data []byte, entry *Request) error {
+	c.stall()
 	var failure error
 	err := c.raw.Write(func(fd uintptr) bool {
 		for len(data) > 0 {
