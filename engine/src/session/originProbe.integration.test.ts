@@ -113,6 +113,14 @@ describe('the probe of an origin', () => {
       { kind: 'failed', error: { code: 'BadContentRange' } },
     ],
     [
+      'a file that it compresses',
+      (_, response) =>
+        response
+          .writeHead(206, { 'content-range': 'bytes 0-0/100', 'content-encoding': 'gzip' })
+          .end('x'),
+      { kind: 'failed', error: { code: 'SourceRefused' } },
+    ],
+    [
       'an endless body without a length',
       (_, response) => {
         response.writeHead(200);
