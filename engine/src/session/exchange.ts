@@ -41,6 +41,8 @@ export interface ExchangeDependencies {
   readonly served: Served;
   /** Whether to ask for pieces at all now. */
   readonly wantsPieces: () => boolean;
+  /** Whether bytes come from the origin now. */
+  readonly isPulling: () => boolean;
   /** Answers whether its sender is at fault. */
   readonly acceptBatch: (batch: Uint8Array) => boolean;
   readonly onPayload: (from: PeerRole, bytes: number) => void;
@@ -64,11 +66,14 @@ export class Exchange implements ConnectionOwner {
   readonly pieceCount: number;
   readonly #options: ExchangeOptions;
   readonly #dependencies: ExchangeDependencies;
-  readonly #spread = new Spread();
+  /** Of a relay. */
+  readonly #spread: Spread;
   readonly #peers: PeerList;
   readonly #connections = new Map<number, PeerConnection>();
   /** Those of them that we opened, by the process at the other end. */
   readonly #openedTo = new Map<string, PeerConnection>();
+  /** Those that they opened to us. */
+  readonly #acceptedFrom = new Map<string, PeerConnection>();
   /** Pieces that are announced to all, in their order. */
   readonly #announced: number[] = [];
   #announcedAtMs = Number.NEGATIVE_INFINITY;
@@ -84,6 +89,10 @@ export class Exchange implements ConnectionOwner {
     this.pieceCount = options.layout.pieceCount;
     this.#options = options;
     this.#dependencies = dependencies;
+    this.#spread = new Spread({
+      pieceCount: this.pieceCount,
+      pieceLengthBytes: options.layout.pieceLengthBytes,
+    });
     const { clock, random, transport, connect } = dependencies;
     this.#peers = new PeerList({ clock, random, transport, connect: () => connect(this) });
   }
@@ -116,7 +125,7 @@ export class Exchange implements ConnectionOwner {
       if (fault === undefined) connection.keepAlive(now);
       else connection.close(fault);
     }
-    for (const piece of this.#spread.due(now)) this.#announceToAll(piece);
+    this.#show(now);
     this.#subscribe(now);
     this.connect();
     this.pump(now);
@@ -124,20 +133,9 @@ export class Exchange implements ConnectionOwner {
 
   /** A piece has just become ours. */
   announce(piece: number): void {
-    if (this.#options.role === 'agent') {
-      this.#announceToAll(piece);
-      return;
-    }
-    const open = [...this.#connections.values()];
-    const agents = open.filter(
-      ({ side, remoteRole }) => side === 'acceptor' && remoteRole === 'agent',
-    );
-    const { clock, picker } = this.#dependencies;
-    const numbers = agents.map(({ number }) => number);
-    const to = this.#spread.announce(piece, numbers, picker.availability(piece), clock.now());
-    const only = to === 'all' ? undefined : this.#connections.get(to);
-    if (only === undefined) this.#announceToAll(piece);
-    else only.send({ type: 'have', piece });
+    if (this.#isSpreading) this.#spread.gained(piece, this.#dependencies.clock.now());
+    else this.#announced.push(piece);
+    this.#haveSoon();
   }
 
   /** The feed has more to pass on. */
@@ -171,6 +169,8 @@ export class Exchange implements ConnectionOwner {
     }
     this.#connections.set(connection.number, connection);
     this.#peers.opened(connection);
+    if (connection.side === 'acceptor') this.#acceptedFrom.set(connection.remotePeerId, connection);
+    if (this.#isSpreadTo(connection)) this.#joined(connection);
     this.#sendHoldings(connection);
     if (connection.side === 'acceptor') {
       connection.send({ type: 'unchoke' });
@@ -190,11 +190,11 @@ export class Exchange implements ConnectionOwner {
       case 'bitfield':
       case 'haveAll':
         connection.futileAt = undefined;
-        for (const piece of connection.remoteHas.pieces()) this.#peerHas(piece);
+        for (const piece of connection.remoteHas.pieces()) this.#peerHas(connection, piece);
         break;
       case 'have':
         connection.futileAt = undefined;
-        if (connection.remoteHas.add(message.piece)) this.#peerHas(message.piece);
+        if (connection.remoteHas.add(message.piece)) this.#peerHas(connection, message.piece);
         else connection.bear('have');
         break;
       case 'request':
@@ -247,7 +247,10 @@ export class Exchange implements ConnectionOwner {
     this.#peers.closed(connection);
     if (!this.#connections.delete(connection.number)) return;
     const { remotePeerId } = connection;
-    if (this.#openedTo.get(remotePeerId) === connection) this.#openedTo.delete(remotePeerId);
+    for (const side of [this.#openedTo, this.#acceptedFrom]) {
+      if (side.get(remotePeerId) === connection) side.delete(remotePeerId);
+    }
+    this.#spread.leave(connection.number);
     intake.senderLeft(connection);
     picker.peerLeft(connection.number, connection.remoteHas);
     this.pump();
@@ -261,10 +264,11 @@ export class Exchange implements ConnectionOwner {
 
   #sendHoldings(connection: PeerConnection): void {
     connection.announced = this.#announced.length;
+    const isSpreadTo = this.#isSpreadTo(connection);
     const shown = new Bitfield(this.pieceCount);
-    if (needsHaves(connection)) {
+    if (this.#needsHaves(connection)) {
       for (const piece of this.#dependencies.held.pieces()) {
-        if (!this.#spread.withholds(piece)) shown.add(piece);
+        if (!isSpreadTo || this.#spread.isForAll(piece)) shown.add(piece);
       }
     }
     if (shown.count === 0) connection.send({ type: 'haveNone' });
@@ -272,13 +276,34 @@ export class Exchange implements ConnectionOwner {
     else connection.send({ type: 'bitfield', bytes: shown.bytes });
   }
 
-  #peerHas(piece: number): void {
-    this.#dependencies.picker.peerHas(piece);
-    if (this.#spread.seen(piece)) this.#announceToAll(piece);
+  /** An agent that is shown piece by piece what we have. */
+  #joined(connection: PeerConnection): void {
+    const { held, feed, clock } = this.#dependencies;
+    const now = clock.now();
+    this.#spread.join(connection.number);
+    // What was on disk when we started was never announced.
+    for (const piece of held.pieces()) {
+      if (feed.hashOf(piece) !== undefined) this.#spread.gained(piece, now);
+    }
+    const opened = this.#openedTo.get(connection.remotePeerId);
+    for (const piece of opened?.remoteHas.pieces() ?? []) {
+      this.#spread.taken(connection.number, piece, now);
+    }
+    this.#haveSoon();
   }
 
-  #announceToAll(piece: number): void {
-    this.#announced.push(piece);
+  #peerHas(connection: PeerConnection, piece: number): void {
+    const { picker, clock } = this.#dependencies;
+    picker.peerHas(piece);
+    if (!this.#isSpreading) return;
+    const agent = this.#acceptedFrom.get(connection.remotePeerId);
+    if (agent === undefined) return;
+    this.#spread.taken(agent.number, piece, clock.now());
+    this.#haveSoon();
+  }
+
+  /** At once, when nothing was announced lately. */
+  #haveSoon(): void {
     if (this.#announceTimer !== undefined) return;
     const { clock } = this.#dependencies;
     const waitMs = this.#announcedAtMs + ANNOUNCE_INTERVAL_MS - clock.now();
@@ -287,20 +312,55 @@ export class Exchange implements ConnectionOwner {
   }
 
   #sendHaves(): void {
+    const now = this.#dependencies.clock.now();
     this.#announceTimer = undefined;
-    this.#announcedAtMs = this.#dependencies.clock.now();
+    this.#announcedAtMs = now;
+    this.#show(now);
     for (const connection of this.#connections.values()) {
       const from = connection.announced;
+      if (from === this.#announced.length || !this.#needsHaves(connection)) continue;
       connection.announced = this.#announced.length;
-      if (!needsHaves(connection)) continue;
-      const opened = this.#openedTo.get(connection.remotePeerId);
-      const news = this.#announced
-        .slice(from)
-        .filter(
-          (piece) => !connection.remoteHas.has(piece) && opened?.remoteHas.has(piece) !== true,
-        );
+      const news = this.#announced.slice(from).filter((piece) => this.#isNews(piece, connection));
       connection.send(...news.map((piece) => ({ type: 'have' as const, piece })));
     }
+  }
+
+  #show(nowMs: number): void {
+    if (this.#stopped || !this.#isSpreading) return;
+    const { offers, toAll } = this.#spread.announcements(nowMs, this.#dependencies.isPulling());
+    const news = new Map<number, Message[]>();
+    for (const { agent, piece } of offers) {
+      const haves = news.get(agent) ?? [];
+      news.set(agent, haves);
+      haves.push({ type: 'have', piece });
+    }
+    for (const [agent, haves] of news) this.#connections.get(agent)?.send(...haves);
+    if (toAll.length === 0) return;
+    this.#announced.push(...toAll);
+    this.#haveSoon();
+  }
+
+  /** Who may ask us for pieces, and relays, which want to know what is spread already. */
+  #needsHaves(connection: PeerConnection): boolean {
+    if (connection.side === 'acceptor') return true;
+    // Over one connection of the two.
+    return connection.remoteRole === 'relay' && !this.#acceptedFrom.has(connection.remotePeerId);
+  }
+
+  /** Nobody is told of what it has. But relays count who has what they gave. */
+  #isNews(piece: number, connection: PeerConnection): boolean {
+    const { number, remoteRole, remoteHas, remotePeerId } = connection;
+    if (remoteRole === 'relay' && !this.#isSpreading) return true;
+    if (this.#spread.wasShown(number, piece)) return false;
+    return !remoteHas.has(piece) && this.#openedTo.get(remotePeerId)?.remoteHas.has(piece) !== true;
+  }
+
+  get #isSpreading(): boolean {
+    return this.#options.role === 'relay';
+  }
+
+  #isSpreadTo({ side, remoteRole }: PeerConnection): boolean {
+    return this.#isSpreading && side === 'acceptor' && remoteRole === 'agent';
   }
 
   #hasUnnamed(pieces: Bitfield): boolean {
@@ -380,8 +440,8 @@ export class Exchange implements ConnectionOwner {
     if (connection.side !== 'opener' || !connection.unchoked) return;
     if (connection.maxRequestBytes < blockBytes) return;
     const { windowBytes } = connection.rate;
-    // In batches of at least two: fewer writes, and a window of the smallest size is one.
-    if (windowBytes - connection.outstandingBytes < 2 * blockBytes) return;
+    // In batches of two, where the window has room for them: fewer writes.
+    if (windowBytes - connection.outstandingBytes < Math.min(2 * blockBytes, windowBytes)) return;
     const { clock, picker, intake, downloadBucket } = this.#dependencies;
     const now = clock.now();
     let budget = MAX_HELD_BYTES - intake.storingBytes - this.#outstandingBytes();
@@ -429,9 +489,4 @@ export class Exchange implements ConnectionOwner {
     for (const connection of this.#connections.values()) bytes += connection.outstandingBytes;
     return bytes;
   }
-}
-
-/** Who may ask us for pieces, and relays, which want to know what is spread already. */
-function needsHaves({ side, remoteRole }: PeerConnection): boolean {
-  return side === 'acceptor' || remoteRole === 'relay';
 }

@@ -155,6 +155,7 @@ export class Transfer implements Served {
         downloadBucket: this.#downloadBucket,
         served: this,
         wantsPieces: () => this.#wantsPieces(),
+        isPulling: () => this.#isPulling(),
         acceptBatch: (batch) => this.acceptBatch(batch),
         onPayload: (from, bytes) =>
           this.#payload(from === 'relay' ? 'fromRelays' : 'fromPeers', bytes),
@@ -386,7 +387,11 @@ export class Transfer implements Served {
   #wantsPieces(): boolean {
     if (this.#held.full || this.#state !== 'transferring') return false;
     // A puller's downlink is for what it alone brings; what others bring it takes afterwards.
-    return this.#clock.now() - this.#pulledAtMs >= PULLING_MS;
+    return !this.#isPulling();
+  }
+
+  #isPulling(): boolean {
+    return this.#clock.now() - this.#pulledAtMs < PULLING_MS;
   }
 
   #hold(piece: number): void {

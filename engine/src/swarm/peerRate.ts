@@ -1,6 +1,7 @@
-const MIN_WINDOW_BYTES = 262_144;
+/** One block. Sixteen peers that owe more keep a link of 100 Mbit/s busy for longer. */
+const MIN_WINDOW_BYTES = 131_072;
 const MAX_WINDOW_BYTES = 2_097_152;
-const WINDOW_SECONDS = 0.5;
+const WINDOW_SECONDS = 0.25;
 const MIN_DEADLINE_MS = 2000;
 const MAX_DEADLINE_MS = 20_000;
 /** Three times what its rate says before a block counts as late. */

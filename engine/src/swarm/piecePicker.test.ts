@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest';
 import { Bitfield } from '../pieces/bitfield.ts';
 import { PeerRate } from './peerRate.ts';
 import { PiecePicker } from './piecePicker.ts';
-import { Spread } from './spread.ts';
 
 const BLOCK = 10;
 
@@ -135,12 +134,12 @@ describe('whether it is worth asking again', () => {
 });
 
 describe('how much a peer owes us', () => {
-  it('follows half a second of its rate between 256 KiB and 2 MiB', () => {
+  it('follows a quarter of a second of its rate between 128 KiB and 2 MiB', () => {
     const rate = new PeerRate();
-    expect(rate.windowBytes).toBe(262_144);
+    expect(rate.windowBytes).toBe(131_072);
     rate.received(200_000);
     rate.tick(100, true);
-    expect(rate.windowBytes).toBe(1_000_000);
+    expect(rate.windowBytes).toBe(500_000);
     rate.received(50_000_000);
     rate.tick(100, true);
     expect(rate.windowBytes).toBe(2_097_152);
@@ -152,26 +151,5 @@ describe('how much a peer owes us', () => {
     rate.received(10_000);
     rate.tick(100, true);
     expect(rate.deadlineMs(262_144)).toBeCloseTo(7864.32);
-  });
-});
-
-describe('a relay that alone has many pieces', () => {
-  it('shows each to one peer in turn, and to all when somebody has it', () => {
-    const spread = new Spread();
-    const told = Array.from({ length: 20 }, (_, piece) => spread.announce(piece, [5, 6], 0, 0));
-    expect(told.slice(0, 16)).toEqual(new Array(16).fill('all'));
-    expect(new Set(told.slice(16))).toEqual(new Set([5, 6]));
-    expect(spread.withholds(17)).toBe(true);
-    expect(spread.seen(17)).toBe(true);
-    expect(spread.seen(3)).toBe(false);
-    expect(spread.due(10)).toEqual([]);
-    for (const piece of [0, 1, 2]) spread.seen(piece);
-    expect(spread.due(20)).toEqual([16, 18, 19]);
-  });
-
-  it('tells all after a while when the one peer does not take it', () => {
-    const spread = new Spread();
-    for (let piece = 0; piece < 20; piece += 1) spread.announce(piece, [5, 6], 0, 0);
-    expect(spread.due(3001)).toEqual([16, 17, 18, 19]);
   });
 });

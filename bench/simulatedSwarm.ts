@@ -1,0 +1,102 @@
+/**
+ * The set-ups of bench/swarm.ts in the simulation, where no processor counts: what the rules of
+ * who asks whom for what can reach.
+ *   node bench/simulatedSwarm.ts [--setups abcdef] [--seeds 3] [--mib 256]
+ */
+import { parseArgs } from 'node:util';
+import { failWith } from '../e2e/cluster/command.ts';
+import { type Figure, figureOf, type Goal } from './lib/figures.ts';
+import { record } from './lib/record.ts';
+import { SETUPS } from './lib/setups.ts';
+import { type SimulatedRun, simulatedRun } from './lib/simulatedRun.ts';
+
+const TIME_GOALS: Readonly<Record<string, number>> = { a: 1.1, b: 1.1, c: 1.1 };
+const ONE_COPY_GOALS: Readonly<Record<string, number>> = { a: 1.08, b: 1.08 };
+const RELAY_COPIES_GOALS: Readonly<Record<string, number>> = { c: 1.05 };
+const RECEIVED_GOAL = 1.02;
+
+const { values } = parseArgs({
+  options: {
+    setups: { type: 'string', default: SETUPS.map(({ name }) => name).join('') },
+    seeds: { type: 'string', default: '3' },
+    mib: { type: 'string' },
+  },
+});
+
+try {
+  process.exitCode = (await runAll(values.setups, Number(values.seeds))) ? 0 : 1;
+} catch (error) {
+  failWith('bench', error);
+}
+
+async function runAll(names: string, seeds: number): Promise<boolean> {
+  const runs: SimulatedRun[] = [];
+  const figures: Figure[] = [];
+  for (const each of SETUPS.filter(({ name }) => names.includes(name))) {
+    const setup = values.mib === undefined ? each : { ...each, sizeMiB: Number(values.mib) };
+    const own: SimulatedRun[] = [];
+    for (let seed = 1; seed <= seeds; seed += 1) {
+      const run = await simulatedRun(setup, seed);
+      console.log(JSON.stringify(run));
+      own.push(run);
+    }
+    runs.push(...own);
+    figures.push(...figuresOf(setup.name, own));
+  }
+  return record({
+    name: 'simulatedSwarm',
+    about: 'The set-ups of swarm in the simulation, links of the same rates less headers.',
+    command: `make bench NAME=simulatedSwarm ARGS='--setups ${names} --seeds ${seeds}'`,
+    runs,
+    figures,
+  });
+}
+
+function figuresOf(name: string, runs: readonly SimulatedRun[]): Figure[] {
+  const figure = (
+    what: string,
+    unit: string,
+    value: (run: SimulatedRun) => number | undefined,
+    atMost?: number,
+  ): Figure[] => {
+    const goal: Goal | undefined =
+      atMost === undefined ? undefined : { atMost, judgedBy: 'median' };
+    const known = runs.map(value).filter((each) => each !== undefined);
+    return known.length === 0 ? [] : [figureOf(`${name}: ${what}`, unit, known, goal)];
+  };
+  return [
+    ...figure(
+      'last node / fluid bound',
+      'ratio',
+      ({ seconds, boundSeconds }) => seconds / boundSeconds,
+      TIME_GOALS[name],
+    ),
+    ...figure(
+      'last node / T1, the bound with one copy from the origin',
+      'ratio',
+      ({ seconds, oneCopyBoundSeconds }) => seconds / oneCopyBoundSeconds,
+      ONE_COPY_GOALS[name],
+    ),
+    ...figure('last fast node', 's', ({ fastSeconds }) => fastSeconds),
+    ...figure('last late node, from its own start', 's', ({ lateSeconds }) => lateSeconds),
+    ...figure('the origin was done', 's', ({ originSeconds }) => originSeconds),
+    ...figure('copies from the origin', 'copies', ({ originCopies }) => originCopies),
+    ...figure(
+      'copies that relays gave',
+      'copies',
+      ({ relayCopies }) => relayCopies,
+      RELAY_COPIES_GOALS[name],
+    ),
+    ...figure(
+      'copies that a node received',
+      'copies',
+      ({ duplicateCopies }) => 1 + duplicateCopies,
+      RECEIVED_GOAL,
+    ),
+    ...figure(
+      'rate 2 s to 6 s after the kill / what the survivors allow',
+      'ratio',
+      ({ rateAfterKill }) => rateAfterKill,
+    ),
+  ];
+}
