@@ -74,8 +74,9 @@ export class Exchange implements ConnectionOwner {
   readonly #openedTo = new Map<string, PeerConnection>();
   /** Those that they opened to us. */
   readonly #acceptedFrom = new Map<string, PeerConnection>();
-  /** Pieces that are announced to all, in their order. */
+  /** Pieces that are announced, in their order; to agents, of a relay, only when it shows them. */
   readonly #announced: number[] = [];
+  readonly #shownToAll: number[] = [];
   #announcedAtMs = Number.NEGATIVE_INFINITY;
   #announceTimer: Timer | undefined;
   #feedSources = FEED_SOURCES;
@@ -134,7 +135,7 @@ export class Exchange implements ConnectionOwner {
   /** A piece has just become ours. */
   announce(piece: number): void {
     if (this.#isSpreading) this.#spread.gained(piece, this.#dependencies.clock.now());
-    else this.#announced.push(piece);
+    this.#announced.push(piece);
     this.#haveSoon();
   }
 
@@ -263,7 +264,7 @@ export class Exchange implements ConnectionOwner {
   /* What peers know of us. */
 
   #sendHoldings(connection: PeerConnection): void {
-    connection.announced = this.#announced.length;
+    connection.announced = this.#announcedTo(connection).length;
     const isSpreadTo = this.#isSpreadTo(connection);
     const shown = new Bitfield(this.pieceCount);
     if (this.#needsHaves(connection)) {
@@ -318,9 +319,10 @@ export class Exchange implements ConnectionOwner {
     this.#show(now);
     for (const connection of this.#connections.values()) {
       const from = connection.announced;
-      if (from === this.#announced.length || !this.#needsHaves(connection)) continue;
-      connection.announced = this.#announced.length;
-      const news = this.#announced.slice(from).filter((piece) => this.#isNews(piece, connection));
+      const announced = this.#announcedTo(connection);
+      if (from === announced.length || !this.#needsHaves(connection)) continue;
+      connection.announced = announced.length;
+      const news = announced.slice(from).filter((piece) => this.#isNews(piece, connection));
       connection.send(...news.map((piece) => ({ type: 'have' as const, piece })));
     }
   }
@@ -336,7 +338,7 @@ export class Exchange implements ConnectionOwner {
     }
     for (const [agent, haves] of news) this.#connections.get(agent)?.send(...haves);
     if (toAll.length === 0) return;
-    this.#announced.push(...toAll);
+    this.#shownToAll.push(...toAll);
     this.#haveSoon();
   }
 
@@ -345,6 +347,10 @@ export class Exchange implements ConnectionOwner {
     if (connection.side === 'acceptor') return true;
     // Over one connection of the two.
     return connection.remoteRole === 'relay' && !this.#acceptedFrom.has(connection.remotePeerId);
+  }
+
+  #announcedTo(connection: PeerConnection): readonly number[] {
+    return this.#isSpreadTo(connection) ? this.#shownToAll : this.#announced;
   }
 
   /** Nobody is told of what it has. But relays count who has what they gave. */
