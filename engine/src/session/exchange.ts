@@ -175,6 +175,8 @@ export class Exchange implements ConnectionOwner {
     this.#sendHoldings(connection);
     if (connection.side === 'acceptor') {
       connection.send({ type: 'unchoke' });
+      // Behind the bitfield: BEP 6.
+      this.#haveSoon();
       return;
     }
     this.#openedTo.set(connection.remotePeerId, connection);
@@ -290,7 +292,6 @@ export class Exchange implements ConnectionOwner {
     for (const piece of opened?.remoteHas.pieces() ?? []) {
       this.#spread.taken(connection.number, piece, now);
     }
-    this.#haveSoon();
   }
 
   #peerHas(connection: PeerConnection, piece: number): void {
