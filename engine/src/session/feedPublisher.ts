@@ -3,18 +3,22 @@ import type { Clock, Timer } from '../ports/clock.ts';
 
 export interface FeedPublisherDependencies {
   readonly clock: Clock;
+  /** Pieces of the whole file that nobody has signed yet. */
+  readonly unnamedPieces: () => number;
   /** Signed batches, and the pieces that they name. */
   readonly publish: (batches: readonly Uint8Array[], pieces: readonly number[]) => void;
 }
 
-/** The first hash is signed at once, those of the next moment together. */
-const FIRST_INTERVAL_MS = 50;
+/** The first hash is signed at once, those of the next moment together; so it is at the end. */
+const SHORT_INTERVAL_MS = 50;
 /**
- * Later, when everybody is busy: each batch is sent to, verified and kept by every node, which was a
+ * Between, when everybody is busy: each batch is sent to, verified and kept by every node, which was a
  * quarter of an agent's own time at 100 ms. A piece waits half of it on average.
  */
-const LATER_INTERVAL_MS = 250;
+const LONG_INTERVAL_MS = 250;
 const BEGINNING_MS = 1000;
+/** Nothing hides how long these wait: the last node waits for them. */
+const LAST_PIECES = 64;
 
 /** Of a puller: signs the hashes of what it pulled, when a certificate covers them. */
 export class FeedPublisher {
@@ -46,10 +50,10 @@ export class FeedPublisher {
 
   signSoon(): void {
     if (this.#unsigned.length === 0 || this.#timer !== undefined) return;
-    const { clock } = this.#dependencies;
+    const { clock, unnamedPieces } = this.#dependencies;
     const now = clock.now();
-    const isBeginning = now - (this.#beganAtMs ?? now) < BEGINNING_MS;
-    const intervalMs = isBeginning ? FIRST_INTERVAL_MS : LATER_INTERVAL_MS;
+    const isShort = now - (this.#beganAtMs ?? now) < BEGINNING_MS || unnamedPieces() <= LAST_PIECES;
+    const intervalMs = isShort ? SHORT_INTERVAL_MS : LONG_INTERVAL_MS;
     const waitMs = this.#signedAtMs + intervalMs - now;
     if (waitMs <= 0) this.#sign();
     else this.#timer = clock.setTimer(waitMs, () => this.#sign());

@@ -164,6 +164,7 @@ export class Transfer implements Served {
     );
     this.#publisher = new FeedPublisher({
       clock,
+      unnamedPieces: () => this.pieceCount - this.feed.knownPieces,
       publish: (batches, pieces) => {
         for (const batch of batches) this.acceptBatch(batch);
         for (const piece of pieces) this.exchange.announce(piece);
