@@ -193,6 +193,8 @@ export const TransferReport = Type.Object({
   rateBytesPerSecond: Bytes,
   /** Relays: what they hold, a BitTorrent bitfield (high bit first), so that extents are planned. */
   bitfield: Type.Optional(Base64(16_384)),
+  /** Relays: what any of their peers has, so that the origin is not asked for it again. */
+  spread: Type.Optional(Base64(16_384)),
   /** Milliseconds since the Unix epoch of the first payload byte; for people, not for decisions. */
   firstByteAtMs: Type.Optional(Bytes),
   error: Type.Optional(

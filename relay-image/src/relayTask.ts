@@ -102,6 +102,7 @@ export class RelayTask implements TaskRunner {
         state: this.#state,
         error,
         bitfield: transfer.bitfield(),
+        spread: transfer.spreadPieces(),
         firstByteAtMs: this.#firstByteOf(progress.firstByteAt),
       },
       progress,

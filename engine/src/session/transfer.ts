@@ -248,6 +248,15 @@ export class Transfer implements Served {
     return this.#held.bytes.slice();
   }
 
+  /** What any connected peer has, as a BitTorrent bitfield. */
+  spreadPieces(): Uint8Array {
+    const pieces = new Bitfield(this.pieceCount);
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      if (this.#picker.availability(piece) > 0) pieces.add(piece);
+    }
+    return pieces.bytes;
+  }
+
   holds(piece: number): boolean {
     return this.#held.has(piece);
   }

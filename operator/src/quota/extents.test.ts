@@ -34,26 +34,50 @@ describe('the pieces that are to be pulled', () => {
 
   it('are not given when a relay has them', () => {
     const pool = new ExtentPool(10);
-    pool.report('relay', bitfieldOf([0, 1, 9], 10), 0);
+    pool.report('relay', bitfieldOf([0, 1, 9], 10), undefined, 0);
     pool.take('a', 10, 0);
     expect(pool.extentsOf('a')).toEqual([{ first: 2, count: 7 }]);
   });
 
   it('are given again when the only one who had them is gone and peers bring nothing for a while', () => {
     const pool = new ExtentPool(4);
-    pool.report('lost', bitfieldOf([0, 1, 2, 3], 4), 0);
-    pool.report('other', bitfieldOf([3], 4), 0);
+    pool.report('lost', bitfieldOf([0, 1, 2, 3], 4), undefined, 0);
+    pool.report('other', bitfieldOf([3], 4), undefined, 0);
     pool.forget('lost', 1_000);
     expect(pool.free(1_500)).toBe(0);
-    pool.report('other', bitfieldOf([3, 0], 4), 2_000);
+    pool.report('other', bitfieldOf([3, 0], 4), undefined, 2_000);
     expect(pool.free(3_000)).toBe(0);
     expect(pool.free(3_500)).toBe(2);
+  });
+
+  it('are left to the nodes that have them when their relay is gone, while there is something else', () => {
+    const pool = new ExtentPool(8);
+    pool.report('lost', bitfieldOf([0, 1, 2, 3], 8), undefined, 0);
+    pool.report('other', bitfieldOf([], 8), bitfieldOf([0, 1], 8), 0);
+    pool.forget('lost', 0);
+    expect(pool.free(1_500)).toBe(6);
+    pool.take('a', 8, 1_500);
+    expect(pool.extentsOf('a')).toEqual([{ first: 2, count: 6 }]);
+    expect(pool.free(11_499)).toBe(0);
+    pool.report('other', bitfieldOf([0], 8), bitfieldOf([0, 1], 8), 11_499);
+    expect(pool.free(11_500)).toBe(0);
+    expect(pool.free(21_499)).toBe(1);
+  });
+
+  it('are given again at once when the nodes that had them are gone, too', () => {
+    const pool = new ExtentPool(2);
+    pool.report('lost', bitfieldOf([0, 1], 2), undefined, 0);
+    pool.report('other', bitfieldOf([], 2), bitfieldOf([0, 1], 2), 0);
+    pool.forget('lost', 0);
+    expect(pool.free(1_500)).toBe(0);
+    pool.report('other', bitfieldOf([], 2), bitfieldOf([1], 2), 1_600);
+    expect(pool.free(1_600)).toBe(1);
   });
 
   it('fit into a certificate, however many holes there are', () => {
     const pool = new ExtentPool(1_000);
     const even = Array.from({ length: 500 }, (_, at) => 2 * at);
-    pool.report('relay', bitfieldOf(even, 1_000), 0);
+    pool.report('relay', bitfieldOf(even, 1_000), undefined, 0);
     pool.take('a', 1_000, 0);
     expect(pool.extentsOf('a')).toHaveLength(200);
     expect(pool.free(0)).toBe(300);

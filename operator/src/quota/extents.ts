@@ -8,6 +8,11 @@ import type { Extent } from '@sluice/protocol/messages.ts';
 const MAX_EXTENTS = 200;
 /** How long what a lost relay alone held may come from peers before the origin gives it again. */
 const ORPHAN_WAIT_MS = 1_500;
+/**
+ * The same of what nodes have got by then: relays take it from them once they have pulled the rest.
+ * It ends, for who says that it has a piece may be wrong, or out of reach.
+ */
+const SPREAD_ORPHAN_WAIT_MS = 10_000;
 
 export class ExtentPool {
   readonly pieceCount: number;
@@ -16,8 +21,11 @@ export class ExtentPool {
   readonly #taken: Uint8Array;
   /** What each holder has by its reports, or has finished under a lease. */
   readonly #held = new Map<string, Uint8Array>();
+  /** What peers of each holder have, by its reports. */
+  readonly #spread = new Map<string, Uint8Array>();
   #gainedAtMs = Number.NEGATIVE_INFINITY;
-  /** Pieces that a lost holder had and nobody else does. */
+  #gaveAtMs = Number.NEGATIVE_INFINITY;
+  /** Pieces that a lost holder had and no other holder does. */
   readonly #orphans = new Set<number>();
 
   constructor(pieceCount: number) {
@@ -25,12 +33,17 @@ export class ExtentPool {
     this.#taken = new Uint8Array(pieceCount);
   }
 
-  /** What a holder says it has; a BitTorrent bitfield, high bit first. */
-  report(holder: string, bitfield: Uint8Array, nowMs: number): void {
+  /** What a holder says it has, and its peers; BitTorrent bitfields, high bit first. */
+  report(
+    holder: string,
+    bitfield: Uint8Array,
+    spread: Uint8Array | undefined,
+    nowMs: number,
+  ): void {
+    if (spread !== undefined) this.#spread.set(holder, spread);
     const held = this.#heldBy(holder);
     for (let piece = 0; piece < this.pieceCount; piece += 1) {
-      const has = (((bitfield[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1;
-      if (has && held[piece] === 0) {
+      if (isIn(bitfield, piece) && held[piece] === 0) {
         held[piece] = 1;
         if (this.#orphans.delete(piece)) this.#gainedAtMs = nowMs;
       }
@@ -41,6 +54,7 @@ export class ExtentPool {
   forget(holder: string, nowMs: number): void {
     const had = this.#held.get(holder);
     this.#held.delete(holder);
+    this.#spread.delete(holder);
     if (had === undefined) return;
     had.forEach((has, piece) => {
       if (has === 1 && !this.isHeld(piece)) this.#orphans.add(piece);
@@ -61,11 +75,6 @@ export class ExtentPool {
     return count;
   }
 
-  /** Whether something may become free by time alone. */
-  get hasOrphans(): boolean {
-    return this.#orphans.size > 0;
-  }
-
   /** Gives the lowest free pieces, so many at most, on top of what the lease has. */
   take(leaseId: string, count: number, nowMs: number): void {
     const pieces = this.#assignedTo(leaseId);
@@ -77,6 +86,7 @@ export class ExtentPool {
       if (!joins) runs += 1;
       pieces.add(piece);
       this.#taken[piece] = 1;
+      this.#gaveAtMs = nowMs;
       left -= 1;
     }
   }
@@ -125,7 +135,15 @@ export class ExtentPool {
 
   #isFree(piece: number, nowMs: number): boolean {
     if (this.#taken[piece] === 1 || this.isHeld(piece)) return false;
-    return !this.#orphans.has(piece) || nowMs - this.#gainedAtMs >= ORPHAN_WAIT_MS;
+    if (!this.#orphans.has(piece)) return true;
+    if (!this.#isSpread(piece)) return nowMs - this.#gainedAtMs >= ORPHAN_WAIT_MS;
+    // A relay that pulls asks no peers: it has not begun to take them while there is something left.
+    return nowMs - Math.max(this.#gainedAtMs, this.#gaveAtMs) >= SPREAD_ORPHAN_WAIT_MS;
+  }
+
+  #isSpread(piece: number): boolean {
+    for (const spread of this.#spread.values()) if (isIn(spread, piece)) return true;
+    return false;
   }
 
   #assignedTo(leaseId: string): Set<number> {
@@ -145,6 +163,10 @@ export class ExtentPool {
     }
     return held;
   }
+}
+
+function isIn(bitfield: Uint8Array, piece: number): boolean {
+  return (((bitfield[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1;
 }
 
 export function extentsOf(pieces: ReadonlySet<number>): Extent[] {

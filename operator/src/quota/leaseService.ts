@@ -125,12 +125,18 @@ export class LeaseService {
     this.#pulls.delete(uid);
   }
 
-  /** What a relay holds by its report; undefined when that process is gone. */
-  setHeld(uid: string, epoch: number, holder: string, bitfield: Uint8Array | undefined): void {
+  /** What a relay holds by its report, and its peers; undefined when that process is gone. */
+  setHeld(
+    uid: string,
+    epoch: number,
+    holder: string,
+    bitfield: Uint8Array | undefined,
+    spread?: Uint8Array,
+  ): void {
     const pull = this.#pulls.get(uid);
     if (pull === undefined || pull.distribution.epoch !== epoch) return;
     const now = this.#clock.now();
-    if (bitfield !== undefined) pull.pool.report(holder, bitfield, now);
+    if (bitfield !== undefined) pull.pool.report(holder, bitfield, spread, now);
     else pull.pool.forget(holder, now);
     if (bitfield === undefined) this.#sharing.wake(uid);
   }

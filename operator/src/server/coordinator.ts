@@ -279,7 +279,9 @@ export class Coordinator implements CoordinatorPort {
     if (process.kind === 'relay') {
       if (transfer.bitfield === undefined) return;
       const bitfield = Buffer.from(transfer.bitfield, 'base64');
-      this.#deps.leases.setHeld(uid, epoch, process.id, bitfield);
+      const { spread } = transfer;
+      const spreadBitfield = spread === undefined ? undefined : Buffer.from(spread, 'base64');
+      this.#deps.leases.setHeld(uid, epoch, process.id, bitfield, spreadBitfield);
       return;
     }
     if (!distribution.plan.nodes.some(({ name }) => name === process.node)) return;

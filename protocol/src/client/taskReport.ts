@@ -14,6 +14,8 @@ export interface TaskStanding {
   /** Milliseconds since the Unix epoch. */
   readonly firstByteAtMs?: number | undefined;
   readonly bitfield?: Uint8Array | undefined;
+  /** Pieces that any peer has. */
+  readonly spread?: Uint8Array | undefined;
   readonly error?: TaskError | undefined;
 }
 
@@ -36,7 +38,7 @@ export function reportOf(
   standing: TaskStanding,
   progress: ProgressNumbers = NOTHING,
 ): TransferReport {
-  const { state, firstByteAtMs, bitfield, error } = standing;
+  const { state, firstByteAtMs, bitfield, spread, error } = standing;
   const { received } = progress;
   return {
     uid,
@@ -53,6 +55,7 @@ export function reportOf(
     uploadedBytes: progress.uploadedBytes,
     rateBytesPerSecond: Math.max(0, Math.round(progress.rateBytesPerSecond)),
     ...(bitfield !== undefined && { bitfield: Buffer.from(bitfield).toString('base64') }),
+    ...(spread !== undefined && { spread: Buffer.from(spread).toString('base64') }),
     ...(firstByteAtMs !== undefined && { firstByteAtMs: Math.round(firstByteAtMs) }),
     ...(error !== undefined && { error }),
   };
