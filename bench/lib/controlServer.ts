@@ -75,6 +75,7 @@ export class ControlServer {
     this.coordinator = new Coordinator({
       leases: this.#leases,
       assignments: { load: async () => [], save: async () => {}, delete: async () => {} },
+      revocations: { saveRevoked: async () => {} },
       clock: systemClock,
       logger: newLogger('error'),
     });

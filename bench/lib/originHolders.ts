@@ -86,6 +86,7 @@ export class OriginHolders {
       pieceCount: Math.ceil(sizeBytes / PIECE_BYTES),
       ranges: true,
       topUpBytes: undefined,
+      revokedPullers: [],
       feedPublicKey: publicKey.toString('base64'),
       feedSeed: seed.toString('base64'),
     });

@@ -72,7 +72,7 @@ export class PatternStore implements PieceStore {
   async open(): Promise<StoredState> {
     const { hashes, batches } = this.#distribution;
     const verified = new Map([...hashes.entries()].filter(([piece]) => !this.#lacks(piece)));
-    return { verified, feed: batches };
+    return { verified, proven: new Map(), feed: batches };
   }
 
   keepFeed(): void {}
@@ -81,6 +81,14 @@ export class PatternStore implements PieceStore {
     const { pattern, hashes } = this.#distribution;
     const stored = Buffer.compare(bytes, pieceOf(pattern, piece)) === 0;
     return { stored, hash: stored ? (hashes[piece] as Uint8Array) : new Uint8Array(32) };
+  }
+
+  hasEarlier(): boolean {
+    return false;
+  }
+
+  copy(): Promise<PutResult> {
+    throw new Error('there is no earlier version');
   }
 
   async read(piece: number, offset: number, length: number, into?: Uint8Array) {

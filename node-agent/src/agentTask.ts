@@ -10,6 +10,8 @@ import { TopUp } from '@sluice/engine/session/topUp.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { HelpSource } from '@sluice/engine/topup/ladder.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
+import { revokedPullersOf } from '@sluice/protocol/client/revokedPullersOf.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
 import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
@@ -17,6 +19,7 @@ import type { Peer, Task, TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { noteLink } from './deletion.ts';
 import { checkSpace, diskSpaceOf } from './diskGuard.ts';
+import { earlierVersions } from './earlierVersions.ts';
 import { errorFields } from './logger.ts';
 import { OriginTopUp } from './originTopUp.ts';
 import { type VersionPaths, versionPathsOf } from './versionPaths.ts';
@@ -80,6 +83,7 @@ export class AgentTask implements TaskRunner {
 
   update(task: Task): void {
     this.#task = task;
+    this.#transfer?.revoke(revokedPullersOf(task));
     this.#applyDelivery();
   }
 
@@ -122,6 +126,7 @@ export class AgentTask implements TaskRunner {
       folder: paths.versionFolder,
       layout,
       digests: digestsOf(task),
+      earlier: await earlierVersions(paths),
       link: paths.link,
       fileMode: Number.parseInt(task.target?.fileMode ?? '0644', 8),
     });
@@ -133,6 +138,7 @@ export class AgentTask implements TaskRunner {
       feedKey: Buffer.from(task.feedKey, 'base64'),
       swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
     });
+    transfer.revoke(revokedPullersOf(this.#task));
     const { swarmId, relayToken } = task;
     const origin = new OriginTopUp(
       { task: () => this.#task, layout },
@@ -180,6 +186,7 @@ export class AgentTask implements TaskRunner {
     this.#transfer = transfer;
     this.#topUp = topUp;
     this.#failure = undefined;
+    transfer.revoke(revokedPullersOf(this.#task));
     this.#applyDelivery();
     this.setPeers(this.#peers);
     this.#enter('transferring');
@@ -239,10 +246,4 @@ function checkSwarmId({ uid, epoch, feedKey, swarmId }: Task, layout: Layout): v
   if (own === swarmId) return;
   const message = `the control server names swarm ${swarmId}, its files make ${own}`;
   throw Object.assign(new Error(message), { code: 'SwarmMismatch' });
-}
-
-function digestsOf({ files }: Task): Map<string, string> {
-  return new Map(
-    files.flatMap(({ path, sha256 }) => (sha256 === undefined ? [] : [[path, sha256] as const])),
-  );
 }

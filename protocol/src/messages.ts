@@ -64,11 +64,20 @@ export const Validator = Type.Object({
 });
 export type Validator = Static<typeof Validator>;
 
+/** How a file is known to be the epoch's when a range of it is asked for. */
+export const SourceFile = Type.Object({
+  path: Type.String({ minLength: 1, maxLength: 1024 }),
+  validator: Validator,
+});
+export type SourceFile = Static<typeof SourceFile>;
+
 export const TaskSource = Type.Object({
+  /** Of the one file, or with a slash at its end of the folder that the files are in. */
   url: Type.String({ maxLength: 2048 }),
   /** Headers for the origin, credentials included; never logged. */
   headers: Type.Record(Type.String(), Type.String()),
-  validator: Validator,
+  /** Every file of the task: an origin has another validator for each. */
+  files: Type.Array(SourceFile, { maxItems: 1000 }),
   /** Whether the origin proved that it honours byte ranges (a 206 to a probe). */
   ranges: Type.Boolean(),
   /** Whether the host may mean an address of the cluster's own networks; absent: it may not. */
@@ -93,6 +102,9 @@ export const Delivery = Type.Object({
 });
 export type Delivery = Static<typeof Delivery>;
 
+/** An epoch with more pullers that were wrong has another trouble than these. */
+export const MAX_REVOKED = 64;
+
 /** One distribution's epoch, as one process is to work on it. */
 export const Task = Type.Object({
   uid: Uid,
@@ -109,6 +121,8 @@ export const Task = Type.Object({
   /** Bearer token for the relays' HTTP of this distribution. Never logged. */
   relayToken: Type.String({ maxLength: 256 }),
   delivery: Delivery,
+  /** Raw Ed25519 keys of pullers whose signatures do not count any more. */
+  revokedPullers: Type.Optional(Type.Array(Base64(64), { maxItems: MAX_REVOKED })),
   /** Where the origin is, for processes that may pull from it under leases. */
   source: Type.Optional(TaskSource),
   /** Where the version becomes visible; absent for relays, which only cache. */
@@ -181,6 +195,14 @@ export const ReceivedBytes = Type.Object({
 });
 export type ReceivedBytes = Static<typeof ReceivedBytes>;
 
+/** Pullers signed different hashes of one piece: the batches, as evidence. */
+export const PieceDispute = Type.Object({
+  piece: Bytes,
+  /** Of the feed, each a few hundred bytes to 36 KiB. */
+  batches: Type.Array(Base64(49_152), { minItems: 2, maxItems: 16 }),
+});
+export type PieceDispute = Static<typeof PieceDispute>;
+
 export const TransferReport = Type.Object({
   uid: Uid,
   epoch: Epoch,
@@ -195,6 +217,10 @@ export const TransferReport = Type.Object({
   bitfield: Type.Optional(Base64(16_384)),
   /** Relays: what any of their peers has, so that the origin is not asked for it again. */
   spread: Type.Optional(Base64(16_384)),
+  /** Relays: how many of the task's revoked pullers the bitfield takes into account. */
+  revokedPullers: Type.Optional(Bytes),
+  /** Relays: a few at a time, until they are settled. */
+  disputes: Type.Optional(Type.Array(PieceDispute, { maxItems: 4 })),
   /** Milliseconds since the Unix epoch of the first payload byte; for people, not for decisions. */
   firstByteAtMs: Type.Optional(Bytes),
   error: Type.Optional(

@@ -26,18 +26,31 @@ export class RelayHost implements TaskHost {
 
   create(task: Task, onChange: () => void): RelayTask {
     const folder = path.join(this.#folderOf(task.uid), String(task.epoch));
-    return new RelayTask({ task, folder }, { ...this.#dependencies, onChange });
+    const earlier = () => this.#earlier(task);
+    return new RelayTask({ task, folder, earlier }, { ...this.#dependencies, onChange });
   }
 
   deleteFiles(uid: string, epoch: number | undefined): Promise<number[]> {
     return this.#delete(uid, (each) => epoch === undefined || each === epoch);
   }
 
-  /** What an earlier run, or a task that is gone, has left behind only costs space. */
+  /**
+   * What an earlier run, or a task that is gone, has left behind only costs space; but the epoch
+   * before a named one may have what that needs, until the control server says that it goes.
+   */
   async synced(epochs: ReadonlySet<string>): Promise<void> {
     for (const uid of await namesIn(this.#options.cacheFolder)) {
-      await this.#delete(uid, (epoch) => !epochs.has(taskKey({ uid, epoch })));
+      const here = await epochsIn(this.#folderOf(uid));
+      const named = here.filter((epoch) => epochs.has(taskKey({ uid, epoch })));
+      const before = here.findLast((epoch) => epoch < Math.max(...named));
+      await this.#delete(uid, (epoch) => !named.includes(epoch) && epoch !== before);
     }
+  }
+
+  async #earlier({ uid, epoch }: Task): Promise<string[]> {
+    const folder = this.#folderOf(uid);
+    const epochs = (await epochsIn(folder)).filter((each) => each < epoch);
+    return epochs.reverse().map((each) => path.join(folder, String(each)));
   }
 
   async #delete(uid: string, isUnwanted: (epoch: number) => boolean): Promise<number[]> {

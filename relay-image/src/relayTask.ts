@@ -11,7 +11,9 @@ import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
 import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
+import { revokedPullersOf } from '@sluice/protocol/client/revokedPullersOf.ts';
 import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
@@ -24,6 +26,8 @@ export interface RelayTaskOptions {
   readonly task: Task;
   /** Of this epoch; created when missing. */
   readonly folder: string;
+  /** Folders of epochs before it that are here still. */
+  readonly earlier: () => Promise<readonly string[]>;
 }
 
 export interface RelayTaskDependencies {
@@ -39,6 +43,9 @@ export interface RelayTaskDependencies {
   readonly onChange: () => void;
 }
 
+/** Who was wrong of one piece is so of others, and is gone with the first: a few will do. */
+const DISPUTES_AT_ONCE = 2;
+
 const WANT: LeaseWant = {
   /** 10 Gbit/s: the control server grants what the origin's limits and the others leave of it. */
   rateBytesPerSecond: 1_250_000_000,
@@ -49,6 +56,7 @@ const WANT: LeaseWant = {
 /** One epoch at a relay: pulls extents under leases, takes the rest from peers, serves it all. */
 export class RelayTask implements TaskRunner {
   readonly #folder: string;
+  readonly #earlier: RelayTaskOptions['earlier'];
   readonly #dependencies: RelayTaskDependencies;
   readonly #life: TaskLife;
   readonly #keyPair: FeedKeyPair = generateFeedKeyPair();
@@ -62,9 +70,10 @@ export class RelayTask implements TaskRunner {
   #originError: TaskError | undefined;
   #firstByteAtMs: number | undefined;
 
-  constructor({ task, folder }: RelayTaskOptions, dependencies: RelayTaskDependencies) {
+  constructor({ task, folder, earlier }: RelayTaskOptions, dependencies: RelayTaskDependencies) {
     this.#task = task;
     this.#folder = folder;
+    this.#earlier = earlier;
     this.#dependencies = dependencies;
     this.#life = new TaskLife({
       attempt: (signal) => this.#attempt(signal),
@@ -79,6 +88,7 @@ export class RelayTask implements TaskRunner {
 
   update(task: Task): void {
     this.#task = task;
+    this.#transfer?.revoke(revokedPullersOf(task));
     this.#transfer?.setRates(uploadRatesOf(task));
   }
 
@@ -103,6 +113,8 @@ export class RelayTask implements TaskRunner {
         error,
         bitfield: transfer.bitfield(),
         spread: transfer.spreadPieces(),
+        revokedPullers: this.#task.revokedPullers?.length,
+        disputes: transfer.disputes(DISPUTES_AT_ONCE),
         firstByteAtMs: this.#firstByteOf(progress.firstByteAt),
       },
       progress,
@@ -119,7 +131,13 @@ export class RelayTask implements TaskRunner {
     const task = this.#task;
     const layout = layoutOf(task.files, task.pieceLengthBytes);
     checkSwarmId(task, layout);
-    const store = new FileStore({ folder: this.#folder, layout });
+    const store = new FileStore({
+      folder: this.#folder,
+      layout,
+      digests: digestsOf(task),
+      mustMatch: false,
+      earlier: await this.#earlier(),
+    });
     const transfer = engine.addTransfer({
       swarmId: task.swarmId,
       role: 'relay',
@@ -128,6 +146,7 @@ export class RelayTask implements TaskRunner {
       feedKey: Buffer.from(task.feedKey, 'base64'),
       swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
     });
+    transfer.revoke(revokedPullersOf(this.#task));
     const over = new AbortController();
     let pulling = Promise.resolve();
     try {
@@ -154,6 +173,7 @@ export class RelayTask implements TaskRunner {
   #begin(transfer: Transfer): void {
     this.#transfer = transfer;
     this.#failure = undefined;
+    transfer.revoke(revokedPullersOf(this.#task));
     transfer.setRates(uploadRatesOf(this.#task));
     transfer.setPeers([...this.#peers]);
     this.#enter('transferring');
@@ -184,7 +204,9 @@ export class RelayTask implements TaskRunner {
         createPuller: (grant, requestedAtMs) =>
           this.#puller(transfer, layout, grant, requestedAtMs),
         certified,
-        complete: () => transfer.progress().verifiedPieces === layout.pieceCount,
+        // What an earlier version had is here without a pull, and is nothing to others unsigned.
+        complete: () =>
+          transfer.progress().verifiedPieces === layout.pieceCount && !transfer.hasUnnamedPieces(),
         onFailure: (error) => {
           this.#originError = error;
           this.#dependencies.onChange();
@@ -248,7 +270,7 @@ function servedOf(transfer: Transfer, layout: Layout): ServedSwarm {
     files: layout.files,
     pieceSizeBytes: (piece) => layout.pieceSizeBytes(piece),
     locate: (piece) => layout.locate(piece),
-    holds: (piece) => transfer.holds(piece),
+    holds: (piece) => transfer.serves(piece),
     assembles: (piece) => transfer.assembles(piece),
     arrival: (signal) => transfer.arrival(signal),
     read: (piece, offset, length) => transfer.read(piece, offset, length),

@@ -67,7 +67,7 @@ describe('the feed', () => {
     const log = logOf();
     const batch = oneBatch(signerOf(), [4, 5]);
     log.accept(batch);
-    expect(log.accept(batch)).toEqual({ fresh: [], duplicate: true });
+    expect(log.accept(batch)).toEqual({ fresh: [], conflicts: [], duplicate: true });
     expect(log.accept(oneBatch(signerOf(), [5])).duplicate).toBe(true);
     expect(log.length).toBe(1);
   });
@@ -84,7 +84,7 @@ describe('the feed', () => {
     const log = logOf();
     log.accept(oneBatch(signerOf(), [6, 7]));
     const second = log.accept(oneBatch(signerOf(), [7], 'other'));
-    expect(second).toEqual({ fresh: [], duplicate: false, conflict: 7 });
+    expect(second).toEqual({ fresh: [], duplicate: false, conflicts: [7] });
     expect(log.hashOf(7)).toBeUndefined();
     expect(log.quarantined(7)).toBe(true);
     expect(log.quarantined(6)).toBe(false);

@@ -24,8 +24,8 @@ export interface FeedAcceptance {
   readonly duplicate: boolean;
   /** The sender is at fault; nothing of the batch was taken. */
   readonly refused?: FeedRefusal;
-  /** The first piece in quarantine since this batch: two pullers signed different hashes of it. */
-  readonly conflict?: number;
+  /** In quarantine since this batch: two pullers signed different hashes of them. */
+  readonly conflicts: readonly number[];
 }
 
 export interface FeedLogOptions {
@@ -50,7 +50,8 @@ type Claims = Map<string, Set<string>>;
  * in the order they came, for passing on and for late joiners.
  *
  * A piece has a valid hash while one hash has more pullers behind it than any other. Two pullers
- * that disagree thereby put it into quarantine, until a third one's signature settles it.
+ * that disagree thereby put it into quarantine, until a third one's signature settles it, or the
+ * control server, which asks the origin itself, revokes the one that was wrong.
  * Memory is bounded: a batch is kept only when it says something new about a piece, and of each
  * piece only so many different things are kept.
  */
@@ -61,6 +62,10 @@ export class FeedLog {
   readonly #hashes: (Buffer | undefined)[];
   readonly #batches: Uint8Array[] = [];
   readonly #certificates = new Map<string, KeyObject>();
+  /** Keys (hex) whose word does not count. */
+  readonly #revoked = new Set<string>();
+  /** Pieces of which different hashes were signed, settled or not. */
+  readonly #disputed = new Set<number>();
   #known = 0;
 
   constructor(options: FeedLogOptions) {
@@ -90,6 +95,50 @@ export class FeedLog {
     return this.#claims[piece] !== undefined && this.#hashes[piece] === undefined;
   }
 
+  /** Pieces of which pullers that are not revoked signed different hashes, settled or not. */
+  get disputed(): ReadonlySet<number> {
+    return this.#disputed;
+  }
+
+  /** By hash (hex), the pullers (hex) that signed it. */
+  claimsOf(piece: number): ReadonlyMap<string, ReadonlySet<string>> {
+    return this.#claims[piece] ?? new Map();
+  }
+
+  /** One signed batch for each hash and puller that stands for the piece: what can be shown. */
+  evidenceOf(piece: number): Uint8Array[] {
+    const shown = new Set<string>();
+    return this.#batches.filter((bytes) => {
+      const batch = decodeBatch(bytes);
+      const hash = batch?.hashes[piece - batch.first]?.toString('hex');
+      const puller = batch?.certificate.pullerKey.toString('hex') ?? '';
+      if (hash === undefined || this.#revoked.has(puller)) return false;
+      const claim = `${puller}/${hash}`;
+      return !shown.has(claim) && shown.add(claim).size > 0;
+    });
+  }
+
+  /** What these pullers (raw keys) signed does not count any more. Answers what that changes. */
+  revoke(pullerKeys: readonly Uint8Array[]): number[] {
+    const keys = pullerKeys.map((key) => Buffer.from(key).toString('hex'));
+    const fresh = keys.filter((key) => !this.#revoked.has(key));
+    for (const key of fresh) this.#revoked.add(key);
+    const changed: number[] = [];
+    for (const [piece, claims] of fresh.length === 0 ? [] : this.#claims.entries()) {
+      if (claims === undefined) continue;
+      let isTouched = false;
+      for (const [hash, signers] of claims) {
+        for (const key of fresh) isTouched = signers.delete(key) || isTouched;
+        if (signers.size === 0) claims.delete(hash);
+      }
+      if (!isTouched) continue;
+      if (claims.size === 0) this.#claims[piece] = undefined;
+      this.#settle(piece);
+      changed.push(piece);
+    }
+    return changed;
+  }
+
   /** Signed batches from this index on, to send to a peer that has those before. */
   batches(fromIndex = 0): readonly Uint8Array[] {
     return this.#batches.slice(fromIndex);
@@ -100,10 +149,12 @@ export class FeedLog {
     if (batch === undefined) return refusal('malformed');
     const puller = batch.certificate.pullerKey.toString('hex');
     if (!batch.swarmId.equals(this.#options.swarmId)) return refusal('wrongSwarm');
+    // Who passes it on may not have heard of it.
+    if (this.#revoked.has(puller)) return { fresh: [], conflicts: [], duplicate: true };
     if (batch.first + batch.hashes.length > this.#options.pieceCount) return refusal('outOfRange');
 
     const news = this.#newsIn(batch, puller);
-    if (news.length === 0) return { fresh: [], duplicate: true };
+    if (news.length === 0) return { fresh: [], conflicts: [], duplicate: true };
     const refused = this.#authenticate(batch);
     if (refused !== undefined) return refusal(refused);
     if (news.some(({ piece, hash }) => this.#isOneTooMany(piece, hash))) {
@@ -112,13 +163,13 @@ export class FeedLog {
 
     this.#batches.push(Buffer.from(batchBytes));
     const fresh: PieceHash[] = [];
-    let conflict: number | undefined;
+    const conflicts: number[] = [];
     for (const { piece, hash } of news) {
       const outcome = this.#claim(piece, hash, puller);
       if (outcome === 'fresh') fresh.push({ piece, hash });
-      if (outcome === 'conflict') conflict ??= piece;
+      if (outcome === 'conflict') conflicts.push(piece);
     }
-    return { fresh, duplicate: false, ...(conflict === undefined ? {} : { conflict }) };
+    return { fresh, conflicts, duplicate: false };
   }
 
   /** What the batch says that is not known; a second puller's word counts only in a dispute. */
@@ -170,16 +221,26 @@ export class FeedLog {
     claims.set(hex, signers.add(puller));
 
     const before = this.#hashes[piece];
+    const after = this.#settle(piece);
+    if (after !== undefined) return before?.equals(after) === true ? 'unsettled' : 'fresh';
+    return before === undefined ? 'unsettled' : 'conflict';
+  }
+
+  /** The piece's hash by what stands for it now. */
+  #settle(piece: number): Buffer | undefined {
+    const claims: Claims = this.#claims[piece] ?? new Map();
+    const before = this.#hashes[piece];
+    if (claims.size > 1) this.#disputed.add(piece);
+    else this.#disputed.delete(piece);
     const [best, second] = [...claims.entries()].sort(([, a], [, b]) => b.size - a.size);
     const settled = best !== undefined && best[1].size > (second?.[1].size ?? 0);
     const after = settled ? Buffer.from(best[0], 'hex') : undefined;
     this.#hashes[piece] = after;
     this.#known += Number(after !== undefined) - Number(before !== undefined);
-    if (after !== undefined) return before?.equals(after) === true ? 'unsettled' : 'fresh';
-    return before === undefined ? 'unsettled' : 'conflict';
+    return after;
   }
 }
 
 function refusal(refused: FeedRefusal): FeedAcceptance {
-  return { fresh: [], duplicate: false, refused };
+  return { fresh: [], conflicts: [], duplicate: false, refused };
 }

@@ -30,6 +30,14 @@ export class Bitfield {
     return true;
   }
 
+  /** Whether it was set before. */
+  delete(piece: number): boolean {
+    if (!this.has(piece)) return false;
+    this.bytes[piece >> 3] = (this.bytes[piece >> 3] as number) & ~(128 >> (piece & 7));
+    this.#count -= 1;
+    return true;
+  }
+
   /** In order. */
   *pieces(): Generator<number> {
     for (let piece = 0; piece < this.size; piece += 1) if (this.has(piece)) yield piece;

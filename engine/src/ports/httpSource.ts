@@ -17,6 +17,8 @@ export interface RangeRequest {
   /** Of a POST. */
   readonly body?: Uint8Array;
   readonly headers: Readonly<Record<string, string>>;
+  /** Another resource of the connection's server; absent: the one that it was opened for. */
+  readonly url?: URL;
   /** Bytes [start, end); absent: the whole resource. */
   readonly range?: { readonly start: number; readonly end: number };
   /** Called once before any chunk; throwing refuses the answer and closes the connection. */

@@ -23,6 +23,8 @@ export type CloseReason =
   | 'WrongBytes'
   /** Nothing is needed of it any more. */
   | 'Complete'
+  /** What it was told that we have is not so any more. */
+  | 'Renewed'
   | 'NotListed'
   | 'Stopped'
   /** A mistake of ours. */

@@ -33,8 +33,8 @@ export interface ExchangeDependencies {
   readonly connect: (owner: ConnectionOwner) => PeerConnection;
   readonly feed: FeedLog;
   readonly picker: PiecePicker;
-  /** Pieces that are verified and on disk. */
-  readonly held: Bitfield;
+  /** Pieces that are verified, on disk and announced, whatever became of them since. */
+  readonly offered: Bitfield;
   readonly intake: Intake;
   readonly memory: PieceMemory;
   readonly downloadBucket: TokenBucket;
@@ -112,8 +112,8 @@ export class Exchange implements ConnectionOwner {
 
   /** Peers of which nothing is needed are left; those who need us stay. */
   connect(): void {
-    const { held, feed } = this.#dependencies;
-    const done = held.full && feed.knownPieces === this.pieceCount;
+    const { offered, feed } = this.#dependencies;
+    const done = offered.full && feed.knownPieces === this.pieceCount;
     if (done) this.#peers.closeAll('Complete');
     else this.#peers.connectDue();
   }
@@ -137,6 +137,14 @@ export class Exchange implements ConnectionOwner {
     if (this.#isSpreading) this.#spread.gained(piece, this.#dependencies.clock.now());
     this.#announced.push(piece);
     this.#haveSoon();
+  }
+
+  /**
+   * What was announced cannot be taken back (BEP 3): every connection begins anew, with what we have
+   * now. Rare: pieces were taken for what they are not.
+   */
+  renew(): void {
+    for (const connection of this.#connections.values()) connection.close('Renewed');
   }
 
   /** The feed has more to pass on. */
@@ -270,7 +278,7 @@ export class Exchange implements ConnectionOwner {
     const isSpreadTo = this.#isSpreadTo(connection);
     const shown = new Bitfield(this.pieceCount);
     if (this.#needsHaves(connection)) {
-      for (const piece of this.#dependencies.held.pieces()) {
+      for (const piece of this.#dependencies.offered.pieces()) {
         if (!isSpreadTo || this.#spread.isForAll(piece)) shown.add(piece);
       }
     }
@@ -281,11 +289,11 @@ export class Exchange implements ConnectionOwner {
 
   /** An agent that is shown piece by piece what we have. */
   #joined(connection: PeerConnection): void {
-    const { held, feed, clock } = this.#dependencies;
+    const { offered, feed, clock } = this.#dependencies;
     const now = clock.now();
     this.#spread.join(connection.number);
     // What was on disk when we started was never announced.
-    for (const piece of held.pieces()) {
+    for (const piece of offered.pieces()) {
       if (feed.hashOf(piece) !== undefined) this.#spread.gained(piece, now);
     }
     const opened = this.#openedTo.get(connection.remotePeerId);
@@ -415,10 +423,10 @@ export class Exchange implements ConnectionOwner {
 
   #requested(connection: PeerConnection, block: BlockRequest): void {
     const { piece, offset, length } = block;
-    const { uploader, held, served } = this.#dependencies;
+    const { uploader, served } = this.#dependencies;
     const inside = offset + length <= this.#options.layout.pieceSizeBytes(piece);
     if (!inside) throw new WireError('Malformed', `request behind the end of piece ${piece}`);
-    if (!held.has(piece)) {
+    if (!served.serves(piece)) {
       connection.bear('request');
       connection.send({ type: 'reject', piece, offset, length });
       return;

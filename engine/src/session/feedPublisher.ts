@@ -1,4 +1,4 @@
-import type { FeedSigner, PieceHash } from '../feed/feedSigner.ts';
+import type { FeedSigner } from '../feed/feedSigner.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 
 export interface FeedPublisherDependencies {
@@ -24,7 +24,7 @@ const LAST_PIECES = 64;
 export class FeedPublisher {
   readonly #dependencies: FeedPublisherDependencies;
   #signer: FeedSigner | undefined;
-  #unsigned: PieceHash[] = [];
+  readonly #unsigned = new Map<number, Uint8Array>();
   #beganAtMs: number | undefined;
   #signedAtMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
@@ -44,12 +44,23 @@ export class FeedPublisher {
   }
 
   add(piece: number, hash: Uint8Array): void {
-    this.#unsigned.push({ piece, hash });
+    this.#unsigned.set(piece, hash);
     this.signSoon();
   }
 
+  /** Whether it is to be signed, and was not yet. */
+  has(piece: number): boolean {
+    return this.#unsigned.has(piece);
+  }
+
+  /** Somebody else has signed the same. */
+  drop(piece: number): void {
+    this.#unsigned.delete(piece);
+  }
+
   signSoon(): void {
-    if (this.#unsigned.length === 0 || this.#timer !== undefined) return;
+    if (this.#unsigned.size === 0 || this.#signer === undefined || this.#timer !== undefined)
+      return;
     const { clock, unnamedPieces } = this.#dependencies;
     const now = clock.now();
     const isShort = now - (this.#beganAtMs ?? now) < BEGINNING_MS || unnamedPieces() <= LAST_PIECES;
@@ -69,9 +80,11 @@ export class FeedPublisher {
     this.#timer = undefined;
     const signer = this.#signer;
     if (signer === undefined) return;
-    const due = this.#unsigned.filter(({ piece }) => signer.maySign(piece));
+    const due = [...this.#unsigned]
+      .filter(([piece]) => signer.maySign(piece))
+      .map(([piece, hash]) => ({ piece, hash }));
     if (due.length === 0) return;
-    this.#unsigned = this.#unsigned.filter(({ piece }) => !signer.maySign(piece));
+    for (const { piece } of due) this.#unsigned.delete(piece);
     const { clock, publish } = this.#dependencies;
     this.#signedAtMs = clock.now();
     this.#beganAtMs ??= this.#signedAtMs;

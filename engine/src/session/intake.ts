@@ -32,8 +32,8 @@ export interface IntakeDependencies {
   readonly feed: FeedLog;
   /** Payload came by HTTP. */
   readonly onHttpPayload: (source: HttpAssembly['source'], bytes: number) => void;
-  /** Verified and on disk; `unsigned`: its hash, when the feed does not name it yet. */
-  readonly onStored: (piece: number, unsigned: Uint8Array | undefined) => void;
+  /** Verified, or read from the origin, and on disk. */
+  readonly onStored: (piece: number, hash: Uint8Array) => void;
   /** Pieces may be asked of peers that could not be before. */
   readonly onFreed: () => void;
   /** Peer number: it sent wrong bytes. */
@@ -41,6 +41,9 @@ export interface IntakeDependencies {
   /** The disk failed. */
   readonly onBroken: (error: unknown) => void;
 }
+
+/** One is read while another one is written. */
+const COPIES_AT_ONCE = 2;
 
 /** Where pieces come together, from peers or by HTTP, until they are verified and on disk. */
 export class Intake {
@@ -55,10 +58,15 @@ export class Intake {
   /** Who is sending a block into its buffer now, by piece and offset. */
   readonly #streaming = new Map<string, BlockSender>();
   readonly #assemblies = new Map<number, HttpAssembly>();
+  /** To be copied from an earlier version, with their hashes, in order. */
+  readonly #toCopy = new Map<number, Uint8Array>();
+  /** Of these it was tried: what could not be copied is fetched. */
+  readonly #copied = new Set<number>();
   readonly #unnamedWaiters = new Set<() => void>();
   readonly #arrivalWaiters = new Set<() => void>();
   readonly #stopped = new AbortController();
   #storingBytes = 0;
+  #copying = 0;
 
   constructor(options: IntakeOptions, dependencies: IntakeDependencies) {
     this.#options = options;
@@ -81,6 +89,7 @@ export class Intake {
   stop(): void {
     this.#stopped.abort(new Error('the transfer was stopped'));
     this.feedGrew();
+    this.#toCopy.clear();
     for (const assembly of [...this.#assemblies.values()]) assembly.abort();
     for (const piece of [...this.#buffers.keys()]) {
       if (this.#picker.state(piece) === 'active') this.#dropBuffer(piece);
@@ -90,6 +99,48 @@ export class Intake {
   /** Pieces may be named that were not. */
   feedGrew(): void {
     for (const wake of this.#unnamedWaiters) wake();
+  }
+
+  /* From an earlier version. */
+
+  /** Instead of fetching it, once those before it are copied. */
+  copy(piece: number, hash: Uint8Array): void {
+    if (this.#picker.state(piece) !== 'missing' || this.#copied.has(piece)) return;
+    this.#copied.add(piece);
+    this.#picker.enter(piece, 'taken');
+    this.#toCopy.set(piece, hash);
+    this.#copyNext();
+  }
+
+  /** Whether it is about to be: nobody owes it to us. */
+  isCopied(piece: number): boolean {
+    return this.#copied.has(piece) && this.#picker.state(piece) !== 'missing';
+  }
+
+  #copyNext(): void {
+    for (const [piece, hash] of this.#toCopy) {
+      if (this.#copying >= COPIES_AT_ONCE || this.#stopped.signal.aborted) return;
+      this.#toCopy.delete(piece);
+      this.#picker.enter(piece, 'verifying');
+      this.#copying += 1;
+      this.#copy(piece, hash).finally(() => {
+        this.#copying -= 1;
+        this.#copyNext();
+      });
+    }
+  }
+
+  /** Never rejects. */
+  async #copy(piece: number, hash: Uint8Array): Promise<void> {
+    try {
+      const { stored } = await this.#options.store.copy(piece, hash);
+      this.#picker.enter(piece, stored ? 'held' : 'missing');
+      if (stored) this.#dependencies.onStored(piece, hash);
+      else this.#dependencies.onFreed();
+    } catch (error) {
+      this.#picker.enter(piece, 'missing');
+      this.#dependencies.onBroken(error);
+    }
   }
 
   /* From peers. */
@@ -119,6 +170,13 @@ export class Intake {
     const { complete, other } = this.#picker.arrived(sender.number, piece, offset);
     if (complete) this.#verify(piece);
     return other;
+  }
+
+  /** Blocks that come still go nowhere: nobody is to blame for what they are. */
+  giveUp(piece: number): void {
+    this.#picker.leaveActive(piece, 'missing');
+    this.#dropStreams(piece);
+    this.#buffers.delete(piece);
   }
 
   senderLeft(sender: BlockSender): void {
@@ -243,15 +301,19 @@ export class Intake {
     }
     const { blockBytes } = this.#options;
     const senders = this.#picker.leaveActive(piece, 'taken');
+    this.#dropStreams(piece);
+    return [...senders].flatMap((sender, block) => {
+      const offset = block * blockBytes;
+      return sender === 0 ? [{ offset, length: Math.min(blockBytes, sizeBytes - offset) }] : [];
+    });
+  }
+
+  #dropStreams(piece: number): void {
     for (const [key, sender] of this.#streaming) {
       if (!key.startsWith(`${piece}/`)) continue;
       sender.dropTarget();
       this.#streaming.delete(key);
     }
-    return [...senders].flatMap((sender, block) => {
-      const offset = block * blockBytes;
-      return sender === 0 ? [{ offset, length: Math.min(blockBytes, sizeBytes - offset) }] : [];
-    });
   }
 
   async #finish({ piece, source, bytes }: HttpAssembly): Promise<'verified' | 'mismatch'> {
@@ -297,7 +359,7 @@ export class Intake {
         this.#assemblies.delete(piece);
         this.#buffers.delete(piece);
         this.#dependencies.memory.keep(owner, piece, bytes, reusable);
-        this.#dependencies.onStored(piece, expected === undefined ? result.hash : undefined);
+        this.#dependencies.onStored(piece, result.hash);
         this.#arrived();
       }
       return result;

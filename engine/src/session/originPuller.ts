@@ -43,7 +43,8 @@ const TAKEN_RETRY_MS = 100;
 const MAX_ERROR_BODY_BYTES = 65_536;
 
 interface Slot {
-  fileIndex: number;
+  /** Scheme, host and port: a connection serves all files of a server. */
+  origin: string;
   connection: HttpConnection;
   busy: boolean;
 }
@@ -203,7 +204,8 @@ export class OriginPuller implements Puller {
     const file = this.#options.files[range.fileIndex] as OriginFile;
     const reservation = this.#pacer.start(range.end - range.start);
     const sentAtMs = clock.now();
-    const slot = this.#takeSlot(range.fileIndex);
+    const url = new URL(file.url);
+    const slot = this.#takeSlot(url);
     let received = 0;
     let unseenBytes = 0;
     let retry: { afterMs: number; message: string } | undefined;
@@ -212,6 +214,7 @@ export class OriginPuller implements Puller {
       const { head, wireBytes } = await connection.connection.request(
         {
           headers: { ...this.#options.headers, ...conditionFor(file.validator) },
+          url,
           range: { start: range.start, end: range.end },
           onHead: (head) => {
             this.#pacer.answered(head.headerBytes, head.timeToHeadMs);
@@ -330,22 +333,22 @@ export class OriginPuller implements Puller {
     this.#finish({ kind: 'failed', error: new PullError('SourceInconsistent', message) });
   }
 
-  /** A connection of this lease that is free, for this file; opens one when none is. */
-  async #takeSlot(fileIndex: number): Promise<Slot> {
-    const url = new URL((this.#options.files[fileIndex] as OriginFile).url);
+  /** A connection of this lease that is free, to this server; opens one when none is. */
+  async #takeSlot(url: URL): Promise<Slot> {
+    const { origin } = url;
     const free = [...this.#slots].filter((slot) => !slot.busy);
-    const slot = free.find((other) => other.fileIndex === fileIndex) ?? free[0];
+    const slot = free.find((other) => other.origin === origin) ?? free[0];
     if (slot === undefined) {
       const connection = this.#dependencies.http.connection(url);
-      const opened = { fileIndex, connection, busy: true };
+      const opened = { origin, connection, busy: true };
       this.#slots.add(opened);
       return opened;
     }
     slot.busy = true;
-    if (slot.fileIndex !== fileIndex) {
+    if (slot.origin !== origin) {
       await slot.connection.close();
       slot.connection = this.#dependencies.http.connection(url);
-      slot.fileIndex = fileIndex;
+      slot.origin = origin;
     }
     return slot;
   }

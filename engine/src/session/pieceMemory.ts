@@ -118,6 +118,13 @@ export class PieceMemory {
     return { bytes: kept.bytes, release: () => this.#released(kept) };
   }
 
+  /** It is not what it was taken for. */
+  discard(owner: string, piece: number): void {
+    const key = keyOf(owner, piece);
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) this.#evict(key, kept);
+  }
+
   /** The transfer has ended: what it alone needed, above the budget too, is given back. */
   forget(owner: string): void {
     for (const [key, kept] of this.#kept) if (key.startsWith(`${owner}/`)) this.#evict(key, kept);

@@ -60,6 +60,7 @@ async function startNode(
   name: string,
   role: 'relay' | 'agent',
   change: (store: FileStore) => PieceStore = (store) => store,
+  revoked: readonly Uint8Array[] = [],
 ): Promise<Node> {
   const { layout, swarmId, swarmSecret, keys, digests } = distribution;
   const folder = path.join(root, name, 'ns/.sluice/u/1');
@@ -70,6 +71,7 @@ async function startNode(
   await host.start();
   const feedKey = keys.publicKey;
   const transfer = host.addTransfer({ swarmId, role, layout, store, feedKey, swarmSecret });
+  transfer.revoke(revoked);
   await transfer.start();
   const node = { name, role, host, transfer, folder, link };
   nodes.push(node);
@@ -89,12 +91,13 @@ function mesh(all: readonly Node[]): void {
   for (const node of all) node.transfer.setPeers(listed(...all.filter((other) => other !== node)));
 }
 
-/** As an OriginPuller would, under a certificate for these extents. */
+/** As an OriginPuller would, under a certificate for these extents; answers the puller's key. */
 async function pull(
   { transfer }: Node,
   distribution: Distribution,
   extents: readonly Extent[],
-): Promise<void> {
+  wrong: readonly number[] = [],
+): Promise<Buffer> {
   const { keys, layout, swarmId } = distribution;
   const keyPair = generateFeedKeyPair();
   const id = Buffer.from(swarmId, 'hex');
@@ -104,10 +107,13 @@ async function pull(
     for (let piece = first; piece < first + count; piece += 1) {
       const assembly = transfer.assemble(piece, 'origin');
       if (assembly === undefined) continue;
-      assembly.write(0, bytesOf(distribution, layout, piece));
+      const bytes = Buffer.from(bytesOf(distribution, layout, piece));
+      if (wrong.includes(piece)) bytes[0] = (bytes[0] as number) ^ 1;
+      assembly.write(0, bytes);
       expect(await assembly.finish()).toBe('verified');
     }
   }
+  return keyPair.publicKey;
 }
 
 function bytesOf({ bodies }: Distribution, layout: Layout, piece: number): Buffer {
@@ -268,6 +274,69 @@ describe('a swarm on loopback', () => {
     agent.transfer.setPeers(listed(relay));
     await expect(agent.transfer.failed).rejects.toMatchObject({ code: 'DigestMismatch' });
     await expect(stat(agent.link)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('keeps back a piece that pullers disagree about, and what the wrong one alone has signed', async () => {
+    const distribution = distributionOf([4 * MIB]);
+    const liar = await startNode(distribution, 'liar', 'relay');
+    const honest = await startNode(distribution, 'honest', 'relay');
+    const agents = [
+      await startNode(distribution, 'one', 'agent'),
+      await startNode(distribution, 'two', 'agent'),
+    ];
+    const all = [liar, honest, ...agents];
+    const key = await pull(liar, distribution, [{ first: 0, count: 8 }], [2, 3]);
+    await pull(honest, distribution, [
+      { first: 2, count: 1 },
+      { first: 8, count: 8 },
+    ]);
+    mesh(all);
+    for (const { transfer } of agents) {
+      await expect.poll(() => transfer.progress().verifiedPieces).toBe(15);
+      expect(transfer.holds(2)).toBe(false);
+      await expect.poll(() => transfer.disputes(4)).toMatchObject([{ piece: 2 }]);
+      expect(transfer.disputes(4)[0]?.batches).toHaveLength(2);
+    }
+    for (const { transfer } of all) transfer.revoke([key]);
+    for (const { transfer } of agents) {
+      await expect.poll(() => transfer.holds(2)).toBe(true);
+      expect(transfer.progress().state).toBe('transferring');
+      expect(transfer.disputes(4)).toEqual([]);
+    }
+    // What is to be pulled again a relay does not count as held.
+    expect(honest.transfer.holds(3)).toBe(false);
+    await pull(honest, distribution, [
+      { first: 0, count: 2 },
+      { first: 3, count: 5 },
+    ]);
+    await Promise.all(all.map(({ transfer }) => transfer.completed));
+    for (const agent of agents) await expectFiles(agent, distribution);
+    for (const { host } of all) expect(host.closedConnections.get('WrongBytes')).toBeUndefined();
+    // Of what was signed wrongly only the wrong pieces were fetched twice.
+    const received = agents.map(({ transfer }) => transfer.receivedBytes().bitTorrent / PIECE);
+    for (const pieces of received) expect(pieces).toBeLessThanOrEqual(17);
+  });
+
+  it('puts a version right that was whole before its puller was revoked', async () => {
+    const named = distributionOf([MIB]);
+    const distribution = { ...named, digests: new Map<string, string>() };
+    const liar = await startNode(distribution, 'liar', 'relay');
+    const key = await pull(liar, distribution, [{ first: 0, count: 4 }], [1]);
+    const before = await startNode(distribution, 'agent', 'agent');
+    before.transfer.setPeers(listed(liar));
+    await before.transfer.completed;
+    await liar.host.stop();
+    const honest = await startNode(distribution, 'honest', 'relay');
+    await pull(honest, distribution, [{ first: 0, count: 4 }]);
+    before.transfer.revoke([key]);
+    before.transfer.setPeers(listed(honest));
+    await expect(before.transfer.failed).rejects.toMatchObject({ code: 'PieceRevoked' });
+    await before.host.stop();
+    const after = await startNode(distribution, 'agent', 'agent', (store) => store, [key]);
+    after.transfer.setPeers(listed(honest));
+    await after.transfer.completed;
+    await expectFiles(after, distribution);
+    expect(after.transfer.receivedBytes().bitTorrent).toBe(PIECE);
   });
 
   it('lets nobody in who does not know the secret', async () => {

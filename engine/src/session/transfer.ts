@@ -72,10 +72,17 @@ export interface TransferProgress {
 
 const BLOCK_BYTES = LARGE_REQUEST_BYTES;
 const TICK_MS = 100;
+/** A piece that peers think we have they do not tell us of: so long it may wait. */
+const RENEW_MS = 3000;
 /** A process that had bytes of the origin so lately is pulling. */
 const PULLING_MS = 1000;
 /** How long a rate cap may save up what it did not use. */
 const BURST_SECONDS = 0.25;
+
+/** A version that was whole is not: another attempt puts it right. */
+class PieceRevokedError extends Error {
+  readonly code = 'PieceRevoked';
+}
 
 /** One distribution's epoch in this process: downloads, verifies, stores, serves. */
 export class Transfer implements Served {
@@ -95,7 +102,16 @@ export class Transfer implements Served {
   readonly #memory: PieceMemory;
   readonly #layout: Layout;
   readonly #picker: PiecePicker;
+  /** Verified and on disk. */
   readonly #held: Bitfield;
+  /** What each held piece is. */
+  readonly #hashes: (Uint8Array | undefined)[];
+  /** Held pieces that were announced; what of it is in doubt now is not given away. */
+  readonly #offered: Bitfield;
+  /** Known by digests, so that no feed can say otherwise. */
+  #proven: ReadonlyMap<number, Uint8Array> = new Map();
+  /** On disk, and not named now. */
+  readonly #found = new Map<number, Uint8Array>();
   readonly #intake: Intake;
   readonly #publisher: FeedPublisher;
   readonly #meter = new RateMeter();
@@ -107,6 +123,9 @@ export class Transfer implements Served {
   #verifiedBytes = 0;
   #firstByteAt: number | undefined;
   #state: TransferProgress['state'] = 'pending';
+  /** Peers think that we have more than we have. */
+  #hasDropped = false;
+  #renewedAtMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #tickedAtMs = 0;
   #complete: () => void = () => {};
@@ -124,6 +143,8 @@ export class Transfer implements Served {
     this.pieceCount = layout.pieceCount;
     this.feed = new FeedLog({ swarmId, feedKey, pieceCount: layout.pieceCount });
     this.#held = new Bitfield(layout.pieceCount);
+    this.#offered = new Bitfield(layout.pieceCount);
+    this.#hashes = new Array(layout.pieceCount);
     this.bucket = new TokenBucket(limitOf(undefined), clock.now());
     this.#downloadBucket = new TokenBucket(limitOf(undefined), clock.now());
     this.#picker = new PiecePicker({
@@ -139,7 +160,7 @@ export class Transfer implements Served {
         ...shared,
         memory: dependencies.memory,
         onHttpPayload: (source, bytes) => this.#httpPayload(source, bytes),
-        onStored: (piece, unsigned) => this.#stored(piece, unsigned),
+        onStored: (piece, hash) => this.#stored(piece, hash),
         onFreed: () => this.exchange.pump(),
         onGuilty: (sender) => this.exchange.ban(sender),
         onBroken: (error) => this.broke(error),
@@ -150,7 +171,7 @@ export class Transfer implements Served {
       {
         ...dependencies,
         ...shared,
-        held: this.#held,
+        offered: this.#offered,
         intake: this.#intake,
         downloadBucket: this.#downloadBucket,
         served: this,
@@ -167,7 +188,7 @@ export class Transfer implements Served {
       unnamedPieces: () => this.pieceCount - this.feed.knownPieces,
       publish: (batches, pieces) => {
         for (const batch of batches) this.acceptBatch(batch);
-        for (const piece of pieces) this.exchange.announce(piece);
+        for (const piece of pieces) this.#reconcile(piece);
       },
     });
     this.completed = new Promise((resolve) => {
@@ -180,17 +201,17 @@ export class Transfer implements Served {
   }
 
   async start(): Promise<void> {
-    const { verified, feed } = await this.#options.store.open(this.#stopped.signal);
+    const { verified, proven, feed } = await this.#options.store.open(this.#stopped.signal);
     if (this.#stopped.signal.aborted) return;
+    this.#proven = proven;
     for (const batch of feed) this.feed.accept(batch);
-    this.#nameAll();
     for (const [piece, hash] of verified) {
-      // Without its signed hash nobody could take it from us, and with another one it is not what
-      // the swarm has: it is fetched again.
-      if (this.feed.hashOf(piece)?.equals(hash) !== true) continue;
-      this.#picker.enter(piece, 'held');
-      this.#hold(piece);
+      // With another hash it is not what the swarm has: it is fetched again. Without one nobody knows
+      // what it is: it may be named before it is fetched.
+      if (proven.has(piece)) this.#recover(piece, hash);
+      else this.#found.set(piece, hash);
     }
+    for (let piece = 0; piece < this.pieceCount; piece += 1) this.#reconcile(piece);
     this.#state = 'transferring';
     this.#tickedAtMs = this.#clock.now();
     this.#tick();
@@ -244,8 +265,11 @@ export class Transfer implements Served {
     };
   }
 
+  /** What others can have of us: held, and signed as that. */
   bitfield(): Uint8Array {
-    return this.#held.bytes.slice();
+    const pieces = new Bitfield(this.pieceCount);
+    for (const piece of this.#offered.pieces()) if (this.serves(piece)) pieces.add(piece);
+    return pieces.bytes;
   }
 
   /** What any connected peer has, as a BitTorrent bitfield. */
@@ -259,6 +283,14 @@ export class Transfer implements Served {
 
   holds(piece: number): boolean {
     return this.#held.has(piece);
+  }
+
+  /** Whether it may be given away: held, and as it is signed, or about to be signed as it is. */
+  serves(piece: number): boolean {
+    const own = this.#hashes[piece];
+    if (own === undefined || this.feed.quarantined(piece)) return false;
+    const named = this.feed.hashOf(piece);
+    return named === undefined ? !this.#offered.has(piece) : isEqual(named, own);
   }
 
   /** Whether its bytes come in now by HTTP, so that follow() gives them. */
@@ -309,7 +341,8 @@ export class Transfer implements Served {
   lacksNamedPieces(): boolean {
     if (this.#held.full) return false;
     for (let piece = 0; piece < this.pieceCount; piece += 1) {
-      if (!this.#held.has(piece) && this.feed.hashOf(piece) !== undefined) return true;
+      if (this.#held.has(piece) || this.#intake.isCopied(piece)) continue;
+      if (this.feed.hashOf(piece) !== undefined) return true;
     }
     return false;
   }
@@ -354,18 +387,37 @@ export class Transfer implements Served {
 
   /** A signed batch of the feed, from a peer or by HTTP. Answers whether its sender is at fault. */
   acceptBatch(batch: Uint8Array): boolean {
-    const { fresh, duplicate, refused, conflict } = this.feed.accept(batch);
+    const { fresh, duplicate, refused, conflicts } = this.feed.accept(batch);
     if (refused !== undefined) return true;
     if (duplicate) return false;
     this.#options.store.keepFeed([batch]);
-    for (const { piece } of fresh) this.#picker.name(piece, true);
-    if (conflict !== undefined) this.#nameAll();
+    // First, so that peers know what it is that they are told we have.
     this.exchange.feedGrew();
+    for (const { piece } of fresh) this.#reconcile(piece);
+    for (const piece of conflicts) this.#reconcile(piece);
     if (fresh.length > 0) {
       this.#intake.feedGrew();
       this.exchange.pump();
+      this.#completeWhenFull();
     }
     return false;
+  }
+
+  /** Pieces of which different hashes are signed, so many at most, with what shows it. */
+  disputes(atMost: number): { piece: number; batches: Uint8Array[] }[] {
+    const pieces = [...this.feed.disputed].slice(0, atMost);
+    return pieces.map((piece) => ({ piece, batches: this.feed.evidenceOf(piece) }));
+  }
+
+  /** Pullers (raw keys) whose word does not count any more, and what follows from that. */
+  revoke(pullerKeys: readonly Uint8Array[]): void {
+    const changed = this.feed.revoke(pullerKeys);
+    // What is on the disk is compared when it has been read.
+    if (this.#state === 'pending' || changed.length === 0) return;
+    for (const piece of changed) this.#reconcile(piece);
+    this.#intake.feedGrew();
+    this.exchange.pump();
+    this.#completeWhenFull();
   }
 
   /** Payload that was sent, over BitTorrent or HTTP. */
@@ -388,10 +440,35 @@ export class Transfer implements Served {
     return this.feed.hashOf(piece) !== undefined && this.#intake.mayAssemble(piece);
   }
 
-  #nameAll(): void {
-    for (let piece = 0; piece < this.pieceCount; piece += 1) {
-      this.#picker.name(piece, this.feed.hashOf(piece) !== undefined);
+  /** Brings what we do with a piece in line with what is known of it. */
+  #reconcile(piece: number): void {
+    const named = this.feed.hashOf(piece);
+    const own = this.#hashes[piece];
+    // Blocks of it were asked for as what it was said to be before.
+    if (this.#picker.state(piece) === 'active') this.#intake.giveUp(piece);
+    this.#picker.name(piece, named !== undefined);
+    const found = this.#found.get(piece);
+    if (found !== undefined && named !== undefined) {
+      this.#found.delete(piece);
+      if (isEqual(found, named) && this.#picker.state(piece) === 'missing') {
+        this.#recover(piece, found);
+        this.#offer(piece);
+        return;
+      }
     }
+    if (own === undefined) {
+      const hash = this.#proven.get(piece) ?? named;
+      if (hash === undefined || !this.#options.store.hasEarlier(piece, hash)) return;
+      this.#intake.copy(piece, hash);
+    } else if (named === undefined) {
+      const isRevoked = this.#offered.has(piece) && !this.feed.quarantined(piece);
+      if (!isRevoked || this.#proven.has(piece)) return;
+      this.#drop(piece);
+      // It is pulled again by somebody, and may well be the same.
+      this.#found.set(piece, own);
+    } else if (isEqual(named, own)) this.#offer(piece);
+    // Else somebody signed something else; unless ours has its say still, or is known better.
+    else if (!this.#publisher.has(piece) && !this.#proven.has(piece)) this.#drop(piece);
   }
 
   #wantsPieces(): boolean {
@@ -404,16 +481,49 @@ export class Transfer implements Served {
     return this.#clock.now() - this.#pulledAtMs < PULLING_MS;
   }
 
-  #hold(piece: number): void {
+  /** It is on the disk from before. */
+  #recover(piece: number, hash: Uint8Array): void {
+    if (!isEqual(this.#proven.get(piece) ?? hash, hash)) return;
+    this.#picker.enter(piece, 'held');
+    this.#hold(piece, hash);
+    this.#signIfUnnamed(piece, hash);
+  }
+
+  #hold(piece: number, hash: Uint8Array): void {
     this.#held.add(piece);
+    this.#hashes[piece] = hash;
     this.#verifiedBytes += this.#layout.pieceSizeBytes(piece);
   }
 
+  #offer(piece: number): void {
+    this.#publisher.drop(piece);
+    if (this.#offered.add(piece) && this.#state !== 'pending') this.exchange.announce(piece);
+  }
+
+  /** What we took for the piece is not what it is. */
+  #drop(piece: number): void {
+    this.#held.delete(piece);
+    this.#offered.delete(piece);
+    this.#hashes[piece] = undefined;
+    this.#verifiedBytes -= this.#layout.pieceSizeBytes(piece);
+    this.#memory.discard(this.#options.swarmId, piece);
+    this.#picker.enter(piece, 'missing');
+    this.#hasDropped = true;
+    if (this.#state === 'transferring') return;
+    const message = `piece ${piece} is not what was signed at first: it is fetched again`;
+    this.broke(new PieceRevokedError(message));
+  }
+
+  #signIfUnnamed(piece: number, hash: Uint8Array): void {
+    if (this.feed.hashOf(piece) === undefined) this.#publisher.add(piece, hash);
+  }
+
   /** Without a hash in the feed it is announced when it is signed. */
-  #stored(piece: number, unsigned: Uint8Array | undefined): void {
-    this.#hold(piece);
-    if (unsigned === undefined) this.exchange.announce(piece);
-    else this.#publisher.add(piece, unsigned);
+  #stored(piece: number, hash: Uint8Array): void {
+    this.#found.delete(piece);
+    this.#hold(piece, hash);
+    this.#signIfUnnamed(piece, hash);
+    this.#reconcile(piece);
     this.exchange.memoryFreed();
     this.#completeWhenFull();
   }
@@ -436,7 +546,7 @@ export class Transfer implements Served {
   }
 
   #completeWhenFull(): void {
-    if (!this.#held.full || this.#state !== 'transferring') return;
+    if (!this.#held.full || this.#state !== 'transferring' || this.#isInDoubt()) return;
     this.#state = 'verifying';
     this.exchange.connect();
     this.#options.store.complete(this.#stopped.signal).then(
@@ -448,13 +558,37 @@ export class Transfer implements Served {
     );
   }
 
+  /** Whether there are pieces here of which nobody knows now what they must be. */
+  #isInDoubt(): boolean {
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      const isOurs = this.#proven.has(piece) || this.#publisher.has(piece);
+      if (!isOurs && !this.#isAsNamed(piece)) return true;
+    }
+    return false;
+  }
+
+  #isAsNamed(piece: number): boolean {
+    const own = this.#hashes[piece];
+    const named = this.feed.hashOf(piece);
+    return own !== undefined && named !== undefined && isEqual(own, named);
+  }
+
   #tick(): void {
     const now = this.#clock.now();
     this.#publisher.signSoon();
     this.exchange.tick(now - this.#tickedAtMs);
     this.#tickedAtMs = now;
+    if (this.#hasDropped && now - this.#renewedAtMs >= RENEW_MS) {
+      this.#hasDropped = false;
+      this.#renewedAtMs = now;
+      this.exchange.renew();
+    }
     this.#timer = this.#clock.setTimer(TICK_MS, () => this.#tick());
   }
+}
+
+function isEqual(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(one, other) === 0;
 }
 
 function limitOf(rateBytesPerSecond: number | undefined) {

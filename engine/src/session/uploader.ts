@@ -10,6 +10,8 @@ export interface Served {
   readonly bucket: TokenBucket;
   /** After everybody else: a relay that fills from another relay. */
   isSecondary(connection: PeerConnection): boolean;
+  /** Whether the piece may be given away. */
+  serves(piece: number): boolean;
   /** A piece that is in memory still. */
   lend(piece: number): Loan | undefined;
   /** From the disk, into memory that is as long as what is wanted. */

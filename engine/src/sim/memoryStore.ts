@@ -43,6 +43,10 @@ export class MemoryStore implements PieceStore {
   readonly kept = new Map<number, Uint8Array>();
   /** Pieces that were written again although they were here. */
   writtenTwice = 0;
+  /** Hashes (hex) of the true pieces that an earlier version has. */
+  readonly earlier = new Set<string>();
+  /** What copy() was asked for. */
+  copied = 0;
   /** Set: what every write fails with. */
   failure: Error | undefined;
   readonly #file: TrueFile;
@@ -58,7 +62,7 @@ export class MemoryStore implements PieceStore {
   }
 
   async open(): Promise<StoredState> {
-    return { verified: new Map(this.kept), feed: [...this.#feed] };
+    return { verified: new Map(this.kept), proven: new Map(), feed: [...this.#feed] };
   }
 
   keepFeed(batches: readonly Uint8Array[]): void {
@@ -73,6 +77,15 @@ export class MemoryStore implements PieceStore {
     if (this.kept.has(piece)) this.writtenTwice += 1;
     this.kept.set(piece, hash);
     return { stored: true, hash };
+  }
+
+  hasEarlier(_piece: number, hash: Uint8Array): boolean {
+    return this.earlier.has(Buffer.from(hash).toString('hex'));
+  }
+
+  async copy(piece: number, expected: Uint8Array): Promise<PutResult> {
+    this.copied += 1;
+    return this.put(piece, this.#file.piece(piece), expected);
   }
 
   async read(piece: number, offset: number, length: number, into?: Uint8Array) {

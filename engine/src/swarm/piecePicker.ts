@@ -174,13 +174,14 @@ export class PiecePicker {
     return active.sender;
   }
 
-  /** missing -> taken; taken -> verifying or missing; verifying -> held or missing; all -> held. */
+  /** missing -> taken or held; taken -> verifying or missing; verifying -> held or missing; held -> missing. */
   enter(piece: number, to: Exclude<PieceState, 'active'>): void {
     const from = this.state(piece);
     const allowed =
       (from === 'missing' && (to === 'taken' || to === 'held')) ||
       (from === 'taken' && (to === 'verifying' || to === 'missing')) ||
-      (from === 'verifying' && (to === 'held' || to === 'missing'));
+      (from === 'verifying' && (to === 'held' || to === 'missing')) ||
+      (from === 'held' && to === 'missing');
     if (!allowed) throw new Error(`piece ${piece}: ${from} -> ${to}`);
     this.#enter(piece, to);
   }

@@ -2,14 +2,11 @@ import { certify } from '@sluice/engine/feed/certificate.ts';
 import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { Extent, LeaseAnswer, LeaseRequest, Task } from '@sluice/protocol/messages.ts';
 
-export interface Distribution {
+export interface LeasedTask {
   readonly task: Task;
-  readonly body: Buffer;
   readonly keys: FeedKeyPair;
   readonly rateBytesPerSecond: number;
   readonly extentPieces: number;
-  /** Nobody can be reached over BitTorrent. */
-  readonly blocked: boolean;
   /** Not handed out, in file order. */
   readonly free: number[];
 }
@@ -26,9 +23,9 @@ export interface Lease {
 const MAX_BYTES = 1024 ** 3;
 
 /** Grants extents in file order to whoever asks; to a node that is short, what it would take. */
-export class LeaseTable {
+export class LeaseTable<Of extends LeasedTask> {
   /** By uid. */
-  readonly distributions = new Map<string, Distribution>();
+  readonly distributions = new Map<string, Of>();
   /** Open ones. */
   readonly leases = new Map<string, Lease>();
   /** Of which distributions, in order. */
@@ -43,7 +40,10 @@ export class LeaseTable {
   answer(request: LeaseRequest): LeaseAnswer {
     if (request.op === 'acquire') {
       this.#granted += 1;
-      const { uid, pullerKey = '', topUp } = request;
+      const { uid, epoch, pullerKey = '', topUp } = request;
+      if (this.distributions.get(uid)?.task.epoch !== epoch) {
+        return { outcome: 'wait', reason: 'NotReady', retryAfterMs: 500 };
+      }
       const lease = { id: `lease-${this.#granted}`, uid, pullerKey, version: 0 };
       if (topUp === undefined) return this.#grant({ ...lease, pieces: [] });
       const pieces = piecesOfField(Buffer.from(topUp.acceptable, 'base64'));
@@ -80,7 +80,7 @@ export class LeaseTable {
         leaseId,
         version: lease.version,
         uid,
-        epoch: 1,
+        epoch: task.epoch,
         extents,
         maxBytes: MAX_BYTES,
         rateBytesPerSecond,

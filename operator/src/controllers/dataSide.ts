@@ -24,6 +24,11 @@ export interface ResolvedSource {
   readonly ranges: boolean;
 }
 
+/** Of an epoch that was made before files had validators of their own, the source has the one. */
+export interface EpochFile extends TaskFile {
+  readonly validator?: Validator;
+}
+
 /** One epoch, kept in the store before anyone hears of it. Never logged. */
 export interface EpochRecord {
   readonly uid: string;
@@ -34,7 +39,7 @@ export interface EpochRecord {
   readonly url: string;
   readonly digest?: string | undefined;
   readonly source: ResolvedSource;
-  readonly files: readonly TaskFile[];
+  readonly files: readonly EpochFile[];
   readonly pieceLengthBytes: number;
   readonly pieceCount: number;
   /** 40 hex digits. */
@@ -46,6 +51,8 @@ export interface EpochRecord {
   readonly swarmSecret: string;
   readonly relayToken: string;
   readonly startedAt: string;
+  /** Raw keys, base64, of pullers that signed what the origin does not give. */
+  readonly revokedPullers?: readonly string[];
 }
 
 export interface EpochStore {

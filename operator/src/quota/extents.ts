@@ -62,6 +62,12 @@ export class ExtentPool {
     this.#gainedAtMs = nowMs;
   }
 
+  /** What anybody holds is not known any more, until it is reported again. */
+  forgetHeld(): void {
+    this.#held.clear();
+    this.#orphans.clear();
+  }
+
   isHeld(piece: number): boolean {
     for (const held of this.#held.values()) if (held[piece] === 1) return true;
     return false;

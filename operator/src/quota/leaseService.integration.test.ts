@@ -98,6 +98,7 @@ function newService(): LeaseService {
     topUpBytes: undefined,
     feedPublicKey: keys.publicKey.toString('base64'),
     feedSeed: keys.seed.toString('base64'),
+    revokedPullers: [],
   });
   return made;
 }

@@ -116,6 +116,27 @@ describe('leases', () => {
     expect(granted / grant.rateBytesPerSecond).toBeLessThan(1.5);
   });
 
+  it('go on with others when a puller is revoked, from what relays hold then', async () => {
+    const first = await acquire('one');
+    const [{ first: lowest = -1 } = {}] = first.extents;
+    const all = Buffer.alloc(8, 255);
+    service.setHeld('a', 1, 'two', all);
+    service.setDistribution(aLeasedDistribution({ revokedPullers: [PULLER] }));
+    // It has asked the origin for something: its lease counts until it ends.
+    expect(durableUsage().connections).toBe(first.connections);
+    expect(await ask('one', renewal(first, MIB))).toEqual({ outcome: 'gone' });
+    expect(await ask('one', { op: 'acquire' })).toMatchObject({ reason: 'NotAllowed' });
+    const pullerKey = generateFeedKeyPair().publicKey.toString('base64');
+    expect(await ask('two', { op: 'acquire', pullerKey })).toMatchObject({ reason: 'NotReady' });
+    await clock.advance(60_000);
+    const second = await acquire('two', { pullerKey });
+    expect(second.extents[0]?.first).toBe(lowest);
+    // Held, that is what was reported since.
+    service.setHeld('a', 1, 'three', Buffer.from([127, 255, 255, 255, 255, 255, 255, 255]));
+    await ask('two', ended(second, MIB, [{ first: 0, count: 1 }]));
+    expect((await acquire('two', { pullerKey })).extents).toEqual([{ first: 0, count: 1 }]);
+  });
+
   it('use 95 % of the bandwidth and no more, in any second', async () => {
     const { rateBytesPerSecond, slackBytes } = await acquire('one');
     expect(rateBytesPerSecond + slackBytes).toBeLessThanOrEqual(LIMITS.maxBandwidthBytesPerSecond);

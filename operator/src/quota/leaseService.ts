@@ -113,7 +113,10 @@ export class LeaseService {
   setDistribution(distribution: LeasedDistribution): void {
     const { uid, epoch } = distribution;
     const known = this.#pulls.get(uid);
-    this.#pulls.set(uid, newPull(distribution, known));
+    const pull = newPull(distribution, known);
+    this.#pulls.set(uid, pull);
+    const before = known?.distribution.epoch === epoch ? known.distribution.revokedPullers : [];
+    if (distribution.revokedPullers.length > before.length) this.#revoke(pull);
     if (known?.distribution.epoch !== epoch) {
       for (const book of this.#books.all()) this.#restore(uid, book);
     }
@@ -139,6 +142,24 @@ export class LeaseService {
     if (bitfield !== undefined) pull.pool.report(holder, bitfield, spread, now);
     else pull.pool.forget(holder, now);
     if (bitfield === undefined) this.#sharing.wake(uid);
+  }
+
+  /**
+   * What a revoked puller has signed is to be pulled again, and by others. Which pieces these are the
+   * relays' next reports tell, which leave out what nobody else has signed. Its leases end by
+   * themselves: what it has asked the origin for still comes.
+   */
+  #revoke(pull: Pull): void {
+    const { uid, epoch, revokedPullers } = pull.distribution;
+    pull.pool.forgetHeld();
+    pull.unsureUntilMs = this.#clock.now() + UNSURE_MS;
+    for (const { ledger } of this.#books.all()) {
+      for (const lease of ledger.leases.values()) {
+        if (lease.uid !== uid || lease.epoch !== epoch) continue;
+        if (revokedPullers.includes(lease.pullerKey)) release(pull, lease.leaseId);
+      }
+    }
+    this.#clock.setTimer(UNSURE_MS, () => this.#sharing.wake(uid));
   }
 
   /** Every journal is fenced before its first grant. */
@@ -291,6 +312,7 @@ export class LeaseService {
     const usedBytes = this.#used.report(leaseId, request.usedBytes);
     const pull = this.#pullOf(lease);
     if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
+    if (pull.distribution.revokedPullers.includes(lease.pullerKey)) return { outcome: 'gone' };
     if (usedBytes > 0) pull.failure = undefined;
     if (purpose === 'topUp') pull.topUps.progress(leaseId, request.unfinished);
     else pull.pool.progress(leaseId, holder.id, request.unfinished);
@@ -334,7 +356,8 @@ export class LeaseService {
     const { book, lease } = found;
     const pull = this.#pullOf(lease);
     if (pull !== undefined) {
-      if (lease.purpose !== 'topUp') {
+      const isRevoked = pull.distribution.revokedPullers.includes(lease.pullerKey);
+      if (lease.purpose !== 'topUp' && !isRevoked) {
         pull.pool.progress(leaseId, holder.id, unfinished);
         if (failure !== undefined) pull.failure = failure;
       }
@@ -482,7 +505,10 @@ function mayHave(
   { topUp, pullerKey = '' }: Acquire,
   { distribution }: Pull,
 ): boolean {
-  if (topUp === undefined) return kind === 'relay' && pullerKey !== '';
+  if (topUp === undefined) {
+    const isRevoked = distribution.revokedPullers.includes(pullerKey);
+    return kind === 'relay' && pullerKey !== '' && !isRevoked;
+  }
   return distribution.topUpBytes !== undefined && distribution.ranges;
 }
 

@@ -26,6 +26,8 @@ export interface LeasedDistribution {
   /** Raw Ed25519 keys, base64: puller keys are certified with them. */
   readonly feedPublicKey: string;
   readonly feedSeed: string;
+  /** Raw keys, base64, of pullers that are given nothing more; the list only grows. */
+  readonly revokedPullers: readonly string[];
 }
 
 export interface ChargeRequest {

@@ -3,7 +3,7 @@
  * become progress. Who is told what is decided in work.ts, who may pull what in quota/.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
-import type { TransferReport } from '@sluice/protocol/messages.ts';
+import { MAX_REVOKED, type Task, type TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import type {
   Coordinator as CoordinatorPort,
@@ -19,9 +19,12 @@ import { topUpBytes } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
+import type { RevocationStore } from '../store/epochs.ts';
+import { Arbiter } from './arbiter.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
 import { type FleetProcess, FleetView, hasRemoved, statesOf } from './fleetView.ts';
+import { pieceAtOrigin } from './pieceAtOrigin.ts';
 import { resolveSource } from './sourceResolver.ts';
 import {
   type Desired,
@@ -37,6 +40,7 @@ import {
 export interface CoordinatorDependencies {
   readonly leases: LeaseService;
   readonly assignments: AssignmentStore;
+  readonly revocations: RevocationStore;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -48,6 +52,8 @@ interface Distribution {
   /** Of the plan's epoch, by node. */
   nodes: Map<string, NodeRecord>;
   sourceChanged: boolean;
+  /** Of the plan's epoch: pullers whose word does not count, raw keys in base64. */
+  revoked: readonly string[];
 }
 
 interface LastingTombstone extends Tombstone {
@@ -56,6 +62,8 @@ interface LastingTombstone extends Tombstone {
   nodes: ReadonlySet<string> | undefined;
 }
 
+/** States that can change what a process is to be told. */
+const NEWS: ReadonlySet<string> = new Set(['ready', 'failed', 'removed']);
 /** Changes within this time are told together. */
 const TELL_MS = 100;
 const SAVE_MS = 2_000;
@@ -80,6 +88,7 @@ export class Coordinator implements CoordinatorPort {
   readonly #distributions = new Map<string, Distribution>();
   readonly #tombstones = new Map<string, LastingTombstone>();
   readonly #rows: AssignmentWriter;
+  readonly #arbiter: Arbiter;
   #policies: readonly OriginPolicy[] = [];
   #listener: (uid: string) => void = () => {};
   #isPrimed = false;
@@ -89,6 +98,11 @@ export class Coordinator implements CoordinatorPort {
   constructor(dependencies: CoordinatorDependencies) {
     this.#deps = dependencies;
     this.#rows = new AssignmentWriter(dependencies);
+    this.#arbiter = new Arbiter({
+      ...dependencies,
+      ask: (task, piece, signal) => pieceAtOrigin(task, piece, dependencies.leases, signal),
+      revoke: (task, pullerKeys) => this.#revoke(task, pullerKeys),
+    });
     this.fleet = new FleetView({
       changed: () => this.#tellSoon(),
       reported: (process, transfers) => this.#reported(process, transfers),
@@ -116,26 +130,29 @@ export class Coordinator implements CoordinatorPort {
     this.#distributions.clear();
     this.#tombstones.clear();
     this.#rows.clear();
+    this.#arbiter.clear();
   }
 
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#policies = policies;
     this.#deps.leases.setOrigins(policies);
-    for (const { plan } of this.#distributions.values()) this.#lease(plan);
+    for (const distribution of this.#distributions.values()) this.#lease(distribution);
     this.#tellSoon();
   }
 
   apply(plan: DistributionPlan): void {
     const { record } = plan;
     const { uid, epoch } = record;
-    const known = this.#distributions.get(uid);
+    let known = this.#distributions.get(uid);
     this.#tombstones.delete(uid);
     if (known?.plan.record.epoch === epoch) known.plan = plan;
     else {
-      this.#distributions.set(uid, { plan, nodes: new Map(), sourceChanged: false });
+      const revoked = record.revokedPullers ?? [];
+      known = { plan, nodes: new Map(), sourceChanged: false, revoked };
+      this.#distributions.set(uid, known);
       this.#recall(uid, epoch);
     }
-    this.#lease(plan);
+    this.#lease(known);
     // What was reported before the plan was known here counts, too.
     for (const process of this.fleet.list()) {
       const report = process.reports.get(`${uid}/${epoch}`);
@@ -162,6 +179,7 @@ export class Coordinator implements CoordinatorPort {
     if (known === undefined) this.#recallNodes(tombstone);
     this.#distributions.delete(uid);
     this.#deps.leases.removeDistribution(uid);
+    this.#arbiter.forget(uid);
     this.#rows.drop(uid);
     this.#tellSoon();
   }
@@ -242,7 +260,7 @@ export class Coordinator implements CoordinatorPort {
     return this.#rows.delete(uid);
   }
 
-  #lease({ record, priority, suspend, ...plan }: DistributionPlan): void {
+  #lease({ plan: { record, priority, suspend, ...plan }, revoked }: Distribution): void {
     const policy = coveringPolicy(record.url, this.#policies);
     this.#deps.leases.setDistribution({
       uid: record.uid,
@@ -258,7 +276,19 @@ export class Coordinator implements CoordinatorPort {
       topUpBytes: topUpBytes({ ...plan, record }, policy),
       feedPublicKey: record.feedPublicKey,
       feedSeed: record.feedSeed,
+      revokedPullers: revoked,
     });
+  }
+
+  /** Durable before anybody hears of it: what was revoked once must not count again. */
+  async #revoke({ uid, epoch }: Task, pullerKeys: readonly string[]): Promise<void> {
+    const distribution = this.#distributions.get(uid);
+    if (distribution?.plan.record.epoch !== epoch) return;
+    const revoked = [...new Set([...distribution.revoked, ...pullerKeys])].slice(0, MAX_REVOKED);
+    await this.#deps.revocations.saveRevoked(uid, epoch, revoked);
+    distribution.revoked = revoked;
+    this.#lease(distribution);
+    this.#tellSoon();
   }
 
   #reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
@@ -269,7 +299,7 @@ export class Coordinator implements CoordinatorPort {
       this.#listener(uid);
     }
     // What a process has or has removed can change what it is to be told.
-    const isNews = transfers.some(({ state }) => state === 'ready' || state === 'removed');
+    const isNews = transfers.some(({ state }) => NEWS.has(state));
     if (isNews) this.#tellSoon();
   }
 
@@ -277,7 +307,14 @@ export class Coordinator implements CoordinatorPort {
     const { uid, epoch } = transfer;
     if (transfer.error?.reason === 'SourceChanged') distribution.sourceChanged = true;
     if (process.kind === 'relay') {
-      if (transfer.bitfield === undefined) return;
+      const { plan, revoked } = distribution;
+      if (transfer.disputes !== undefined) {
+        const policy = coveringPolicy(plan.record.url, this.#policies);
+        this.#arbiter.consider(taskFor(plan, 'relay', policy, revoked), transfer.disputes);
+      }
+      // What it said before it had heard of a revocation may be worth nothing.
+      const isUpToDate = (transfer.revokedPullers ?? 0) >= revoked.length;
+      if (transfer.bitfield === undefined || !isUpToDate) return;
       const bitfield = Buffer.from(transfer.bitfield, 'base64');
       const { spread } = transfer;
       const spreadBitfield = spread === undefined ? undefined : Buffer.from(spread, 'base64');
@@ -345,13 +382,13 @@ export class Coordinator implements CoordinatorPort {
         { tasks: new Map(), peers: new Map(), removals: new Map() } satisfies Desired,
       ]),
     );
-    for (const [uid, { plan }] of this.#distributions) {
+    for (const [uid, { plan, revoked }] of this.#distributions) {
       const members = membersOf(plan, processes);
       const peers = peersOf(members);
       const policy = coveringPolicy(plan.record.url, this.#policies);
       const tasks = {
-        relay: taskFor(plan, 'relay', policy),
-        agent: taskFor(plan, 'agent', policy),
+        relay: taskFor(plan, 'relay', policy, revoked),
+        agent: taskFor(plan, 'agent', policy, revoked),
       };
       for (const { process } of members) {
         const desired = all.get(process.id);

@@ -74,13 +74,15 @@ class MongoDataSide implements DataSide {
         logger.error('an origin is granted nothing: its journal is broken', { error }),
       onRetry: (error) => logger.warn('the journal is not written and is tried again', { error }),
     });
+    const epochs = new MongoEpochStore(database);
     this.coordinator = new Coordinator({
       leases: this.#leases,
       assignments: this.#assignments,
+      revocations: epochs,
       clock,
       logger,
     });
-    this.epochs = this.#epochStore(new MongoEpochStore(database));
+    this.epochs = this.#epochStore(epochs);
     this.#keyring = new Keyring(config, { client });
     this.#pods = new Reflector<PodObject>(
       { path: listPath(resources.pods, config.namespace), labelSelector: FLEET_SELECTOR },

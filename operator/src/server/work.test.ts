@@ -49,10 +49,15 @@ describe('a version before the newest', () => {
     expect(removals).toEqual(isRemoved ? [removal] : []);
   });
 
-  it('is of no use to a relay', () => {
-    expect(earlierEpochs(planOf({}, 3), 'relay', new Map()).map(({ epoch }) => epoch)).toEqual([
-      1, 2,
-    ]);
+  it.each<[string, TransferState | undefined, number[]]>([
+    ['on its way: what did not change need not be pulled again', 'transferring', [1]],
+    ['not spoken of', undefined, [1]],
+    ['whole', 'ready', [1, 2]],
+    ['failed: the disk may have no room for both', 'failed', [1, 2]],
+  ])('is kept by a relay while the newest is %s', (_case, state, removed) => {
+    const states = new Map(state === undefined ? [] : [[3, state]]);
+    const removals = earlierEpochs(planOf({}, 3), 'relay', states);
+    expect(removals.map(({ epoch }) => epoch)).toEqual(removed);
   });
 });
 
@@ -80,6 +85,29 @@ describe('a task', () => {
     allowAgentCredentials: false,
   };
   const delivery = { topUp: ['Relay', 'Origin'], transport: 'Hybrid' } as const;
+
+  it('names every file, and at the origin the validator of each', () => {
+    const own = { etag: '"own"' };
+    const files = [
+      { path: 'a/one', sizeBytes: 1, sha256: 'f'.repeat(64), validator: own },
+      { path: 'two', sizeBytes: 0 },
+    ];
+    const { record } = planOf();
+    const task = taskFor(planOf({ record: { ...record, files } }), 'relay', undefined);
+    expect(task.files).toEqual([
+      { path: 'a/one', sizeBytes: 1, sha256: 'f'.repeat(64) },
+      { path: 'two', sizeBytes: 0 },
+    ]);
+    expect(task.source?.files).toEqual([
+      { path: 'a/one', validator: own },
+      { path: 'two', validator: record.source.validator },
+    ]);
+  });
+
+  it.each(['relay', 'agent'] as const)('tells a %s whose word does not count', (kind) => {
+    expect(taskFor(planOf(), kind, undefined, ['key']).revokedPullers).toEqual(['key']);
+    expect(taskFor(planOf(), kind, undefined)).not.toHaveProperty('revokedPullers');
+  });
 
   it('holds the credentials of the origin for relays alone', () => {
     const relay = taskFor(planOf({ delivery }), 'relay', policy);

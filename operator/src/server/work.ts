@@ -92,9 +92,10 @@ export function taskFor(
   plan: DistributionPlan,
   kind: ProcessKind,
   policy: OriginPolicy | undefined,
+  revokedPullers: readonly string[] = [],
 ): Task {
   const { record, delivery, target, headers } = plan;
-  const { validator, ranges } = record.source;
+  const { source } = record;
   // Credentials of the origin go to agents only where that is allowed.
   const hasSource = kind === 'relay' || topUpBytes(plan, policy) !== undefined;
   return {
@@ -104,17 +105,18 @@ export function taskFor(
     epoch: record.epoch,
     swarmId: record.swarmId,
     pieceLengthBytes: record.pieceLengthBytes,
-    files: [...record.files],
+    files: record.files.map(({ validator, ...file }) => file),
     feedKey: record.feedPublicKey,
     swarmSecret: record.swarmSecret,
     relayToken: record.relayToken,
     delivery: { ...delivery, topUp: [...delivery.topUp] },
+    ...(revokedPullers.length > 0 && { revokedPullers: [...revokedPullers] }),
     ...(hasSource && {
       source: {
         url: record.url,
         headers: { ...headers },
-        validator,
-        ranges,
+        files: record.files.map(({ path, validator = source.validator }) => ({ path, validator })),
+        ranges: source.ranges,
         allowPrivateAddresses: policy?.allowPrivateAddresses ?? false,
       },
     }),
@@ -135,13 +137,17 @@ export function earlierEpochs(
 ): Extract<WorkMessage, { type: 'remove' }>[] {
   const { uid, epoch } = plan.record;
   const removals: Extract<WorkMessage, { type: 'remove' }>[] = [];
-  const isReplaced = states.get(epoch) === 'ready';
+  const newest = states.get(epoch);
+  // A relay whose disk may be too small for two versions has room for the newer one then.
+  const isReplaced = newest === 'ready' || (kind === 'relay' && newest === 'failed');
   for (let each = Math.max(1, epoch - MAX_EARLIER_EPOCHS); each < epoch; each += 1) {
     // What a node has whole stays until the newer one is in its place; what it has said nothing of
     // (an agent that was started anew, another leader) may be whole.
     const state = states.get(each);
     const mayBeWhole = state === undefined || state === 'ready';
-    const isKept = kind === 'agent' && mayBeWhole && !isReplaced;
+    // What a relay has of the one before, whole or not, it need not pull again.
+    const isOfUse = kind === 'agent' ? mayBeWhole : each === epoch - 1;
+    const isKept = isOfUse && !isReplaced;
     if (!isKept) removals.push({ type: 'remove', uid, epoch: each, deleteFiles: true });
   }
   return removals;

@@ -27,6 +27,7 @@ export function aLeasedDistribution(change: Partial<LeasedDistribution> = {}): L
     topUpBytes: undefined,
     feedPublicKey: keys.publicKey.toString('base64'),
     feedSeed: keys.seed.toString('base64'),
+    revokedPullers: [],
     ...change,
   };
 }

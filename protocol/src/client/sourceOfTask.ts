@@ -13,11 +13,12 @@ export function sourceOf(
   files: readonly { readonly path: string; readonly sizeBytes: number }[],
 ): SourceOfTask | undefined {
   if (source === undefined) return undefined;
-  const { headers, ranges, validator, allowPrivateAddresses = false } = source;
+  const { headers, ranges, allowPrivateAddresses = false } = source;
+  const validators = new Map(source.files.map(({ path, validator }) => [path, validator]));
   const originFiles = files.map(({ path, sizeBytes }) => ({
     url: urlOf(source, path),
     sizeBytes,
-    validator,
+    validator: validators.get(path) ?? {},
   }));
   return {
     options: { files: originFiles, headers, ranges, pieceLengthBytes },

@@ -16,7 +16,16 @@ export interface TaskStanding {
   readonly bitfield?: Uint8Array | undefined;
   /** Pieces that any peer has. */
   readonly spread?: Uint8Array | undefined;
+  /** How many pullers' signatures do not count in the bitfield. */
+  readonly revokedPullers?: number | undefined;
+  readonly disputes?: readonly Dispute[] | undefined;
   readonly error?: TaskError | undefined;
+}
+
+/** A piece, and the signed batches that say different things of it. */
+export interface Dispute {
+  readonly piece: number;
+  readonly batches: readonly Uint8Array[];
 }
 
 export interface TaskError {
@@ -38,7 +47,7 @@ export function reportOf(
   standing: TaskStanding,
   progress: ProgressNumbers = NOTHING,
 ): TransferReport {
-  const { state, firstByteAtMs, bitfield, spread, error } = standing;
+  const { state, firstByteAtMs, bitfield, spread, revokedPullers, disputes = [], error } = standing;
   const { received } = progress;
   return {
     uid,
@@ -56,6 +65,13 @@ export function reportOf(
     rateBytesPerSecond: Math.max(0, Math.round(progress.rateBytesPerSecond)),
     ...(bitfield !== undefined && { bitfield: Buffer.from(bitfield).toString('base64') }),
     ...(spread !== undefined && { spread: Buffer.from(spread).toString('base64') }),
+    ...(revokedPullers !== undefined && revokedPullers > 0 && { revokedPullers }),
+    ...(disputes.length > 0 && {
+      disputes: disputes.map(({ piece, batches }) => ({
+        piece,
+        batches: batches.map((batch) => Buffer.from(batch).toString('base64')),
+      })),
+    }),
     ...(firstByteAtMs !== undefined && { firstByteAtMs: Math.round(firstByteAtMs) }),
     ...(error !== undefined && { error }),
   };

@@ -24,11 +24,8 @@ export interface DigestPrefix {
   readonly prefixBytes: number;
 }
 
-/** Hashes and writes. */
-interface PutJob {
-  readonly kind: 'put';
-  /** On shared memory: nothing is copied between the threads. */
-  readonly bytes: Uint8Array;
+/** Where a piece goes, and what is kept of it. */
+export interface PutPlace {
   /** In order; together as long as the piece. */
   readonly spans: readonly DiskSpan[];
   readonly leafCount: number;
@@ -39,8 +36,23 @@ interface PutJob {
   readonly digest: DigestPrefix | undefined;
 }
 
+/** Hashes and writes. */
+interface PutJob extends PutPlace {
+  readonly kind: 'put';
+  /** On shared memory: nothing is copied between the threads. */
+  readonly bytes: Uint8Array;
+}
+
+/** The same with bytes that are on the disk already. */
+interface CopyJob extends PutPlace {
+  readonly kind: 'copy';
+  /** Undefined: at the very place. */
+  readonly from: DiskSpan | undefined;
+}
+
 export type DiskJob =
   | PutJob
+  | CopyJob
   /** Hashes what stands on the disk. */
   | {
       readonly kind: 'check';
@@ -59,6 +71,8 @@ export type DiskJob =
       readonly descriptor: number;
       readonly sizeBytes: number;
     }
+  /** Takes the digest on to there. */
+  | { readonly kind: 'follow'; readonly digest: DigestPrefix }
   | { readonly kind: 'forget'; readonly file: number };
 
 export interface DiskResult {
@@ -92,6 +106,11 @@ export class DiskWork {
     switch (job.kind) {
       case 'put':
         return this.#put(job);
+      case 'copy': {
+        const bytes = this.#readable(job.from === undefined ? job.spans : [job.from]);
+        if (bytes === undefined) return { ...NOTHING, stored: false };
+        return this.#put({ ...job, kind: 'put', bytes }, job.from === undefined);
+      }
       case 'check': {
         const bytes = this.#read(job.spans);
         if (bytes === undefined) return { ...NOTHING, stored: false };
@@ -106,6 +125,9 @@ export class DiskWork {
         this.#digests.delete(job.file);
         return { stored: digest.next === job.sizeBytes, hash: digest.hash.digest() };
       }
+      case 'follow':
+        this.#follow(job.digest, Number.POSITIVE_INFINITY);
+        return NOTHING;
       case 'forget':
         this.#digests.delete(job.file);
         return NOTHING;
@@ -114,22 +136,31 @@ export class DiskWork {
 
   /** What may be done when the job has been answered. */
   afterwards(job: DiskJob): void {
-    if (job.kind !== 'put' || job.digest === undefined) return;
+    if ((job.kind !== 'put' && job.kind !== 'copy') || job.digest === undefined) return;
     this.#follow(job.digest, CATCH_UP_BYTES);
   }
 
-  #put({ bytes, spans, leafCount, expected, record }: PutJob): DiskResult {
+  #put({ bytes, spans, leafCount, expected, record }: PutJob, isThere = false): DiskResult {
     const hash = pieceHash(bytes, leafCount);
     if (expected !== undefined && Buffer.compare(hash, expected) !== 0) {
       return { stored: false, hash };
     }
     let at = 0;
-    for (const { descriptor, position, sizeBytes } of spans) {
+    for (const { descriptor, position, sizeBytes } of isThere ? [] : spans) {
       this.#write(descriptor, bytes.subarray(at, at + sizeBytes), position);
       at += sizeBytes;
     }
     this.#write(record.descriptor, recordOf(WRITTEN, record.piece, hash), record.position);
     return { stored: true, hash };
+  }
+
+  /** What cannot be read is not there: it comes from elsewhere. */
+  #readable(spans: readonly DiskSpan[]): Uint8Array | undefined {
+    try {
+      return this.#read(spans);
+    } catch {
+      return undefined;
+    }
   }
 
   /** Undefined: something is shorter than it should be. */

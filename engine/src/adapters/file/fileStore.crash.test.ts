@@ -201,7 +201,10 @@ async function crash(run: Run, operation: number): Promise<boolean> {
   );
 }
 
-describe('a store whose machine loses power', () => {
+/** Every operation once more for each operation: seconds, and more on a machine that is busy. */
+const TIMEOUT_MS = 60_000;
+
+describe('a store whose machine loses power', { timeout: TIMEOUT_MS }, () => {
   it('never counts a wrong piece nor shows half a version, at whatever operation', async () => {
     for (let seed = 1; seed <= 3; seed += 1) {
       const operations = await operationsOf(2, seed);
@@ -264,7 +267,7 @@ describe('a store whose machine loses power', () => {
   });
 });
 
-describe('a store whose process is killed', () => {
+describe('a store whose process is killed', { timeout: TIMEOUT_MS }, () => {
   it('has every piece that put() has answered', async () => {
     const operations = await operationsOf(1, 5);
     for (let operation = 1; operation <= operations; operation += 1) {

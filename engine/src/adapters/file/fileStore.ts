@@ -7,12 +7,15 @@ import type { Layout, LayoutFile } from '../../pieces/layout.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { PieceStore, PutResult, StoredState } from '../../ports/pieceStore.ts';
 import { systemClock } from '../systemClock.ts';
-import type { DigestPrefix, DiskJob, DiskResult } from './diskWork.ts';
+import { digestOf } from './digestOf.ts';
+import type { DigestPrefix, DiskJob, DiskResult, PutPlace } from './diskWork.ts';
 import { eachOf } from './eachOf.ts';
+import { EarlierCopies } from './earlierCopies.ts';
+import { writeManifest } from './earlierVersions.ts';
 import { FeedFile } from './feedFile.ts';
 import type { FileFacts, FileSystem, OpenedFile } from './fileSystem.ts';
 import { nodeFileSystem } from './nodeFileSystem.ts';
-import { OpenFiles } from './openFiles.ts';
+import { newFileNumber, OpenFiles } from './openFiles.ts';
 import { SYNCED } from './pieceRecord.ts';
 import { ensureFolder, makeFolders, placeLink, removeOlderVersions } from './placing.ts';
 import { StateFile } from './stateFile.ts';
@@ -25,6 +28,13 @@ export interface FileStoreOptions {
   readonly layout: Layout;
   /** SHA-256 in hex, by the file's path. */
   readonly digests?: ReadonlyMap<string, string>;
+  /**
+   * Whether another digest is an error. Not at relays, where nothing is placed: there it only means
+   * that a later epoch takes nothing over.
+   */
+  readonly mustMatch?: boolean;
+  /** Folders of versions that this disk has already: what they have is not fetched again. */
+  readonly earlier?: readonly string[];
   /** The symlink that makes the version visible; absent at relays, which only cache. */
   readonly link?: string | undefined;
   readonly fileMode?: number;
@@ -36,15 +46,13 @@ export interface FileStoreDependencies {
 }
 
 interface VersionFile extends LayoutFile {
-  /** Unique in the process: two stores may have a file of one name. */
+  /** In the disk's thread. */
   readonly number: number;
   /** As it was found; undefined: it has been made since. */
   found: FileFacts | undefined;
   /** All pieces before this one are written. */
   prefixPieces: number;
 }
-
-let filesNumbered = 0;
 
 export class FileStore implements PieceStore {
   readonly #options: FileStoreOptions;
@@ -54,6 +62,7 @@ export class FileStore implements PieceStore {
   readonly #open: OpenFiles;
   readonly #sync: StoreSync;
   readonly #written = new Map<number, Uint8Array>();
+  readonly #copies: EarlierCopies;
   #state: StateFile | undefined;
   #feed: FeedFile | undefined;
   readonly #puts = new Set<Promise<unknown>>();
@@ -66,16 +75,19 @@ export class FileStore implements PieceStore {
       clock: systemClock,
     },
   ) {
-    const { layout, folder, link } = options;
+    const { layout, folder, link, digests, earlier = [] } = options;
     this.#options = options;
     this.#fileSystem = fileSystem;
     this.#layout = layout;
-    this.#files = layout.files.map((file) => {
-      filesNumbered += 1;
-      return { ...file, number: filesNumbered, found: undefined, prefixPieces: 0 };
-    });
+    this.#files = layout.files.map((file) => ({
+      ...file,
+      number: newFileNumber(),
+      found: undefined,
+      prefixPieces: 0,
+    }));
     const paths = layout.files.map((file) => path.join(folder, file.path));
     this.#open = new OpenFiles(paths, fileSystem);
+    this.#copies = new EarlierCopies({ layout, digests, folders: earlier }, fileSystem);
     this.#sync = new StoreSync({ layout, folder, link }, { clock, fileSystem, files: this.#open });
   }
 
@@ -89,12 +101,15 @@ export class FileStore implements PieceStore {
       await this.#lookAtFiles();
       this.#state = await StateFile.read(`${folder}.state`, this.#layout.pieceCount, fileSystem);
       await this.#restore(this.#state, signal);
+      const proven = await this.#prove(this.#state, signal);
       // Before the files are made: what was noted of those that were gone must not come back.
       await this.#state.begin();
+      await this.#cloneFiles(signal);
       await this.#makeFiles(signal);
+      await this.#writeManifest();
       this.#feed = await FeedFile.open(`${folder}.feed`, fileSystem);
       this.#sync.start(this.#state);
-      return { verified: new Map(this.#written), feed: this.#feed.batches };
+      return { verified: new Map(this.#written), proven, feed: this.#feed.batches };
     } catch (error) {
       await this.close();
       throw storeErrorOf(error, folder);
@@ -105,16 +120,22 @@ export class FileStore implements PieceStore {
     this.#feed?.append(batches);
   }
 
-  async put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
-    const putting = this.#put(piece, bytes, expected);
-    this.#puts.add(putting);
-    try {
-      return await putting;
-    } catch (error) {
-      throw storeErrorOf(error, this.#fileOf(piece).path);
-    } finally {
-      this.#puts.delete(putting);
-    }
+  put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
+    return this.#putting(
+      piece,
+      this.#put(piece, expected, (place) => ({ ...place, kind: 'put', bytes })),
+    );
+  }
+
+  hasEarlier(piece: number, hash: Uint8Array): boolean {
+    return this.#copies.has(piece, hash);
+  }
+
+  copy(piece: number, expected: Uint8Array): Promise<PutResult> {
+    const copying = this.#copies.use(piece, expected, (from) =>
+      this.#put(piece, expected, (place) => ({ ...place, kind: 'copy', from })),
+    );
+    return this.#putting(piece, copying);
   }
 
   async read(
@@ -176,6 +197,18 @@ export class FileStore implements PieceStore {
     await this.#feed?.close();
   }
 
+  /** The store is not closed before it has settled. */
+  async #putting(piece: number, putting: Promise<PutResult>): Promise<PutResult> {
+    this.#puts.add(putting);
+    try {
+      return await putting;
+    } catch (error) {
+      throw storeErrorOf(error, this.#fileOf(piece).path);
+    } finally {
+      this.#puts.delete(putting);
+    }
+  }
+
   /* Opening. */
 
   /** Makes the folders, refuses what is in the way, and sees what is there. */
@@ -191,6 +224,35 @@ export class FileStore implements PieceStore {
       if (file.found === undefined || file.found.kind === 'file') continue;
       throw new StoreError('PathConflict', `${at} is in the way: it is no file`);
     }
+  }
+
+  /** What the files' digests say of their pieces. */
+  async #prove(state: StateFile, signal: AbortSignal): Promise<Map<number, Uint8Array>> {
+    const proven = await this.#copies.prove(signal);
+    // A whole version was held against its digests.
+    for (const [piece, hash] of state.isWhole ? this.#written : []) {
+      if (this.#options.digests?.has(this.#fileOf(piece).path)) proven.set(piece, hash);
+    }
+    return proven;
+  }
+
+  /** Files that share their bytes with an earlier version's, of which no piece is here yet. */
+  async #cloneFiles(signal: AbortSignal): Promise<void> {
+    const begun = new Set([...this.#written.keys()].map((piece) => this.#fileOf(piece)));
+    for (const [fileIndex, file] of this.#files.entries()) {
+      if (begun.has(file)) continue;
+      signal.throwIfAborted();
+      const at = path.join(this.#options.folder, file.path);
+      if (!(await this.#copies.clone(fileIndex, at))) continue;
+      // As it is now, cloned or gone.
+      file.found = await this.#fileSystem.facts(at);
+    }
+  }
+
+  async #writeManifest(): Promise<void> {
+    const { folder, digests } = this.#options;
+    if (!this.#layout.aligned) return;
+    await writeManifest(folder, this.#layout, digests, this.#fileSystem);
   }
 
   /** Of every size as it will be: the space is not taken yet, but nobody reads behind an end. */
@@ -246,21 +308,27 @@ export class FileStore implements PieceStore {
 
   /* Writing. */
 
-  async #put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
+  async #put(
+    piece: number,
+    expected: Uint8Array | undefined,
+    job: (place: PutPlace) => DiskJob,
+  ): Promise<PutResult> {
     if (this.#sync.error !== undefined) throw this.#sync.error;
     const state = this.#state;
     if (state === undefined || this.#closed) throw new Error('the store is not open');
     if (this.#written.has(piece)) await this.#forgetDigests(piece);
-    const result = await this.#withSpans(piece, 'write', (spans) => ({
-      kind: 'put',
-      spans,
-      bytes,
-      leafCount: this.#leafCount(piece),
-      // A copy, for the message would else take all the memory that it is part of.
-      expected: expected && Uint8Array.from(expected),
-      record: state.placeOf(piece),
-      digest: this.#digestPrefix(piece, spans[0]?.descriptor),
-    }));
+    // It is put right, and a crash must not leave it half right and called whole.
+    if (state.isWhole) await state.setWhole(false);
+    const result = await this.#withSpans(piece, 'write', (spans) =>
+      job({
+        spans,
+        leafCount: this.#leafCount(piece),
+        // A copy, for the message would else take all the memory that it is part of.
+        expected: expected && Uint8Array.from(expected),
+        record: state.placeOf(piece),
+        digest: this.#digestPrefix(piece, spans[0]?.descriptor),
+      }),
+    );
     if (!result.stored) return result;
     state.written(piece, result.hash);
     this.#written.set(piece, result.hash);
@@ -303,7 +371,9 @@ export class FileStore implements PieceStore {
     const { fileIndex, offset } = locate(piece);
     const file = this.#file(fileIndex);
     if (descriptor === undefined || !aligned) return undefined;
-    if (this.#options.digests?.has(file.path) !== true) return undefined;
+    const { digests, mustMatch = true } = this.#options;
+    // Where it is no promise it can wait until all is here.
+    if (!mustMatch || digests?.has(file.path) !== true) return undefined;
     const firstPiece = piece - offset / pieceLengthBytes;
     while (this.#written.has(firstPiece + file.prefixPieces)) {
       if (file.prefixPieces * pieceLengthBytes >= file.sizeBytes) break;
@@ -317,15 +387,15 @@ export class FileStore implements PieceStore {
 
   async #makeWhole(signal: AbortSignal): Promise<void> {
     const indices = this.#files.map((_, fileIndex) => fileIndex);
+    let isRight = true;
     for (const fileIndex of indices) {
-      signal.throwIfAborted();
-      await this.#checkDigest(fileIndex);
+      isRight = (await this.#checkDigest(fileIndex, signal)) && isRight;
     }
     await eachOf(indices, SYNCS_AT_ONCE, (fileIndex) =>
       this.#open.use([fileIndex], 'read', ([file]) => (file as OpenedFile).sync()),
     );
     await this.#sync.syncFolders();
-    await this.#state?.setWhole(true);
+    if (isRight) await this.#state?.setWhole(true);
   }
 
   async #setModes(signal: AbortSignal): Promise<void> {
@@ -346,20 +416,23 @@ export class FileStore implements PieceStore {
     if (changed) await this.#state?.setWhole(true);
   }
 
-  async #checkDigest(fileIndex: number): Promise<void> {
+  async #checkDigest(fileIndex: number, signal: AbortSignal): Promise<boolean> {
     const { path: relative, number, sizeBytes } = this.#file(fileIndex);
-    const expected = this.#options.digests?.get(relative);
-    if (expected === undefined) return;
+    const { digests, mustMatch = true } = this.#options;
+    const expected = digests?.get(relative);
+    if (expected === undefined) return true;
     const { hash } = await this.#open.use([fileIndex], 'read', ([file]) =>
-      this.#fileSystem.run({
-        kind: 'digest',
-        file: number,
-        descriptor: (file as OpenedFile).descriptor,
-        sizeBytes,
-      }),
+      digestOf(
+        { file: number, descriptor: (file as OpenedFile).descriptor, sizeBytes },
+        {
+          fileSystem: this.#fileSystem,
+          signal,
+        },
+      ),
     );
     const actual = Buffer.from(hash).toString('hex');
-    if (actual === expected) return;
+    if (actual === expected) return true;
+    if (!mustMatch) return false;
     const message = `${relative} has the SHA-256 ${actual}, not ${expected} as the source names`;
     throw new StoreError('DigestMismatch', message);
   }

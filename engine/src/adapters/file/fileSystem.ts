@@ -15,6 +15,11 @@ export interface FileSystem {
   readLink(path: string): Promise<string | undefined>;
   makeLink(target: string, path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /**
+   * Makes `to` share the bytes of `from` until one of them changes; what stood at `to` is gone.
+   * False: the file system cannot do that, and nothing is there.
+   */
+  clone(from: string, to: string): Promise<boolean>;
   /** With all that is in it; nothing there is fine. */
   remove(path: string): Promise<void>;
   list(folder: string): Promise<string[]>;

@@ -1,6 +1,7 @@
 import { type BigIntStats, constants, readFileSync } from 'node:fs';
 import {
   chmod,
+  copyFile,
   type FileHandle,
   lstat,
   mkdir,
@@ -20,6 +21,16 @@ const FLAGS: Readonly<Record<FileAccess, number>> = {
   create: constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW,
 };
 const WRITABLE_MODE = 0o644;
+/** What the kernel says where bytes cannot be shared. */
+const CANNOT_CLONE: ReadonlySet<string> = new Set([
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'ENOSYS',
+  'ENOTTY',
+  'EINVAL',
+  'EXDEV',
+  'ENOENT',
+]);
 
 class NodeFile implements OpenedFile {
   readonly #handle: FileHandle;
@@ -99,6 +110,19 @@ export const nodeFileSystem: FileSystem = {
   readLink: (path) => missingIsUndefined(() => readlink(path)),
   makeLink: (target, path) => symlink(target, path),
   rename,
+
+  clone: async (from, to) => {
+    await rm(to, { force: true });
+    try {
+      await copyFile(from, to, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL);
+      return true;
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (CANNOT_CLONE.has(code)) return false;
+      throw error;
+    }
+  },
+
   remove: (path) => rm(path, { recursive: true, force: true }),
   list: (folder) => readdir(folder),
 

@@ -7,6 +7,14 @@ interface Entry {
   dropped: boolean;
 }
 
+let filesNumbered = 0;
+
+/** What a file is called in the disk's thread, unique in the process: two stores may have one name. */
+export function newFileNumber(): number {
+  filesNumbered += 1;
+  return filesNumbered;
+}
+
 /** Of one store; more are open only while more are worked on at once. */
 const DEFAULT_LIMIT = 32;
 

@@ -89,6 +89,8 @@ class NodeHttpConnection implements HttpConnection {
 
   async request(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
     if (this.#busy) throw new Error('a connection carries one request at a time');
+    const { url = this.#url } = request;
+    if (url.origin !== this.#url.origin) throw new Error(`it is no connection to ${url.origin}`);
     this.#busy = true;
     try {
       this.#socket?.removeListener('data', this.#onUnasked);
@@ -243,7 +245,7 @@ class NodeHttpConnection implements HttpConnection {
   #send(request: RangeRequest): ClientRequest {
     const { range } = request;
     const send: typeof httpRequest = this.#url.protocol === 'https:' ? httpsRequest : httpRequest;
-    const outgoing = send(this.#url, {
+    const outgoing = send(request.url ?? this.#url, {
       agent: this.#agent,
       method: request.method ?? 'GET',
       headers: {

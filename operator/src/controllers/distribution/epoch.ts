@@ -17,7 +17,8 @@ export function makeEpoch(
   const path = fileNameOf(url);
   if (path === undefined) throw new Error('the policy lets no URL without a file name through');
   const sha256 = digest?.slice('sha256:'.length);
-  const files = [{ path, sizeBytes: source.sizeBytes, ...(sha256 !== undefined && { sha256 }) }];
+  const { sizeBytes, validator } = source;
+  const files = [{ path, sizeBytes, ...(sha256 !== undefined && { sha256 }), validator }];
   const layout = layoutOf(files);
   const { pieceLengthBytes } = layout;
   const keys = generateFeedKeyPair();

@@ -17,6 +17,7 @@ import { Callers } from '../../server/callers.ts';
 import { makeAuthority, makeServerCertificate } from '../../server/certificates.ts';
 import { Coordinator } from '../../server/coordinator.ts';
 import { MongoAssignmentStore } from '../../store/assignments.ts';
+import { MongoEpochStore } from '../../store/epochs.ts';
 import { OPERATOR_NAMESPACE, type TestApiServer } from './apiServer.ts';
 import type { TestDatabase } from './testDatabase.ts';
 
@@ -68,7 +69,13 @@ export async function startControl(
       onRetry: () => {},
     },
   );
-  const coordinator = new Coordinator({ leases, assignments, clock, logger });
+  const coordinator = new Coordinator({
+    leases,
+    assignments,
+    revocations: new MongoEpochStore(database),
+    clock,
+    logger,
+  });
   const election = { isLeader: true, leaderUrl: undefined as string | undefined };
   const sessionKey = randomBytes(32);
   const app = newApp({

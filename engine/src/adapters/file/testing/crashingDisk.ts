@@ -52,6 +52,8 @@ export interface DiskFault {
  */
 export class CrashingDisk implements FileSystem {
   operations = 0;
+  /** Whether files can share bytes, as on XFS. */
+  canClone = false;
   readonly log: string[] = [];
   fault: DiskFault | undefined;
   openedFiles = 0;
@@ -162,6 +164,18 @@ export class CrashingDisk implements FileSystem {
       { ...source, node: undefined },
       { ...target, node },
     ]);
+  }
+
+  async clone(from: string, to: string): Promise<boolean> {
+    this.#operate('clone', to);
+    const source = this.#find(from);
+    const { folder, name } = this.#parentOf(to);
+    if (folder.entries.has(name)) this.#change([{ folder, name, node: undefined }]);
+    if (!this.canClone || source?.kind !== 'file') return false;
+    const node = fileNode(this.#tick());
+    this.#change([{ folder, name, node }]);
+    this.#write(node, source.bytes, 0);
+    return true;
   }
 
   async remove(path: string): Promise<void> {
