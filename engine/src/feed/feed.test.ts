@@ -103,6 +103,41 @@ describe('the feed', () => {
     expect(log.quarantined(7)).toBe(true);
   });
 
+  it('takes back what a revoked puller has signed, and hears no more of it', () => {
+    const log = logOf();
+    const [liarKeys, honestKeys] = [generateFeedKeyPair(), generateFeedKeyPair()];
+    const [liar, honest] = [liarKeys, honestKeys].map((keyPair) => signerOf({ keyPair }));
+    if (liar === undefined || honest === undefined) throw new Error('no signers');
+    log.accept(oneBatch(liar, [4, 5, 6], 'wrong'));
+    log.accept(oneBatch(honest, [5]));
+    log.accept(oneBatch(honest, [9]));
+    expect([...log.disputed]).toEqual([5]);
+    expect(log.evidenceOf(5)).toHaveLength(2);
+    expect(log.revoke([liarKeys.publicKey])).toEqual([4, 5, 6]);
+    expect(log.revoke([liarKeys.publicKey])).toEqual([]);
+    expect([4, 5, 6, 9].map((piece) => log.hashOf(piece))).toEqual([
+      undefined,
+      hashOf(5),
+      undefined,
+      hashOf(9),
+    ]);
+    expect(log.knownPieces).toBe(2);
+    // Nobody has signed anything of these: they are unknown, not in quarantine.
+    expect([4, 5, 6].some((piece) => log.quarantined(piece))).toBe(false);
+    expect(log.disputed.size).toBe(0);
+    expect(log.accept(oneBatch(liar, [7], 'wrong'))).toMatchObject({ fresh: [], duplicate: true });
+    expect(log.accept(oneBatch(honest, [4])).fresh.map(({ piece }) => piece)).toEqual([4]);
+  });
+
+  it('counts the word of a puller that was revoked before it spoke as nothing', () => {
+    const log = logOf();
+    const keyPair = generateFeedKeyPair();
+    log.revoke([keyPair.publicKey]);
+    log.accept(oneBatch(signerOf({ keyPair }), [3]));
+    expect(log.hashOf(3)).toBeUndefined();
+    expect(log.length).toBe(0);
+  });
+
   it('gives up on a puller that signs noise', () => {
     const log = logOf();
     const noisy = signerOf();

@@ -85,6 +85,28 @@ describe('a simulated swarm', () => {
     expect(world.originCopies).toBeLessThan(1.02);
   });
 
+  it('fetches only what the version before does not have', async () => {
+    worldOf();
+    const { layout } = world.file;
+    const isNew = (piece: number) => piece % 10 === 3;
+    for (const { store } of world.nodes) {
+      for (let piece = 0; piece < layout.pieceCount; piece += 1) {
+        if (isNew(piece)) continue;
+        const hash = world.file.hashOf(piece, world.file.piece(piece));
+        store.earlier.add(hash.toString('hex'));
+      }
+    }
+    await world.begin();
+    await finished();
+    const pieces = Array.from({ length: layout.pieceCount }, (_, piece) => piece);
+    const newBytes = pieces.filter(isNew).length * PIECE;
+    for (const { transfer, store } of world.nodes) {
+      const { bitTorrent, relayHttp } = transfer.receivedBytes();
+      expect(bitTorrent + relayHttp).toBe(newBytes);
+      expect(store.copied).toBe(layout.pieceCount - newBytes / PIECE);
+    }
+  });
+
   it('does not wait for slow nodes', async () => {
     await worldOf({ nodes: [...times(6, both(100)), ...times(2, both(10))] }).begin();
     await finished(120);

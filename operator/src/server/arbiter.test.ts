@@ -101,6 +101,13 @@ describe('what pullers disagree about', () => {
     expect(revoked).toEqual([]);
   });
 
+  it('stays open where the origin gives no ranges', async () => {
+    const source = { url: 'http://origin/file.bin', headers: {}, files: [], ranges: false };
+    arbiter.consider({ ...task, source }, [disputeOf(5)]);
+    await settle();
+    expect(asked).toEqual([]);
+  });
+
   it('waits while the origin cannot be asked, and ends with the epoch', async () => {
     failures = 2;
     arbiter.consider(task, [disputeOf(5)]);

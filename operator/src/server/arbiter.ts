@@ -106,7 +106,8 @@ export class Arbiter {
     const { ask, revoke, logger } = this.#deps;
     const { task, revoked } = open;
     const claims = claimsOf(task, piece, batches, revoked);
-    if (!isDispute(claims)) return;
+    // An origin without ranges would have to give the whole file for it.
+    if (!isDispute(claims) || task.source?.ranges !== true) return;
     const truth = await ask(task, piece, open.abort.signal);
     const wrong = wrongPullers(claims, truth).map((hex) =>
       Buffer.from(hex, 'hex').toString('base64'),

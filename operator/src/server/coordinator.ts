@@ -148,6 +148,7 @@ export class Coordinator implements CoordinatorPort {
     if (known?.plan.record.epoch === epoch) known.plan = plan;
     else {
       const revoked = record.revokedPullers ?? [];
+      this.#arbiter.forget(uid);
       known = { plan, nodes: new Map(), sourceChanged: false, revoked };
       this.#distributions.set(uid, known);
       this.#recall(uid, epoch);

@@ -41,6 +41,17 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     expect(await epochs.uids()).toEqual(['b']);
   });
 
+  it('who is revoked in an epoch is kept with it, and not with the next one', async () => {
+    const epochs = new MongoEpochStore(server.database);
+    await epochs.save(aRecord({ uid: 'a' }));
+    await epochs.saveRevoked('a', 1, ['one']);
+    await epochs.saveRevoked('a', 1, ['one', 'two']);
+    expect(await epochs.load('a')).toEqual(aRecord({ uid: 'a', revokedPullers: ['one', 'two'] }));
+    await epochs.save(aRecord({ uid: 'a', epoch: 2 }));
+    await epochs.saveRevoked('a', 1, ['late']);
+    expect(await epochs.load('a')).toEqual(aRecord({ uid: 'a', epoch: 2 }));
+  });
+
   it('each node has one assignment of a distribution, the one that was written last', async () => {
     const assignments = new MongoAssignmentStore(server.database);
     await assignments.prepare();

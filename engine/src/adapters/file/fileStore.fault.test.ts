@@ -23,8 +23,12 @@ function layoutOfFiles(count: number) {
   return layoutOf(files, PIECE);
 }
 
-/** From whatever the disk has to the placed version. */
-async function build(disk: CrashingDisk, layout: ReturnType<typeof layoutOf>): Promise<void> {
+/** From whatever the disk has to the placed version; notes the pieces that are verified. */
+async function build(
+  disk: CrashingDisk,
+  layout: ReturnType<typeof layoutOf>,
+  stored = new Set<number>(),
+): Promise<void> {
   const clock = { now: () => 0, setTimer: () => ({ cancel: () => {} }) };
   const store = new FileStore(
     { folder: FOLDER, layout, link: LINK, fileMode: 0o444 },
@@ -32,9 +36,11 @@ async function build(disk: CrashingDisk, layout: ReturnType<typeof layoutOf>): P
   );
   try {
     const { verified } = await store.open(never);
+    for (const piece of stored) expect(verified.has(piece), `piece ${piece} is lost`).toBe(true);
     for (let piece = 0; piece < layout.pieceCount; piece += 1) {
       const bytes = Buffer.alloc(layout.pieceSizeBytes(piece), piece + 1);
       if (!verified.has(piece)) await store.put(piece, bytes);
+      stored.add(piece);
     }
     await store.complete(never);
   } finally {
@@ -85,6 +91,60 @@ describe('a store on a disk that fails', () => {
       expect(failed).toBeGreaterThan(operations * 0.9);
     },
   );
+
+  it.each([
+    ['once', false, false],
+    ['and stays so', true, false],
+    ['in the middle of a write', false, true],
+    ['in the middle of every write', true, true],
+  ])(
+    'loses nothing verified, and shows nothing half, when it fails %s',
+    async (_, onwards, isTorn) => {
+      const layout = layoutOfFiles(6);
+      const whole = await startDisk();
+      const before = whole.operations;
+      await build(whole, layout);
+      const log = whole.log.slice(before);
+      for (const [at, what] of log.entries()) {
+        const disk = await startDisk();
+        const operation = disk.operations + at + 1;
+        disk.fault = { operation, code: 'ENOSPC', onwards, isTorn };
+        const stored = new Set<number>();
+        const error = await build(disk, layout, stored).catch((thrown: unknown) => thrown);
+        if (error !== undefined) expect(error, what).toMatchObject({ code: 'DiskFull' });
+        // As a new process finds it.
+        disk.startAnew();
+        if ((await disk.readLink(LINK)) !== undefined) await expectWhole(disk, layout);
+        // What could not be synced nobody knows (docs/architecture.md): that alone is hashed or fetched
+        // again. With a disk that fails from here on the same is said of everything unsynced.
+        const isSyncLost = onwards || what.startsWith('sync');
+        await build(disk, layout, isSyncLost ? undefined : stored);
+        await expectWhole(disk, layout);
+        expect(disk.openedFiles).toBe(0);
+      }
+    },
+  );
+
+  it('says by its name that a piece cannot be read, or is not all there', async () => {
+    const layout = layoutOfFiles(2);
+    const disk = await startDisk();
+    await build(disk, layout);
+    const clock = { now: () => 0, setTimer: () => ({ cancel: () => {} }) };
+    const store = new FileStore(
+      { folder: FOLDER, layout, link: LINK },
+      { fileSystem: disk, clock },
+    );
+    await store.open(never);
+    disk.fault = { operation: 0, code: 'EIO', onwards: true, kinds: new Set(['read']) };
+    await expect(store.read(0, 0, 10)).rejects.toMatchObject({ code: 'DiskError' });
+    disk.fault = undefined;
+    expect(await store.read(0, 0, 10)).toEqual(Buffer.alloc(10, 1));
+    const file = await disk.open(`${FOLDER}/${layout.files[0]?.path}`, 'write');
+    await file.truncate(5);
+    await file.close();
+    await expect(store.read(0, 0, 10)).rejects.toMatchObject({ code: 'DiskError' });
+    await store.close();
+  });
 
   it('shows nothing while the disk stays full', async () => {
     const layout = layoutOfFiles(6);

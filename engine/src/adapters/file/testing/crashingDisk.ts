@@ -41,6 +41,8 @@ export interface DiskFault {
   readonly operation: number;
   readonly code: string;
   readonly onwards: boolean;
+  /** A write puts half of its bytes there before it fails. */
+  readonly isTorn?: boolean;
   /** Only these operations; undefined: all. */
   readonly kinds?: ReadonlySet<string>;
 }
@@ -210,8 +212,8 @@ export class CrashingDisk implements FileSystem {
         return this.#fileOf(descriptor).bytes.copy(into, 0, position);
       },
       write: (descriptor, bytes, position) => {
-        this.#operate('write', String(descriptor));
-        this.#write(this.#fileOf(descriptor), bytes, position);
+        const file = this.#fileOf(descriptor);
+        this.#operateWrite(String(descriptor), file, bytes, position);
         return bytes.byteLength;
       },
     });
@@ -244,8 +246,7 @@ export class CrashingDisk implements FileSystem {
         return node.bytes.copy(into, 0, position);
       },
       write: async (bytes, position) => {
-        this.#operate('write', path);
-        this.#write(node, bytes, position);
+        this.#operateWrite(path, node, bytes, position);
       },
       setMode: async (mode) => {
         this.#operate('setMode', path);
@@ -259,6 +260,16 @@ export class CrashingDisk implements FileSystem {
         this.openedFiles = this.#opened.size;
       },
     };
+  }
+
+  #operateWrite(what: string, node: FileNode, bytes: Uint8Array, at: number): void {
+    try {
+      this.#operate('write', what);
+    } catch (error) {
+      if (this.fault?.isTorn === true) this.#write(node, bytes.subarray(0, bytes.length / 2), at);
+      throw error;
+    }
+    this.#write(node, bytes, at);
   }
 
   #operate(kind: string, what: string): void {
