@@ -5,12 +5,13 @@ import path from 'node:path';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
-import type { Task } from '@sluice/protocol/messages.ts';
+import type { Task, TransferReport } from '@sluice/protocol/messages.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type LeasedTask, LeaseTable } from './testing/leaseTable.ts';
 import { ProcessFleet, receivedBytes, sha256Of } from './testing/processFleet.ts';
 import { TestOrigin } from './testing/testOrigin.ts';
 
+const MIB = 1024 * 1024;
 const PIECE = 262_144;
 const FILES = 300;
 const NODES = ['one', 'two'];
@@ -58,7 +59,12 @@ function newFile(at: number): SetFile {
   return { path, body: randomBytes(sizeOf(at)), isNamed: at % 3 !== 0 };
 }
 
-function distribute(uid: string, epoch: number, files: readonly SetFile[]): Task {
+function distribute(
+  uid: string,
+  epoch: number,
+  files: readonly SetFile[],
+  rateBytesPerSecond = 100 * MIB,
+): Task {
   const layout = layoutOf(
     files.map(({ path, body, isNamed }) => ({
       path,
@@ -95,7 +101,7 @@ function distribute(uid: string, epoch: number, files: readonly SetFile[]): Task
   table.distributions.set(uid, {
     task,
     keys,
-    rateBytesPerSecond: 100 * 1024 * 1024,
+    rateBytesPerSecond,
     extentPieces: 64,
     free: Array.from({ length: layout.pieceCount }, (_, piece) => piece),
   });
@@ -211,6 +217,31 @@ describe('a set of files', () => {
     },
     TIMEOUT_MS,
   );
+});
+
+describe('a node that is killed while it builds its next version', () => {
+  it('has what it copied and what it fetched', { timeout: TIMEOUT_MS }, async () => {
+    const uid = 'killed';
+    const files = Array.from({ length: 40 }, (_, at) => newFile(at));
+    distribute(uid, 1, files);
+    for (const name of NODES) await fleet.ready(name, uid);
+    const large = { path: 'new/large.bin', body: randomBytes(16 * MIB), isNamed: false };
+    distribute(uid, 2, [...files, large], 4 * MIB);
+    const enough = bytesOf(files) + 4 * MIB;
+    const isHalfWay = ({ epoch, verifiedBytes }: TransferReport) =>
+      epoch === 2 && verifiedBytes > enough;
+    const before = await fleet.reported('one', uid, isHalfWay);
+    await fleet.kill('one', 'SIGKILL');
+    expect(await filesIn(`${linkOf('one', uid)}/`)).toEqual(sumsOf(files));
+    fleet.control.reports.length = 0;
+    fleet.launch('one');
+    const after = await fleet.ready('one', uid, 2);
+    expect(await filesIn(`${linkOf('one', uid)}/`)).toEqual(sumsOf([...files, large]));
+    expect(receivedBytes(after)).toBeLessThanOrEqual(
+      bytesOf([...files, large]) - before.verifiedBytes,
+    );
+    await fleet.ready('two', uid, 2);
+  });
 });
 
 async function realFolder(name: string, uid: string): Promise<string> {
