@@ -32,8 +32,10 @@ export interface IntakeDependencies {
   readonly feed: FeedLog;
   /** Payload came by HTTP. */
   readonly onHttpPayload: (source: HttpAssembly['source'], bytes: number) => void;
-  /** Verified, or read from the origin, and on disk. */
-  readonly onStored: (piece: number, hash: Uint8Array) => void;
+  /** Whether this process signs what it reads from the origin, whatever others have signed. */
+  readonly isSigning: () => boolean;
+  /** On disk, verified; or as the origin gives it, when `isFirstHand`. */
+  readonly onStored: (piece: number, hash: Uint8Array, isFirstHand: boolean) => void;
   /** Pieces may be asked of peers that could not be before. */
   readonly onFreed: () => void;
   /** Peer number: it sent wrong bytes. */
@@ -135,7 +137,7 @@ export class Intake {
     try {
       const { stored } = await this.#options.store.copy(piece, hash);
       this.#picker.enter(piece, stored ? 'held' : 'missing');
-      if (stored) this.#dependencies.onStored(piece, hash);
+      if (stored) this.#dependencies.onStored(piece, hash, false);
       else this.#dependencies.onFreed();
     } catch (error) {
       this.#picker.enter(piece, 'missing');
@@ -320,7 +322,9 @@ export class Intake {
     try {
       while (source === 'relayHttp' && this.#feed.hashOf(piece) === undefined) await this.#named();
       this.#picker.enter(piece, 'verifying');
-      const { stored } = await this.#put(piece, bytes, this.#feed.hashOf(piece));
+      const isSigned = source === 'origin' && this.#dependencies.isSigning();
+      const expected = isSigned ? undefined : this.#feed.hashOf(piece);
+      const { stored } = await this.#put(piece, bytes, expected);
       return stored ? 'verified' : 'mismatch';
     } finally {
       this.#assemblies.delete(piece);
@@ -359,7 +363,7 @@ export class Intake {
         this.#assemblies.delete(piece);
         this.#buffers.delete(piece);
         this.#dependencies.memory.keep(owner, piece, bytes, reusable);
-        this.#dependencies.onStored(piece, result.hash);
+        this.#dependencies.onStored(piece, result.hash, expected === undefined);
         this.#arrived();
       }
       return result;

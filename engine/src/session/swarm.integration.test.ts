@@ -317,6 +317,20 @@ describe('a swarm on loopback', () => {
     for (const pieces of received) expect(pieces).toBeLessThanOrEqual(17);
   });
 
+  it('lets a puller say what it has read, though another one has signed something else before', async () => {
+    const distribution = distributionOf([MIB]);
+    const liar = await startNode(distribution, 'liar', 'relay');
+    const key = await pull(liar, distribution, [{ first: 0, count: 4 }], [1]);
+    const honest = await startNode(distribution, 'honest', 'relay');
+    await expect.poll(() => liar.transfer.feed.knownPieces).toBe(4);
+    for (const batch of liar.transfer.feed.batches()) honest.transfer.acceptBatch(batch);
+    await pull(honest, distribution, [{ first: 1, count: 1 }]);
+    await expect.poll(() => honest.transfer.disputes(4)).toMatchObject([{ piece: 1 }]);
+    expect(honest.transfer.serves(1)).toBe(false);
+    honest.transfer.revoke([key]);
+    expect(honest.transfer.serves(1)).toBe(true);
+  });
+
   it('puts a version right that was whole before its puller was revoked', async () => {
     const named = distributionOf([MIB]);
     const distribution = { ...named, digests: new Map<string, string>() };

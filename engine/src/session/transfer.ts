@@ -160,7 +160,8 @@ export class Transfer implements Served {
         ...shared,
         memory: dependencies.memory,
         onHttpPayload: (source, bytes) => this.#httpPayload(source, bytes),
-        onStored: (piece, hash) => this.#stored(piece, hash),
+        isSigning: () => this.#publisher.isSigning,
+        onStored: (piece, hash, isFirstHand) => this.#stored(piece, hash, isFirstHand),
         onFreed: () => this.exchange.pump(),
         onGuilty: (sender) => this.exchange.ban(sender),
         onBroken: (error) => this.broke(error),
@@ -486,7 +487,7 @@ export class Transfer implements Served {
     if (!isEqual(this.#proven.get(piece) ?? hash, hash)) return;
     this.#picker.enter(piece, 'held');
     this.#hold(piece, hash);
-    this.#signIfUnnamed(piece, hash);
+    this.#signUnlessNamed(piece, hash);
   }
 
   #hold(piece: number, hash: Uint8Array): void {
@@ -514,15 +515,16 @@ export class Transfer implements Served {
     this.broke(new PieceRevokedError(message));
   }
 
-  #signIfUnnamed(piece: number, hash: Uint8Array): void {
-    if (this.feed.hashOf(piece) === undefined) this.#publisher.add(piece, hash);
+  #signUnlessNamed(piece: number, hash: Uint8Array): void {
+    const named = this.feed.hashOf(piece);
+    if (named === undefined || !isEqual(named, hash)) this.#publisher.add(piece, hash);
   }
 
   /** Without a hash in the feed it is announced when it is signed. */
-  #stored(piece: number, hash: Uint8Array): void {
+  #stored(piece: number, hash: Uint8Array, isFirstHand: boolean): void {
     this.#found.delete(piece);
     this.#hold(piece, hash);
-    this.#signIfUnnamed(piece, hash);
+    if (isFirstHand || this.#proven.has(piece)) this.#signUnlessNamed(piece, hash);
     this.#reconcile(piece);
     this.exchange.memoryFreed();
     this.#completeWhenFull();

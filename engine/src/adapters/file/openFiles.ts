@@ -26,6 +26,7 @@ export class OpenFiles {
   /** By index; used longest ago first. */
   readonly #entries = new Map<number, Entry>();
   readonly #closing = new Set<Promise<void>>();
+  #isClosed = false;
 
   constructor(paths: readonly string[], fileSystem: FileSystem, limit = DEFAULT_LIMIT) {
     this.#paths = paths;
@@ -47,12 +48,13 @@ export class OpenFiles {
       return await work(await Promise.all(entries.map(({ opening }) => opening)));
     } finally {
       for (const entry of entries) this.#release(entry);
-      this.#shrink(this.#limit);
+      this.#shrink(this.#isClosed ? 0 : this.#limit);
     }
   }
 
-  /** When nothing uses them any more. */
+  /** Those that are used, as when a peer is being served, when they are not any more. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#shrink(0);
     await Promise.all(this.#closing);
   }
