@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { encodeBytes, encodeDictionary, encodeInteger, encodeList } from '../torrent/bencoding.ts';
 
 /** What of a layout enters the swarm id. `pieces/layout.ts` has the files in BEP 52 order. */
 export interface NamedLayout {
@@ -19,35 +20,20 @@ export interface SwarmOwner {
  * the plan computes the same; another epoch, owner or order of files is another swarm.
  */
 export function swarmIdOf(layout: NamedLayout, owner: SwarmOwner): Buffer {
-  const encoded = dictionary({
-    files: list(layout.files.map((file) => list([bytes(file.path), integer(file.sizeBytes)]))),
-    'piece length': integer(layout.pieceLengthBytes),
-    sluice: dictionary({
-      uid: bytes(owner.uid),
-      epoch: integer(owner.epoch),
-      key: bytes(owner.feedKey),
-    }),
-  });
+  const files = layout.files.map(({ path, sizeBytes }) =>
+    encodeList([encodeBytes(path), encodeInteger(sizeBytes)]),
+  );
+  const encoded = encodeDictionary([
+    ['files', encodeList(files)],
+    ['piece length', encodeInteger(layout.pieceLengthBytes)],
+    [
+      'sluice',
+      encodeDictionary([
+        ['uid', encodeBytes(owner.uid)],
+        ['epoch', encodeInteger(owner.epoch)],
+        ['key', encodeBytes(owner.feedKey)],
+      ]),
+    ],
+  ]);
   return createHash('sha256').update(encoded).digest().subarray(0, 20);
-}
-
-/* Bencoding (BEP 3), as much as is needed; the general codec works on untrusted input, this does not. */
-
-function bytes(value: string | Uint8Array): Buffer {
-  const raw = Buffer.from(value);
-  return Buffer.concat([Buffer.from(`${raw.length}:`), raw]);
-}
-
-function integer(value: number): Buffer {
-  return Buffer.from(`i${value}e`);
-}
-
-function list(items: readonly Buffer[]): Buffer {
-  return Buffer.concat([Buffer.from('l'), ...items, Buffer.from('e')]);
-}
-
-function dictionary(entries: Readonly<Record<string, Buffer>>): Buffer {
-  const sorted = Object.entries(entries).sort(([a], [b]) => (a < b ? -1 : 1));
-  const items = sorted.flatMap(([key, value]) => [bytes(key), value]);
-  return Buffer.concat([Buffer.from('d'), ...items, Buffer.from('e')]);
 }
