@@ -68,7 +68,7 @@ export class Exchange implements ConnectionOwner {
   readonly #dependencies: ExchangeDependencies;
   /** Of a relay. */
   readonly #spread: Spread;
-  readonly #peers: PeerList;
+  readonly #peers: PeerList<PeerConnection>;
   readonly #connections = new Map<number, PeerConnection>();
   /** Those of them that we opened, by the process at the other end. */
   readonly #openedTo = new Map<string, PeerConnection>();

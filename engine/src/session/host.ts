@@ -5,6 +5,7 @@ import { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
 import type { Listener, Transport } from '../ports/transport.ts';
+import { StockHost } from '../stock/stockHost.ts';
 import { PEER_ID_BYTES, type PeerRole } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
 import { InboundPlaces } from './inboundPlaces.ts';
@@ -20,6 +21,8 @@ export interface EngineHostOptions {
   readonly role: PeerRole;
   /** Of the whole process, BitTorrent and HTTP together. Undefined: no limit. */
   readonly uploadRateBytesPerSecond?: number;
+  /** Where stock clients come in; 0 takes any free one, undefined: nowhere. */
+  readonly stockPort?: number | undefined;
 }
 
 export interface EngineHostDependencies {
@@ -35,6 +38,8 @@ const BURST_SECONDS = 0.1;
 export class EngineHost {
   /** Waits until so many bytes may be sent by HTTP, under the same limit as BitTorrent's. */
   readonly admitUpload: (bytes: number, signal: AbortSignal) => Promise<void>;
+  /** Undefined: no stock client comes in. */
+  readonly stock: StockHost | undefined;
   readonly #options: EngineHostOptions;
   readonly #dependencies: EngineHostDependencies;
   readonly #transfers = new Map<string, Transfer>();
@@ -63,6 +68,10 @@ export class EngineHost {
     const bucket = new TokenBucket({ rateBytesPerSecond, capacityBytes }, clock.now());
     this.admitUpload = uploadGate(bucket, clock);
     this.#uploader = new Uploader(bucket, clock, this.#memory);
+    const shared = { ...dependencies, uploader: this.#uploader, memory: this.#memory };
+    if (options.stockPort !== undefined) {
+      this.stock = new StockHost({ port: options.stockPort }, shared);
+    }
     const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);
     this.#connections = {
       clock,
@@ -103,9 +112,11 @@ export class EngineHost {
         },
       };
     });
+    await this.stock?.start();
   }
 
   async stop(): Promise<void> {
+    await this.stock?.stop();
     for (const swarmId of [...this.#transfers.keys()]) await this.removeTransfer(swarmId);
     this.#uploader.stop();
     await this.#listener?.close();

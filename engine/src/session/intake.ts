@@ -1,4 +1,3 @@
-import type { FeedLog } from '../feed/feedLog.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import type { Layout } from '../pieces/layout.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -9,6 +8,11 @@ import { HttpAssembly } from './httpAssembly.ts';
 import type { PieceMemory } from './pieceMemory.ts';
 import type { PieceAssembly } from './pullPlan.ts';
 import { Suspects } from './suspects.ts';
+
+/** What a piece must have to be kept; the feed is one. */
+export interface KnownHashes {
+  hashOf(piece: number): Uint8Array | undefined;
+}
 
 /** Who is sending a block; a PeerConnection is one. */
 export interface BlockSender {
@@ -29,7 +33,7 @@ export interface IntakeDependencies {
   readonly clock: Clock;
   readonly memory: PieceMemory;
   readonly picker: PiecePicker;
-  readonly feed: FeedLog;
+  readonly feed: KnownHashes;
   /** Payload came by HTTP. */
   readonly onHttpPayload: (source: HttpAssembly['source'], bytes: number) => void;
   /** Whether this process signs what it reads from the origin, whatever others have signed. */
@@ -53,7 +57,7 @@ export class Intake {
   readonly #dependencies: IntakeDependencies;
   readonly #layout: Layout;
   readonly #picker: PiecePicker;
-  readonly #feed: FeedLog;
+  readonly #feed: KnownHashes;
   readonly #suspects = new Suspects();
   /** Pieces in progress. */
   readonly #buffers = new Map<number, Uint8Array>();

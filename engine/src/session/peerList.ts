@@ -1,9 +1,8 @@
 import type { Clock } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
-import type { Transport } from '../ports/transport.ts';
+import type { PeerAddress, PeerSocket, SocketHandlers, Transport } from '../ports/transport.ts';
 import type { PeerRole } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
-import type { PeerConnection } from './peerConnection.ts';
 
 /** A peer that the tracker names. */
 export interface ListedPeer {
@@ -14,18 +13,27 @@ export interface ListedPeer {
   readonly httpPort?: number;
 }
 
-interface Entry {
-  readonly peer: ListedPeer;
-  connection: PeerConnection | undefined;
+/** A connection that is opened from here, before and after it is open. */
+export interface Dialed extends SocketHandlers {
+  readonly number: number;
+  attach(socket: PeerSocket): void;
+  close(reason: CloseReason, detail?: string): void;
+  /** There is no socket. */
+  connectFailed(message: string): void;
+}
+
+interface Entry<C extends Dialed> {
+  readonly peer: PeerAddress;
+  connection: C | undefined;
   failures: number;
   nextAtMs: number;
 }
 
-export interface PeerListDependencies {
+export interface PeerListDependencies<C extends Dialed> {
   readonly clock: Clock;
   readonly random: Random;
   readonly transport: Transport;
-  readonly connect: () => PeerConnection;
+  readonly connect: () => C;
 }
 
 const FIRST_BACKOFF_MS = 200;
@@ -34,20 +42,20 @@ const MAX_BACKOFF_MS = 5000;
 const MAX_REMEMBERED = 4096;
 
 /** Keeps one connection open to each peer of the list that is not banned, with backoff. */
-export class PeerList {
-  readonly #dependencies: PeerListDependencies;
-  readonly #entries = new Map<string, Entry>();
+export class PeerList<C extends Dialed> {
+  readonly #dependencies: PeerListDependencies<C>;
+  readonly #entries = new Map<string, Entry<C>>();
   readonly #banned = new Set<string>();
   /** Of the last connections, by their number. */
   readonly #addresses = new Map<number, string>();
   readonly #abort = new AbortController();
 
-  constructor(dependencies: PeerListDependencies) {
+  constructor(dependencies: PeerListDependencies<C>) {
     this.#dependencies = dependencies;
   }
 
   /** The complete list: connections to peers that left it are closed. */
-  set(peers: readonly ListedPeer[]): void {
+  set(peers: readonly PeerAddress[]): void {
     const listed = new Map(peers.map((peer) => [addressOf(peer), peer]));
     for (const [address, entry] of this.#entries) {
       if (listed.has(address)) continue;
@@ -69,12 +77,12 @@ export class PeerList {
     }
   }
 
-  opened(connection: PeerConnection): void {
+  opened(connection: C): void {
     const entry = this.#entryOf(connection);
     if (entry !== undefined) entry.failures = 0;
   }
 
-  closed(connection: PeerConnection): void {
+  closed(connection: C): void {
     const entry = this.#entryOf(connection);
     if (entry === undefined) return;
     const { clock, random } = this.#dependencies;
@@ -102,7 +110,7 @@ export class PeerList {
     this.#entries.clear();
   }
 
-  #open(entry: Entry): void {
+  #open(entry: Entry<C>): void {
     const { transport, connect } = this.#dependencies;
     const connection = connect();
     entry.connection = connection;
@@ -121,12 +129,12 @@ export class PeerList {
     }
   }
 
-  #entryOf(connection: PeerConnection): Entry | undefined {
+  #entryOf(connection: C): Entry<C> | undefined {
     for (const entry of this.#entries.values()) if (entry.connection === connection) return entry;
     return undefined;
   }
 }
 
-function addressOf({ host, port }: ListedPeer): string {
+function addressOf({ host, port }: PeerAddress): string {
   return `${host}:${port}`;
 }

@@ -1,15 +1,27 @@
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
-import type { BlockRequest } from '../wire/codec.ts';
-import type { PeerConnection } from './peerConnection.ts';
+import type { BlockRequest, Message } from '../wire/codec.ts';
 import type { Loan, PieceMemory } from './pieceMemory.ts';
+
+/** Who is served: a PeerConnection, or a StockConnection. */
+export interface Receiver {
+  readonly isOpen: boolean;
+  /** To be answered, in order. */
+  readonly requests: BlockRequest[];
+  /** Sent, and not yet taken by the network. */
+  readonly queuedBytes: number;
+  /** On the way from the disk. */
+  readingBytes: number;
+  send(...messages: readonly Message[]): void;
+  sendBlock(block: BlockRequest, bytes: Uint8Array, onSent?: () => void): void;
+}
 
 /** What is served over a connection; made by its transfer. */
 export interface Served {
   /** The distribution's own limit. */
   readonly bucket: TokenBucket;
   /** After everybody else: a relay that fills from another relay. */
-  isSecondary(connection: PeerConnection): boolean;
+  isSecondary(connection: Receiver): boolean;
   /** Whether the piece may be given away. */
   serves(piece: number): boolean;
   /** A piece that is in memory still. */
@@ -32,7 +44,7 @@ export class Uploader {
   readonly #clock: Clock;
   readonly #memory: PieceMemory;
   /** With requests to answer, who was served longest ago first. */
-  readonly #waiting = new Map<PeerConnection, Served>();
+  readonly #waiting = new Map<Receiver, Served>();
   #reads = 0;
   #waitsForMemory = false;
   #turn = 0;
@@ -44,14 +56,14 @@ export class Uploader {
     this.#memory = memory;
   }
 
-  add(connection: PeerConnection, served: Served): void {
+  add(connection: Receiver, served: Served): void {
     if (connection.requests.length > 0 && !this.#waiting.has(connection)) {
       this.#waiting.set(connection, served);
     }
     this.pump();
   }
 
-  remove(connection: PeerConnection): void {
+  remove(connection: Receiver): void {
     this.#waiting.delete(connection);
   }
 
@@ -84,8 +96,8 @@ export class Uploader {
     }
   }
 
-  #next(now: number): [PeerConnection, Served] | undefined {
-    let secondary: [PeerConnection, Served] | undefined;
+  #next(now: number): [Receiver, Served] | undefined {
+    let secondary: [Receiver, Served] | undefined;
     let waitMs = Number.POSITIVE_INFINITY;
     this.#turn += 1;
     const secondaryFirst = this.#turn % SECONDARY_TURN === 0;
@@ -116,7 +128,7 @@ export class Uploader {
   }
 
   #serveFromMemory(
-    connection: PeerConnection,
+    connection: Receiver,
     served: Served,
     block: BlockRequest,
     { bytes, release }: Loan,
@@ -129,7 +141,7 @@ export class Uploader {
     served.uploaded(length);
   }
 
-  #serve(connection: PeerConnection, served: Served, block: BlockRequest): void {
+  #serve(connection: Receiver, served: Served, block: BlockRequest): void {
     const { piece, offset, length } = block;
     this.#reads += 1;
     connection.readingBytes += length;

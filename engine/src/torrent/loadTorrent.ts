@@ -10,7 +10,6 @@ import {
   SHA1_BYTES,
   type Torrent,
   type TorrentV2,
-  viewBytesOf,
 } from './torrent.ts';
 import { TorrentError } from './torrentError.ts';
 import {
@@ -46,7 +45,7 @@ export function loadTorrent(bytes: Uint8Array): Torrent {
       ? layoutOfVersion1(info, files1 as ListedFile[], pieceLengthBytes)
       : layoutOfVersion2(info, files2, pieceLengthBytes);
   if (files1 !== undefined && files2 !== undefined) checkSame(info, files1, layout);
-  const viewBytes = files1 === undefined ? viewBytesOf(layout) : sumOf(files1);
+  const viewBytes = files1 === undefined ? layout.pieceCount * pieceLengthBytes : sumOf(files1);
   const infoHash = (algorithm: string) => hash(algorithm, info.raw, 'buffer');
   const layers = new Field('piece layers', top.dictionary().get('piece layers'));
   return {

@@ -9,7 +9,10 @@ export interface Torrent {
   readonly layout: Layout;
   readonly v1: TorrentV1 | undefined;
   readonly v2: TorrentV2 | undefined;
-  /** With the zeros behind a file's end that peers may ask for and that SHA-1 is over (BEP 47). */
+  /**
+   * With the zeros behind a file's end that SHA-1 is over (BEP 47), and that peers may ask for:
+   * libtorrent asks for the blocks of version 2 whole, those at the very end, too.
+   */
   paddedSizeBytes(piece: number): number;
 }
 
@@ -59,7 +62,7 @@ export function paddedSizes(layout: Layout, viewBytes: number): Torrent['paddedS
   return (piece) => Math.min(pieceLengthBytes, viewBytes - piece * pieceLengthBytes);
 }
 
-/** Without a pad behind the last file. */
+/** In version 1 there is no pad behind the last file. */
 export function viewBytesOf(layout: Layout): number {
   const last = layout.pieceCount - 1;
   return last < 0 ? 0 : last * layout.pieceLengthBytes + layout.pieceSizeBytes(last);

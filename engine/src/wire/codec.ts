@@ -221,6 +221,8 @@ export interface ReaderHandlers {
   onBlockEnd(piece: number, offset: number, length: number, kept: boolean): void;
   /** Bytes in it are only valid during the call. */
   onMessage(message: Message): void;
+  /** A message that decode() does not know, id first; absent: they are ignored (BEP 3). */
+  onUnknown?(message: Buffer): void;
 }
 
 interface IncomingBlock extends BlockRequest {
@@ -314,6 +316,7 @@ export class MessageReader {
     }
     const message = decode(whole, this.#pieceCount);
     if (message !== undefined) this.#handlers.onMessage(message);
+    else this.#handlers.onUnknown?.(whole);
   }
 
   #beginBlock(header: Buffer, length: number): void {
