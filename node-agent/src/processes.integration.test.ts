@@ -5,9 +5,14 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
+import { TokenBucket } from '@sluice/engine/pacing/tokenBucket.ts';
+import { TokenBucket } from '@sluice/engine/pacing/tokenBucket.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
+import { EngineHost } from '@sluice/engine/session/host.ts';
+import { loadTorrent } from '@sluice/engine/torrent/loadTorrent.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LeaseTable } from './testing/leaseTable.ts';
@@ -135,6 +140,41 @@ describe('relay and agents', () => {
     expect(origin.sentBytes.get('/whole.bin')).toBeLessThanOrEqual(body.length * 1.03);
     await vi.waitFor(() => expect(settled).toContain('whole'), { timeout: 5_000 });
     expect(leases.size).toBe(0);
+  });
+
+  it('leave the finished set to stock clients as a torrent, at the relay', async () => {
+    const { task, body } = distribute('stock', 3 * MIB + 1);
+    await ready('relay', 'stock');
+    const { httpPort, stockPort } = fleet.programOf('relay');
+    const url = `http://127.0.0.1:${httpPort}/v1/swarms/${task.swarmId}/torrent`;
+    const headers = { authorization: `Bearer ${task.relayToken}` };
+    const answer = await vi.waitFor(async () => {
+      const early = await fetch(url, { headers });
+      expect(early.status).toBe(200);
+      return early;
+    });
+    const torrent = loadTorrent(Buffer.from(await answer.arrayBuffer()));
+    const stock = new EngineHost({ port: 0, role: 'agent', stockPort: 0 });
+    await stock.start();
+    try {
+      const into = path.join(fleet.folder, 'stock');
+      const swarm = stock.stock?.add({
+        torrent,
+        content: {
+          kind: 'download',
+          store: new FileStore({ folder: path.join(into, '1'), layout: torrent.layout }),
+        },
+        bucket: new TokenBucket({ rateBytesPerSecond: undefined, capacityBytes: 0 }, 0),
+        uploaded: () => {},
+      });
+      await swarm?.start();
+      swarm?.setPeers([{ host: '127.0.0.1', port: stockPort }]);
+      await swarm?.completed;
+      const got = await readFile(path.join(into, '1/stock.bin'));
+      expect(sha256Of(got)).toBe(sha256Of(body));
+    } finally {
+      await stock.stop();
+    }
   });
 
   it.each([0, 1, PIECE, PIECE + 1])('bring a file of %i bytes', async (sizeBytes) => {

@@ -19,6 +19,15 @@ describe('the configuration', () => {
     });
   });
 
+  it('lets stock clients in at relays where a port is named that is free there', () => {
+    const at = (port: string) => parseConfig({ ...COMPLETE, SLUICE_RELAY_STOCK_PORT: port });
+    expect(parseConfig(COMPLETE).relayStockPort).toBe(0);
+    expect(at('6889').relayStockPort).toBe(6889);
+    for (const port of ['6881', '8081', '65536', 'x']) {
+      expect(() => at(port)).toThrow(`SLUICE_RELAY_STOCK_PORT='${port}'`);
+    }
+  });
+
   it('names every mistake at once', () => {
     const wrong = { ...COMPLETE, SLUICE_POD_NAME: '', SLUICE_CONTROL_PORT: '99999' };
     expect(() => parseConfig({ ...wrong, SLUICE_REQUIRE_ORIGIN: 'maybe' })).toThrow(

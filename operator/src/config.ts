@@ -7,6 +7,8 @@ export interface Config {
   readonly podIp: string;
   readonly mongoUri: string;
   readonly relayImage: string;
+  /** Where relays let stock BitTorrent clients in; 0: nowhere. */
+  readonly relayStockPort: number;
   readonly agentImage: string;
   readonly imagePullPolicy: string;
   /** How long relays stay that nobody needs: they keep what they have pulled. */
@@ -33,6 +35,8 @@ export class ConfigError extends Error {
   }
 }
 
+/** What a relay listens on already. */
+const RELAY_PORTS = [6881, 8081, 8082];
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug'];
 const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'];
 
@@ -84,6 +88,15 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     relayImage: text('SLUICE_RELAY_IMAGE'),
     agentImage: text('SLUICE_AGENT_IMAGE'),
     imagePullPolicy: oneOf('SLUICE_IMAGE_PULL_POLICY', 'IfNotPresent', PULL_POLICIES),
+    relayStockPort: read(
+      'SLUICE_RELAY_STOCK_PORT',
+      '0',
+      (value) =>
+        /^[0-9]{1,5}$/.test(value) && +value <= 65_535 && !RELAY_PORTS.includes(+value)
+          ? +value
+          : undefined,
+      `write 0, or a port up to 65535 that is none of ${RELAY_PORTS.join(', ')}`,
+    ),
     relayIdleSeconds: integer('SLUICE_RELAY_IDLE_SECONDS', '600', 86_400),
     agentRoot: read(
       'SLUICE_AGENT_ROOT',

@@ -53,6 +53,7 @@ describe('the operator', () => {
         podIp,
         mongoUri: '',
         relayImage: 'relay:1',
+        relayStockPort: 0,
         agentImage: 'agent:1',
         imagePullPolicy: 'Never',
         relayIdleSeconds: 600,

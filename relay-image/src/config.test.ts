@@ -11,9 +11,16 @@ describe("the relay's settings", () => {
       cacheFolder: '/var/cache/sluice',
       bitTorrentPort: 6881,
       httpPort: 8081,
+      stockPort: undefined,
       healthPort: 8082,
       logLevel: 'info',
     });
+  });
+
+  it('let stock clients in where a port is named, and not at port 0', () => {
+    expect(readConfig({ ...GOOD, SLUICE_STOCK_PORT: '6889' }).stockPort).toBe(6889);
+    expect(readConfig({ ...GOOD, SLUICE_STOCK_PORT: '0' }).stockPort).toBeUndefined();
+    expect(() => readConfig({ ...GOOD, SLUICE_STOCK_PORT: '70000' })).toThrow('SLUICE_STOCK_PORT');
   });
 
   it('are refused together, each with its name and a remedy', () => {

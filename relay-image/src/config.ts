@@ -9,6 +9,8 @@ export interface RelayConfig {
   /** Folder that this process alone uses; what it does not know there is deleted. */
   readonly cacheFolder: string;
   readonly bitTorrentPort: number;
+  /** Where stock BitTorrent clients come in; undefined: nowhere. */
+  readonly stockPort: number | undefined;
   readonly httpPort: number;
   readonly healthPort: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -23,6 +25,7 @@ export function readConfig(values: Readonly<Record<string, string | undefined>> 
     tokenFile: environment.text('SLUICE_TOKEN_FILE', '/var/run/secrets/sluice/token'),
     cacheFolder: environment.text('SLUICE_CACHE', '/var/cache/sluice'),
     bitTorrentPort: environment.port('SLUICE_BITTORRENT_PORT', 6881),
+    stockPort: environment.portOrOff('SLUICE_STOCK_PORT'),
     httpPort: environment.port('SLUICE_HTTP_PORT', 8081),
     healthPort: environment.port('SLUICE_HEALTH_PORT', 8082),
     logLevel: environment.oneOf('SLUICE_LOG_LEVEL', 'info', LOG_LEVELS),

@@ -7,6 +7,7 @@ export interface RelayMetricsOptions {
   readonly controlConnected: () => boolean;
   /** Connections to peers that ended, by reason. */
   readonly closedConnections: () => ReadonlyMap<string, number>;
+  readonly closedStockConnections: () => ReadonlyMap<string, number>;
 }
 
 /** What a relay tells Prometheus. Labels are bounded: never a distribution or a peer. */
@@ -14,7 +15,8 @@ export class RelayMetrics {
   readonly #registry = new Registry();
   readonly #problems: Counter;
 
-  constructor({ reports, controlConnected, closedConnections }: RelayMetricsOptions) {
+  constructor(options: RelayMetricsOptions) {
+    const { reports, controlConnected, closedConnections, closedStockConnections } = options;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_relay_' });
     this.#problems = new Counter({
@@ -30,6 +32,16 @@ export class RelayMetrics {
       collect() {
         this.reset();
         for (const [reason, count] of closedConnections()) this.inc({ reason }, count);
+      },
+    });
+    new Counter({
+      name: 'sluice_relay_stock_connections_closed_total',
+      help: 'Connections of stock BitTorrent clients that ended, by reason',
+      labelNames: ['reason'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [reason, count] of closedStockConnections()) this.inc({ reason }, count);
       },
     });
     new Gauge({

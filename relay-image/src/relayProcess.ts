@@ -37,8 +37,8 @@ export class RelayProcess {
   constructor(config: RelayConfig, { logger, wallClock }: RelayProcessDependencies) {
     this.#config = config;
     this.#logger = logger;
-    const { bitTorrentPort, httpPort, healthPort, cacheFolder } = config;
-    this.#engine = new EngineHost({ port: bitTorrentPort, role: 'relay' });
+    const { bitTorrentPort, stockPort, httpPort, healthPort, cacheFolder } = config;
+    this.#engine = new EngineHost({ port: bitTorrentPort, role: 'relay', stockPort });
     this.#relayServer = new RelayServer(
       { port: httpPort, maxConnections: MAX_HTTP_CONNECTIONS },
       { admit: this.#engine.admitUpload },
@@ -69,6 +69,7 @@ export class RelayProcess {
       reports: () => this.#worker.reports(),
       controlConnected: () => client.connected,
       closedConnections: () => this.#engine.closedConnections,
+      closedStockConnections: () => this.#engine.stock?.closedConnections ?? new Map(),
     });
     this.#health = new HealthServer(
       { port: healthPort },
@@ -77,14 +78,14 @@ export class RelayProcess {
   }
 
   async start(): Promise<void> {
-    const { cacheFolder, bitTorrentPort, httpPort } = this.#config;
+    const { cacheFolder, bitTorrentPort, stockPort, httpPort } = this.#config;
     await this.#health.start();
     await mkdir(cacheFolder, { recursive: true });
     await this.#engine.start();
     await this.#relayServer.start();
     this.#worker.start();
     this.#listening = true;
-    this.#logger.info('relay started', { bitTorrentPort, httpPort });
+    this.#logger.info('relay started', { bitTorrentPort, stockPort, httpPort });
   }
 
   /** Settles every lease, closes every connection; files stay. */

@@ -21,6 +21,7 @@ import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
 import type { Peer, PullerCertificate, Task, TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { errorFields } from './logger.ts';
+import { PublishedTorrent } from './publishedTorrent.ts';
 
 export interface RelayTaskOptions {
   readonly task: Task;
@@ -147,13 +148,27 @@ export class RelayTask implements TaskRunner {
       swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
     });
     transfer.revoke(revokedPullersOf(this.#task));
+    const torrent = new PublishedTorrent(
+      { name: task.name, layout },
+      {
+        transfer,
+        stock: engine.stock,
+        onProblem: (error) =>
+          logger.warn('torrent problem', {
+            uid: task.uid,
+            epoch: task.epoch,
+            ...errorFields(error),
+          }),
+      },
+    );
     const over = new AbortController();
     let pulling = Promise.resolve();
     try {
       await Promise.race([transfer.start(), transfer.failed]);
       signal.throwIfAborted();
       this.#begin(transfer);
-      relayServer.addSwarm(task.swarmId, task.relayToken, servedOf(transfer, layout));
+      torrent.start();
+      relayServer.addSwarm(task.swarmId, task.relayToken, servedOf(transfer, layout, torrent));
       pulling = this.#pull(transfer, layout, AbortSignal.any([signal, over.signal]));
       transfer.completed.then(
         () => this.#enter('ready'),
@@ -164,6 +179,7 @@ export class RelayTask implements TaskRunner {
       over.abort();
       await pulling;
       relayServer.removeSwarm(task.swarmId);
+      await torrent.stop();
       this.#transfer = undefined;
       await engine.removeTransfer(task.swarmId);
       logger.info('transfer ended', { uid: task.uid, epoch: task.epoch });
@@ -264,7 +280,7 @@ function checkSwarmId({ uid, epoch, feedKey, swarmId }: Task, layout: Layout): v
 }
 
 /** What the relay's HTTP serves of a transfer. */
-function servedOf(transfer: Transfer, layout: Layout): ServedSwarm {
+function servedOf(transfer: Transfer, layout: Layout, torrent: PublishedTorrent): ServedSwarm {
   return {
     pieceCount: layout.pieceCount,
     files: layout.files,
@@ -276,6 +292,7 @@ function servedOf(transfer: Transfer, layout: Layout): ServedSwarm {
     read: (piece, offset, length) => transfer.read(piece, offset, length),
     follow: (piece, offset, signal) => transfer.follow(piece, offset, signal),
     feed: transfer.feed,
+    torrent: () => torrent.ask(),
     uploaded: (bytes) => transfer.uploaded(bytes),
   };
 }

@@ -71,6 +71,10 @@ class MemorySwarm implements ServedSwarm {
     return this.body.subarray(piece * PIECE, (piece + 1) * PIECE);
   }
 
+  torrent(): Uint8Array | undefined {
+    return this.held.size === this.pieceCount ? Buffer.from('the torrent') : undefined;
+  }
+
   pieceSizeBytes(piece: number): number {
     return this.bytesOf(piece).length;
   }
@@ -314,6 +318,9 @@ describe('the relay server', () => {
     ['/feed', {}, 401],
     ['/feed', { authorization: 'Bearer wrong' }, 401],
     ['/feed', { authorization: TOKEN }, 401],
+    ['/torrent', {}, 401],
+    ['/torrent', { authorization: 'Bearer wrong' }, 401],
+    ['/torrent', { authorization }, 200],
     ['/pieces/3', { authorization }, 200],
     ['/pieces/99', { authorization }, 404],
     ['/pieces/-1', { authorization }, 404],
@@ -326,6 +333,18 @@ describe('the relay server', () => {
     const answer = await fetch(base + path, { headers });
     await answer.arrayBuffer();
     expect(answer.status).toBe(status);
+  });
+
+  it('asks to come back for a torrent that is not made yet', async () => {
+    const swarm = fullSwarm(4);
+    swarm.held.delete(2);
+    const { base } = await relayOf(swarm);
+    const early = await fetch(`${base}/torrent`, { headers: { authorization } });
+    expect([early.status, early.headers.get('retry-after')]).toEqual([503, '2']);
+    swarm.held.add(2);
+    const answer = await fetch(`${base}/torrent`, { headers: { authorization } });
+    expect(answer.headers.get('content-type')).toBe('application/x-bittorrent');
+    expect(await answer.text()).toBe('the torrent');
   });
 
   it.each([

@@ -29,6 +29,7 @@ export interface Program {
   readonly bitTorrentPort: number;
   readonly httpPort: number;
   readonly healthPort: number;
+  readonly stockPort: number;
   child?: ChildProcess;
 }
 
@@ -64,6 +65,7 @@ export class ProcessFleet {
         bitTorrentPort: await freePort(),
         httpPort: await freePort(),
         healthPort: await freePort(),
+        stockPort: await freePort(),
       };
       await mkdir(program.folder);
       await writeFile(path.join(this.folder, `${name}.token`), name);
@@ -96,6 +98,7 @@ export class ProcessFleet {
         SLUICE_BITTORRENT_PORT: String(program.bitTorrentPort),
         SLUICE_HTTP_PORT: String(program.httpPort),
         SLUICE_HEALTH_PORT: String(program.healthPort),
+        SLUICE_STOCK_PORT: String(program.stockPort),
         SLUICE_MIN_FREE_PERCENT: '0',
         SLUICE_LOG_LEVEL: 'debug',
       },

@@ -55,6 +55,7 @@ describe('the controllers', () => {
         fleet: {
           namespace: OPERATOR_NAMESPACE,
           relayImage: 'relay:1',
+          relayStockPort: 0,
           agentImage: 'agent:1',
           imagePullPolicy: 'Never',
           relayIdleSeconds: 600,

@@ -46,6 +46,11 @@ export class Environment {
     return this.integer(name, byDefault, { min: 1, max: 65_535 });
   }
 
+  /** Undefined: 0 or nothing is set. */
+  portOrOff(name: string): number | undefined {
+    return this.integer(name, 0, { min: 0, max: 65_535 }) || undefined;
+  }
+
   oneOf<T extends string>(name: string, byDefault: T, allowed: readonly T[]): T {
     const text = this.text(name, byDefault);
     const value = allowed.find((each) => each === text);

@@ -24,6 +24,8 @@ export interface ServedSwarm {
   /** From `offset` to the end of the piece; throws when the piece is given up. */
   follow(piece: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
   readonly feed: { readonly length: number; batches(fromIndex?: number): readonly Uint8Array[] };
+  /** Of the finished set, for stock clients; undefined: not yet. */
+  torrent(): Uint8Array | undefined;
   /** Payload that was sent. */
   uploaded(bytes: number): void;
 }
@@ -48,7 +50,10 @@ const NOTHING_PATIENCE_MS = 500;
 const MAX_TOP_UP_BODY_BYTES = 8192;
 /** A client that takes nothing for so long is dropped. */
 const STALLED_MS = 15_000;
-const ROUTE = /^\/v1\/swarms\/([0-9a-f]{40})\/(pieces|files|top-up|feed)(?:\/([^?]{1,4096}))?$/;
+/** The set is not finished, or is being hashed: a gigabyte takes a second or two. */
+const TORRENT_RETRY_SECONDS = 2;
+const ROUTE =
+  /^\/v1\/swarms\/([0-9a-f]{40})\/(pieces|files|top-up|feed|torrent)(?:\/([^?]{1,4096}))?$/;
 
 interface Served {
   readonly swarm: ServedSwarm;
@@ -58,7 +63,7 @@ interface Served {
   readonly log: string;
 }
 
-/** Serves pieces, files, top-up and the feed of many swarms, while they are still being pulled. */
+/** Serves pieces, files, top-up and feed of many swarms while they are pulled, and then torrents. */
 export class RelayServer {
   readonly #options: RelayServerOptions;
   readonly #dependencies: RelayServerDependencies;
@@ -126,6 +131,7 @@ export class RelayServer {
     const gone = new AbortController();
     response.once('close', () => gone.abort(new Error('the client is gone')));
     if (resource === 'feed') return this.#sendFeed(served, url, response);
+    if (resource === 'torrent') return sendTorrent(served.swarm, request, response);
     if (resource === 'top-up') return this.#topUp(served, request, response, gone.signal);
     if (resource === 'pieces') return this.#sendPiece(served, rest, request, response, gone.signal);
     return this.#sendFile(served, rest, request, response, gone.signal);
@@ -296,6 +302,17 @@ export class RelayServer {
     });
     signal.throwIfAborted();
   }
+}
+
+function sendTorrent(swarm: ServedSwarm, request: IncomingMessage, response: ServerResponse): void {
+  const torrent = swarm.torrent();
+  if (torrent === undefined) {
+    response.setHeader('retry-after', TORRENT_RETRY_SECONDS);
+    refuse(request, response, 503, 'there is no torrent yet: ask again');
+    return;
+  }
+  response.setHeader('content-type', 'application/x-bittorrent');
+  response.end(torrent);
 }
 
 function refuse(

@@ -4,6 +4,7 @@ import { agentDaemonSet, type FleetOptions, relayDeployment, relayName } from '.
 const OPTIONS: FleetOptions = {
   namespace: 'sluice-system',
   relayImage: 'relay:1',
+  relayStockPort: 0,
   agentImage: 'agent:1',
   imagePullPolicy: 'Never',
   relayIdleSeconds: 600,
@@ -24,6 +25,7 @@ interface Template {
         automountServiceAccountToken: boolean;
         containers: {
           env: { name: string; value: string }[];
+          ports: { name: string; containerPort: number }[];
           securityContext: object;
           volumeMounts: { name: string; mountPath: string }[];
         }[];
@@ -49,6 +51,23 @@ describe('the relays', () => {
     expect(JSON.stringify(relay('default').spec.template.spec.affinity.nodeAffinity)).toContain(
       `{"key":"${ZONE}","operator":"DoesNotExist"}`,
     );
+  });
+
+  it('have a port for stock clients only where one is set', () => {
+    const containerOf = (relayStockPort: number) => {
+      const need = { topologyKey: ZONE, domain: 'a', replicas: 1 };
+      const made = relayDeployment({ ...OPTIONS, relayStockPort }, undefined, need);
+      return (made as unknown as Template).spec.template.spec.containers[0];
+    };
+    const names = (container: ReturnType<typeof containerOf>) => [
+      ...(container?.env ?? []).map(({ name }) => name),
+      ...(container?.ports ?? []).map(({ name }) => name),
+    ];
+    expect(names(containerOf(0))).not.toContain('SLUICE_STOCK_PORT');
+    expect(names(containerOf(0))).not.toContain('stock');
+    const on = containerOf(6889);
+    expect(on?.env).toContainEqual({ name: 'SLUICE_STOCK_PORT', value: '6889' });
+    expect(on?.ports).toContainEqual({ name: 'stock', containerPort: 6889, protocol: 'TCP' });
   });
 
   it('have a valid name of their own, whatever the domain is called', () => {

@@ -10,6 +10,8 @@ export interface FleetOptions {
   /** The operator's own: all of Sluice runs here. */
   readonly namespace: string;
   readonly relayImage: string;
+  /** Where relays let stock BitTorrent clients in; 0: nowhere. */
+  readonly relayStockPort: number;
   readonly agentImage: string;
   readonly imagePullPolicy: string;
   /** Folder on the nodes. */
@@ -59,6 +61,7 @@ export function relayDeployment(
   { topologyKey, domain, replicas }: RelayNeed,
 ): AppliedObject {
   const name = relayName(topologyKey, domain);
+  const stockPort = options.relayStockPort;
   const labels = componentLabels('relay', domain);
   const selector = {
     'app.kubernetes.io/name': 'sluice',
@@ -100,10 +103,14 @@ export function relayDeployment(
               env: environment(options, {
                 SLUICE_CACHE: RELAY_CACHE,
                 SLUICE_HTTP_PORT: String(RELAY_HTTP_PORT),
+                ...(stockPort > 0 && { SLUICE_STOCK_PORT: String(stockPort) }),
               }),
               ports: [
                 { name: 'bittorrent', containerPort: BITTORRENT_PORT, protocol: 'TCP' },
                 { name: 'http', containerPort: RELAY_HTTP_PORT, protocol: 'TCP' },
+                ...(stockPort > 0
+                  ? [{ name: 'stock', containerPort: stockPort, protocol: 'TCP' }]
+                  : []),
                 { name: 'health', containerPort: HEALTH_PORT, protocol: 'TCP' },
               ],
               ...probes(),
