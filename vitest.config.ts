@@ -25,7 +25,10 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['*/src/**/*.integration.test.ts', 'scripts/**/*.integration.test.ts'],
+          include: [
+            '*/src/**/*.integration.test.ts',
+            '{scripts,e2e/interop}/**/*.integration.test.ts',
+          ],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           fileParallelism: false,

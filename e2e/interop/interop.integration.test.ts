@@ -1,0 +1,211 @@
+/**
+ * Real clients against the engine over loopback, each as seed and as downloader. What arrived is
+ * judged by SHA-256 of every file.
+ */
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
+import { TokenBucket } from '@sluice/engine/pacing/tokenBucket.ts';
+import { EngineHost } from '@sluice/engine/session/host.ts';
+import type { StockContent, StockSwarm } from '@sluice/engine/stock/stockSwarm.ts';
+import { loadTorrent } from '@sluice/engine/torrent/loadTorrent.ts';
+import type { Torrent } from '@sluice/engine/torrent/torrent.ts';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  it,
+  onTestFailed,
+} from 'vitest';
+import { installPackages } from '../cluster/install.ts';
+import { run } from '../cluster/run.ts';
+import type { ClientProcess } from './clientProcess.ts';
+import {
+  CLIENTS,
+  type ClientStart,
+  LIBTORRENT_CLIENT,
+  PYTHON,
+  type StockClient,
+  VERSIONS,
+  type Version,
+} from './clients.ts';
+import {
+  addPads,
+  type Digests,
+  makeContent,
+  PIECE_BYTES,
+  SET_NAME,
+  withoutEmpty,
+  wrongFiles,
+} from './content.ts';
+import { startTracker } from './localTracker.ts';
+
+const PACKAGES: Readonly<Record<string, string>> = {
+  aria2: 'aria2c',
+  'python3-libtorrent': '/usr/share/doc/python3-libtorrent',
+  'transmission-cli': 'transmission-cli',
+};
+const ARRIVAL_MS = 60_000;
+
+let shared: string;
+let contentFolder: string;
+let digests: Digests;
+const torrents = new Map<Version, Buffer>();
+
+beforeAll(async () => {
+  await installPackages('the interop suite', PACKAGES);
+  shared = await mkdtemp(path.join(tmpdir(), 'sluice-interop-'));
+  contentFolder = path.join(shared, 'content');
+  digests = await makeContent(contentFolder);
+  for (const version of VERSIONS) {
+    const file = path.join(shared, `${version}.torrent`);
+    const set = path.join(contentFolder, SET_NAME);
+    await run(PYTHON, [LIBTORRENT_CLIENT, 'make', version, String(PIECE_BYTES), set, file]);
+    torrents.set(version, await readFile(file));
+  }
+  await addPads(contentFolder, torrents.get('hybrid') as Buffer);
+});
+
+afterAll(() => rm(shared, { recursive: true, force: true }));
+
+let folder: string;
+let host: EngineHost;
+let client: ClientProcess | undefined;
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(shared, 'case-'));
+  host = new EngineHost({ port: 0, role: 'relay', stockPort: 0 });
+  await host.start();
+});
+
+afterEach(async () => {
+  await client?.stop();
+  client = undefined;
+  await host.stop();
+});
+
+/** The engine's part in the torrent's swarm. */
+async function engineSwarm(torrent: Torrent, content: StockContent): Promise<StockSwarm> {
+  const bucket = new TokenBucket({ rateBytesPerSecond: undefined, capacityBytes: 0 }, 0);
+  const swarm = host.stock?.add({ torrent, content, bucket, uploaded: () => {} });
+  if (swarm === undefined) throw new Error('the listener for stock clients is off');
+  await swarm.start();
+  return swarm;
+}
+
+/** The store of a node that has all of it, as a transfer would have filled it. */
+async function filledStore({ layout }: Torrent): Promise<FileStore> {
+  const store = new FileStore({
+    folder: path.join(folder, 'engine/.sluice/1'),
+    layout,
+    link: path.join(folder, 'engine/placed'),
+  });
+  await store.open(AbortSignal.timeout(ARRIVAL_MS));
+  for (let piece = 0; piece < layout.pieceCount; piece += 1) {
+    const spans = layout.spans(piece).map(async ({ fileIndex, offset, sizeBytes }) => {
+      const name = layout.files[fileIndex]?.path ?? '';
+      const bytes = await readFile(path.join(contentFolder, SET_NAME, name));
+      return bytes.subarray(offset, offset + sizeBytes);
+    });
+    const bytes = new Uint8Array(new SharedArrayBuffer(layout.pieceSizeBytes(piece)));
+    bytes.set(Buffer.concat(await Promise.all(spans)));
+    await store.put(piece, bytes);
+  }
+  await store.complete(AbortSignal.timeout(ARRIVAL_MS));
+  return store;
+}
+
+/** A port that was free a moment ago, for clients that must be told one. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function startClient(
+  stock: StockClient,
+  options: Pick<ClientStart, 'torrent' | 'folder' | 'port' | 'peerPort' | 'trackerUrl'>,
+): Promise<void> {
+  const scratch = path.join(folder, 'scratch');
+  await mkdir(scratch, { recursive: true });
+  const started = await stock.start({ ...options, scratch });
+  const { stock: listener } = host;
+  client = started;
+  onTestFailed(() => {
+    console.log(`${stock.name} said:\n${started.output}`);
+    console.log('connections that ended:', listener?.closedConnections);
+  });
+}
+
+const CASES = CLIENTS.flatMap((stock) =>
+  VERSIONS.filter((version) => stock.cannot[version] === undefined).map(
+    (version) => [stock.name, version, stock] as const,
+  ),
+);
+
+describe('the engine and stock clients', () => {
+  it.each(CASES)('%s gets all of a %s torrent from it', async (_, version, stock) => {
+    const bytes = torrents.get(version) as Buffer;
+    const torrent = loadTorrent(bytes);
+    const store = await filledStore(torrent);
+    const seed = await engineSwarm(torrent, {
+      kind: 'finished',
+      read: (piece, offset, length) => store.read(piece, offset, length),
+    });
+    const peerPort = host.stock?.port as number;
+    const tracker = await startTracker(peerPort);
+    try {
+      const into = path.join(folder, 'client');
+      const expected = stock.leavesOutEmpty === undefined ? digests : withoutEmpty(digests);
+      await mkdir(into);
+      const port = await freePort();
+      await startClient(stock, {
+        torrent: bytes,
+        folder: into,
+        port,
+        peerPort,
+        trackerUrl: tracker.url,
+      });
+      if (stock.isCalled !== undefined) seed.setPeers([{ host: '127.0.0.1', port }]);
+      await expect
+        .poll(() => wrongFiles(path.join(into, SET_NAME), expected), {
+          timeout: ARRIVAL_MS,
+          interval: 200,
+        })
+        .toEqual([]);
+    } finally {
+      await tracker.stop();
+      await store.close();
+    }
+  });
+
+  it.each(CASES)('%s gives it all of a %s torrent', async (_, version, stock) => {
+    const bytes = torrents.get(version) as Buffer;
+    const port = await freePort();
+    await startClient(stock, {
+      torrent: bytes,
+      folder: contentFolder,
+      port,
+      peerPort: undefined,
+      trackerUrl: undefined,
+    });
+    const torrent = loadTorrent(bytes);
+    const placed = path.join(folder, 'engine/placed');
+    const store = new FileStore({
+      folder: path.join(folder, 'engine/.sluice/1'),
+      layout: torrent.layout,
+      link: placed,
+    });
+    const swarm = await engineSwarm(torrent, { kind: 'download', store });
+    swarm.setPeers([{ host: '127.0.0.1', port }]);
+    await Promise.race([swarm.completed, swarm.failed]);
+    expect(await wrongFiles(placed, digests)).toEqual([]);
+  });
+});
