@@ -15,10 +15,13 @@ import { buildTorrent, sha1Piece } from '../torrent/buildTorrent.ts';
 import { loadTorrent } from '../torrent/loadTorrent.ts';
 import { type Torrent, viewBytesOf, wireHashesOf } from '../torrent/torrent.ts';
 import { encode, KEEP_ALIVE, type Message } from '../wire/codec.ts';
-import { encodeStockHandshake } from '../wire/stockHandshake.ts';
+import { encodeHashAnswer } from '../wire/hashMessages.ts';
+import { decodeStockHandshake, encodeStockHandshake } from '../wire/stockHandshake.ts';
 import type { StockContent, StockSwarm } from './stockSwarm.ts';
 
 const PIECE = 65_536;
+/** Of BEP 52. */
+const HASH_REQUEST_ID = 21;
 const FILES: readonly LayoutFile[] = [
   { path: 'a/large', sizeBytes: 20 * PIECE + 333 },
   { path: 'b/empty', sizeBytes: 0 },
@@ -202,21 +205,54 @@ describe('a torrent among stock sessions', () => {
     expect(torrent.layout.totalBytes).toBeLessThanOrEqual(rate * (seconds + 0.1) + 16_384);
   });
 
-  it('is found under both hashes of a hybrid', async () => {
+  it.each([
+    ['version 1 by a client of version 1', 0, false, 0],
+    ['version 1 by a client of version 2, which gets that of version 2', 0, true, 1],
+    ['version 2', 1, true, 1],
+  ] as const)('is found under the hash of %s', async (_, asked, version2, answered) => {
     const { torrent, pieces } = setOf('hybrid');
+    const hashes = wireHashesOf(torrent);
     const seed = await newHost();
     await swarmAt(seed, torrent, given(pieces));
-    for (const hash of wireHashesOf(torrent)) {
-      const peer = await callWith(seed, hash);
-      await peer.until((bytes) => bytes.length >= 68);
-      expect(peer.received().subarray(28, 48)).toEqual(hash);
-      peer.socket.destroy();
-    }
+    const peer = await callWith(seed, hashes[asked] as Buffer, [], version2);
+    await peer.until((bytes) => bytes.length >= 68);
+    const answer = decodeStockHandshake(peer.received().subarray(0, 68));
+    expect(answer).toMatchObject({ infoHash: hashes[answered], version2 });
+    peer.socket.destroy();
+  });
+
+  it.each([
+    ['as it stands', 2, true],
+    ['not for leaves, which are not kept', 0, false],
+  ])('has its piece layer told: %s', async (_, baseLayer, isThere) => {
+    const { torrent, pieces } = setOf('hybrid');
+    const [layer] = torrent.v2?.layers ?? [];
+    const seed = await newHost();
+    await swarmAt(seed, torrent, given(pieces));
+    const range = {
+      root: layer?.root as Buffer,
+      baseLayer,
+      index: 0,
+      length: 2,
+      proofLayers: 0,
+    };
+    const request = encodeHashAnswer(range, undefined);
+    request[4] = HASH_REQUEST_ID;
+    const peer = await callWith(seed, wireHashesOf(torrent)[1] as Buffer, [request]);
+    const expected = isThere ? layer?.hashes.subarray(0, 64) : undefined;
+    const answer = encodeHashAnswer(range, expected);
+    await peer.until((bytes) => bytes.includes(answer));
+    peer.socket.destroy();
   });
 });
 
 /** A peer that says what the test says. */
-async function callWith(host: EngineHost, infoHash: Uint8Array, ...first: Uint8Array[]) {
+async function callWith(
+  host: EngineHost,
+  infoHash: Uint8Array,
+  first: readonly Uint8Array[] = [],
+  version2 = true,
+) {
   const socket: Socket = connect(addressOf(host));
   const chunks: Buffer[] = [];
   let isClosed = false;
@@ -225,7 +261,7 @@ async function callWith(host: EngineHost, infoHash: Uint8Array, ...first: Uint8A
   socket.on('close', () => {
     isClosed = true;
   });
-  const handshake = encodeStockHandshake(infoHash, randomBytes(20), true);
+  const handshake = encodeStockHandshake(infoHash, randomBytes(20), version2);
   socket.write(Buffer.concat([handshake, ...first]));
   const received = () => Buffer.concat(chunks);
   return {
@@ -296,7 +332,8 @@ describe('a stock client that', () => {
         kind: 'download',
         store: storeIn('n', torrent),
       });
-      const bad = await callWith(seed, wireHashesOf(torrent)[0] as Buffer, KEEP_ALIVE, ...bytes);
+      const first = [KEEP_ALIVE, ...bytes];
+      const bad = await callWith(seed, wireHashesOf(torrent)[0] as Buffer, first);
       await bad.closed();
       expect(seed.stock?.closedConnections.get(reason as never)).toBe(1);
       swarm.setPeers([addressOf(seed)]);

@@ -33,7 +33,7 @@ import {
 /** What a connection needs of its swarm; called in the order in which the peer spoke. */
 export interface StockOwner {
   readonly pieceCount: number;
-  /** Under which peers may ask for it; the first is said to those that we call. */
+  /** Under which peers may ask for it, version 2's last; the first is said to those that we call. */
   readonly wireHashes: readonly Buffer[];
   readonly hasHashes: boolean;
   /** Hands are shaken. Throwing closes it. */
@@ -138,9 +138,9 @@ export class StockConnection implements Dialed, Receiver {
 
   attach(socket: PeerSocket): void {
     this.#socket = socket;
-    const [infoHash] = this.#owner?.wireHashes ?? [];
+    const { wireHashes: [infoHash] = [], hasHashes = false } = this.#owner ?? {};
     if (this.#phase === 'closed') socket.close(this.#closedBy);
-    else if (infoHash !== undefined) this.#shake(infoHash);
+    else if (infoHash !== undefined) this.#shake(infoHash, hasHashes);
   }
 
   close(reason: CloseReason, detail?: string): void {
@@ -255,9 +255,17 @@ export class StockConnection implements Dialed, Receiver {
     if (buffers.length > 0) this.#socket?.write(buffers);
   }
 
-  #shake(infoHash: Uint8Array): void {
-    const { peerId } = this.#dependencies;
-    this.#write([encodeStockHandshake(infoHash, peerId, this.#owner?.hasHashes === true)]);
+  #shake(infoHash: Uint8Array, version2: boolean): void {
+    this.#write([encodeStockHandshake(infoHash, this.#dependencies.peerId, version2)]);
+  }
+
+  /**
+   * Who knows version 2 is answered under its hash, whichever of a hybrid's it asked for (BEP 52):
+   * libtorrent takes the bit for that answer.
+   */
+  #answer({ wireHashes, hasHashes }: StockOwner, remote: StockHandshake): void {
+    const version2 = hasHashes && remote.version2;
+    this.#shake((version2 ? wireHashes.at(-1) : undefined) ?? remote.infoHash, version2);
   }
 
   #shakeHands(chunk: Uint8Array): void {
@@ -286,7 +294,7 @@ export class StockConnection implements Dialed, Receiver {
     this.#owner = owner;
     if (isInbound) {
       this.remoteHas = new Bitfield(owner.pieceCount);
-      this.#shake(remote.infoHash);
+      this.#answer(owner, remote);
     }
     this.#timer.cancel();
     this.#phase = 'open';
