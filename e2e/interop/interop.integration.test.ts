@@ -43,7 +43,7 @@ import {
   withoutEmpty,
   wrongFiles,
 } from './content.ts';
-import { startTracker } from './localTracker.ts';
+import { startTracker, withoutLayers } from './localTracker.ts';
 
 const PACKAGES: Readonly<Record<string, string>> = {
   aria2: 'aria2c',
@@ -150,40 +150,45 @@ const CASES = CLIENTS.flatMap((stock) =>
   ),
 );
 
+/** From a seed of ours; the client may be given another form of the torrent. */
+async function expectGiven(stock: StockClient, bytes: Buffer, clients = bytes): Promise<void> {
+  const torrent = loadTorrent(bytes);
+  const store = await filledStore(torrent);
+  const seed = await engineSwarm(torrent, {
+    kind: 'finished',
+    read: (piece, offset, length) => store.read(piece, offset, length),
+  });
+  const peerPort = host.stock?.port as number;
+  const tracker = await startTracker(peerPort);
+  try {
+    const into = path.join(folder, 'client');
+    const expected = stock.leavesOutEmpty === undefined ? digests : withoutEmpty(digests);
+    await mkdir(into);
+    const port = await freePort();
+    const trackerUrl = tracker.url;
+    await startClient(stock, { torrent: clients, folder: into, port, peerPort, trackerUrl });
+    if (stock.isCalled !== undefined) seed.setPeers([{ host: '127.0.0.1', port }]);
+    await expect
+      .poll(() => wrongFiles(path.join(into, SET_NAME), expected), {
+        timeout: ARRIVAL_MS,
+        interval: 200,
+      })
+      .toEqual([]);
+  } finally {
+    await tracker.stop();
+    await store.close();
+  }
+}
+
 describe('the engine and stock clients', () => {
   it.each(CASES)('%s gets all of a %s torrent from it', async (_, version, stock) => {
-    const bytes = torrents.get(version) as Buffer;
-    const torrent = loadTorrent(bytes);
-    const store = await filledStore(torrent);
-    const seed = await engineSwarm(torrent, {
-      kind: 'finished',
-      read: (piece, offset, length) => store.read(piece, offset, length),
-    });
-    const peerPort = host.stock?.port as number;
-    const tracker = await startTracker(peerPort);
-    try {
-      const into = path.join(folder, 'client');
-      const expected = stock.leavesOutEmpty === undefined ? digests : withoutEmpty(digests);
-      await mkdir(into);
-      const port = await freePort();
-      await startClient(stock, {
-        torrent: bytes,
-        folder: into,
-        port,
-        peerPort,
-        trackerUrl: tracker.url,
-      });
-      if (stock.isCalled !== undefined) seed.setPeers([{ host: '127.0.0.1', port }]);
-      await expect
-        .poll(() => wrongFiles(path.join(into, SET_NAME), expected), {
-          timeout: ARRIVAL_MS,
-          interval: 200,
-        })
-        .toEqual([]);
-    } finally {
-      await tracker.stop();
-      await store.close();
-    }
+    await expectGiven(stock, torrents.get(version) as Buffer);
+  });
+
+  it('libtorrent gets the piece layers from it that its torrent lacks, and then all', async () => {
+    const stock = CLIENTS.find(({ name }) => name === 'libtorrent') as StockClient;
+    const bytes = torrents.get('v2') as Buffer;
+    await expectGiven(stock, bytes, withoutLayers(bytes));
   });
 
   it.each(CASES)('%s gives it all of a %s torrent', async (_, version, stock) => {

@@ -33,11 +33,17 @@ export async function startTracker(peerPort: number): Promise<LocalTracker> {
 
 /** The same torrent, whose tracker is at `url`. */
 export function withTracker(torrent: Uint8Array, url: string): Buffer {
+  return encodeDictionary([...entriesWithout(torrent, 'announce'), ['announce', encodeBytes(url)]]);
+}
+
+/** The same torrent, whose layers are to be asked of peers. */
+export function withoutLayers(torrent: Uint8Array): Buffer {
+  return encodeDictionary(entriesWithout(torrent, 'piece layers'));
+}
+
+function entriesWithout(torrent: Uint8Array, key: string): (readonly [Buffer, Buffer])[] {
   const top = decodeBencoded(torrent);
   if (top.kind !== 'dictionary') throw new Error('this is no torrent');
-  const others = [...top.entries].filter(([key]) => key !== 'announce');
-  return encodeDictionary([
-    ...others.map(([key, { raw }]) => [Buffer.from(key, 'latin1'), raw] as const),
-    ['announce', encodeBytes(url)],
-  ]);
+  const others = [...top.entries].filter(([each]) => each !== key);
+  return others.map(([each, { raw }]) => [Buffer.from(each, 'latin1'), raw]);
 }
