@@ -8,9 +8,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import { TokenBucket } from '@sluice/engine/pacing/tokenBucket.ts';
+import type { Layout } from '@sluice/engine/pieces/layout.ts';
 import { EngineHost } from '@sluice/engine/session/host.ts';
 import type { StockContent, StockSwarm } from '@sluice/engine/stock/stockSwarm.ts';
 import { loadTorrent } from '@sluice/engine/torrent/loadTorrent.ts';
+import { makeTorrent } from '@sluice/engine/torrent/makeTorrent.ts';
 import type { Torrent } from '@sluice/engine/torrent/torrent.ts';
 import {
   afterAll,
@@ -98,6 +100,18 @@ async function engineSwarm(torrent: Torrent, content: StockContent): Promise<Sto
   return swarm;
 }
 
+/** Out of the files, in memory that the disk's thread may have. */
+async function pieceOf(layout: Layout, piece: number): Promise<Uint8Array> {
+  const spans = layout.spans(piece).map(async ({ fileIndex, offset, sizeBytes }) => {
+    const name = layout.files[fileIndex]?.path ?? '';
+    const bytes = await readFile(path.join(contentFolder, SET_NAME, name));
+    return bytes.subarray(offset, offset + sizeBytes);
+  });
+  const shared = new Uint8Array(new SharedArrayBuffer(layout.pieceSizeBytes(piece)));
+  shared.set(Buffer.concat(await Promise.all(spans)));
+  return shared;
+}
+
 /** The store of a node that has all of it, as a transfer would have filled it. */
 async function filledStore({ layout }: Torrent): Promise<FileStore> {
   const store = new FileStore({
@@ -107,14 +121,7 @@ async function filledStore({ layout }: Torrent): Promise<FileStore> {
   });
   await store.open(AbortSignal.timeout(ARRIVAL_MS));
   for (let piece = 0; piece < layout.pieceCount; piece += 1) {
-    const spans = layout.spans(piece).map(async ({ fileIndex, offset, sizeBytes }) => {
-      const name = layout.files[fileIndex]?.path ?? '';
-      const bytes = await readFile(path.join(contentFolder, SET_NAME, name));
-      return bytes.subarray(offset, offset + sizeBytes);
-    });
-    const bytes = new Uint8Array(new SharedArrayBuffer(layout.pieceSizeBytes(piece)));
-    bytes.set(Buffer.concat(await Promise.all(spans)));
-    await store.put(piece, bytes);
+    await store.put(piece, await pieceOf(layout, piece));
   }
   await store.complete(AbortSignal.timeout(ARRIVAL_MS));
   return store;
@@ -183,6 +190,29 @@ async function expectGiven(stock: StockClient, bytes: Buffer, clients = bytes): 
 describe('the engine and stock clients', () => {
   it.each(CASES)('%s gets all of a %s torrent from it', async (_, version, stock) => {
     await expectGiven(stock, torrents.get(version) as Buffer);
+  });
+
+  it('name a finished set alike: its hybrid is the one that libtorrent makes of the files', async () => {
+    const { layout, v1, v2 } = loadTorrent(torrents.get('hybrid') as Buffer);
+    const hashes: Uint8Array[] = [];
+    const store = new FileStore({ folder: path.join(folder, 'engine/1'), layout });
+    await store.open(AbortSignal.timeout(ARRIVAL_MS));
+    try {
+      for (let piece = 0; piece < layout.pieceCount; piece += 1) {
+        hashes.push((await store.put(piece, await pieceOf(layout, piece))).hash);
+      }
+      const set = {
+        name: SET_NAME,
+        layout,
+        hashOf: (piece: number) => hashes[piece],
+        read: (piece: number, offset: number, length: number) => store.read(piece, offset, length),
+      };
+      const made = loadTorrent(await makeTorrent(set, AbortSignal.timeout(ARRIVAL_MS)));
+      expect([made.v1?.infoHash, made.v2?.infoHash]).toEqual([v1?.infoHash, v2?.infoHash]);
+      expect(made.v2?.layers).toEqual(v2?.layers);
+    } finally {
+      await store.close();
+    }
   });
 
   it('libtorrent gets the piece layers from it that its torrent lacks, and then all', async () => {

@@ -8,7 +8,12 @@ import time
 
 import libtorrent as lt
 
-FLAGS = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}
+FLAGS = {
+    "v1": lt.create_torrent.v1_only,
+    "v2": lt.create_torrent.v2_only,
+    # As BEP 52 has it: nothing follows the last file.
+    "hybrid": lt.create_torrent.canonical_files_no_tail_padding,
+}
 
 
 def make(version, piece_bytes, content, torrent):

@@ -5,7 +5,11 @@ import { FeedLog } from '../feed/feedLog.ts';
 import { FeedSigner } from '../feed/feedSigner.ts';
 import { generateFeedKeyPair } from '../feed/keys.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
+import { layoutOf } from '../pieces/layout.ts';
 import { contentRangeOf } from '../session/originAnswer.ts';
+import { buildTorrent } from '../torrent/buildTorrent.ts';
+import { loadTorrent } from '../torrent/loadTorrent.ts';
+import { TorrentError } from '../torrent/torrentError.ts';
 import {
   encode,
   encodePieceHeader,
@@ -16,13 +20,17 @@ import {
   OWN_EXTENSIONS,
   WireError,
 } from '../wire/codec.ts';
+import { decodeHashRequest, encodeHashAnswer } from '../wire/hashMessages.ts';
 import { decodeHello, encodeHello } from '../wire/hello.ts';
+import { decodeStockHandshake, encodeStockHandshake } from '../wire/stockHandshake.ts';
 import { mutate } from './mutation.ts';
 import { SeededRandom } from './seededRandom.ts';
 
 const PIECES = 200;
 const BLOCK_BYTES = 1_000;
 const MAX_MESSAGES = 12;
+/** Of BEP 52. */
+const HASH_REQUEST_ID = 21;
 
 /** One that reads what strangers send: what is right for it, and what it may make of the rest. */
 interface Decoder {
@@ -71,8 +79,21 @@ function decodersOf(): Decoder[] {
     role: 'agent',
     nonce: Buffer.alloc(32, 3),
   });
+  const handshake = encodeStockHandshake(swarmId, Buffer.alloc(20, 2), true);
+  const torrent = torrentOf(hashOf);
   return [
     { name: 'messages', valid: streamOf, decode: readStream },
+    { name: 'stock handshake', valid: () => handshake, decode: decodeStockHandshake },
+    {
+      name: 'hash request',
+      valid: hashRequestOf,
+      decode: (bytes) => orThrowsA(WireError, () => decodeHashRequest(bytes)),
+    },
+    {
+      name: 'torrent',
+      valid: () => torrent,
+      decode: (bytes) => orThrowsA(TorrentError, () => loadTorrent(bytes)),
+    },
     { name: 'hello', valid: () => hello, decode: decodeHello },
     { name: 'batch', valid: batch, decode: decodeBatch },
     {
@@ -145,9 +166,39 @@ function readStream(stream: Buffer): void {
     onBlockBegin: (_piece, _offset, length) => new Uint8Array(length),
     onBlockEnd: () => {},
   });
-  try {
+  orThrowsA(WireError, () => {
     for (let at = 0; at < stream.length; at += 100) reader.push(stream.subarray(at, at + 100));
+  });
+}
+
+/** As a message is given to its decoder, id first. */
+function hashRequestOf(random: SeededRandom): Buffer {
+  const range = {
+    root: random.bytes(32),
+    baseLayer: random.below(10),
+    index: random.below(PIECES),
+    length: 2 ** random.below(10),
+    proofLayers: random.below(10),
+  };
+  const message = encodeHashAnswer(range, undefined).subarray(4);
+  message[0] = HASH_REQUEST_ID;
+  return message;
+}
+
+/** Some folders, a file of several pieces, and one of none. */
+function torrentOf(hashOf: (piece: number) => Buffer): Buffer {
+  const files = ['a/b/c', 'a/d', 'e'].map((path, at) => ({ path, sizeBytes: at * 40_000 }));
+  const layout = layoutOf(files, 16_384);
+  const pieces = Array.from({ length: layout.pieceCount }, (_, piece) => piece);
+  const pieceHashes = pieces.map(hashOf);
+  const sha1Pieces = pieceHashes.map((hash) => hash.subarray(0, 20));
+  return buildTorrent({ name: 'set', layout, pieceHashes, sha1Pieces });
+}
+
+function orThrowsA(kind: new (...args: never[]) => Error, work: () => void): void {
+  try {
+    work();
   } catch (error) {
-    if (!(error instanceof WireError)) throw error;
+    if (!(error instanceof kind)) throw error;
   }
 }

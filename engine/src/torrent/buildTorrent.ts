@@ -102,21 +102,23 @@ function fileEntry(sizeBytes: number, root: Buffer): Buffer {
 
 /* Version 1. */
 
-/** A pad follows each file that ends within a piece, unless no bytes come after it. */
+/** A pad stands right before each file that would not start on a piece boundary otherwise. */
 function listOfVersion1({ files, pieceLengthBytes }: Layout): Buffer[] {
-  const lastWithBytes = files.findLastIndex(({ sizeBytes }) => sizeBytes > 0);
-  return files.flatMap(({ path, sizeBytes }, at) => {
+  let missingBytes = 0;
+  return files.flatMap(({ path, sizeBytes }) => {
     const file = encodeDictionary([
       ['length', encodeInteger(sizeBytes)],
       ['path', encodeList(path.split('/').map(encodeBytes))],
     ]);
-    const padBytes = Math.ceil(sizeBytes / pieceLengthBytes) * pieceLengthBytes - sizeBytes;
-    if (padBytes === 0 || at >= lastWithBytes) return [file];
+    if (sizeBytes === 0) return [file];
+    const padBytes = missingBytes;
+    missingBytes = Math.ceil(sizeBytes / pieceLengthBytes) * pieceLengthBytes - sizeBytes;
+    if (padBytes === 0) return [file];
     const pad = encodeDictionary([
       ['attr', encodeBytes('p')],
       ['length', encodeInteger(padBytes)],
       ['path', encodeList([encodeBytes('.pad'), encodeBytes(String(padBytes))])],
     ]);
-    return [file, pad];
+    return [pad, file];
   });
 }
