@@ -98,7 +98,7 @@ export const CLIENTS: readonly StockClient[] = [
       );
       return new ClientProcess('transmission-cli', [
         ...['--config-dir', settings, '--download-dir', options.folder],
-        ...['--port', String(options.port), '--no-portmap', '--verify', torrent],
+        ...['--port', String(options.port), '--no-portmap', torrent],
       ]);
     },
   },

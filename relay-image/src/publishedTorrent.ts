@@ -83,6 +83,8 @@ export class PublishedTorrent {
       uploaded: (sent) => transfer.uploaded(sent),
     });
     this.#swarm = swarm;
+    // A disk that fails stock clients fails the nodes, too.
+    swarm.failed.catch((error) => transfer.broke(error));
     await swarm.start();
   }
 }
