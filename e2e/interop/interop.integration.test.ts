@@ -163,7 +163,8 @@ async function expectGiven(stock: StockClient, bytes: Buffer, clients = bytes): 
   const store = await filledStore(torrent);
   const seed = await engineSwarm(torrent, {
     kind: 'finished',
-    read: (piece, offset, length) => store.read(piece, offset, length),
+    readInto: async (piece, offset, into) =>
+      into.set(await store.read(piece, offset, into.byteLength)),
   });
   const peerPort = host.stock?.port as number;
   const tracker = await startTracker(peerPort);

@@ -78,7 +78,11 @@ export class PublishedTorrent {
     if (stock === undefined) return;
     const swarm = stock.add({
       torrent: loadTorrent(bytes),
-      content: { kind: 'finished', read },
+      content: {
+        kind: 'finished',
+        readInto: async (piece, offset, into) =>
+          into.set(await read(piece, offset, into.byteLength)),
+      },
       bucket: transfer.bucket,
       uploaded: (sent) => transfer.uploaded(sent),
     });

@@ -111,8 +111,10 @@ function given(
 ): StockContent {
   return {
     kind: 'finished',
-    read: async (piece, offset, length) =>
-      change(Buffer.from((pieces[piece] as Buffer).subarray(offset, offset + length)), piece),
+    readInto: async (piece, offset, into) => {
+      const bytes = (pieces[piece] as Buffer).subarray(offset, offset + into.byteLength);
+      into.set(change(Buffer.from(bytes), piece));
+    },
   };
 }
 

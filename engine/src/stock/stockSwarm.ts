@@ -18,10 +18,10 @@ import { StockDownload } from './stockDownload.ts';
 
 /** Where the bytes are, or come to. */
 export type StockContent =
-  /** All of it is there, and somebody else's: it is only read. */
+  /** All of it is there, and somebody else's: it is only read, as much as `into` holds. */
   | {
       readonly kind: 'finished';
-      read(piece: number, offset: number, length: number): Promise<Uint8Array>;
+      readInto(piece: number, offset: number, into: Uint8Array): Promise<unknown>;
     }
   /** It is downloaded into this store, which is opened and closed here. */
   | { readonly kind: 'download'; readonly store: PieceStore };
@@ -235,11 +235,11 @@ export class StockSwarm implements StockOwner, Served {
   /** With zeros behind the end of a file, which version 1 counts to the piece. */
   async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
     const { content } = this.#options;
-    const store = content.kind === 'finished' ? content : content.store;
-    const own = Math.min(length, this.#torrent.layout.pieceSizeBytes(piece) - offset);
-    if (own === length) return store.read(piece, offset, length);
     const bytes = Buffer.alloc(length);
-    if (own > 0) bytes.set(await store.read(piece, offset, own));
+    const own = Math.min(length, this.#torrent.layout.pieceSizeBytes(piece) - offset);
+    if (own <= 0) return bytes;
+    if (content.kind === 'finished') await content.readInto(piece, offset, bytes.subarray(0, own));
+    else bytes.set(await content.store.read(piece, offset, own));
     return bytes;
   }
 
