@@ -9,7 +9,6 @@ import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { TokenBucket } from '@sluice/engine/pacing/tokenBucket.ts';
-import { TokenBucket } from '@sluice/engine/pacing/tokenBucket.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import { EngineHost } from '@sluice/engine/session/host.ts';
 import { loadTorrent } from '@sluice/engine/torrent/loadTorrent.ts';
@@ -144,7 +143,7 @@ describe('relay and agents', () => {
 
   it('leave the finished set to stock clients as a torrent, at the relay', async () => {
     const { task, body } = distribute('stock', 3 * MIB + 1);
-    await ready('relay', 'stock');
+    await fleet.ready('relay', 'stock');
     const { httpPort, stockPort } = fleet.programOf('relay');
     const url = `http://127.0.0.1:${httpPort}/v1/swarms/${task.swarmId}/torrent`;
     const headers = { authorization: `Bearer ${task.relayToken}` };

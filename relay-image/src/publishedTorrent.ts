@@ -80,8 +80,7 @@ export class PublishedTorrent {
       torrent: loadTorrent(bytes),
       content: {
         kind: 'finished',
-        readInto: async (piece, offset, into) =>
-          into.set(await read(piece, offset, into.byteLength)),
+        readInto: (piece, offset, into) => transfer.readInto(piece, offset, into),
       },
       bucket: transfer.bucket,
       uploaded: (sent) => transfer.uploaded(sent),

@@ -17,7 +17,10 @@ export function sha1Store(store: PieceStore, { paddedSizeBytes }: Torrent): Piec
       }
       return { stored: (await store.put(piece, bytes)).stored, hash };
     },
-    read: (piece, offset, length) => store.read(piece, offset, length),
+    // Earlier versions are known by other hashes than a torrent of version 1 has.
+    hasEarlier: () => false,
+    copy: (piece, expected) => store.copy(piece, expected),
+    read: (piece, offset, length, into) => store.read(piece, offset, length, into),
     complete: (signal) => store.complete(signal),
     close: () => store.close(),
   };

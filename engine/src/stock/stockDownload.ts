@@ -61,6 +61,7 @@ export class StockDownload {
         picker: this.#picker,
         feed: { hashOf: (piece) => verifyingHash(torrent, piece) },
         onHttpPayload: () => {},
+        isSigning: () => false,
         ...handlers,
       },
     );
@@ -121,6 +122,7 @@ export class StockDownload {
       if (block === undefined || connection.isOutstanding(block)) break;
       owed += block.length;
       budget -= block.length;
+      this.#intake.reserve(block.piece);
       this.#picker.asked(number, block, now + rate.deadlineMs(owed));
       blocks.push(block);
     }

@@ -233,14 +233,20 @@ export class StockSwarm implements StockOwner, Served {
   }
 
   /** With zeros behind the end of a file, which version 1 counts to the piece. */
-  async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
+  async readInto(piece: number, offset: number, into: Uint8Array): Promise<void> {
     const { content } = this.#options;
-    const bytes = Buffer.alloc(length);
-    const own = Math.min(length, this.#torrent.layout.pieceSizeBytes(piece) - offset);
-    if (own <= 0) return bytes;
-    if (content.kind === 'finished') await content.readInto(piece, offset, bytes.subarray(0, own));
-    else bytes.set(await content.store.read(piece, offset, own));
-    return bytes;
+    const left = this.#torrent.layout.pieceSizeBytes(piece) - offset;
+    const own = Math.max(0, Math.min(into.byteLength, left));
+    into.fill(0, own);
+    if (own === 0) return;
+    const bytes = into.subarray(0, own);
+    if (content.kind === 'finished') await content.readInto(piece, offset, bytes);
+    else await content.store.read(piece, offset, own, bytes);
+  }
+
+  /** What was finished stays so. */
+  serves(): boolean {
+    return true;
   }
 
   uploaded(bytes: number): void {
