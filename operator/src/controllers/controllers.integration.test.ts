@@ -135,7 +135,9 @@ describe('the controllers', () => {
       { name: 'node-a', domain: 'a' },
       { name: 'node-b', domain: 'b' },
     ]);
-    expect(plan.record.files).toEqual([{ path: 'whole.bin', sizeBytes: 1000 }]);
+    expect(plan.record.files).toEqual([
+      { path: 'whole.bin', sizeBytes: 1000, validator: { etag: '"v1"' } },
+    ]);
     await vi.waitFor(
       async () => expect(await workloads(resources.deployments)).toHaveLength(2),
       WAIT,
