@@ -36,6 +36,8 @@ export interface RelayDownloadsDependencies {
 const CONNECTIONS_PER_RELAY = 2;
 /** A fetch that brings nothing for so long is left, and its relay avoided for as long. */
 const STALLED_MS = 2000;
+/** A relay that sent wrong bytes is asked again after this, for another may have what it lacks. */
+const WRONG_MS = 10_000;
 /**
  * A relay that had nothing to give, or does not know the swarm yet, is asked again after this; each
  * further time after twice as long, up to what a stalled one is avoided for.
@@ -213,12 +215,12 @@ export class RelayDownloads {
         download.abort.signal,
       );
       // Not waited for: it may be long until the feed names the piece.
-      if (assembly !== undefined) finished(assembly);
+      if (assembly !== undefined) this.#finish(relay, assembly);
       if (nothing) this.#avoidForNow(relay);
       else relay.nothings = 0;
     } catch (error) {
       assembly?.abort();
-      if (!isHarmless(error, idle !== undefined)) relay.avoidUntilMs = clock.now() + STALLED_MS;
+      if (!isHarmless(error, idle !== undefined)) this.#avoid(relay, STALLED_MS);
     } finally {
       relay.downloads.delete(download);
       target.refundDownload(Math.max(0, sizeBytes - download.receivedBytes));
@@ -235,7 +237,7 @@ export class RelayDownloads {
     const { clock, onEnd } = this.#dependencies;
     const waitMs = Math.min(STALLED_MS, NOTHING_MS * 2 ** relay.nothings);
     relay.nothings += 1;
-    relay.avoidUntilMs = clock.now() + waitMs;
+    this.#avoid(relay, waitMs);
     this.#timers.get(relay)?.cancel();
     this.#timers.set(
       relay,
@@ -244,6 +246,19 @@ export class RelayDownloads {
         onEnd();
       }),
     );
+  }
+
+  /** The transfer judges and reports a bad piece; here its relay is left alone for a while. */
+  async #finish(relay: Relay, assembly: PieceAssembly): Promise<void> {
+    try {
+      if ((await assembly.finish()) !== 'verified') this.#avoid(relay, WRONG_MS);
+    } catch {
+      // A failing store fails the transfer, which says so itself.
+    }
+  }
+
+  #avoid(relay: Relay, ms: number): void {
+    relay.avoidUntilMs = Math.max(relay.avoidUntilMs, this.#dependencies.clock.now() + ms);
   }
 
   #idOf(relay: Relay): string {
@@ -271,15 +286,6 @@ export class RelayDownloads {
   #track(work: Promise<unknown>): void {
     const tracked = work.finally(() => this.#closings.delete(tracked));
     this.#closings.add(tracked);
-  }
-}
-
-/** The transfer judges and reports a bad piece; here it only ends. */
-async function finished(assembly: PieceAssembly): Promise<void> {
-  try {
-    await assembly.finish();
-  } catch {
-    // A failing store fails the transfer, which says so itself.
   }
 }
 
