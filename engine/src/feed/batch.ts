@@ -32,6 +32,8 @@ export interface DecodedBatch {
   readonly signature: Buffer;
   /** What the signature is over. */
   readonly message: Buffer;
+  /** All of it. */
+  readonly bytes: Buffer;
 }
 
 /** The part that a puller signs. */
@@ -87,5 +89,6 @@ export function decodeBatch(bytes: Uint8Array): DecodedBatch | undefined {
     hashes,
     signature: signed.subarray(messageBytes),
     message: Buffer.concat([BATCH_CONTEXT, signed.subarray(0, messageBytes)]),
+    bytes: own,
   };
 }

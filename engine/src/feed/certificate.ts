@@ -52,6 +52,8 @@ export function covers(extents: readonly Extent[], piece: number): boolean {
 /** A certificate as it stands in a batch: key, extent count, extents, signature. */
 export interface DecodedCertificate {
   readonly pullerKey: Buffer;
+  /** Its name: the key in hexadecimal digits. */
+  readonly puller: string;
   readonly extents: readonly Extent[];
   readonly signature: Buffer;
   /** The bytes that the signature is over, without context and swarm id. */
@@ -80,8 +82,10 @@ export function decodeCertificate(bytes: Buffer): DecodedCertificate | undefined
   for (let at = PUBLIC_KEY_BYTES + 2; at < certifiedBytes; at += 8) {
     extents.push({ first: bytes.readUInt32BE(at), count: bytes.readUInt32BE(at + 4) });
   }
+  const pullerKey = bytes.subarray(0, PUBLIC_KEY_BYTES);
   return {
-    pullerKey: bytes.subarray(0, PUBLIC_KEY_BYTES),
+    pullerKey,
+    puller: pullerKey.toString('hex'),
     extents,
     signature: bytes.subarray(certifiedBytes, certifiedBytes + SIGNATURE_BYTES),
     certified: bytes.subarray(0, certifiedBytes),

@@ -1,8 +1,7 @@
-import { hash as digest, type KeyObject } from 'node:crypto';
-import { type DecodedBatch, decodeBatch } from './batch.ts';
-import { certificateHolds, covers } from './certificate.ts';
+import type { DecodedBatch } from './batch.ts';
+import { type BatchFault, type BatchJudge, BatchVerifier } from './batchJudge.ts';
 import type { PieceHash } from './feedSigner.ts';
-import { publicKeyOf, signatureHolds } from './keys.ts';
+import { HASH_BYTES } from './pieceHash.ts';
 
 export type FeedRefusal =
   /** Not one batch within its bounds. */
@@ -10,10 +9,7 @@ export type FeedRefusal =
   | 'wrongSwarm'
   /** Names pieces that the layout does not have. */
   | 'outOfRange'
-  /** Names pieces outside the puller's extents. */
-  | 'notCertified'
-  | 'badCertificate'
-  | 'badSignature'
+  | BatchFault
   /** So many different hashes of one piece that no more are kept. */
   | 'tooManyHashes';
 
@@ -39,8 +35,6 @@ export interface FeedLogOptions {
 const MAX_HASHES_PER_PIECE = 4;
 /** Each of them signed by so many pullers: what is kept, and so what a peer can have to send. */
 export const MAX_BATCHES_PER_PIECE = MAX_HASHES_PER_PIECE ** 2;
-/** Renewed grants bring new certificates; those of the busiest pullers stay cached. */
-const MAX_CACHED_CERTIFICATES = 1024;
 
 /** What is claimed of one piece: by hash (hex), the pullers that signed it. */
 type Claims = Map<string, Set<string>>;
@@ -57,22 +51,29 @@ type Claims = Map<string, Set<string>>;
  */
 export class FeedLog {
   readonly #options: FeedLogOptions;
-  readonly #feedKey: KeyObject;
-  readonly #claims: (Claims | undefined)[];
-  readonly #hashes: (Buffer | undefined)[];
+  readonly #judge: BatchJudge;
+  /** Of all pieces, one after the other; it counts where #valid says so. */
+  readonly #hashes: Buffer;
+  readonly #valid: Uint8Array;
+  /** Who has spoken alone of a piece, and once: 1 + the place among #pullers. */
+  readonly #soleSigner: Uint32Array;
+  /** By key (hex). */
+  readonly #pullers = new Map<string, number>();
+  /** Of the pieces of which more was said than that. */
+  readonly #claims = new Map<number, Claims>();
   readonly #batches: Uint8Array[] = [];
-  readonly #certificates = new Map<string, KeyObject>();
   /** Keys (hex) whose word does not count. */
   readonly #revoked = new Set<string>();
   /** Pieces of which different hashes were signed, settled or not. */
   readonly #disputed = new Set<number>();
   #known = 0;
 
-  constructor(options: FeedLogOptions) {
+  constructor(options: FeedLogOptions, judge: BatchJudge = new BatchVerifier(options)) {
     this.#options = options;
-    this.#feedKey = publicKeyOf(options.feedKey);
-    this.#claims = new Array(options.pieceCount);
-    this.#hashes = new Array(options.pieceCount);
+    this.#judge = judge;
+    this.#hashes = Buffer.alloc(options.pieceCount * HASH_BYTES);
+    this.#valid = new Uint8Array(options.pieceCount);
+    this.#soleSigner = new Uint32Array(options.pieceCount);
   }
 
   /** How many pieces have a valid hash. */
@@ -87,12 +88,18 @@ export class FeedLog {
 
   /** The 32-byte hash of a piece; undefined while unknown or in quarantine. */
   hashOf(piece: number): Buffer | undefined {
-    return this.#hashes[piece];
+    // A copy: what is kept changes with what is said.
+    return this.names(piece) ? Buffer.from(this.#kept(piece)) : undefined;
+  }
+
+  /** Whether it has a valid hash. */
+  names(piece: number): boolean {
+    return this.#valid[piece] === 1;
   }
 
   /** Two pullers signed different hashes of this piece and nobody has settled it yet. */
   quarantined(piece: number): boolean {
-    return this.#claims[piece] !== undefined && this.#hashes[piece] === undefined;
+    return this.#claims.has(piece) && !this.names(piece);
   }
 
   /** Pieces of which pullers that are not revoked signed different hashes, settled or not. */
@@ -102,16 +109,16 @@ export class FeedLog {
 
   /** By hash (hex), the pullers (hex) that signed it. */
   claimsOf(piece: number): ReadonlyMap<string, ReadonlySet<string>> {
-    return this.#claims[piece] ?? new Map();
+    return this.#claims.get(piece) ?? this.#soleClaim(piece);
   }
 
   /** One signed batch for each hash and puller that stands for the piece: what can be shown. */
   evidenceOf(piece: number): Uint8Array[] {
     const shown = new Set<string>();
     return this.#batches.filter((bytes) => {
-      const batch = decodeBatch(bytes);
+      const batch = this.#judge.decode(bytes);
       const hash = batch?.hashes[piece - batch.first]?.toString('hex');
-      const puller = batch?.certificate.pullerKey.toString('hex') ?? '';
+      const puller = batch?.certificate.puller ?? '';
       if (hash === undefined || this.#revoked.has(puller)) return false;
       const claim = `${puller}/${hash}`;
       return !shown.has(claim) && shown.add(claim).size > 0;
@@ -124,17 +131,8 @@ export class FeedLog {
     const fresh = keys.filter((key) => !this.#revoked.has(key));
     for (const key of fresh) this.#revoked.add(key);
     const changed: number[] = [];
-    for (const [piece, claims] of fresh.length === 0 ? [] : this.#claims.entries()) {
-      if (claims === undefined) continue;
-      let isTouched = false;
-      for (const [hash, signers] of claims) {
-        for (const key of fresh) isTouched = signers.delete(key) || isTouched;
-        if (signers.size === 0) claims.delete(hash);
-      }
-      if (!isTouched) continue;
-      if (claims.size === 0) this.#claims[piece] = undefined;
-      this.#settle(piece);
-      changed.push(piece);
+    for (let piece = 0; fresh.length > 0 && piece < this.#options.pieceCount; piece += 1) {
+      if (this.#withdraw(piece, fresh)) changed.push(piece);
     }
     return changed;
   }
@@ -145,9 +143,9 @@ export class FeedLog {
   }
 
   accept(batchBytes: Uint8Array): FeedAcceptance {
-    const batch = decodeBatch(batchBytes);
+    const batch = this.#judge.decode(batchBytes);
     if (batch === undefined) return refusal('malformed');
-    const puller = batch.certificate.pullerKey.toString('hex');
+    const { puller } = batch.certificate;
     if (!batch.swarmId.equals(this.#options.swarmId)) return refusal('wrongSwarm');
     // Who passes it on may not have heard of it.
     if (this.#revoked.has(puller)) return { fresh: [], conflicts: [], duplicate: true };
@@ -155,13 +153,13 @@ export class FeedLog {
 
     const news = this.#newsIn(batch, puller);
     if (news.length === 0) return { fresh: [], conflicts: [], duplicate: true };
-    const refused = this.#authenticate(batch);
+    const refused = this.#judge.faultOf(batch);
     if (refused !== undefined) return refusal(refused);
     if (news.some(({ piece, hash }) => this.#isOneTooMany(piece, hash))) {
       return refusal('tooManyHashes');
     }
 
-    this.#batches.push(Buffer.from(batchBytes));
+    this.#batches.push(batch.bytes);
     const fresh: PieceHash[] = [];
     const conflicts: number[] = [];
     for (const { piece, hash } of news) {
@@ -176,68 +174,84 @@ export class FeedLog {
   #newsIn(batch: DecodedBatch, puller: string): { piece: number; hash: Buffer }[] {
     const said = batch.hashes.map((hash, index) => ({ piece: batch.first + index, hash }));
     return said.filter(({ piece, hash }) => {
-      if (this.#hashes[piece]?.equals(hash) === true) return false;
-      return this.#claims[piece]?.get(hash.toString('hex'))?.has(puller) !== true;
+      if (this.names(piece) && this.#kept(piece).equals(hash)) return false;
+      return this.#claims.get(piece)?.get(hash.toString('hex'))?.has(puller) !== true;
     });
   }
 
-  #authenticate(batch: DecodedBatch): FeedRefusal | undefined {
-    const { extents } = batch.certificate;
-    if (!batch.hashes.every((_, index) => covers(extents, batch.first + index))) {
-      return 'notCertified';
-    }
-    const pullerKey = this.#certifiedKey(batch);
-    if (pullerKey === undefined) return 'badCertificate';
-    return signatureHolds(batch.message, batch.signature, pullerKey) ? undefined : 'badSignature';
-  }
-
-  /** A puller sends the same certificate with every batch of a grant: each is verified once. */
-  #certifiedKey({ certificate }: DecodedBatch): KeyObject | undefined {
-    const name = digest('sha256', Buffer.concat([certificate.certified, certificate.signature]));
-    const cached = this.#certificates.get(name);
-    if (cached !== undefined) return cached;
-    if (!certificateHolds(certificate, this.#options.swarmId, this.#feedKey)) return undefined;
-    const key = publicKeyOf(certificate.pullerKey);
-    const oldest = this.#certificates.keys().next().value;
-    if (this.#certificates.size >= MAX_CACHED_CERTIFICATES && oldest !== undefined) {
-      this.#certificates.delete(oldest);
-    }
-    this.#certificates.set(name, key);
-    return key;
-  }
-
   #isOneTooMany(piece: number, hash: Buffer): boolean {
-    const claims = this.#claims[piece];
+    const claims = this.#claims.get(piece);
     if (claims === undefined) return false;
     const signers = claims.get(hash.toString('hex'));
     return (signers?.size ?? claims.size) >= MAX_HASHES_PER_PIECE;
   }
 
   #claim(piece: number, hash: Buffer, puller: string): 'fresh' | 'conflict' | 'unsettled' {
-    this.#claims[piece] ??= new Map();
-    const claims = this.#claims[piece];
+    if (this.#soleSigner[piece] === 0 && !this.#claims.has(piece)) {
+      this.#soleSigner[piece] = 1 + this.#placeOf(puller);
+      this.#name(piece, hash);
+      return 'fresh';
+    }
+    const claims = this.#claims.get(piece) ?? this.#soleClaim(piece);
+    this.#claims.set(piece, claims);
+    this.#soleSigner[piece] = 0;
     const hex = hash.toString('hex');
-    const signers = claims.get(hex) ?? new Set();
-    claims.set(hex, signers.add(puller));
+    claims.set(hex, (claims.get(hex) ?? new Set()).add(puller));
 
-    const before = this.#hashes[piece];
-    const after = this.#settle(piece);
+    const before = this.hashOf(piece);
+    const after = this.#settle(piece, claims);
     if (after !== undefined) return before?.equals(after) === true ? 'unsettled' : 'fresh';
     return before === undefined ? 'unsettled' : 'conflict';
   }
 
+  /** Answers whether any of these had said something of the piece. */
+  #withdraw(piece: number, pullers: readonly string[]): boolean {
+    const claims = this.#claims.get(piece) ?? this.#soleClaim(piece);
+    let isTouched = false;
+    for (const [hash, signers] of claims) {
+      for (const key of pullers) isTouched = signers.delete(key) || isTouched;
+      if (signers.size === 0) claims.delete(hash);
+    }
+    if (!isTouched) return false;
+    this.#soleSigner[piece] = 0;
+    if (claims.size === 0) this.#claims.delete(piece);
+    this.#settle(piece, claims);
+    return true;
+  }
+
   /** The piece's hash by what stands for it now. */
-  #settle(piece: number): Buffer | undefined {
-    const claims: Claims = this.#claims[piece] ?? new Map();
-    const before = this.#hashes[piece];
+  #settle(piece: number, claims: Claims): Buffer | undefined {
     if (claims.size > 1) this.#disputed.add(piece);
     else this.#disputed.delete(piece);
     const [best, second] = [...claims.entries()].sort(([, a], [, b]) => b.size - a.size);
     const settled = best !== undefined && best[1].size > (second?.[1].size ?? 0);
     const after = settled ? Buffer.from(best[0], 'hex') : undefined;
-    this.#hashes[piece] = after;
-    this.#known += Number(after !== undefined) - Number(before !== undefined);
+    this.#name(piece, after);
     return after;
+  }
+
+  #name(piece: number, hash: Buffer | undefined): void {
+    this.#known += Number(hash !== undefined) - Number(this.names(piece));
+    this.#valid[piece] = Number(hash !== undefined);
+    if (hash !== undefined) this.#kept(piece).set(hash);
+  }
+
+  #kept(piece: number): Buffer {
+    return this.#hashes.subarray(piece * HASH_BYTES, (piece + 1) * HASH_BYTES);
+  }
+
+  #placeOf(puller: string): number {
+    const place = this.#pullers.get(puller) ?? this.#pullers.size;
+    this.#pullers.set(puller, place);
+    return place;
+  }
+
+  /** What its only signer said, if there is just one. */
+  #soleClaim(piece: number): Claims {
+    const signer = this.#soleSigner[piece] ?? 0;
+    if (signer === 0) return new Map();
+    const puller = [...this.#pullers.keys()][signer - 1] as string;
+    return new Map([[this.#kept(piece).toString('hex'), new Set([puller])]]);
   }
 }
 

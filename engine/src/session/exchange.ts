@@ -3,6 +3,7 @@ import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import type { Layout } from '../pieces/layout.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
+import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
 import { faultOf } from '../swarm/conduct.ts';
@@ -12,14 +13,14 @@ import { Spread } from '../swarm/spread.ts';
 import { type BlockRequest, FEED_WANTED, type Message, WireError } from '../wire/codec.ts';
 import type { PeerRole } from '../wire/hello.ts';
 import type { Intake } from './intake.ts';
+import type { Membership } from './membership.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
 import { type ListedPeer, PeerList } from './peerList.ts';
-import type { PieceMemory } from './pieceMemory.ts';
 import type { Served, Uploader } from './uploader.ts';
 
 export interface ExchangeOptions {
   readonly swarmId: Buffer;
-  readonly swarmSecret: Uint8Array;
+  readonly membership: Membership;
   readonly role: PeerRole;
   readonly layout: Layout;
   readonly blockBytes: number;
@@ -36,7 +37,7 @@ export interface ExchangeDependencies {
   /** Pieces that are verified, on disk and announced, whatever became of them since. */
   readonly offered: Bitfield;
   readonly intake: Intake;
-  readonly memory: PieceMemory;
+  readonly memory: PieceBuffers;
   readonly downloadBucket: TokenBucket;
   readonly served: Served;
   /** Whether to ask for pieces at all now. */
@@ -62,7 +63,7 @@ const FEED_STALLED_MS = 3000;
 /** What this process and its peers give each other of one swarm. */
 export class Exchange implements ConnectionOwner {
   readonly swarmId: Buffer;
-  readonly swarmSecret: Uint8Array;
+  readonly membership: Membership;
   readonly pieceCount: number;
   readonly #options: ExchangeOptions;
   readonly #dependencies: ExchangeDependencies;
@@ -79,6 +80,8 @@ export class Exchange implements ConnectionOwner {
   readonly #shownToAll: number[] = [];
   #announcedAtMs = Number.NEGATIVE_INFINITY;
   #announceTimer: Timer | undefined;
+  /** Asked of all of them. */
+  #outstandingBytes = 0;
   #feedSources = FEED_SOURCES;
   #feedGrewAtMs = Number.NEGATIVE_INFINITY;
   #waitsForMemory = false;
@@ -86,7 +89,7 @@ export class Exchange implements ConnectionOwner {
 
   constructor(options: ExchangeOptions, dependencies: ExchangeDependencies) {
     this.swarmId = options.swarmId;
-    this.swarmSecret = options.swarmSecret;
+    this.membership = options.membership;
     this.pieceCount = options.layout.pieceCount;
     this.#options = options;
     this.#dependencies = dependencies;
@@ -204,7 +207,7 @@ export class Exchange implements ConnectionOwner {
         for (const piece of connection.remoteHas.pieces()) this.#peerHas(connection, piece);
         break;
       case 'have':
-        connection.futileAt = undefined;
+        if (picker.mayAsk(message.piece)) connection.futileAt = undefined;
         if (connection.remoteHas.add(message.piece)) this.#peerHas(connection, message.piece);
         else connection.bear('have');
         break;
@@ -215,7 +218,7 @@ export class Exchange implements ConnectionOwner {
         this.#cancelled(connection, message);
         break;
       case 'reject':
-        if (connection.settle(message)) picker.rejected(connection.number, message);
+        if (this.#settle(connection, message)) picker.rejected(connection.number, message);
         else connection.bear('reject');
         break;
       case 'feed':
@@ -235,7 +238,7 @@ export class Exchange implements ConnectionOwner {
   }
 
   blockEnds(connection: PeerConnection, block: BlockRequest, kept: boolean): void {
-    connection.settle(block);
+    this.#settle(connection, block);
     connection.rate.received(block.length);
     this.#dependencies.onPayload(connection.remoteRole, block.length);
     if (!kept) return;
@@ -257,6 +260,7 @@ export class Exchange implements ConnectionOwner {
     uploader.remove(connection);
     this.#peers.closed(connection);
     if (!this.#connections.delete(connection.number)) return;
+    this.#outstandingBytes -= connection.outstandingBytes;
     const { remotePeerId } = connection;
     for (const side of [this.#openedTo, this.#acceptedFrom]) {
       if (side.get(remotePeerId) === connection) side.delete(remotePeerId);
@@ -332,20 +336,20 @@ export class Exchange implements ConnectionOwner {
       if (from === announced.length || !this.#needsHaves(connection)) continue;
       connection.announced = announced.length;
       const news = announced.slice(from).filter((piece) => this.#isNews(piece, connection));
-      connection.send(...news.map((piece) => ({ type: 'have' as const, piece })));
+      connection.sendHaves(news);
     }
   }
 
   #show(nowMs: number): void {
     if (this.#stopped || !this.#isSpreading) return;
     const { offers, toAll } = this.#spread.announcements(nowMs, this.#dependencies.isPulling());
-    const news = new Map<number, Message[]>();
+    const news = new Map<number, number[]>();
     for (const { agent, piece } of offers) {
-      const haves = news.get(agent) ?? [];
-      news.set(agent, haves);
-      haves.push({ type: 'have', piece });
+      const pieces = news.get(agent) ?? [];
+      news.set(agent, pieces);
+      pieces.push(piece);
     }
-    for (const [agent, haves] of news) this.#connections.get(agent)?.send(...haves);
+    for (const [agent, pieces] of news) this.#connections.get(agent)?.sendHaves(pieces);
     if (toAll.length === 0) return;
     this.#shownToAll.push(...toAll);
     this.#haveSoon();
@@ -380,7 +384,7 @@ export class Exchange implements ConnectionOwner {
 
   #hasUnnamed(pieces: Bitfield): boolean {
     for (const piece of pieces.pieces()) {
-      if (this.#dependencies.feed.hashOf(piece) === undefined) return true;
+      if (!this.#dependencies.feed.names(piece)) return true;
     }
     return false;
   }
@@ -459,7 +463,7 @@ export class Exchange implements ConnectionOwner {
     if (windowBytes - connection.outstandingBytes < Math.min(2 * blockBytes, windowBytes)) return;
     const { clock, picker, intake, downloadBucket } = this.#dependencies;
     const now = clock.now();
-    let budget = MAX_HELD_BYTES - intake.storingBytes - this.#outstandingBytes();
+    let budget = MAX_HELD_BYTES - intake.storingBytes - this.#outstandingBytes;
     let owed = connection.outstandingBytes;
     const blocks: BlockRequest[] = [];
     while (owed + blockBytes <= windowBytes && budget >= blockBytes) {
@@ -474,7 +478,15 @@ export class Exchange implements ConnectionOwner {
       picker.asked(connection.number, block, now + connection.rate.deadlineMs(owed));
       blocks.push(block);
     }
-    if (blocks.length > 0) connection.request(blocks);
+    if (blocks.length === 0) return;
+    this.#outstandingBytes += owed - connection.outstandingBytes;
+    connection.request(blocks);
+  }
+
+  #settle(connection: PeerConnection, block: BlockRequest): boolean {
+    const isSettled = connection.settle(block);
+    if (isSettled) this.#outstandingBytes -= block.length;
+    return isSettled;
   }
 
   #choose(connection: PeerConnection, lateAtMs: number | undefined): BlockRequest | undefined {
@@ -496,12 +508,6 @@ export class Exchange implements ConnectionOwner {
     if (memory.roomBytes >= this.#options.layout.pieceLengthBytes) return true;
     if (intake.comingIn < MIN_COMING_IN) return true;
     // What other transfers hold, or pieces that nobody can finish, must not stop this one for good.
-    return intake.storingBytes === 0 && this.#outstandingBytes() === 0;
-  }
-
-  #outstandingBytes(): number {
-    let bytes = 0;
-    for (const connection of this.#connections.values()) bytes += connection.outstandingBytes;
-    return bytes;
+    return intake.storingBytes === 0 && this.#outstandingBytes === 0;
   }
 }

@@ -3,6 +3,7 @@ import { systemClock } from '../adapters/systemClock.ts';
 import { tcpTransport } from '../adapters/tcp/tcpTransport.ts';
 import { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
 import type { Listener, Transport } from '../ports/transport.ts';
 import { StockHost } from '../stock/stockHost.ts';
@@ -29,6 +30,8 @@ export interface EngineHostDependencies {
   readonly clock: Clock;
   readonly random: Random;
   readonly transport: Transport;
+  /** Absent: memory that keeps the pieces that came last. */
+  readonly memory?: PieceBuffers;
 }
 
 const PEER_ID_PREFIX = '-SL0001-';
@@ -44,7 +47,7 @@ export class EngineHost {
   readonly #dependencies: EngineHostDependencies;
   readonly #transfers = new Map<string, Transfer>();
   readonly #uploader: Uploader;
-  readonly #memory = new PieceMemory();
+  readonly #memory: PieceBuffers;
   readonly #connections: ConnectionDependencies;
   readonly #places = new InboundPlaces();
   /** That came in and are not proven: they may wait for a transfer that has yet to start. */
@@ -63,6 +66,7 @@ export class EngineHost {
     const { clock, random } = dependencies;
     this.#options = options;
     this.#dependencies = dependencies;
+    this.#memory = dependencies.memory ?? new PieceMemory();
     const rateBytesPerSecond = options.uploadRateBytesPerSecond;
     const capacityBytes = (rateBytesPerSecond ?? 0) * BURST_SECONDS;
     const bucket = new TokenBucket({ rateBytesPerSecond, capacityBytes }, clock.now());

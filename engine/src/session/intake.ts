@@ -1,11 +1,11 @@
 import { Bitfield } from '../pieces/bitfield.ts';
 import type { Layout } from '../pieces/layout.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { PieceStore } from '../ports/pieceStore.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
 import type { BlockRequest } from '../wire/codec.ts';
 import { HttpAssembly } from './httpAssembly.ts';
-import type { PieceMemory } from './pieceMemory.ts';
 import type { PieceAssembly } from './pullPlan.ts';
 import { Suspects } from './suspects.ts';
 
@@ -31,7 +31,7 @@ export interface IntakeOptions {
 
 export interface IntakeDependencies {
   readonly clock: Clock;
-  readonly memory: PieceMemory;
+  readonly memory: PieceBuffers;
   readonly picker: PiecePicker;
   readonly feed: KnownHashes;
   /** Payload came by HTTP. */

@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
 import { encode, encodePieceHeader, type Message } from '../wire/codec.ts';
 import { encodeHello, type Hello } from '../wire/hello.ts';
-import { prove } from './membership.ts';
+import { HmacMembership } from './membership.ts';
 import { type ConnectionOwner, PeerConnection } from './peerConnection.ts';
 
 const swarmId = Buffer.alloc(20, 1);
-const swarmSecret = Buffer.alloc(32, 2);
+const membership = new HmacMembership(Buffer.alloc(32, 2));
 const BLOCK = 16_384;
 
 /** A connection that we opened to a peer that has proven itself, and what became of it. */
@@ -13,7 +13,7 @@ function openConnection() {
   const log: string[] = [];
   const owner: ConnectionOwner = {
     swarmId,
-    swarmSecret,
+    membership,
     pieceCount: 4,
     opened: () => log.push('opened'),
     received: () => {},
@@ -49,7 +49,7 @@ function openConnection() {
   };
   const theirs: Hello = { ...ours, peerId: Buffer.alloc(20, 4), nonce: Buffer.alloc(32, 8) };
   connection.onData(encodeHello(theirs));
-  connection.onData(prove(swarmSecret, ours, theirs, 'acceptor'));
+  connection.onData(membership.prove(ours, theirs, 'acceptor'));
   return { connection, log };
 }
 

@@ -8,6 +8,7 @@ import { PeerRate } from '../swarm/peerRate.ts';
 import {
   type BlockRequest,
   encode,
+  encodeHaves,
   encodePieceHeader,
   KEEP_ALIVE,
   type Message,
@@ -25,12 +26,12 @@ import {
   PROOF_BYTES,
 } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
-import { prove, proves, type Side } from './membership.ts';
+import type { Membership, Side } from './membership.ts';
 
 /** What a connection needs of its transfer; called in the order in which the peer spoke. */
 export interface ConnectionOwner {
   readonly swarmId: Buffer;
-  readonly swarmSecret: Uint8Array;
+  readonly membership: Membership;
   readonly pieceCount: number;
   /** Membership is proven both ways. Throwing closes it. */
   opened(connection: PeerConnection): void;
@@ -84,6 +85,8 @@ export class PeerConnection implements SocketHandlers {
   lastReceivedAtMs: number;
   lastBlockAtMs: number;
   remoteRole: PeerRole = 'agent';
+  /** Names the process at the other end. */
+  remotePeerId = '';
   remoteHas: Bitfield;
   remoteFeedId: number | undefined;
   maxRequestBytes = 0;
@@ -119,11 +122,6 @@ export class PeerConnection implements SocketHandlers {
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
-  }
-
-  /** Names the process at the other end. */
-  get remotePeerId(): string {
-    return Buffer.from(this.#remote?.peerId ?? []).toString('hex');
   }
 
   get remoteHost(): string {
@@ -172,6 +170,10 @@ export class PeerConnection implements SocketHandlers {
 
   send(...messages: readonly Message[]): void {
     this.#write(messages.map((message) => encode(message, this.remoteFeedId)));
+  }
+
+  sendHaves(pieces: readonly number[]): void {
+    if (pieces.length > 0) this.#write([encodeHaves(pieces)]);
   }
 
   /** `onSent`: the bytes are not needed any more. */
@@ -276,6 +278,7 @@ export class PeerConnection implements SocketHandlers {
     }
     this.#remote = remote;
     this.remoteRole = remote.role;
+    this.remotePeerId = Buffer.from(remote.peerId).toString('hex');
     if (this.#owner === undefined) {
       // Its proof answers ours: until we serve the swarm it says nothing, and the time runs.
       this.serve();
@@ -302,12 +305,14 @@ export class PeerConnection implements SocketHandlers {
     const owner = this.#owner as ConnectionOwner;
     const [opener, acceptor] = this.#hellos();
     const theirs: Side = this.side === 'opener' ? 'acceptor' : 'opener';
-    if (!proves(proof, owner.swarmSecret, opener, acceptor, theirs)) {
+    if (!owner.membership.proves(proof, opener, acceptor, theirs)) {
       throw new WireError('OutOfOrder', 'membership is not proven');
     }
     if (this.side === 'opener') this.#write([this.#proofOf('opener')]);
     this.#timer.cancel();
     this.#phase = 'open';
+    this.#own = undefined;
+    this.#remote = undefined;
     this.#reader = new MessageReader(owner.pieceCount, {
       onBlockBegin: (piece, offset, length) => owner.blockBegins(this, { piece, offset, length }),
       onBlockEnd: (piece, offset, length, kept) =>
@@ -320,7 +325,7 @@ export class PeerConnection implements SocketHandlers {
 
   #proofOf(side: Side): Buffer {
     const [opener, acceptor] = this.#hellos();
-    return prove((this.#owner as ConnectionOwner).swarmSecret, opener, acceptor, side);
+    return (this.#owner as ConnectionOwner).membership.prove(opener, acceptor, side);
   }
 
   #hellos(): [Hello, Hello] {

@@ -1,10 +1,5 @@
+import type { Loan, PieceBuffers } from '../ports/pieceBuffers.ts';
 import { LARGE_REQUEST_BYTES } from '../wire/codec.ts';
-
-/** Bytes of a piece that may be read until release() is called, once. */
-export interface Loan {
-  readonly bytes: Uint8Array;
-  release(): void;
-}
 
 interface Kept {
   readonly bytes: Uint8Array;
@@ -30,7 +25,7 @@ const LENT_SHARE = 1 / 2;
  * more than the copy of the bytes into it, and that of what is dropped comes back late, for V8 does
  * not count memory that threads share when it decides whether to collect.
  */
-export class PieceMemory {
+export class PieceMemory implements PieceBuffers {
   readonly #budgetBytes: number;
   /** By owner and piece; used longest ago first. */
   readonly #kept = new Map<string, Kept>();
@@ -50,12 +45,10 @@ export class PieceMemory {
     this.#budgetBytes = budgetBytes;
   }
 
-  /** What may be taken for what comes in; negative when the budget is exceeded. */
   get roomBytes(): number {
     return this.#piecesBytes - this.#comingBytes - this.#lentBytes;
   }
 
-  /** The same for what is sent. */
   get sendingRoomBytes(): number {
     return this.#budgetBytes * SENDING_SHARE - this.#lentBytes - this.#blockBytes;
   }
@@ -64,10 +57,6 @@ export class PieceMemory {
     return this.#budgetBytes * (1 - SENDING_SHARE);
   }
 
-  /**
-   * For a piece; what is in it means nothing. It ends with keep() or drop(). Never refuses: who
-   * begins something looks at the room first, and who has begun must be able to finish.
-   */
   take(sizeBytes: number): Uint8Array {
     const capacityBytes = capacityFor(sizeBytes);
     const { buffer } = this.#reused(capacityBytes) ?? this.#fresh(capacityBytes);
@@ -75,7 +64,6 @@ export class PieceMemory {
     return new Uint8Array(buffer, 0, sizeBytes);
   }
 
-  /** For a block that is read to be sent, until release() is called, once. */
   takeToSend(sizeBytes: number): Loan {
     const block = this.#spareBlocks.pop() ?? new Uint8Array(LARGE_REQUEST_BYTES);
     this.#blockBytes += capacityOf(block);
@@ -86,13 +74,11 @@ export class PieceMemory {
     return { bytes: block.subarray(0, sizeBytes), release };
   }
 
-  /** It was taken; others may still read it or write into it, so it is not used again. */
   drop(bytes: Uint8Array): void {
     this.#comingBytes -= capacityOf(bytes);
     this.#allocatedBytes -= capacityOf(bytes);
   }
 
-  /** A verified piece that was taken. `reusable`: nobody else reads it or writes into it. */
   keep(owner: string, piece: number, bytes: Uint8Array, reusable: boolean): void {
     const key = keyOf(owner, piece);
     const known = this.#kept.get(key);
@@ -102,7 +88,6 @@ export class PieceMemory {
     if (this.#allocatedBytes > this.#piecesBytes) this.#evictOldest();
   }
 
-  /** Undefined: it is on disk only, or too much is being sent already. */
   lend(owner: string, piece: number): Loan | undefined {
     const key = keyOf(owner, piece);
     const kept = this.#kept.get(key);
@@ -118,14 +103,13 @@ export class PieceMemory {
     return { bytes: kept.bytes, release: () => this.#released(kept) };
   }
 
-  /** It is not what it was taken for. */
   discard(owner: string, piece: number): void {
     const key = keyOf(owner, piece);
     const kept = this.#kept.get(key);
     if (kept !== undefined) this.#evict(key, kept);
   }
 
-  /** The transfer has ended: what it alone needed, above the budget too, is given back. */
+  /** What the transfer alone needed, above the budget too, is given back. */
   forget(owner: string): void {
     for (const [key, kept] of this.#kept) if (key.startsWith(`${owner}/`)) this.#evict(key, kept);
     while (this.#allocatedBytes > this.#piecesBytes && this.#dropSpare());

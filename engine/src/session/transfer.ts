@@ -2,12 +2,14 @@
  * session/ runs transfers: it takes events from sockets, disk and timers, asks the pure parts what
  * follows, and does it.
  */
+import type { BatchJudge } from '../feed/batchJudge.ts';
 import { FeedLog } from '../feed/feedLog.ts';
 import type { FeedSigner } from '../feed/feedSigner.ts';
 import { TokenBucket } from '../pacing/tokenBucket.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import type { Layout } from '../pieces/layout.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
+import type { Loan, PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { PieceStore } from '../ports/pieceStore.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
@@ -17,9 +19,9 @@ import type { PeerRole } from '../wire/hello.ts';
 import { Exchange } from './exchange.ts';
 import { FeedPublisher } from './feedPublisher.ts';
 import { Intake } from './intake.ts';
+import { HmacMembership, type Membership } from './membership.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
 import type { ListedPeer } from './peerList.ts';
-import type { Loan, PieceMemory } from './pieceMemory.ts';
 import type { PieceAssembly, PullTarget } from './pullPlan.ts';
 import { RateMeter } from './rateMeter.ts';
 import type { Served, Uploader } from './uploader.ts';
@@ -32,7 +34,11 @@ export interface TransferOptions {
   readonly store: PieceStore;
   /** Raw Ed25519 public key of the distribution. */
   readonly feedKey: Uint8Array;
+  /** Of the feed; absent: its own. */
+  readonly judge?: BatchJudge;
   readonly swarmSecret: Uint8Array;
+  /** Absent: by the secret. */
+  readonly membership?: Membership;
 }
 
 export interface TransferDependencies {
@@ -40,7 +46,7 @@ export interface TransferDependencies {
   readonly random: Random;
   readonly transport: Transport;
   readonly uploader: Uploader;
-  readonly memory: PieceMemory;
+  readonly memory: PieceBuffers;
   readonly connect: (owner: ConnectionOwner) => PeerConnection;
   /** From now on peers may come. */
   readonly onStarted: () => void;
@@ -99,7 +105,7 @@ export class Transfer implements Served {
   readonly #options: TransferOptions;
   readonly #dependencies: Pick<TransferDependencies, 'onStarted'>;
   readonly #clock: Clock;
-  readonly #memory: PieceMemory;
+  readonly #memory: PieceBuffers;
   readonly #layout: Layout;
   readonly #picker: PiecePicker;
   /** Verified and on disk. */
@@ -134,6 +140,7 @@ export class Transfer implements Served {
   constructor(options: TransferOptions, dependencies: TransferDependencies) {
     const { clock, random } = dependencies;
     const { layout, store, feedKey, role, swarmSecret } = options;
+    const { membership = new HmacMembership(swarmSecret) } = options;
     const swarmId = Buffer.from(options.swarmId, 'hex');
     this.#options = options;
     this.#dependencies = dependencies;
@@ -141,7 +148,8 @@ export class Transfer implements Served {
     this.#memory = dependencies.memory;
     this.#layout = layout;
     this.pieceCount = layout.pieceCount;
-    this.feed = new FeedLog({ swarmId, feedKey, pieceCount: layout.pieceCount });
+    const { pieceCount } = layout;
+    this.feed = new FeedLog({ swarmId, feedKey, pieceCount }, options.judge);
     this.#held = new Bitfield(layout.pieceCount);
     this.#offered = new Bitfield(layout.pieceCount);
     this.#hashes = new Array(layout.pieceCount);
@@ -168,7 +176,7 @@ export class Transfer implements Served {
       },
     );
     this.exchange = new Exchange(
-      { swarmId, swarmSecret, role, layout, blockBytes: BLOCK_BYTES },
+      { swarmId, membership, role, layout, blockBytes: BLOCK_BYTES },
       {
         ...dependencies,
         ...shared,
@@ -343,7 +351,7 @@ export class Transfer implements Served {
     if (this.#held.full) return false;
     for (let piece = 0; piece < this.pieceCount; piece += 1) {
       if (this.#held.has(piece) || this.#intake.isCopied(piece)) continue;
-      if (this.feed.hashOf(piece) !== undefined) return true;
+      if (this.feed.names(piece)) return true;
     }
     return false;
   }
@@ -438,7 +446,7 @@ export class Transfer implements Served {
   }
 
   #needsOrigin(piece: number): boolean {
-    return this.feed.hashOf(piece) !== undefined && this.#intake.mayAssemble(piece);
+    return this.feed.names(piece) && this.#intake.mayAssemble(piece);
   }
 
   /** Brings what we do with a piece in line with what is known of it. */

@@ -1,7 +1,7 @@
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
+import type { Loan, PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { BlockRequest, Message } from '../wire/codec.ts';
-import type { Loan, PieceMemory } from './pieceMemory.ts';
 
 /** Who is served: a PeerConnection, or a StockConnection. */
 export interface Receiver {
@@ -42,7 +42,7 @@ const SECONDARY_TURN = 16;
 export class Uploader {
   readonly #bucket: TokenBucket;
   readonly #clock: Clock;
-  readonly #memory: PieceMemory;
+  readonly #memory: PieceBuffers;
   /** With requests to answer, who was served longest ago first. */
   readonly #waiting = new Map<Receiver, Served>();
   #reads = 0;
@@ -50,7 +50,7 @@ export class Uploader {
   #turn = 0;
   #timer: Timer | undefined;
 
-  constructor(bucket: TokenBucket, clock: Clock, memory: PieceMemory) {
+  constructor(bucket: TokenBucket, clock: Clock, memory: PieceBuffers) {
     this.#bucket = bucket;
     this.#clock = clock;
     this.#memory = memory;

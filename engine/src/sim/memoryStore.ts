@@ -1,46 +1,27 @@
-import { leafCountOf, pieceHash } from '../feed/pieceHash.ts';
-import type { Layout } from '../pieces/layout.ts';
-import type { Clock } from '../ports/clock.ts';
 import type { PieceStore, PutResult, StoredState } from '../ports/pieceStore.ts';
+import { PieceView } from './pieceView.ts';
+import type { TrueFile } from './trueFile.ts';
+import type { VirtualClock } from './virtualClock.ts';
 
-/** The file as it is at its origin, and the hashes of its pieces, made once for all hosts. */
-export class TrueFile {
-  readonly bytes: Buffer;
-  readonly layout: Layout;
-  readonly #hashes = new Map<number, Buffer>();
+export interface DiskOptions {
+  /** Bytes per second that it writes, and what it holds. */
+  readonly bytesPerSecond?: number;
+  readonly capacityBytes?: number;
+}
 
-  constructor(bytes: Buffer, layout: Layout) {
-    this.bytes = bytes;
-    this.layout = layout;
-  }
+/** What is written is safe from a loss of power after at most so long. */
+const SYNC_MS = 1_000;
 
-  piece(piece: number): Buffer {
-    const { offset } = this.layout.locate(piece);
-    return this.bytes.subarray(offset, offset + this.layout.pieceSizeBytes(piece));
-  }
-
-  /** Equal bytes have an equal hash: only others are hashed. */
-  hashOf(piece: number, bytes: Uint8Array): Buffer {
-    const truth = this.piece(piece);
-    if (!truth.equals(bytes)) return this.#hash(piece, bytes);
-    const known = this.#hashes.get(piece) ?? this.#hash(piece, truth);
-    this.#hashes.set(piece, known);
-    return known;
-  }
-
-  #hash(piece: number, bytes: Uint8Array): Buffer {
-    const sizeBytes = this.layout.pieceSizeBytes(piece);
-    const { pieceLengthBytes, totalBytes: fileSizeBytes } = this.layout;
-    return pieceHash(bytes, leafCountOf({ sizeBytes, pieceLengthBytes, fileSizeBytes }));
-  }
+interface Written {
+  readonly piece: number;
+  readonly atMs: number;
 }
 
 /**
  * A disk that keeps which pieces it has, because what is in them is the same for all; it writes at
- * its rate. What it kept outlives the process.
+ * its rate. What it kept outlives the process, and what it synced a loss of power.
  */
 export class MemoryStore implements PieceStore {
-  readonly kept = new Map<number, Uint8Array>();
   /** Pieces that were written again although they were here. */
   writtenTwice = 0;
   /** Hashes (hex) of the true pieces that an earlier version has. */
@@ -50,32 +31,59 @@ export class MemoryStore implements PieceStore {
   /** Set: what every write fails with. */
   failure: Error | undefined;
   readonly #file: TrueFile;
-  readonly #clock: Clock;
-  readonly #bytesPerSecond: number;
+  readonly #clock: VirtualClock;
+  readonly #options: DiskOptions;
+  /** The same batch is the same memory for all stores. */
+  readonly #intern: (batch: Uint8Array) => Uint8Array;
+  readonly #hashes: (Uint8Array | undefined)[];
   readonly #feed: Uint8Array[] = [];
+  #keptCount = 0;
+  #usedBytes = 0;
   #freeAtMs = 0;
+  #unsynced: Written[] = [];
 
-  constructor(file: TrueFile, clock: Clock, bytesPerSecond = Number.POSITIVE_INFINITY) {
+  constructor(
+    file: TrueFile,
+    clock: VirtualClock,
+    intern: (batch: Uint8Array) => Uint8Array,
+    options: DiskOptions = {},
+  ) {
     this.#file = file;
     this.#clock = clock;
-    this.#bytesPerSecond = bytesPerSecond;
+    this.#intern = intern;
+    this.#options = options;
+    this.#hashes = new Array(file.layout.pieceCount).fill(undefined);
+  }
+
+  get keptCount(): number {
+    return this.#keptCount;
+  }
+
+  /** Pieces that it has, with their hashes. */
+  kept(): Map<number, Uint8Array> {
+    const kept = new Map<number, Uint8Array>();
+    this.#hashes.forEach((hash, piece) => {
+      if (hash !== undefined) kept.set(piece, hash);
+    });
+    return kept;
   }
 
   async open(): Promise<StoredState> {
-    return { verified: new Map(this.kept), proven: new Map(), feed: [...this.#feed] };
+    return { verified: this.kept(), proven: new Map(), feed: [...this.#feed] };
   }
 
   keepFeed(batches: readonly Uint8Array[]): void {
-    this.#feed.push(...batches.map((batch) => Uint8Array.from(batch)));
+    this.#feed.push(...batches.map(this.#intern));
   }
 
   async put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
-    const hash = this.#file.hashOf(piece, bytes);
+    this.#clock.settleSoon();
+    const content = bytes instanceof PieceView ? bytes.content : bytes;
+    const hash = this.#file.hashOf(piece, content);
     await this.#write(bytes.byteLength);
     if (this.failure !== undefined) throw this.failure;
     if (expected !== undefined && !hash.equals(expected)) return { stored: false, hash };
-    if (this.kept.has(piece)) this.writtenTwice += 1;
-    this.kept.set(piece, hash);
+    this.#keep(piece, hash, bytes.byteLength);
     return { stored: true, hash };
   }
 
@@ -89,18 +97,59 @@ export class MemoryStore implements PieceStore {
   }
 
   async read(piece: number, offset: number, length: number, into?: Uint8Array) {
+    this.#clock.settleSoon();
     const bytes = this.#file.piece(piece).subarray(offset, offset + length);
     into?.set(bytes);
     return into ?? bytes;
   }
 
-  async complete(): Promise<void> {}
+  async complete(): Promise<void> {
+    this.#clock.settleSoon();
+  }
 
   async close(): Promise<void> {}
 
+  /** The machine stops: what was not synced is gone. Answers what is. */
+  losePower(): number[] {
+    const lost = this.#sinceSync().map(({ piece }) => piece);
+    for (const piece of lost) {
+      if (this.#hashes[piece] === undefined) continue;
+      this.#hashes[piece] = undefined;
+      this.#keptCount -= 1;
+      this.#usedBytes -= this.#file.layout.pieceSizeBytes(piece);
+    }
+    this.#unsynced = [];
+    return lost;
+  }
+
+  #keep(piece: number, hash: Uint8Array, sizeBytes: number): void {
+    if (this.#hashes[piece] !== undefined) {
+      this.writtenTwice += 1;
+      return;
+    }
+    const { capacityBytes = Number.POSITIVE_INFINITY } = this.#options;
+    if (this.#usedBytes + sizeBytes > capacityBytes) {
+      throw Object.assign(new Error('no space left on the disk'), { code: 'ENOSPC' });
+    }
+    this.#hashes[piece] = hash;
+    this.#keptCount += 1;
+    this.#usedBytes += sizeBytes;
+    this.#unsynced.push({ piece, atMs: this.#clock.now() });
+    if ((this.#unsynced[0] as Written).atMs < this.#syncedAtMs) this.#unsynced = this.#sinceSync();
+  }
+
+  #sinceSync(): Written[] {
+    return this.#unsynced.filter(({ atMs }) => atMs >= this.#syncedAtMs);
+  }
+
+  get #syncedAtMs(): number {
+    return Math.floor(this.#clock.now() / SYNC_MS) * SYNC_MS;
+  }
+
   #write(bytes: number): Promise<void> {
     const nowMs = this.#clock.now();
-    this.#freeAtMs = Math.max(nowMs, this.#freeAtMs) + (bytes / this.#bytesPerSecond) * 1000;
+    const { bytesPerSecond = Number.POSITIVE_INFINITY } = this.#options;
+    this.#freeAtMs = Math.max(nowMs, this.#freeAtMs) + (bytes / bytesPerSecond) * 1000;
     return new Promise((resolve) => this.#clock.setTimer(this.#freeAtMs - nowMs, resolve));
   }
 }

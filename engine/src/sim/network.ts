@@ -1,4 +1,5 @@
-import type { Clock } from '../ports/clock.ts';
+import { acknowledged, type CongestionState, firstState, idleState } from './congestion.ts';
+import type { TimedEvent, VirtualClock } from './virtualClock.ts';
 
 /** Bytes per second of payload, each way. */
 export interface LinkRates {
@@ -9,39 +10,179 @@ export interface LinkRates {
 export interface NetworkOptions {
   /** From one host to another, one way. */
   readonly delayMs: number;
+  /** What a flow sends at once before the next flow has its turn. */
+  readonly quantumBytes?: number;
+  /**
+   * As TCP does: a flow begins slowly, what a host sends waits in one queue, and acknowledgements
+   * wait in it, too. Absent: a flow has a fixed window and only links hold it up.
+   */
+  readonly tcp?: boolean;
 }
 
-/** Sent as one: a share of the link goes around in these. */
 const QUANTUM_BYTES = 16_384;
-/** Of one flow on the way, as TCP's window: more waits at the sender. */
+/** Of one flow on the way without TCP: more waits at the sender. */
 const WINDOW_BYTES = 512 * 1024;
+/** What waits at the receiver's end of its link, and with TCP in the sender's queue, at most. */
+const MAX_QUEUE_MS = 50;
+/** A message that small goes between the parts of others. */
+const SMALL_BYTES = 4_096;
+/** Of an acknowledgement on the wire; one for each part. */
+const ACK_BYTES = 66;
 
 /** A host's two ends: what it sends goes round-robin over its flows, what it gets in order. */
-export class SimulatedHost {
+export class SimulatedHost implements TimedEvent {
   readonly name: string;
   rates: LinkRates;
   isAlive = true;
   /** Flows that have something to send and may. */
   readonly sending: Flow[] = [];
-  isSending = false;
-  /** When its downlink has taken all that has arrived so far. */
+  /** Flows to this host that wait until its link has taken more of what is there. */
+  readonly held: Flow[] = [];
+  /** When its links have taken all that they were given so far. */
+  upFreeAtMs = 0;
   downFreeAtMs = 0;
   sentBytes = 0;
   receivedBytes = 0;
-  /** Called once, by kill(). */
-  readonly onKilled: (() => void)[] = [];
+  /** Called once each, by kill(). */
+  readonly onKilled = new Set<() => void>();
+  readonly #network: SimulatedNetwork;
+  #part: Part | undefined;
 
-  constructor(name: string, rates: LinkRates) {
+  constructor(network: SimulatedNetwork, name: string, rates: LinkRates) {
+    this.#network = network;
     this.name = name;
     this.rates = rates;
+  }
+
+  /** The next part goes out, when none does. */
+  pump(): void {
+    if (this.#part !== undefined) return;
+    let part: Part | undefined;
+    while (part === undefined) {
+      const flow = this.sending.shift();
+      if (flow === undefined) return;
+      part = flow.take();
+    }
+    const { clock } = this.#network;
+    this.#part = part;
+    part.sentAtMs = Math.max(clock.now(), this.upFreeAtMs);
+    this.upFreeAtMs = part.sentAtMs + (part.bytes / this.rates.upRate) * 1000;
+    clock.at(this.upFreeAtMs, this);
+  }
+
+  /** It is out. */
+  fire(): void {
+    const part = this.#part as Part;
+    this.#part = undefined;
+    this.sentBytes += part.bytes;
+    this.#network.carry(part, this.#network.clock.now());
+    part.flow.sent();
+    this.pump();
+  }
+
+  isSending(flow: Flow): boolean {
+    return this.#part?.flow === flow;
+  }
+
+  /** How long what it sends now waits behind what it has sent, in the queue before its link. */
+  queueMs(): number {
+    let bytes = 0;
+    for (const flow of this.sending) bytes += flow.releasedBytes;
+    return Math.min(MAX_QUEUE_MS, (bytes / this.rates.upRate) * 1000);
+  }
+
+  /** Its link has taken something: others may send. */
+  release(nowMs: number): void {
+    while (this.held.length > 0 && this.downFreeAtMs - nowMs < MAX_QUEUE_MS) {
+      this.held.shift()?.letGo();
+    }
   }
 }
 
 interface Parcel {
-  readonly bytes: Uint8Array;
+  readonly buffers: readonly Uint8Array[];
+  readonly bytes: number;
   readonly deliver: (part: Uint8Array) => void;
   readonly delivered: (() => void) | undefined;
   sent: number;
+}
+
+/** What goes over the links as one: some of one parcel, or small ones that lie behind each other. */
+class Part implements TimedEvent {
+  readonly flow: Flow;
+  readonly parcel: Parcel;
+  readonly from: number;
+  bytes: number;
+  /** Whole. */
+  behind: Parcel[] | undefined;
+  sentAtMs = 0;
+  readonly #end: number;
+
+  constructor(flow: Flow, parcel: Parcel, from: number, bytes: number) {
+    this.flow = flow;
+    this.parcel = parcel;
+    this.from = from;
+    this.bytes = bytes;
+    this.#end = from + bytes;
+  }
+
+  add(parcel: Parcel): void {
+    this.behind ??= [];
+    this.behind.push(parcel);
+    this.bytes += parcel.bytes;
+  }
+
+  fire(): void {
+    this.flow.arrived(this);
+  }
+
+  /** `isHeard`: the receiver is there. Answers whether a sender is to be told. */
+  deliver(isHeard: boolean): boolean {
+    if (isHeard) this.#deliverOwn();
+    let tells = false;
+    const { parcel } = this;
+    if (this.#end >= parcel.bytes && parcel.delivered !== undefined) {
+      parcel.delivered();
+      tells = true;
+    }
+    for (const { buffers, deliver, delivered } of this.behind ?? NOTHING) {
+      if (isHeard) for (const buffer of buffers) deliver(buffer);
+      if (delivered === undefined) continue;
+      delivered();
+      tells = true;
+    }
+    return tells;
+  }
+
+  #deliverOwn(): void {
+    const { buffers, bytes, deliver } = this.parcel;
+    if (this.#end - this.from === bytes) {
+      for (const buffer of buffers) deliver(buffer);
+      return;
+    }
+    let start = 0;
+    for (const buffer of buffers) {
+      const from = Math.max(0, this.from - start);
+      const to = Math.min(buffer.byteLength, this.#end - start);
+      if (from < to) deliver(buffer.subarray(from, to));
+      start += buffer.byteLength;
+    }
+  }
+}
+
+const NOTHING: readonly Parcel[] = [];
+
+/** With TCP: the sender hears that a part has come. */
+class Acknowledgement implements TimedEvent {
+  readonly #part: Part;
+
+  constructor(part: Part) {
+    this.#part = part;
+  }
+
+  fire(): void {
+    this.#part.flow.acknowledge(this.#part);
+  }
 }
 
 /** One direction between two hosts: in order, nothing lost, held up while the way is cut. */
@@ -51,9 +192,12 @@ export class Flow {
   readonly port: number;
   readonly #network: SimulatedNetwork;
   readonly #parcels: Parcel[] = [];
-  readonly #held: (() => void)[] = [];
+  /** Arrived while the way is cut. */
+  #stopped: Part[] | undefined;
   #queuedBytes = 0;
   #onWayBytes = 0;
+  #congestion: CongestionState | undefined;
+  /** In a list of its sender or its receiver, or being sent. */
   #isListed = false;
   #isClosed = false;
   /** The queue has become empty. */
@@ -70,100 +214,200 @@ export class Flow {
     return this.#queuedBytes;
   }
 
-  send(bytes: Uint8Array, deliver: (part: Uint8Array) => void, delivered?: () => void): void {
+  /** What its window lets it send now, and the link has not taken. */
+  get releasedBytes(): number {
+    return Math.max(0, Math.min(this.#queuedBytes, this.#windowBytes - this.#onWayBytes));
+  }
+
+  send(
+    buffers: readonly Uint8Array[],
+    deliver: (part: Uint8Array) => void,
+    delivered?: () => void,
+  ): void {
     if (this.#isClosed) {
       delivered?.();
       return;
     }
-    this.#parcels.push({ bytes, deliver, delivered, sent: 0 });
-    this.#queuedBytes += bytes.byteLength;
+    const bytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const parcel = { buffers, bytes, deliver, delivered, sent: 0 };
+    if (bytes <= SMALL_BYTES && this.#parcels.length === 0 && this.#mayOvertake()) {
+      this.#sendSmall(parcel);
+      return;
+    }
+    this.#parcels.push(parcel);
+    this.#queuedBytes += bytes;
     this.#list();
   }
 
   /** What is under way arrives nowhere. */
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
     for (const { delivered } of this.#parcels.splice(0)) delivered?.();
     this.#queuedBytes = 0;
-    for (const arrive of this.#held.splice(0)) arrive();
+    this.#deliverStopped();
   }
 
   /** The way is open again. */
   resume(): void {
-    for (const arrive of this.#held.splice(0)) arrive();
+    this.#deliverStopped();
     this.#list();
+  }
+
+  /** The receiver's link has room again. */
+  letGo(): void {
+    this.#isListed = false;
+    this.#list();
+  }
+
+  /** The next part, taken off the queue. */
+  take(): Part | undefined {
+    this.#isListed = false;
+    const parcel = this.#parcels[0];
+    if (!this.#isReady || parcel === undefined) return undefined;
+    if (this.to.downFreeAtMs - this.#network.clock.now() >= MAX_QUEUE_MS) {
+      this.#isListed = true;
+      this.to.held.push(this);
+      return undefined;
+    }
+    const bytes = Math.min(
+      parcel.bytes - parcel.sent,
+      this.#network.quantumBytes,
+      Math.max(1, this.#windowBytes - this.#onWayBytes),
+    );
+    const part = new Part(this, parcel, parcel.sent, bytes);
+    parcel.sent += bytes;
+    if (parcel.sent >= parcel.bytes) this.#parcels.shift();
+    this.#addSmall(part);
+    this.#queuedBytes -= part.bytes;
+    this.#onWayBytes += part.bytes;
+    this.#isListed = true;
+    return part;
+  }
+
+  /** What is small and lies behind a part that is at its parcel's end goes with it. */
+  #addSmall(part: Part): void {
+    if (part.parcel.sent < part.parcel.bytes) return;
+    let next = this.#parcels[0];
+    while (next !== undefined && next.bytes <= SMALL_BYTES && next.sent === 0) {
+      part.add(next);
+      this.#parcels.shift();
+      next = this.#parcels[0];
+    }
+  }
+
+  /** It has sent its part: at the end of the round again. */
+  sent(): void {
+    this.#isListed = false;
+    this.#list();
+    if (this.#queuedBytes === 0 && !this.#isClosed) this.onDrain();
+  }
+
+  arrived(part: Part): void {
+    const network = this.#network;
+    const nowMs = network.clock.now();
+    this.to.receivedBytes += part.bytes;
+    if (!this.#isClosed && network.isCut(this)) {
+      this.#stopped ??= [];
+      this.#stopped.push(part);
+    } else {
+      this.#deliver(part);
+      if (network.tcp) network.acknowledge(new Acknowledgement(part), this);
+      else this.acknowledge(part);
+    }
+    this.to.release(nowMs);
+  }
+
+  acknowledge({ bytes, sentAtMs }: Part): void {
+    this.#onWayBytes -= bytes;
+    if (this.#congestion !== undefined) {
+      const nowMs = this.#network.clock.now();
+      this.#congestion = acknowledged(this.#congestion, { bytes, sentAtMs, nowMs });
+    }
+    this.#list();
+  }
+
+  get #windowBytes(): number {
+    return this.#congestion?.windowBytes ?? WINDOW_BYTES;
   }
 
   get #isReady(): boolean {
     return (
       !this.#isClosed &&
       this.#parcels.length > 0 &&
-      this.#onWayBytes < WINDOW_BYTES &&
+      this.#onWayBytes < this.#windowBytes &&
       this.from.isAlive &&
       !this.#network.isCut(this)
     );
   }
 
+  #mayOvertake(): boolean {
+    if (this.#isListed || this.from.isSending(this)) return false;
+    return this.from.isAlive && !this.#network.isCut(this);
+  }
+
+  /** At once, at the cost of those who send next. */
+  #sendSmall(parcel: Parcel): void {
+    const { from } = this;
+    const { clock, tcp } = this.#network;
+    const nowMs = clock.now();
+    const part = new Part(this, parcel, 0, parcel.bytes);
+    parcel.sent = parcel.bytes;
+    part.sentAtMs = nowMs;
+    from.upFreeAtMs = Math.max(nowMs, from.upFreeAtMs) + (part.bytes / from.rates.upRate) * 1000;
+    from.sentBytes += part.bytes;
+    this.#onWayBytes += part.bytes;
+    this.#network.carry(part, nowMs);
+    if (tcp) this.#congestion ??= firstState(nowMs);
+  }
+
   #list(): void {
     if (this.#isListed || !this.#isReady) return;
     this.#isListed = true;
+    if (this.#network.tcp) {
+      const nowMs = this.#network.clock.now();
+      this.#congestion ??= firstState(nowMs);
+      if (this.#onWayBytes === 0) this.#congestion = idleState(this.#congestion, nowMs);
+    }
     this.from.sending.push(this);
-    this.#network.pump(this.from);
+    this.from.pump();
   }
 
-  /** The next part, taken off the queue; answers its bytes and what is to follow when it is here. */
-  take(): { bytes: number; arrive: () => void } | undefined {
-    this.#isListed = false;
-    const parcel = this.#parcels[0];
-    if (!this.#isReady || parcel === undefined) return undefined;
-    const part = parcel.bytes.subarray(parcel.sent, parcel.sent + QUANTUM_BYTES);
-    parcel.sent += part.byteLength;
-    const isLast = parcel.sent >= parcel.bytes.byteLength;
-    if (isLast) this.#parcels.shift();
-    this.#queuedBytes -= part.byteLength;
-    this.#onWayBytes += part.byteLength;
-    const arrive = () => {
-      if (!this.#isClosed && this.#network.isCut(this)) {
-        this.#held.push(arrive);
-        return;
-      }
-      this.#onWayBytes -= part.byteLength;
-      if (!this.#isClosed && this.to.isAlive) parcel.deliver(part);
-      if (isLast) parcel.delivered?.();
-      this.#list();
-    };
-    return { bytes: part.byteLength, arrive };
+  #deliverStopped(): void {
+    for (const part of this.#stopped?.splice(0) ?? []) {
+      this.#deliver(part);
+      this.#onWayBytes -= part.bytes;
+    }
   }
 
-  /** It has sent its part: at the end of the round again. */
-  sent(): void {
-    this.#list();
-    if (this.#queuedBytes === 0 && !this.#isClosed) this.onDrain();
+  #deliver(part: Part): void {
+    const isHeard = !this.#isClosed && this.to.isAlive;
+    if (part.deliver(isHeard)) this.#network.clock.settleSoon();
   }
 }
 
 /** Whether nothing goes from one host to the other, to or from this port. */
 export type Cut = (from: SimulatedHost, to: SimulatedHost, port: number) => boolean;
 
-/** Links with rates and a delay between all of them. Congestion is none: what waits, waits. */
+/** Links with rates and a delay between all of them. */
 export class SimulatedNetwork {
-  readonly #options: NetworkOptions;
-  readonly #clock: Clock;
+  readonly clock: VirtualClock;
+  readonly delayMs: number;
+  readonly quantumBytes: number;
+  readonly tcp: boolean;
   readonly #hosts = new Map<string, SimulatedHost>();
   readonly #flows = new Set<Flow>();
   readonly #cuts = new Set<Cut>();
 
-  constructor(options: NetworkOptions, clock: Clock) {
-    this.#options = options;
-    this.#clock = clock;
-  }
-
-  get delayMs(): number {
-    return this.#options.delayMs;
+  constructor(options: NetworkOptions, clock: VirtualClock) {
+    this.clock = clock;
+    this.delayMs = options.delayMs;
+    this.quantumBytes = options.quantumBytes ?? QUANTUM_BYTES;
+    this.tcp = options.tcp ?? false;
   }
 
   add(name: string, rates: LinkRates): SimulatedHost {
-    const host = new SimulatedHost(name, rates);
+    const host = new SimulatedHost(this, name, rates);
     this.#hosts.set(name, host);
     return host;
   }
@@ -193,6 +437,7 @@ export class SimulatedNetwork {
   }
 
   isCut({ from, to, port }: Pick<Flow, 'from' | 'to' | 'port'>): boolean {
+    if (this.#cuts.size === 0) return false;
     for (const cut of this.#cuts) if (cut(from, to, port)) return true;
     return false;
   }
@@ -200,37 +445,25 @@ export class SimulatedNetwork {
   /** Its process ends; others hear of it. */
   kill(host: SimulatedHost): void {
     host.isAlive = false;
-    for (const each of host.onKilled.splice(0)) each();
-  }
-
-  pump(host: SimulatedHost): void {
-    if (host.isSending) return;
-    const flow = host.sending.shift();
-    if (flow === undefined) return;
-    const part = flow.take();
-    if (part === undefined) {
-      this.pump(host);
-      return;
-    }
-    host.isSending = true;
-    const sendMs = (part.bytes / host.rates.upRate) * 1000;
-    this.#clock.setTimer(sendMs, () => {
-      host.isSending = false;
-      host.sentBytes += part.bytes;
-      this.#arrive(flow.to, part);
-      flow.sent();
-      this.pump(host);
-    });
+    const hooks = [...host.onKilled];
+    host.onKilled.clear();
+    for (const each of hooks) each();
   }
 
   /** Cut through: the first bit is passed on as it comes, the last one as fast as both links are. */
-  #arrive(to: SimulatedHost, { bytes, arrive }: { bytes: number; arrive: () => void }): void {
-    const atMs = this.#clock.now() + this.#options.delayMs;
-    const takesMs = (bytes / to.rates.downRate) * 1000;
-    to.downFreeAtMs = Math.max(atMs, to.downFreeAtMs + takesMs);
-    this.#clock.setTimer(to.downFreeAtMs - this.#clock.now(), () => {
-      to.receivedBytes += bytes;
-      arrive();
-    });
+  carry(part: Part, sentMs: number): void {
+    const { from, to } = part.flow;
+    const delayMs = this.delayMs + (this.tcp ? from.queueMs() : 0);
+    const takesMs = (part.bytes / to.rates.downRate) * 1000;
+    const firstMs = part.sentAtMs + delayMs;
+    to.downFreeAtMs = Math.max(sentMs + delayMs, Math.max(firstMs, to.downFreeAtMs) + takesMs);
+    this.clock.at(to.downFreeAtMs, part);
+  }
+
+  /** Back over the receiver's own uplink, behind what it sends. */
+  acknowledge(acknowledgement: TimedEvent, { to }: Flow): void {
+    const nowMs = this.clock.now();
+    to.upFreeAtMs = Math.max(nowMs, to.upFreeAtMs) + (ACK_BYTES / to.rates.upRate) * 1000;
+    this.clock.at(nowMs + this.delayMs + to.queueMs(), acknowledgement);
   }
 }

@@ -20,6 +20,8 @@ export interface WorldVerdict {
   readonly problems: readonly string[];
   readonly virtualSeconds: number;
   readonly faults: readonly string[];
+  /** What its nodes received and did not need, as a share of what they have. */
+  readonly duplicateShare: number;
 }
 
 interface Fault {
@@ -40,9 +42,12 @@ export async function tryRandomWorld(seed: number): Promise<WorldVerdict> {
   const isDone = await world.run(MAX_SECONDS);
   const problems = isDone ? [] : [`not done after ${MAX_SECONDS} s: ${unfinished(world)}`];
   problems.push(...wrongIn(world));
+  const duplicateShare =
+    world.duplicateBytes() / (world.file.bytes.byteLength * world.nodes.length);
   await world.stop();
   const virtualSeconds = world.clock.now() / 1000;
-  return { problems, virtualSeconds, faults: faults.map(({ name, atMs }) => `${name} ${atMs}`) };
+  const told = faults.map(({ name, atMs }) => `${name} ${atMs}`);
+  return { problems, virtualSeconds, faults: told, duplicateShare };
 }
 
 function optionsFrom(seed: number, random: SeededRandom): WorldOptions {
@@ -62,7 +67,7 @@ function optionsFrom(seed: number, random: SeededRandom): WorldOptions {
     relays: many(1, 3),
     nodes: many(1, 10),
     delayMs: between(0.1, 25),
-    diskRate: between(5, 500) * 1_000_000,
+    disk: { bytesPerSecond: between(5, 500) * 1_000_000 },
     topUp: {
       sources: random.next() < 0.8 ? ['relay'] : [],
       isCarried: false,
@@ -160,7 +165,7 @@ function pick<T>(from: readonly T[], random: SeededRandom): T {
 function unfinished(world: SwarmWorld): string {
   return world.nodes
     .filter(({ doneAtMs }) => doneAtMs === undefined)
-    .map(({ name, store }) => `${name} has ${store.kept.size} of ${world.file.layout.pieceCount}`)
+    .map(({ name, store }) => `${name} has ${store.keptCount} of ${world.file.layout.pieceCount}`)
     .join(', ');
 }
 
@@ -171,9 +176,8 @@ export function wrongIn(world: SwarmWorld): string[] {
 
 function wrongAt({ file }: SwarmWorld, { name, store, failure }: SimulatedPeer): string[] {
   const problems: string[] = [];
-  for (const [piece, hash] of store.kept) {
-    const truth = file.hashOf(piece, file.piece(piece));
-    if (!truth.equals(hash)) problems.push(`${name}: piece ${piece} is another one`);
+  for (const [piece, hash] of store.kept()) {
+    if (!file.trueHash(piece).equals(hash)) problems.push(`${name}: piece ${piece} is another one`);
   }
   if (store.writtenTwice > 0) problems.push(`${name}: ${store.writtenTwice} pieces written twice`);
   if (failure !== undefined) problems.push(`${name}: ${String(failure)}`);

@@ -2,11 +2,13 @@ import {
   type HttpConnection,
   type HttpSource,
   HttpSourceError,
+  type HttpSourceErrorCode,
   type RangeRequest,
   type RangeResult,
   type ResponseHead,
 } from '../ports/httpSource.ts';
 import type { Flow, SimulatedHost, SimulatedNetwork } from './network.ts';
+import type { Tamper } from './simulatedTransport.ts';
 import type { VirtualClock } from './virtualClock.ts';
 
 export interface HttpAsked {
@@ -24,14 +26,24 @@ export interface HttpAnswer {
 /** Answers, or never does. */
 export type HttpServer = (asked: HttpAsked) => HttpAnswer | undefined;
 
+/** Of a connection, while it is open: there, and back. Requests follow each other over it. */
+interface Line {
+  flows: readonly [Flow, Flow] | undefined;
+}
+
 const HEAD_BYTES = 300;
 /** Of an answer's body that its server has written and the network has not taken. */
 const MAX_QUEUED_BYTES = 262_144;
+
+/** As the product's own client: nothing for so long, and the request is over. */
+const SILENT_MS = 15_000;
 
 /** Servers by `host:port`, for all hosts of a network. */
 export class SimulatedHttp {
   readonly #network: SimulatedNetwork;
   readonly #clock: VirtualClock;
+  /** What a server's body becomes on the way. Absent: what it is. */
+  tamper: Tamper | undefined;
   readonly #servers = new Map<string, HttpServer>();
 
   constructor(network: SimulatedNetwork, clock: VirtualClock) {
@@ -48,13 +60,16 @@ export class SimulatedHttp {
   }
 
   #connection(from: SimulatedHost, url: URL): HttpConnection {
-    const open = new Set<Flow>();
+    const line: Line = { flows: undefined };
     return {
-      request: (request, signal) => this.#request(from, url, request, signal, open),
-      close: async () => {
-        for (const flow of open) this.#network.close(flow);
-      },
+      request: (request, signal) => this.#request(from, url, request, signal, line),
+      close: async () => this.#hangUp(line),
     };
+  }
+
+  #hangUp(line: Line): void {
+    for (const flow of line.flows ?? []) this.#network.close(flow);
+    line.flows = undefined;
   }
 
   async #request(
@@ -62,25 +77,32 @@ export class SimulatedHttp {
     url: URL,
     request: RangeRequest,
     signal: AbortSignal,
-    open: Set<Flow>,
+    line: Line,
   ): Promise<RangeResult> {
     const network = this.#network;
     const port = Number(url.port || 80);
     const to = network.host(url.hostname);
     const server = this.#servers.get(`${url.hostname}:${port}`);
-    const lost = (code: 'ConnectFailed' | 'ConnectionLost' | 'Aborted', wireBytes: number) =>
+    const lost = (code: HttpSourceErrorCode, wireBytes: number) =>
       new HttpSourceError(code, `${code} at ${url.host}`, { wireBytes, exact: true });
     if (to === undefined || server === undefined || !to.isAlive) throw lost('ConnectFailed', 0);
-    const out = network.open(from, to, port);
-    const back = network.open(to, from, port);
-    open.add(out).add(back);
+    line.flows ??= [network.open(from, to, port), network.open(to, from, port)];
+    const [out, back] = line.flows;
     const startedAtMs = this.#clock.now();
     let wireBytes = 0;
     let isOver = false;
     const { promise, resolve, reject } = Promise.withResolvers<RangeResult>();
     const abort = () => reject(lost('Aborted', wireBytes));
     signal.addEventListener('abort', abort, { once: true });
-    to.onKilled.push(() => reject(lost('ConnectionLost', wireBytes)));
+    const gone = () => reject(lost('ConnectionLost', wireBytes));
+    to.onKilled.add(gone);
+    let heardAtMs = startedAtMs;
+    const listen = () => {
+      const leftMs = heardAtMs + SILENT_MS - this.#clock.now();
+      if (leftMs <= 0) reject(lost('TimedOut', wireBytes));
+      else silence = this.#clock.setTimer(leftMs, listen);
+    };
+    let silence = this.#clock.setTimer(SILENT_MS, listen);
     const body = request.body ?? new Uint8Array();
     const sent = new Uint8Array(HEAD_BYTES + body.byteLength);
     const answer = () => {
@@ -95,9 +117,10 @@ export class SimulatedHttp {
       };
       let bodyBytes = 0;
       back.send(
-        new Uint8Array(HEAD_BYTES),
+        [new Uint8Array(HEAD_BYTES)],
         () => {
           wireBytes += HEAD_BYTES;
+          heardAtMs = this.#clock.now();
           try {
             request.onHead(head);
           } catch (cause) {
@@ -105,27 +128,39 @@ export class SimulatedHttp {
             reject(new HttpSourceError('AnswerRefused', 'the answer was refused', details));
           }
         },
-        () => sendBody(said.body, back, chunk, () => isOver).then(finish, reject),
+        () => sendBody(tampered(said.body), back, chunk, () => isOver).then(finish, reject),
       );
+      const tampered = (body: HttpAnswer['body']) =>
+        this.tamper === undefined ? body : eachBy(body, to.name, this.tamper);
       const chunk = (part: Uint8Array) => {
+        heardAtMs = this.#clock.now();
         wireBytes += part.byteLength;
         bodyBytes += part.byteLength;
         request.onChunk(part);
       };
       const finish = () => resolve({ head, bodyBytes, wireBytes });
     };
-    out.send(sent, () => {}, answer);
+    out.send([sent], () => {}, answer);
     try {
       return await promise;
+    } catch (error) {
+      this.#hangUp(line);
+      throw error;
     } finally {
       isOver = true;
       signal.removeEventListener('abort', abort);
-      for (const flow of [out, back]) {
-        network.close(flow);
-        open.delete(flow);
-      }
+      to.onKilled.delete(gone);
+      silence.cancel();
     }
   }
+}
+
+async function* eachBy(
+  body: HttpAnswer['body'],
+  from: string,
+  tamper: Tamper,
+): AsyncIterable<Uint8Array> {
+  for await (const part of body) yield tamper(from, part);
 }
 
 /** Resolves when all of it has arrived. */
@@ -138,7 +173,7 @@ async function sendBody(
   let last: Promise<void> = Promise.resolve();
   for await (const part of body) {
     if (isOver()) return;
-    last = new Promise((resolve) => back.send(part, deliver, resolve));
+    last = new Promise((resolve) => back.send([part], deliver, resolve));
     if (back.queuedBytes > MAX_QUEUED_BYTES) await last;
   }
   await last;

@@ -1,21 +1,58 @@
 import type { Extent } from '../feed/certificate.ts';
 import type { PullGrant } from '../session/puller.ts';
-import type { TrueFile } from './memoryStore.ts';
-import type { HttpAnswer, HttpAsked } from './simulatedHttp.ts';
+import type { HttpAnswer, HttpServer } from './simulatedHttp.ts';
+import type { TrueFile } from './trueFile.ts';
 
 export const ETAG = '"one"';
 const CHUNK_BYTES = 65_536;
 
-/** An origin that honours ranges. */
-export function serveFile(file: TrueFile): (asked: HttpAsked) => HttpAnswer {
+/** How the origin answers now. */
+export type OriginConduct =
+  | { readonly kind: 'good' }
+  /** Not at all. */
+  | { readonly kind: 'silent' }
+  | { readonly kind: 'status'; readonly status: number }
+  /** It has another version by now. */
+  | { readonly kind: 'changed' }
+  /** It says that it sends another range than it was asked for. */
+  | { readonly kind: 'liesAboutRange' }
+  /** So much of each body, and nothing after it. */
+  | { readonly kind: 'stalls'; readonly afterBytes: number }
+  | { readonly kind: 'short'; readonly missingBytes: number };
+
+/** An origin that honours ranges, as long as its conduct is good. */
+export function serveFile(file: TrueFile, conductNow: () => OriginConduct): HttpServer {
+  const totalBytes = file.bytes.byteLength;
   return ({ range }) => {
-    const { start, end } = range ?? { start: 0, end: file.bytes.byteLength };
-    const headers = {
-      etag: ETAG,
+    const conduct = conductNow();
+    const { start, end } = range ?? { start: 0, end: totalBytes };
+    const body = file.bytes.subarray(start, end);
+    const headers = (shift = 0, etag = ETAG) => ({
+      etag,
       'content-length': String(end - start),
-      'content-range': `bytes ${start}-${end - 1}/${file.bytes.byteLength}`,
-    };
-    return { status: 206, headers, body: inChunks(file.bytes.subarray(start, end)) };
+      'content-range': `bytes ${start + shift}-${end - 1 + shift}/${totalBytes}`,
+    });
+    const answer = (bytes: Uint8Array): HttpAnswer => ({
+      status: 206,
+      headers: headers(),
+      body: inChunks(bytes),
+    });
+    switch (conduct.kind) {
+      case 'good':
+        return answer(body);
+      case 'silent':
+        return undefined;
+      case 'status':
+        return { status: conduct.status, headers: { 'content-length': '0' }, body: [] };
+      case 'changed':
+        return { status: 412, headers: { 'content-length': '0' }, body: [] };
+      case 'liesAboutRange':
+        return { ...answer(body), headers: headers(1) };
+      case 'stalls':
+        return { ...answer(body), body: stalling(body.subarray(0, conduct.afterBytes)) };
+      case 'short':
+        return answer(body.subarray(0, Math.max(0, body.byteLength - conduct.missingBytes)));
+    }
   };
 }
 
@@ -25,15 +62,22 @@ export function* inChunks(bytes: Uint8Array): Iterable<Uint8Array> {
   }
 }
 
+async function* stalling(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield* inChunks(bytes);
+  await new Promise<never>(() => {});
+}
+
 export interface LeaseTerms {
   /** Of the origin, all holders together. */
   readonly rateBytesPerSecond: number;
+  readonly connections: number;
   readonly pieceLengthBytes: number;
   readonly pieceCount: number;
 }
 
 const EXTENT_SECONDS = 1;
 const TTL_MS = 600_000;
+const CONNECTIONS_PER_HOLDER = 2;
 
 /**
  * Who pulls which pieces, in file order, for about a second at once. It stands for the control
@@ -47,6 +91,14 @@ export class SimulatedLeases {
   constructor(terms: LeaseTerms) {
     this.#terms = terms;
     this.#pieces = new Array(terms.pieceCount).fill(undefined);
+  }
+
+  /** How many of those who want to may pull at once. */
+  holdersOf(wanting: number): number {
+    return Math.min(
+      wanting,
+      Math.max(1, Math.floor(this.#terms.connections / CONNECTIONS_PER_HOLDER)),
+    );
   }
 
   /** Undefined: everything is somebody's. */
@@ -71,10 +123,19 @@ export class SimulatedLeases {
       extents,
       rateBytesPerSecond: rate,
       slackBytes: Math.ceil(rate * 0.1),
-      connections: 2,
+      connections: CONNECTIONS_PER_HOLDER,
       maxBytes: Number.MAX_SAFE_INTEGER,
       ttlMs: TTL_MS,
     };
+  }
+
+  /** The holder will not pull them. */
+  giveBack(holder: string, extents: readonly Extent[]): void {
+    for (const { first, count } of extents) {
+      for (let piece = first; piece < first + count; piece += 1) {
+        if (this.#pieces[piece] === holder) this.#pieces[piece] = undefined;
+      }
+    }
   }
 
   /** The holder is gone; `isSafe`: others have it. */

@@ -64,7 +64,7 @@ describe('a simulated swarm', () => {
     const [victim] = world.relays;
     if (victim === undefined) throw new Error('no relay');
     const others = [...world.nodes, ...world.relays].filter((peer) => peer !== victim);
-    const alone = [...victim.store.kept.keys()].filter((piece) =>
+    const alone = [...victim.store.kept().keys()].filter((piece) =>
       others.every(({ transfer }) => !transfer.holds(piece)),
     ).length;
     const assigned = 128 * PIECE;
@@ -119,7 +119,7 @@ describe('a simulated swarm', () => {
     await world.pass(1.5);
     const [node] = world.nodes;
     if (node === undefined) throw new Error('no node');
-    const had = node.store.kept.size;
+    const had = node.store.keptCount;
     expect(had).toBeGreaterThan(0);
     await world.kill(node);
     await world.pass(0.5);

@@ -1,22 +1,34 @@
 import { randomBytes } from 'node:crypto';
-import { encodeBatchList, FEED_LOG_HEADER, FEED_NEXT_HEADER } from '../feed/batchList.ts';
+import { BatchVerifier } from '../feed/batchJudge.ts';
 import { certify } from '../feed/certificate.ts';
 import { FeedSigner } from '../feed/feedSigner.ts';
 import { generateFeedKeyPair } from '../feed/keys.ts';
 import { swarmIdOf } from '../feed/swarmId.ts';
 import { layoutOf } from '../pieces/layout.ts';
 import { EngineHost } from '../session/host.ts';
+import type { PullError } from '../session/originAnswer.ts';
 import { createPuller } from '../session/originPuller.ts';
+import type { ListedPeer } from '../session/peerList.ts';
+import type { TopUpRelay } from '../session/relayUrl.ts';
 import { TopUp, type TopUpPolicy } from '../session/topUp.ts';
 import type { Transfer } from '../session/transfer.ts';
-import { chooseTopUp } from '../topup/chooseTopUp.ts';
 import type { PeerRole } from '../wire/hello.ts';
-import { MemoryStore, TrueFile } from './memoryStore.ts';
-import { type LinkRates, type SimulatedHost, SimulatedNetwork } from './network.ts';
+import { type DiskOptions, MemoryStore } from './memoryStore.ts';
+import {
+  type LinkRates,
+  type NetworkOptions,
+  type SimulatedHost,
+  SimulatedNetwork,
+} from './network.ts';
+import { openMembership } from './openMembership.ts';
+import { SharedPieces } from './pieceView.ts';
+import { relayServer } from './relayServer.ts';
 import { SeededRandom } from './seededRandom.ts';
-import { type HttpAnswer, type HttpAsked, SimulatedHttp } from './simulatedHttp.ts';
-import { ETAG, inChunks, SimulatedLeases, serveFile } from './simulatedOrigin.ts';
+import { SharedJudge } from './sharedJudge.ts';
+import { SimulatedHttp } from './simulatedHttp.ts';
+import { ETAG, type OriginConduct, SimulatedLeases, serveFile } from './simulatedOrigin.ts';
 import { SimulatedPorts, type Tamper } from './simulatedTransport.ts';
+import { TrueFile } from './trueFile.ts';
 import { VirtualClock } from './virtualClock.ts';
 
 export interface WorldOptions {
@@ -27,10 +39,21 @@ export interface WorldOptions {
   readonly relays: readonly LinkRates[];
   readonly nodes: readonly LinkRates[];
   readonly delayMs?: number;
-  /** Bytes per second that a disk takes. */
-  readonly diskRate?: number;
+  /** Of all hosts, and of some. */
+  readonly disk?: DiskOptions;
+  readonly disks?: Readonly<Record<string, DiskOptions>>;
   readonly topUp?: TopUpPolicy;
   readonly maxRate?: number;
+  readonly network?: Omit<NetworkOptions, 'delayMs'>;
+  /** What the origin allows; a pull takes up to two of them. */
+  readonly originConnections?: number;
+  /** Who knows whom; absent: everybody, and in large swarms some. */
+  readonly neighbours?: (members: readonly Member[]) => ReadonlyMap<string, readonly string[]>;
+}
+
+export interface Member {
+  readonly id: string;
+  readonly kind: PeerRole;
 }
 
 export interface SimulatedPeer {
@@ -43,16 +66,20 @@ export interface SimulatedPeer {
   topUp: TopUp | undefined;
   doneAtMs: number | undefined;
   failure: unknown;
+  /** How its pulls failed. */
+  readonly pullErrors: PullError[];
 }
 
 export const BITTORRENT_PORT = 6881;
 const HTTP_PORT = 8081;
+const PULL_RETRY_MS = 200;
 const ORIGIN = 'origin';
 const RELAY_TOKEN = 'token';
 /** What the kubelet needs to report a container's end. */
 const ENDED_MS = 1_000;
 /** The link limits, not the lease, whose usable share is 95 %. */
 const LIMIT_OVER_LINK = 1.1;
+const ORIGIN_CONNECTIONS = 8;
 /** As many peers as the tracker names. */
 const NEIGHBOURS = 20;
 /** Of a swarm that small everybody knows everybody. */
@@ -67,6 +94,7 @@ export class SwarmWorld {
   readonly relays: SimulatedPeer[] = [];
   readonly nodes: SimulatedPeer[] = [];
   readonly origin: SimulatedHost;
+  originConduct: OriginConduct = { kind: 'good' };
   readonly #options: WorldOptions;
   readonly #ports: SimulatedPorts;
   readonly #http: SimulatedHttp;
@@ -74,6 +102,7 @@ export class SwarmWorld {
   readonly #keys = generateFeedKeyPair();
   readonly #secret = randomBytes(32);
   readonly #swarmId: Buffer;
+  readonly #judge: SharedJudge;
   readonly #stops = new AbortController();
   #hasBegun = false;
 
@@ -81,23 +110,34 @@ export class SwarmWorld {
     const { seed, pieceCount, pieceLengthBytes, originRate } = options;
     this.#options = options;
     this.random = new SeededRandom(seed);
-    this.network = new SimulatedNetwork({ delayMs: options.delayMs ?? 0.5 }, this.clock);
-    this.#ports = new SimulatedPorts(this.network, this.clock);
+    this.network = new SimulatedNetwork(
+      { ...options.network, delayMs: options.delayMs ?? 0.5 },
+      this.clock,
+    );
+    this.#ports = new SimulatedPorts(this.network);
     this.#http = new SimulatedHttp(this.network, this.clock);
     const layout = layoutOf(
       [{ path: 'file.bin', sizeBytes: pieceCount * pieceLengthBytes }],
       pieceLengthBytes,
     );
-    this.file = new TrueFile(contentOf(layout.totalBytes), layout);
+    this.file = new TrueFile(layout);
     const owner = { uid: 'sim', epoch: 1, feedKey: this.#keys.publicKey };
     this.#swarmId = swarmIdOf(layout, owner);
+    this.#judge = new SharedJudge(
+      new BatchVerifier({ swarmId: this.#swarmId, feedKey: this.#keys.publicKey }),
+    );
     this.#leases = new SimulatedLeases({
       rateBytesPerSecond: originRate * LIMIT_OVER_LINK,
       pieceLengthBytes,
       pieceCount,
+      connections: options.originConnections ?? ORIGIN_CONNECTIONS,
     });
     this.origin = this.network.add(ORIGIN, { upRate: originRate, downRate: originRate });
-    this.#http.serve(this.origin, 80, serveFile(this.file));
+    this.#http.serve(
+      this.origin,
+      80,
+      serveFile(this.file, () => this.originConduct),
+    );
     for (const [at, rates] of options.relays.entries()) {
       this.relays.push(this.#peer(`relay${at + 1}`, 'relay', rates));
     }
@@ -109,6 +149,20 @@ export class SwarmWorld {
   /** From now on, on connections between peers. */
   tamper(tamper: Tamper): void {
     this.#ports.tamper = tamper;
+  }
+
+  /** From now on, in what servers answer by HTTP. */
+  tamperHttp(tamper: Tamper): void {
+    this.#http.tamper = tamper;
+  }
+
+  /** Bytes that nodes received and did not need; what a node had before it began counts for it. */
+  duplicateBytes(): number {
+    return this.nodes.reduce((sum, { transfer }) => {
+      const { received, verifiedBytes } = transfer.progress();
+      const all = received.fromPeers + received.fromRelays + received.fromRelayHttp;
+      return sum + Math.max(0, all + received.fromOrigin - verifiedBytes);
+    }, 0);
   }
 
   /** These nodes begin, and the first time the relays. */
@@ -159,8 +213,14 @@ export class SwarmWorld {
 
   /** Until all of these that live have the file; false when they do not get it in this time. */
   run(maxSeconds: number, nodes: readonly SimulatedPeer[] = this.nodes): Promise<boolean> {
-    const isOver = () =>
-      nodes.every(({ doneAtMs, host }) => doneAtMs !== undefined || !host.isAlive);
+    const isDone = ({ doneAtMs, host }: SimulatedPeer) => doneAtMs !== undefined || !host.isAlive;
+    // Asked after every event: only the first that is not done is looked at.
+    let first = 0;
+    const isOver = () => {
+      if (first < nodes.length && !isDone(nodes[first] as SimulatedPeer)) return false;
+      first = nodes.findIndex((node) => !isDone(node));
+      return first < 0;
+    };
     return this.clock.run(isOver, maxSeconds * 1000);
   }
 
@@ -182,15 +242,26 @@ export class SwarmWorld {
 
   #peer(name: string, role: PeerRole, rates: LinkRates): SimulatedPeer {
     const host = this.network.add(name, rates);
-    const store = new MemoryStore(this.file, this.clock, this.#options.diskRate);
+    const store = new MemoryStore(
+      this.file,
+      this.clock,
+      (batch) => this.#judge.intern(batch),
+      this.#options.disks?.[name] ?? this.#options.disk,
+    );
     const parts = this.#parts(host, role, store);
-    return { name, role, host, store, doneAtMs: undefined, failure: undefined, ...parts };
+    const state = { doneAtMs: undefined, failure: undefined, pullErrors: [] };
+    return { name, role, host, store, ...state, ...parts };
   }
 
   #parts(host: SimulatedHost, role: PeerRole, store: MemoryStore) {
     const engine = new EngineHost(
       { port: BITTORRENT_PORT, role },
-      { clock: this.clock, random: this.random, transport: this.#ports.transportOf(host) },
+      {
+        clock: this.clock,
+        random: this.random,
+        transport: this.#ports.transportOf(host),
+        memory: new SharedPieces(this.file),
+      },
     );
     const swarmId = this.#swarmId.toString('hex');
     const transfer = engine.addTransfer({
@@ -199,6 +270,8 @@ export class SwarmWorld {
       layout: this.file.layout,
       store,
       feedKey: this.#keys.publicKey,
+      judge: this.#judge,
+      membership: openMembership,
       swarmSecret: this.#secret,
     });
     if (role === 'relay') {
@@ -222,30 +295,35 @@ export class SwarmWorld {
   #tellPeers(): void {
     const isHttp = this.#options.topUp?.isCarried === true;
     const alive = [...this.relays, ...this.nodes].filter(({ host }) => host.isAlive);
+    const members = alive.map(({ name, role }) => ({ id: name, kind: role }));
+    const lists = (this.#options.neighbours ?? ((all) => this.#someOf(all)))(members);
+    const listed = new Map(
+      alive.map(({ name, role }): [string, ListedPeer] => [
+        name,
+        { id: name, role, host: name, port: BITTORRENT_PORT, httpPort: HTTP_PORT },
+      ]),
+    );
     for (const peer of alive) {
-      const others = alive.filter((other) => other !== peer);
-      const chosen = others.length <= SMALL ? others : this.#some(others);
-      const listed = chosen.map(({ name, role }) => ({
-        id: name,
-        role,
-        host: name,
-        port: BITTORRENT_PORT,
-        httpPort: HTTP_PORT,
-      }));
-      peer.transfer.setPeers(isHttp && peer.role === 'agent' ? [] : listed);
-      peer.topUp?.setRelays(listed.filter(({ role }) => role === 'relay'));
+      const peers = (lists.get(peer.name) ?? []).map((name) => listed.get(name) as ListedPeer);
+      peer.transfer.setPeers(isHttp && peer.role === 'agent' ? [] : peers);
+      peer.topUp?.setRelays(peers.filter(({ role }) => role === 'relay') as TopUpRelay[]);
     }
   }
 
-  /** All relays, and some of the nodes. */
-  #some(others: readonly SimulatedPeer[]): SimulatedPeer[] {
-    const nodes = others.filter(({ role }) => role === 'agent');
-    const chosen = new Set(others.filter(({ role }) => role === 'relay'));
-    const wanted = chosen.size + Math.min(NEIGHBOURS, nodes.length);
-    while (chosen.size < wanted) {
-      chosen.add(nodes[this.random.below(nodes.length)] as SimulatedPeer);
-    }
-    return [...chosen];
+  /** Everybody, or all relays and some of the nodes. */
+  #someOf(members: readonly Member[]): Map<string, string[]> {
+    const relays = members.filter(({ kind }) => kind === 'relay').map(({ id }) => id);
+    const nodes = members.filter(({ kind }) => kind === 'agent').map(({ id }) => id);
+    return new Map(
+      members.map(({ id }) => {
+        const chosen = new Set(relays);
+        if (members.length <= SMALL) for (const node of nodes) chosen.add(node);
+        const wanted = relays.length + Math.min(NEIGHBOURS, nodes.length);
+        while (chosen.size < wanted) chosen.add(nodes[this.random.below(nodes.length)] as string);
+        chosen.delete(id);
+        return [id, [...chosen]];
+      }),
+    );
   }
 
   /** As a relay does: one grant after the other, until everything is somebody's. */
@@ -256,12 +334,16 @@ export class SwarmWorld {
     const whole = [{ first: 0, count: layout.pieceCount }];
     const certificate = certify(this.#keys, this.#swarmId, keyPair.publicKey, whole);
     transfer.setSigner(new FeedSigner({ swarmId: this.#swarmId, keyPair, certificate }));
-    const pullers = () => this.relays.filter((each) => each.host.isAlive).length;
+    const pullers = () => {
+      const alive = this.relays.filter((each) => each.host.isAlive);
+      return alive.slice(0, this.#leases.holdersOf(alive.length));
+    };
     const over = () => this.#stops.signal.aborted || !host.isAlive || transfer !== peer.transfer;
     while (!over() && transfer.progress().verifiedPieces < layout.pieceCount) {
-      const grant = this.#leases.grant(name, pullers());
+      const holders = pullers();
+      const grant = holders.includes(peer) ? this.#leases.grant(name, holders.length) : undefined;
       if (grant === undefined) {
-        await this.#sleep(200);
+        await this.#sleep(PULL_RETRY_MS);
         continue;
       }
       const puller = createPuller(
@@ -285,50 +367,14 @@ export class SwarmWorld {
       const end = await puller.ended;
       if (over()) return;
       await puller.close();
-      if (end.kind === 'failed') peer.failure = end.error;
+      if (end.kind === 'completed') continue;
+      this.#leases.giveBack(name, puller.unfinished());
+      if (end.kind === 'failed') peer.pullErrors.push(end.error);
+      await this.#sleep(PULL_RETRY_MS);
     }
   }
 
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => this.clock.setTimer(ms, resolve));
   }
-}
-
-/** Top-up and feed over HTTP, as a relay serves them. */
-function relayServer(transfer: Transfer): (asked: HttpAsked) => HttpAnswer | undefined {
-  const sent = new Uint32Array(transfer.pieceCount);
-  return ({ path, body }) => {
-    if (path.includes('/feed?')) {
-      const from = Number(new URL(path, 'http://relay').searchParams.get('from') ?? 0);
-      const batches = [...transfer.feed.batches(from)];
-      const headers = {
-        [FEED_LOG_HEADER]: 'log',
-        [FEED_NEXT_HEADER]: String(from + batches.length),
-      };
-      return { status: 200, headers, body: [encodeBatchList(batches)] };
-    }
-    const piece = chooseTopUp(body, {
-      pieceCount: transfer.pieceCount,
-      sent,
-      holds: (each) => transfer.holds(each),
-      assembles: (each) => transfer.assembles(each),
-    });
-    if (piece === undefined) return { status: 204, headers: {}, body: [] };
-    sent[piece] = (sent[piece] ?? 0) + 1;
-    const sizeBytes = transfer.pieceSizeBytes(piece);
-    const headers = { 'sluice-piece': String(piece), 'content-length': String(sizeBytes) };
-    return { status: 200, headers, body: pieceBody(transfer, piece, sizeBytes) };
-  };
-}
-
-async function* pieceBody(transfer: Transfer, piece: number, sizeBytes: number) {
-  if (transfer.holds(piece)) yield* inChunks(await transfer.read(piece, 0, sizeBytes));
-  else yield* transfer.follow(piece, 0, new AbortController().signal);
-}
-
-/** Every piece differs from every other, and costs nothing to make. */
-function contentOf(sizeBytes: number): Buffer {
-  const content = Buffer.alloc(sizeBytes);
-  for (let at = 0; at + 4 <= sizeBytes; at += 4_096) content.writeUInt32LE(at / 4_096 + 1, at);
-  return content;
 }

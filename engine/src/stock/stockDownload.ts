@@ -1,9 +1,9 @@
 import type { Bitfield } from '../pieces/bitfield.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { PieceStore } from '../ports/pieceStore.ts';
 import type { Random } from '../ports/random.ts';
 import { Intake } from '../session/intake.ts';
-import type { PieceMemory } from '../session/pieceMemory.ts';
 import { PiecePicker } from '../swarm/piecePicker.ts';
 import { type Torrent, verifyingHash } from '../torrent/torrent.ts';
 import { type BlockRequest, STOCK_REQUEST_BYTES } from '../wire/codec.ts';
@@ -13,7 +13,7 @@ import type { StockConnection } from './stockConnection.ts';
 export interface StockDownloadDependencies {
   readonly clock: Clock;
   readonly random: Random;
-  readonly memory: PieceMemory;
+  readonly memory: PieceBuffers;
   /** Verified and on disk. */
   readonly onStored: (piece: number) => void;
   readonly onFreed: () => void;

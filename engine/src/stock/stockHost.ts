@@ -1,9 +1,9 @@
 import type { Clock } from '../ports/clock.ts';
+import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
 import type { Listener, Transport } from '../ports/transport.ts';
 import type { CloseReason } from '../session/closeReason.ts';
 import { InboundPlaces } from '../session/inboundPlaces.ts';
-import type { PieceMemory } from '../session/pieceMemory.ts';
 import type { Uploader } from '../session/uploader.ts';
 import { StockConnection, type StockConnectionDependencies } from './stockConnection.ts';
 import { StockSwarm, type StockSwarmOptions } from './stockSwarm.ts';
@@ -19,7 +19,7 @@ export interface StockHostDependencies {
   readonly transport: Transport;
   /** Of the whole process: stock clients wait for their turns with everybody else. */
   readonly uploader: Uploader;
-  readonly memory: PieceMemory;
+  readonly memory: PieceBuffers;
 }
 
 const PEER_ID_PREFIX = '-SL0001-';

@@ -1,11 +1,11 @@
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
+import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { PieceStore } from '../ports/pieceStore.ts';
 import type { Random } from '../ports/random.ts';
 import type { PeerAddress, Transport } from '../ports/transport.ts';
 import { PeerList } from '../session/peerList.ts';
-import type { PieceMemory } from '../session/pieceMemory.ts';
 import type { Served, Uploader } from '../session/uploader.ts';
 import { type ConductFacts, faultOf } from '../swarm/conduct.ts';
 import { chooseServed } from '../swarm/uploadSlots.ts';
@@ -40,7 +40,7 @@ export interface StockSwarmDependencies {
   readonly random: Random;
   readonly transport: Transport;
   readonly uploader: Uploader;
-  readonly memory: PieceMemory;
+  readonly memory: PieceBuffers;
   readonly connect: (owner: StockOwner) => StockConnection;
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Bitfield } from '../pieces/bitfield.ts';
 import { PeerRate } from './peerRate.ts';
-import { PiecePicker } from './piecePicker.ts';
+import { type Block, PiecePicker } from './piecePicker.ts';
 
 const BLOCK = 10;
 
@@ -114,22 +114,41 @@ describe('a piece that is begun', () => {
 });
 
 describe('whether it is worth asking again', () => {
+  it('is told of a piece that a peer has come to have: missing, or with blocks nobody sends', () => {
+    const picker = pickerOf(1, 2 * BLOCK);
+    const has = field(1, 0);
+    expect(picker.mayAsk(0)).toBe(true);
+    const asked = (block: Block | undefined) => picker.asked(1, block as Block, 100);
+    asked(picker.next(has));
+    expect(picker.mayAsk(0)).toBe(true);
+    asked(picker.next(has));
+    expect(picker.mayAsk(0)).toBe(false);
+    picker.rejected(1, { piece: 0, offset: BLOCK });
+    expect(picker.mayAsk(0)).toBe(true);
+    picker.name(0, false);
+    expect(picker.mayAsk(0)).toBe(true);
+  });
+
   it('is told by a number that grows when something may be asked for', () => {
-    const picker = pickerOf(2, BLOCK);
+    const picker = pickerOf(3, BLOCK);
+    for (const piece of [0, 1]) picker.peerHas(piece);
     const versions = [picker.version];
     const step = (act: () => unknown) => {
       act();
       versions.push(picker.version);
     };
     const block = { piece: 0, offset: 0, length: BLOCK };
-    step(() => picker.next(field(2, 0)));
+    step(() => picker.next(field(3, 0)));
     step(() => picker.asked(1, block, 100));
     step(() => picker.rejected(1, block));
     step(() => picker.name(1, false));
     step(() => picker.name(1, true));
+    step(() => picker.name(2, false));
+    // Nobody has it.
+    step(() => picker.name(2, true));
     step(() => picker.leaveActive(0, 'missing'));
     const grew = versions.slice(1).map((version, at) => version > (versions[at] as number));
-    expect(grew).toEqual([false, false, true, false, true, true]);
+    expect(grew).toEqual([false, false, true, false, true, false, false, true]);
   });
 });
 

@@ -64,7 +64,10 @@ export class PiecePicker {
     this.#candidateAt = new Int32Array(options.pieceCount).fill(-1);
   }
 
-  /** Grows whenever blocks may be asked for that could not be before, whoever has them. */
+  /**
+   * Grows whenever blocks may be asked for that could not be before, whoever has them. A peer that
+   * comes to have a piece is not counted: see mayAsk().
+   */
   get version(): number {
     return this.#version;
   }
@@ -73,6 +76,13 @@ export class PiecePicker {
   name(piece: number, named: boolean): void {
     this.#named[piece] = Number(named);
     this.#list(piece);
+  }
+
+  /** Whether a peer that has it could be asked for some of it. */
+  mayAsk(piece: number): boolean {
+    if (this.#candidateAt[piece] !== -1) return true;
+    const active = this.#active.get(piece);
+    return active !== undefined && this.#open.has(active);
   }
 
   state(piece: number): PieceState {
@@ -210,7 +220,7 @@ export class PiecePicker {
     if (isCandidate === at >= 0) return;
     if (isCandidate) {
       this.#candidateAt[piece] = this.#candidates.push(piece) - 1;
-      this.#version += 1;
+      if (this.availability(piece) > 0) this.#version += 1;
       return;
     }
     const last = this.#candidates.pop() as number;

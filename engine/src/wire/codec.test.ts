@@ -118,7 +118,47 @@ describe('the codec', () => {
       'Oversized',
     ],
   ])('refuses %s', (_, stream, code) => {
-    expect(() => readAll(stream, 4)).toThrow(expect.objectContaining({ code }));
+    for (const chunkBytes of [4, stream.length]) {
+      expect(() => readAll(stream, chunkBytes)).toThrow(expect.objectContaining({ code }));
+    }
+  });
+
+  it('writes a block by the set() of its target, where that has one of its own', () => {
+    const written: number[] = [];
+    class Watched extends Uint8Array {
+      override set(bytes: Uint8Array, offset = 0): void {
+        written.push(offset, ...bytes);
+      }
+    }
+    const target = new Watched(3);
+    const reader = new MessageReader(PIECES, {
+      onMessage: () => {},
+      onBlockBegin: () => target,
+      onBlockEnd: () => {},
+    });
+    reader.push(
+      Buffer.concat([encodePieceHeader({ piece: 0, offset: 0, length: 3 }), Buffer.of(7)]),
+    );
+    reader.push(Buffer.of(8, 9));
+    expect(written).toEqual([0, 7, 1, 8, 9]);
+    expect([...target]).toEqual([0, 0, 0]);
+  });
+
+  it('gives unknown messages to whoever wants them, however the stream is cut', () => {
+    const stream = Buffer.concat([frame(99, 1, 2, 3), frame(98)]);
+    for (let chunkBytes = 1; chunkBytes <= stream.length; chunkBytes += 1) {
+      const unknown: number[][] = [];
+      const reader = new MessageReader(PIECES, {
+        onMessage: () => {},
+        onBlockBegin: () => undefined,
+        onBlockEnd: () => {},
+        onUnknown: (bytes) => unknown.push([...bytes]),
+      });
+      for (let at = 0; at < stream.length; at += chunkBytes) {
+        reader.push(stream.subarray(at, at + chunkBytes));
+      }
+      expect(unknown).toEqual([[99, 1, 2, 3], [98]]);
+    }
   });
 
   it('throws nothing but a WireError at garbage, and ignores unknown messages', () => {

@@ -23,8 +23,8 @@ export const STOCK_REQUEST_BYTES = 16_384;
 export const LARGE_REQUEST_BYTES = 131_072;
 /** A feed batch with its framing. */
 const MAX_EXTENDED_BYTES = 40_960;
-/** All but bitfields and batches of the feed. */
-const SMALL_MESSAGE_BYTES = 256;
+/** Most messages are shorter: a process may have hundreds of peers. */
+const MIN_PARTIAL_BYTES = 64;
 const FEED_EXTENSION = 1;
 const HANDSHAKE_EXTENSION = 0;
 /** Length prefix, id, piece index and offset. */
@@ -73,11 +73,8 @@ export function encode(message: Message, feedId = FEED_EXTENSION): Buffer {
     case 'haveAll':
     case 'haveNone':
       return frame(ID[message.type], 0);
-    case 'have': {
-      const bytes = frame(ID.have, 4);
-      bytes.writeUInt32BE(message.piece, 5);
-      return bytes;
-    }
+    case 'have':
+      return encodeHaves([message.piece]);
     case 'bitfield':
       return frame(ID.bitfield, message.bytes.byteLength, message.bytes);
     case 'request':
@@ -98,6 +95,20 @@ export function encode(message: Message, feedId = FEED_EXTENSION): Buffer {
     case 'feed':
       return frame(ID.extended, message.batch.byteLength + 1, Buffer.of(feedId), message.batch);
   }
+}
+
+const HAVE_BYTES = 9;
+
+/** Many at once. */
+export function encodeHaves(pieces: readonly number[]): Buffer {
+  const bytes = Buffer.allocUnsafe(HAVE_BYTES * pieces.length);
+  pieces.forEach((piece, index) => {
+    const at = index * HAVE_BYTES;
+    bytes.writeUInt32BE(5, at);
+    bytes[at + 4] = ID.have;
+    bytes.writeUInt32BE(piece, at + 5);
+  });
+  return bytes;
 }
 
 /** What comes before a block's bytes. */
@@ -234,11 +245,13 @@ export class MessageReader {
   readonly #pieceCount: number;
   readonly #handlers: ReaderHandlers;
   readonly #maxMessageBytes: number;
-  /** A message, or a block's header, that has not come whole. */
-  #partial = Buffer.allocUnsafeSlow(SMALL_MESSAGE_BYTES);
+  /** A message, or a block's header, that has not come whole; larger when a larger one comes. */
+  #partial: Buffer = Buffer.allocUnsafeSlow(MIN_PARTIAL_BYTES);
   #partialBytes = 0;
   #block: IncomingBlock | undefined;
-  #target: Buffer | undefined;
+  #target: Uint8Array | undefined;
+  /** The same memory for Node's own copy, where there is such memory. */
+  #plainTarget: Buffer | undefined;
 
   constructor(pieceCount: number, handlers: ReaderHandlers) {
     this.#pieceCount = pieceCount;
@@ -248,32 +261,46 @@ export class MessageReader {
 
   /** Throws a WireError, or what a handler throws; the stream is useless then. */
   push(chunk: Uint8Array): void {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    const isBuffer = chunk instanceof Buffer;
+    const bytes = isBuffer ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     let at = 0;
     while (at < bytes.length) {
       if (this.#block !== undefined) at += this.#fillBlock(bytes, at);
-      else at += this.#fillMessage(bytes, at);
+      else at += this.#takeWhole(bytes, at) || this.#fillMessage(bytes, at);
     }
   }
 
   /** The rest of the block that is coming in goes nowhere. */
   dropTarget(): void {
     this.#target = undefined;
+    this.#plainTarget = undefined;
   }
 
   #fillBlock(bytes: Buffer, at: number): number {
     const block = this.#block as IncomingBlock;
     const count = Math.min(bytes.length - at, block.length - block.at);
     // Node's copy: the language's own takes three times as long into shared memory.
-    if (this.#target !== undefined) bytes.copy(this.#target, block.at, at, at + count);
+    if (this.#plainTarget !== undefined) bytes.copy(this.#plainTarget, block.at, at, at + count);
+    else this.#target?.set(bytes.subarray(at, at + count), block.at);
     block.at += count;
     if (block.at === block.length) {
       const kept = this.#target !== undefined;
       this.#block = undefined;
-      this.#target = undefined;
+      this.dropTarget();
       this.#handlers.onBlockEnd(block.piece, block.offset, block.length, kept);
     }
     return count;
+  }
+
+  /** A message that came whole needs no copy. Answers its bytes; 0: it did not, or is a block. */
+  #takeWhole(bytes: Buffer, at: number): number {
+    if (this.#partialBytes > 0 || bytes.length - at < 5) return 0;
+    const length = bytes.readUInt32BE(at);
+    const id = bytes[at + 4];
+    const isWhole = bytes.length - at - 4 >= length;
+    if (length === 0 || id === ID.piece || !isWhole || length > this.#maxMessageBytes) return 0;
+    this.#take(bytes.subarray(at + 4, at + 4 + length));
+    return 4 + length;
   }
 
   #fillMessage(bytes: Buffer, at: number): number {
@@ -286,11 +313,10 @@ export class MessageReader {
     return count;
   }
 
-  /** Most connections never need it: hundreds of them would hold much for nothing. */
   #grow(bytes: number): void {
-    const small = this.#partial;
-    this.#partial = Buffer.allocUnsafeSlow(bytes);
-    small.copy(this.#partial);
+    const grown = Buffer.allocUnsafeSlow(bytes);
+    this.#partial.copy(grown, 0, 0, this.#partialBytes);
+    this.#partial = grown;
   }
 
   /** How much has to be there before more can be said: length, then id, then the whole. */
@@ -314,6 +340,10 @@ export class MessageReader {
       this.#beginBlock(whole, length - 9);
       return;
     }
+    this.#take(whole);
+  }
+
+  #take(whole: Buffer): void {
     const message = decode(whole, this.#pieceCount);
     if (message !== undefined) this.#handlers.onMessage(message);
     else this.#handlers.onUnknown?.(whole);
@@ -326,7 +356,11 @@ export class MessageReader {
     const piece = pieceIn(header.subarray(1), this.#pieceCount);
     const offset = header.readUInt32BE(5);
     const target = this.#handlers.onBlockBegin(piece, offset, length);
-    this.#target = target && Buffer.from(target.buffer, target.byteOffset, length);
+    this.#target = target;
+    // What has a set() of its own is not to be written past it.
+    if (target !== undefined && target.set === Uint8Array.prototype.set) {
+      this.#plainTarget = Buffer.from(target.buffer, target.byteOffset, length);
+    }
     this.#block = { piece, offset, length, at: 0 };
   }
 }
