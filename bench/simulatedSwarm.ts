@@ -1,7 +1,8 @@
 /**
  * The set-ups of bench/swarm.ts in the simulation, where no processor counts: what the rules of
- * who asks whom for what can reach.
- *   node bench/simulatedSwarm.ts [--setups abcdef] [--seeds 3] [--mib 256]
+ * who asks whom for what can reach. With --tcp links have the simulation's TCP, which is not
+ * calibrated: that is to compare with bench/swarm.ts, and is not recorded.
+ *   node bench/simulatedSwarm.ts [--setups abcdef] [--seeds 3] [--mib 256] [--tcp]
  */
 import { parseArgs } from 'node:util';
 import { failWith } from '../e2e/cluster/command.ts';
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     setups: { type: 'string', default: SETUPS.map(({ name }) => name).join('') },
     seeds: { type: 'string', default: '3' },
     mib: { type: 'string' },
+    tcp: { type: 'boolean', default: false },
   },
 });
 
@@ -36,12 +38,16 @@ async function runAll(names: string, seeds: number): Promise<boolean> {
     const setup = values.mib === undefined ? each : { ...each, sizeMiB: Number(values.mib) };
     const own: SimulatedRun[] = [];
     for (let seed = 1; seed <= seeds; seed += 1) {
-      const run = await simulatedRun(setup, seed);
+      const run = await simulatedRun(setup, seed, values.tcp);
       console.log(JSON.stringify(run));
       own.push(run);
     }
     runs.push(...own);
     figures.push(...figuresOf(setup.name, own));
+  }
+  if (values.tcp) {
+    for (const { name, median, unit } of figures) console.log(`${name}: ${median} ${unit}`);
+    return true;
   }
   return record({
     name: 'simulatedSwarm',

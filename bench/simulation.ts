@@ -28,10 +28,12 @@ async function tryAll(first: number, count: number): Promise<boolean> {
   const bad: { seed: number; problems: readonly string[]; faults: readonly string[] }[] = [];
   let faultCount = 0;
   let virtualSeconds = 0;
+  const duplicateShares: number[] = [];
   const beganAtMs = performance.now();
   for (let seed = first; seed < first + count; seed += 1) {
     const verdict = await tryRandomWorld(seed);
     virtualSeconds += verdict.virtualSeconds;
+    duplicateShares.push(verdict.duplicateShare);
     faultCount += verdict.faults.length;
     const done = seed - first + 1;
     if (verdict.problems.length > 0) {
@@ -55,6 +57,7 @@ async function tryAll(first: number, count: number): Promise<boolean> {
         judgedBy: 'everyRun',
       }),
       figureOf('faults', 'faults', [faultCount]),
+      figureOf('bytes received twice, of a world', 'copies', duplicateShares),
       figureOf('time in the worlds', 's', [virtualSeconds]),
       figureOf('time that it took', 's', [seconds]),
     ],

@@ -32,8 +32,15 @@ export interface SimulatedRun {
 
 const MAX_SECONDS = 600;
 const STEP_SECONDS = 0.1;
+/** From one network namespace to another: next to nothing. */
+const NAMESPACE_DELAY_MS = 0.05;
 
-export async function simulatedRun(setup: Setup, seed: number): Promise<SimulatedRun> {
+/** `withTcp`: with the simulation's own TCP, over links as short as those of bench/swarm.ts. */
+export async function simulatedRun(
+  setup: Setup,
+  seed: number,
+  withTcp = false,
+): Promise<SimulatedRun> {
   const sizeBytes = sizeBytesOf(setup);
   const pieceLengthBytes = pieceLengthFor(sizeBytes);
   const link = ({ down, up }: LinkRates) => ({
@@ -47,6 +54,7 @@ export async function simulatedRun(setup: Setup, seed: number): Promise<Simulate
     originRate: bytesPerSecond(setup.origin) * PAYLOAD_SHARE,
     relays: setup.relays.map(link),
     nodes: setup.nodes.map(link),
+    ...(withTcp && { network: { tcp: true }, delayMs: NAMESPACE_DELAY_MS }),
   });
   const { nodes, relays, clock } = world;
   const first = nodes.slice(0, nodes.length - (setup.lateNodes ?? 0));
