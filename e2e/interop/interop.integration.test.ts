@@ -2,8 +2,10 @@
  * Real clients against the engine over loopback, each as seed and as downloader. What arrived is
  * judged by SHA-256 of every file.
  */
+
+import { randomInt } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
@@ -128,12 +130,19 @@ async function filledStore({ layout }: Torrent): Promise<FileStore> {
 }
 
 /** A port that was free a moment ago, for clients that must be told one. */
+/** Of a range from which the kernel gives no outgoing connection its port meanwhile. */
 async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = randomInt(20_000, 30_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 async function startClient(
