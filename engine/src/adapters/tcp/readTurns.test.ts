@@ -2,18 +2,28 @@ import { describe, expect, it } from 'vitest';
 import { ReadTurns } from './readTurns.ts';
 
 describe('turns of reading', () => {
-  it('resume every socket that waits, together and once', async () => {
+  it('resume every socket that rests, together and once, where there are many', async () => {
     const turns = new ReadTurns();
     const resumed: string[] = [];
     const socket = (name: string) => ({ resume: () => resumed.push(name) });
+    const rests = ['a', 'b', 'c', 'd'].map((name) => turns.rests(socket(name)));
+    expect(rests).toEqual([false, false, false, true]);
     const after = new Promise<void>((resolve) => {
-      turns.wait(socket('a'));
-      turns.wait({ resume: () => resolve() });
+      turns.rests({ resume: () => resolve() });
     });
-    turns.wait(socket('b'));
+    turns.rests(socket('f'));
     expect(resumed).toEqual([]);
     await after;
     await new Promise((resolve) => setImmediate(resolve));
-    expect(resumed).toEqual(['a', 'b']);
+    expect(resumed).toEqual(['d', 'f']);
+  });
+
+  it('are not taken with few peers, however often these are read', () => {
+    const turns = new ReadTurns();
+    const [one, other] = [{ resume: () => {} }, { resume: () => {} }];
+    for (let read = 0; read < 100; read += 1) {
+      expect(turns.rests(one)).toBe(false);
+      expect(turns.rests(other)).toBe(false);
+    }
   });
 });

@@ -5,6 +5,13 @@ export interface Readable {
 
 /** A request waits so long at most; on a link of 100 Mbit/s some 80 packets come meanwhile. */
 const TURN_MS = 10;
+/**
+ * With fewer peers than this there are few wake-ups to save, and what each of them may owe is soon
+ * answered: it would be the turns that decide how fast it comes.
+ */
+const MANY_SOCKETS = 4;
+/** Who was read within it counts as a peer that gives or takes. */
+const PERIOD_MS = 100;
 
 /**
  * Lets what comes over slow links gather in the kernel. A socket that was read empty is looked at
@@ -13,10 +20,23 @@ const TURN_MS = 10;
  */
 export class ReadTurns {
   #waiting: Readable[] = [];
+  #read = new Set<Readable>();
+  #readBefore = 0;
+  #periodEndsAtMs = 0;
 
-  /** It has been paused; it is resumed in the next turn. */
-  wait(socket: Readable): void {
+  /** It was read empty. Whether it is to be paused now; it is resumed in the next turn. */
+  rests(socket: Readable): boolean {
+    const nowMs = performance.now();
+    if (nowMs >= this.#periodEndsAtMs) {
+      // A period in which nothing was read says that there is nobody.
+      this.#readBefore = nowMs < this.#periodEndsAtMs + PERIOD_MS ? this.#read.size : 0;
+      this.#read = new Set();
+      this.#periodEndsAtMs = nowMs + PERIOD_MS;
+    }
+    this.#read.add(socket);
+    if (Math.max(this.#read.size, this.#readBefore) < MANY_SOCKETS) return false;
     if (this.#waiting.push(socket) === 1) setTimeout(() => this.#turn(), TURN_MS);
+    return true;
   }
 
   #turn(): void {

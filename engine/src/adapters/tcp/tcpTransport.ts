@@ -31,7 +31,7 @@ function open(
   signal: AbortSignal,
 ): Promise<PeerSocket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({
+    const socket: Socket = connect({
       host,
       port,
       noDelay: true,
@@ -39,11 +39,9 @@ function open(
       keepAliveInitialDelay: 15_000,
       onread: {
         buffer: READ_BUFFER,
-        callback: (bytes) => {
+        callback: (bytes): boolean => {
           handlers.onData(READ_BUFFER.subarray(0, bytes));
-          if (bytes >= BUSY_READ_BYTES) return true;
-          readTurns.wait(socket);
-          return false;
+          return bytes >= BUSY_READ_BYTES || !readTurns.rests(socket);
         },
       },
     });
@@ -81,9 +79,7 @@ function listen(port: number, accept: (socket: PeerSocket) => SocketHandlers): P
       handlers = accept(wrapped);
       socket.on('data', (chunk: Buffer) => {
         handlers?.onData(chunk);
-        if (chunk.length >= BUSY_READ_BYTES) return;
-        socket.pause();
-        readTurns.wait(socket);
+        if (chunk.length < BUSY_READ_BYTES && readTurns.rests(socket)) socket.pause();
       });
     });
     server.once('error', reject);
