@@ -26,7 +26,7 @@ demo: modules ## Bring up a cluster of 6 nodes, put a file on all of them within
 test: modules ## Run all tests: verify, unit, integration, cluster and end to end
 	@node scripts/test.ts
 
-verify: modules ## Format, types, lint, import rules, generated files, chart and unit tests, in under a minute
+verify: modules ## Format, types, lint, import rules, generated files, chart and unit tests, in a minute or two
 	@node scripts/verify.ts
 
 cluster: modules ## Bring up a test cluster and leave it running; NODES=6 ZONES=2
