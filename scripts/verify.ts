@@ -1,5 +1,5 @@
 /**
- * `make verify`: everything that can be judged without a cluster, in under a minute.
+ * `make verify`: everything that can be judged without a cluster.
  * Independent checks run two at a time; each prints one line, a failed one its output.
  */
 import { endCommandsOnSignal, formatDuration, runCommand } from './command.ts';
