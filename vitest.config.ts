@@ -2,6 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * unit: in process, no network beyond loopback, seconds.
+ * simulation: whole swarms on a virtual clock, in process; longer than `make verify` may take.
  * integration: real servers (FerretDB, kube-apiserver, etcd, BitTorrent clients) on loopback.
  * cluster and e2e: the real test cluster, one file after the other.
  */
@@ -17,8 +18,15 @@ export default defineConfig({
             'e2e/{demo,install}/**/*.test.ts',
             'bench/**/*.test.ts',
           ],
-          exclude: ['**/*.integration.test.ts', '**/node_modules/**'],
+          exclude: ['**/*.integration.test.ts', 'engine/src/sim/**', '**/node_modules/**'],
           // A test that hangs fails; one on a busy machine does not.
+          testTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'simulation',
+          include: ['engine/src/sim/**/*.test.ts'],
           testTimeout: 60_000,
         },
       },
