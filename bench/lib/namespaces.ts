@@ -78,7 +78,7 @@ async function runInside(program: string): Promise<number> {
 
 /** Said once, inside. */
 async function prepareNamespaces(): Promise<void> {
-  await run('mount', ['-n', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run']);
+  await run('mount', ['-n', '-t', 'tmpfs', '-o', 'mode=755,huge=within_size', 'tmpfs', '/run']);
   await mkdir('/run/netns');
   await mkdir(STATE_FOLDER);
   const hosts = '/run/hosts';

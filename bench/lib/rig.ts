@@ -4,12 +4,16 @@ import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { Ballast } from './ballast.ts';
 import { type Host, hostsOf, makeLinks, removeLinks } from './links.ts';
 import { STATE_FOLDER } from './namespaces.ts';
 import { makeFile, startOrigin } from './origin.ts';
 import { Processes } from './processes.ts';
 import { type Setup, sizeBytesOf } from './setups.ts';
 import type { Rig, RunningSystem, System } from './system.ts';
+
+/** Of the whole program: what one run gives back is kept for the next one. */
+let ballast: Ballast | undefined;
 
 /** Makes it all, lets `use` have it, and removes it again. */
 export async function withRig<T>(
@@ -23,6 +27,7 @@ export async function withRig<T>(
   const hosts = hostsOf(setup);
   const processes = new Processes(path.join(folder, 'logs'));
   let running: RunningSystem | undefined;
+  takeMemory(setup);
   try {
     await processes.prepare();
     await makeLinks(hosts);
@@ -33,13 +38,24 @@ export async function withRig<T>(
     const nodes = hosts.filter(({ kind }) => kind === 'node');
     const rig = { setup, relays, nodes, origin, folder, processes, signal, done };
     running = await system.prepare(rig);
+    // Once more: for what was stored to warm up.
+    takeMemory(setup);
     return await use(rig, running, hosts);
   } finally {
     await running?.stop();
     await processes.stop();
     await removeLinks(hosts);
+    ballast?.rest();
     await rm(folder, { recursive: true, force: true });
+    takeMemory(setup);
+    ballast?.rest();
   }
+}
+
+/** For the file on every node and relay. */
+function takeMemory(setup: Setup): void {
+  ballast ??= new Ballast(STATE_FOLDER);
+  ballast.take(sizeBytesOf(setup) * (setup.nodes.length + setup.relays.length));
 }
 
 /** Nodes whose file is not the origin's. */
