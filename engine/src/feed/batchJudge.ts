@@ -22,13 +22,15 @@ export interface BatchVerifierOptions {
 }
 
 /** Renewed grants bring new certificates; those of the busiest pullers stay cached. */
-const MAX_CACHED_CERTIFICATES = 1024;
+const MAX_CACHED = 1024;
 
 /** Checks certificates and signatures. */
 export class BatchVerifier implements BatchJudge {
   readonly #swarmId: Uint8Array;
   readonly #feedKey: KeyObject;
   readonly #certificates = new Map<string, KeyObject>();
+  /** By puller: a key outlives its certificates, and to read one costs as much as to verify. */
+  readonly #keys = new Map<string, KeyObject>();
 
   constructor({ swarmId, feedKey }: BatchVerifierOptions) {
     this.#swarmId = swarmId;
@@ -41,9 +43,7 @@ export class BatchVerifier implements BatchJudge {
 
   faultOf(batch: DecodedBatch): BatchFault | undefined {
     const { extents } = batch.certificate;
-    if (!batch.hashes.every((_, index) => covers(extents, batch.first + index))) {
-      return 'notCertified';
-    }
+    if (!batch.hashes.every(({ piece }) => covers(extents, piece))) return 'notCertified';
     const pullerKey = this.#certifiedKey(batch);
     if (pullerKey === undefined) return 'badCertificate';
     return signatureHolds(batch.message, batch.signature, pullerKey) ? undefined : 'badSignature';
@@ -55,12 +55,17 @@ export class BatchVerifier implements BatchJudge {
     const cached = this.#certificates.get(name);
     if (cached !== undefined) return cached;
     if (!certificateHolds(certificate, this.#swarmId, this.#feedKey)) return undefined;
-    const key = publicKeyOf(certificate.pullerKey);
-    const oldest = this.#certificates.keys().next().value;
-    if (this.#certificates.size >= MAX_CACHED_CERTIFICATES && oldest !== undefined) {
-      this.#certificates.delete(oldest);
-    }
-    this.#certificates.set(name, key);
+    const { puller, pullerKey } = certificate;
+    const key = this.#keys.get(puller) ?? publicKeyOf(pullerKey);
+    keep(this.#keys, puller, key);
+    keep(this.#certificates, name, key);
     return key;
   }
+}
+
+/** As the newest of so many. */
+function keep(cache: Map<string, KeyObject>, name: string, key: KeyObject): void {
+  const oldest = cache.keys().next().value;
+  if (cache.size >= MAX_CACHED && !cache.has(name) && oldest !== undefined) cache.delete(oldest);
+  cache.set(name, key);
 }

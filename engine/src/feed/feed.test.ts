@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeBatch, MAX_BATCH_BYTES, MAX_HASHES_PER_BATCH } from './batch.ts';
+import { decodeBatch, MAX_BATCH_BYTES, MAX_HASHES_PER_BATCH, type PieceHash } from './batch.ts';
 import { certify, type Extent, MAX_EXTENTS } from './certificate.ts';
 import { FeedLog } from './feedLog.ts';
-import { FeedSigner, type PieceHash } from './feedSigner.ts';
+import { FeedSigner } from './feedSigner.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from './keys.ts';
 
 const swarmId = randomBytes(20);
@@ -196,7 +196,7 @@ describe('the feed', () => {
             .uint8Array({ minLength: 1, maxLength: 64 })
             .map((tail) => Buffer.concat([batch, tail])),
           fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.from(noise)),
-          fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.concat([Buffer.of(1), noise])),
+          fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.concat([Buffer.of(2), noise])),
         ),
         (bytes) => {
           expect(logOf().accept(bytes).refused).toBe('malformed');
@@ -205,7 +205,21 @@ describe('the feed', () => {
     );
   });
 
-  it('splits long runs, and its longest batch is within the bound', () => {
+  it('refuses a batch whose pieces do not ascend', () => {
+    const batch = oneBatch(signerOf(), [7, 9]);
+    const [first, second] = [7, 9].map((piece) => batch.lastIndexOf(hashOf(piece)) - 4);
+    batch.writeUInt32BE(9, first);
+    batch.writeUInt32BE(7, second);
+    expect(logOf().accept(batch).refused).toBe('malformed');
+    batch.writeUInt32BE(7, first);
+    expect(logOf().accept(batch).refused).toBe('malformed');
+  });
+
+  it('signs pieces that lie apart in one batch', () => {
+    expect(oneBatch(signerOf(), [5, 900, 6, 40]).length).toBeLessThan(400);
+  });
+
+  it('splits what is too much for one, and its longest batch is within the bound', () => {
     const extents = Array.from({ length: MAX_EXTENTS }, (_, index) => ({
       first: index * 10,
       count: index === 0 ? PIECES : 10,

@@ -1,6 +1,5 @@
-import type { DecodedBatch } from './batch.ts';
+import type { DecodedBatch, PieceHash } from './batch.ts';
 import { type BatchFault, type BatchJudge, BatchVerifier } from './batchJudge.ts';
-import type { PieceHash } from './feedSigner.ts';
 import { HASH_BYTES } from './pieceHash.ts';
 
 export type FeedRefusal =
@@ -117,7 +116,7 @@ export class FeedLog {
     const shown = new Set<string>();
     return this.#batches.filter((bytes) => {
       const batch = this.#judge.decode(bytes);
-      const hash = batch?.hashes[piece - batch.first]?.toString('hex');
+      const hash = batch?.hashes.find((each) => each.piece === piece)?.hash.toString('hex');
       const puller = batch?.certificate.puller ?? '';
       if (hash === undefined || this.#revoked.has(puller)) return false;
       const claim = `${puller}/${hash}`;
@@ -149,7 +148,8 @@ export class FeedLog {
     if (!batch.swarmId.equals(this.#options.swarmId)) return refusal('wrongSwarm');
     // Who passes it on may not have heard of it.
     if (this.#revoked.has(puller)) return { fresh: [], conflicts: [], duplicate: true };
-    if (batch.first + batch.hashes.length > this.#options.pieceCount) return refusal('outOfRange');
+    const last = batch.hashes.at(-1)?.piece ?? 0;
+    if (last >= this.#options.pieceCount) return refusal('outOfRange');
 
     const news = this.#newsIn(batch, puller);
     if (news.length === 0) return { fresh: [], conflicts: [], duplicate: true };
@@ -172,8 +172,7 @@ export class FeedLog {
 
   /** What the batch says that is not known; a second puller's word counts only in a dispute. */
   #newsIn(batch: DecodedBatch, puller: string): { piece: number; hash: Buffer }[] {
-    const said = batch.hashes.map((hash, index) => ({ piece: batch.first + index, hash }));
-    return said.filter(({ piece, hash }) => {
+    return batch.hashes.filter(({ piece, hash }) => {
       if (this.names(piece) && this.#kept(piece).equals(hash)) return false;
       return this.#claims.get(piece)?.get(hash.toString('hex'))?.has(puller) !== true;
     });

@@ -1,12 +1,7 @@
 import type { KeyObject } from 'node:crypto';
-import { batchMessage, encodeBatch, MAX_HASHES_PER_BATCH } from './batch.ts';
+import { batchMessage, encodeBatch, MAX_HASHES_PER_BATCH, type PieceHash } from './batch.ts';
 import { covers, type PullerCertificate } from './certificate.ts';
 import { type FeedKeyPair, privateKeyOf, signBytes } from './keys.ts';
-
-export interface PieceHash {
-  readonly piece: number;
-  readonly hash: Uint8Array;
-}
 
 export interface FeedSignerOptions {
   readonly swarmId: Uint8Array;
@@ -47,29 +42,21 @@ export class FeedSigner {
     return this.#certificateFor(piece) !== undefined;
   }
 
-  /** Signed batches, one for each run of consecutive pieces. Throws for a piece of no certificate. */
+  /** Signed batches, as few as certificates allow. Throws for a piece of no certificate. */
   sign(pieces: readonly PieceHash[]): Buffer[] {
-    const sorted = [...pieces].sort((a, b) => a.piece - b.piece);
     const batches: Buffer[] = [];
-    let from = 0;
-    while (from < sorted.length) {
-      const first = sorted[from] as PieceHash;
+    let due = [...pieces].sort((a, b) => a.piece - b.piece);
+    for (let first = due[0]; first !== undefined; first = due[0]) {
       const certificate = this.#certificateFor(first.piece);
       if (certificate === undefined) {
         throw new FeedSignerError('NotCertified', `no certificate covers piece ${first.piece}`);
       }
-      let to = from + 1;
-      while (
-        to - from < MAX_HASHES_PER_BATCH &&
-        sorted[to]?.piece === first.piece + to - from &&
-        covers(certificate.extents, first.piece + to - from)
-      ) {
-        to += 1;
-      }
-      const hashes = sorted.slice(from, to).map(({ hash }) => hash);
-      const message = batchMessage(this.#swarmId, first.piece, hashes);
+      const covered = due.filter(({ piece }) => covers(certificate.extents, piece));
+      const hashes = covered.slice(0, MAX_HASHES_PER_BATCH);
+      const message = batchMessage(this.#swarmId, hashes);
       batches.push(encodeBatch(certificate, message, signBytes(message, this.#privateKey)));
-      from = to;
+      const signed = new Set(hashes);
+      due = due.filter((each) => !signed.has(each));
     }
     return batches;
   }

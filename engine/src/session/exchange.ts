@@ -1,17 +1,18 @@
 import type { FeedLog } from '../feed/feedLog.ts';
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
-import { Bitfield } from '../pieces/bitfield.ts';
+import type { Bitfield } from '../pieces/bitfield.ts';
 import type { Layout } from '../pieces/layout.ts';
-import type { Clock, Timer } from '../ports/clock.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
 import { faultOf } from '../swarm/conduct.ts';
 import { FEED_SOURCES, subscribeTo } from '../swarm/feedSources.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
-import { Spread } from '../swarm/spread.ts';
 import { type BlockRequest, FEED_WANTED, type Message, WireError } from '../wire/codec.ts';
 import type { PeerRole } from '../wire/hello.ts';
+import { Announcer } from './announcer.ts';
+import { Connections } from './connections.ts';
 import type { Intake } from './intake.ts';
 import type { Membership } from './membership.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
@@ -55,8 +56,6 @@ const MAX_HELD_BYTES = 64 * 1024 * 1024;
 /** Few peers have the same piece in the beginning: with large pieces too, so many give at once. */
 const MIN_COMING_IN = 8;
 const FEED_QUEUE_BYTES = 1_048_576;
-/** The first piece is announced at once, those of the next moment together: fewer messages. */
-const ANNOUNCE_INTERVAL_MS = 50;
 /** Nothing new in the feed for so long, though peers have more: one more peer is asked for it. */
 const FEED_STALLED_MS = 3000;
 
@@ -67,19 +66,9 @@ export class Exchange implements ConnectionOwner {
   readonly pieceCount: number;
   readonly #options: ExchangeOptions;
   readonly #dependencies: ExchangeDependencies;
-  /** Of a relay. */
-  readonly #spread: Spread;
   readonly #peers: PeerList<PeerConnection>;
-  readonly #connections = new Map<number, PeerConnection>();
-  /** Those of them that we opened, by the process at the other end. */
-  readonly #openedTo = new Map<string, PeerConnection>();
-  /** Those that they opened to us. */
-  readonly #acceptedFrom = new Map<string, PeerConnection>();
-  /** Pieces that are announced, in their order; to agents, of a relay, only when it shows them. */
-  readonly #announced: number[] = [];
-  readonly #shownToAll: number[] = [];
-  #announcedAtMs = Number.NEGATIVE_INFINITY;
-  #announceTimer: Timer | undefined;
+  readonly #connections = new Connections();
+  readonly #announcer: Announcer;
   /** Asked of all of them. */
   #outstandingBytes = 0;
   #feedSources = FEED_SOURCES;
@@ -93,19 +82,16 @@ export class Exchange implements ConnectionOwner {
     this.pieceCount = options.layout.pieceCount;
     this.#options = options;
     this.#dependencies = dependencies;
-    this.#spread = new Spread({
-      pieceCount: this.pieceCount,
-      pieceLengthBytes: options.layout.pieceLengthBytes,
-    });
+    this.#announcer = new Announcer(options, { ...dependencies, connections: this.#connections });
     const { clock, random, transport, connect } = dependencies;
     this.#peers = new PeerList({ clock, random, transport, connect: () => connect(this) });
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#announceTimer?.cancel();
+    this.#announcer.stop();
     this.#peers.stop();
-    for (const connection of this.#connections.values()) connection.close('Stopped');
+    for (const connection of this.#connections) connection.close('Stopped');
   }
 
   /** The complete list. */
@@ -123,13 +109,13 @@ export class Exchange implements ConnectionOwner {
 
   tick(elapsedMs: number): void {
     const now = this.#dependencies.clock.now();
-    for (const connection of this.#connections.values()) {
+    for (const connection of this.#connections) {
       connection.rate.tick(elapsedMs, connection.outstandingBytes > 0);
       const fault = faultOf(connection, now);
       if (fault === undefined) connection.keepAlive(now);
       else connection.close(fault);
     }
-    this.#show(now);
+    this.#announcer.show(now);
     this.#subscribe(now);
     this.connect();
     this.pump(now);
@@ -137,9 +123,7 @@ export class Exchange implements ConnectionOwner {
 
   /** A piece has just become ours. */
   announce(piece: number): void {
-    if (this.#isSpreading) this.#spread.gained(piece, this.#dependencies.clock.now());
-    this.#announced.push(piece);
-    this.#haveSoon();
+    this.#announcer.announce(piece);
   }
 
   /**
@@ -147,14 +131,14 @@ export class Exchange implements ConnectionOwner {
    * now. Rare: pieces were taken for what they are not.
    */
   renew(): void {
-    for (const connection of this.#connections.values()) connection.close('Renewed');
+    for (const connection of this.#connections) connection.close('Renewed');
   }
 
   /** The feed has more to pass on. */
   feedGrew(): void {
     this.#feedGrewAtMs = this.#dependencies.clock.now();
     this.#feedSources = FEED_SOURCES;
-    for (const connection of this.#connections.values()) this.#sendFeed(connection);
+    for (const connection of this.#connections) this.#sendFeed(connection);
   }
 
   ban(number: number): void {
@@ -164,7 +148,7 @@ export class Exchange implements ConnectionOwner {
   /** Asks every peer for as much as it should owe us; `lateAtMs`: also what is late elsewhere. */
   pump(lateAtMs?: number): void {
     if (this.#stopped || !this.#dependencies.wantsPieces()) return;
-    for (const connection of this.#connections.values()) this.#pump(connection, lateAtMs);
+    for (const connection of this.#connections) this.#pump(connection, lateAtMs);
   }
 
   /** A piece that came in gives its memory back. */
@@ -179,18 +163,15 @@ export class Exchange implements ConnectionOwner {
       connection.close('Stopped');
       return;
     }
-    this.#connections.set(connection.number, connection);
+    this.#connections.add(connection);
     this.#peers.opened(connection);
-    if (connection.side === 'acceptor') this.#acceptedFrom.set(connection.remotePeerId, connection);
-    if (this.#isSpreadTo(connection)) this.#joined(connection);
-    this.#sendHoldings(connection);
+    this.#announcer.opened(connection);
     if (connection.side === 'acceptor') {
       connection.send({ type: 'unchoke' });
       // Behind the bitfield: BEP 6.
-      this.#haveSoon();
+      this.#announcer.soon();
       return;
     }
-    this.#openedTo.set(connection.remotePeerId, connection);
     connection.send({ type: 'interested' });
     this.#subscribe(this.#dependencies.clock.now());
   }
@@ -259,13 +240,9 @@ export class Exchange implements ConnectionOwner {
     const { uploader, intake, picker } = this.#dependencies;
     uploader.remove(connection);
     this.#peers.closed(connection);
-    if (!this.#connections.delete(connection.number)) return;
+    if (!this.#connections.remove(connection)) return;
     this.#outstandingBytes -= connection.outstandingBytes;
-    const { remotePeerId } = connection;
-    for (const side of [this.#openedTo, this.#acceptedFrom]) {
-      if (side.get(remotePeerId) === connection) side.delete(remotePeerId);
-    }
-    this.#spread.leave(connection.number);
+    this.#announcer.closed(connection);
     intake.senderLeft(connection);
     picker.peerLeft(connection.number, connection.remoteHas);
     this.pump();
@@ -275,112 +252,12 @@ export class Exchange implements ConnectionOwner {
     this.#dependencies.onBroken(error);
   }
 
-  /* What peers know of us. */
-
-  #sendHoldings(connection: PeerConnection): void {
-    connection.announced = this.#announcedTo(connection).length;
-    const isSpreadTo = this.#isSpreadTo(connection);
-    const shown = new Bitfield(this.pieceCount);
-    if (this.#needsHaves(connection)) {
-      for (const piece of this.#dependencies.offered.pieces()) {
-        if (!isSpreadTo || this.#spread.isForAll(piece)) shown.add(piece);
-      }
-    }
-    if (shown.count === 0) connection.send({ type: 'haveNone' });
-    else if (shown.full) connection.send({ type: 'haveAll' });
-    else connection.send({ type: 'bitfield', bytes: shown.bytes });
-  }
-
-  /** An agent that is shown piece by piece what we have. */
-  #joined(connection: PeerConnection): void {
-    const { offered, feed, clock } = this.#dependencies;
-    const now = clock.now();
-    this.#spread.join(connection.number);
-    // What was on disk when we started was never announced.
-    for (const piece of offered.pieces()) {
-      if (feed.hashOf(piece) !== undefined) this.#spread.gained(piece, now);
-    }
-    const opened = this.#openedTo.get(connection.remotePeerId);
-    for (const piece of opened?.remoteHas.pieces() ?? []) {
-      this.#spread.taken(connection.number, piece, now);
-    }
-  }
-
   #peerHas(connection: PeerConnection, piece: number): void {
-    const { picker, clock } = this.#dependencies;
-    picker.peerHas(piece);
-    if (!this.#isSpreading) return;
-    const agent = this.#acceptedFrom.get(connection.remotePeerId);
-    if (agent === undefined) return;
-    this.#spread.taken(agent.number, piece, clock.now());
-    this.#haveSoon();
+    this.#dependencies.picker.peerHas(piece);
+    this.#announcer.peerHas(connection, piece);
   }
 
-  /** At once, when nothing was announced lately. */
-  #haveSoon(): void {
-    if (this.#announceTimer !== undefined) return;
-    const { clock } = this.#dependencies;
-    const waitMs = this.#announcedAtMs + ANNOUNCE_INTERVAL_MS - clock.now();
-    if (waitMs <= 0) this.#sendHaves();
-    else this.#announceTimer = clock.setTimer(waitMs, () => this.#sendHaves());
-  }
-
-  #sendHaves(): void {
-    const now = this.#dependencies.clock.now();
-    this.#announceTimer = undefined;
-    this.#announcedAtMs = now;
-    this.#show(now);
-    for (const connection of this.#connections.values()) {
-      const from = connection.announced;
-      const announced = this.#announcedTo(connection);
-      if (from === announced.length || !this.#needsHaves(connection)) continue;
-      connection.announced = announced.length;
-      const news = announced.slice(from).filter((piece) => this.#isNews(piece, connection));
-      connection.sendHaves(news);
-    }
-  }
-
-  #show(nowMs: number): void {
-    if (this.#stopped || !this.#isSpreading) return;
-    const { offers, toAll } = this.#spread.announcements(nowMs, this.#dependencies.isPulling());
-    const news = new Map<number, number[]>();
-    for (const { agent, piece } of offers) {
-      const pieces = news.get(agent) ?? [];
-      news.set(agent, pieces);
-      pieces.push(piece);
-    }
-    for (const [agent, pieces] of news) this.#connections.get(agent)?.sendHaves(pieces);
-    if (toAll.length === 0) return;
-    this.#shownToAll.push(...toAll);
-    this.#haveSoon();
-  }
-
-  /** Who may ask us for pieces, and relays, which want to know what is spread already. */
-  #needsHaves(connection: PeerConnection): boolean {
-    if (connection.side === 'acceptor') return true;
-    // Over one connection of the two.
-    return connection.remoteRole === 'relay' && !this.#acceptedFrom.has(connection.remotePeerId);
-  }
-
-  #announcedTo(connection: PeerConnection): readonly number[] {
-    return this.#isSpreadTo(connection) ? this.#shownToAll : this.#announced;
-  }
-
-  /** Nobody is told of what it has. But relays count who has what they gave. */
-  #isNews(piece: number, connection: PeerConnection): boolean {
-    const { number, remoteRole, remoteHas, remotePeerId } = connection;
-    if (remoteRole === 'relay' && !this.#isSpreading) return true;
-    if (this.#spread.wasShown(number, piece)) return false;
-    return !remoteHas.has(piece) && this.#openedTo.get(remotePeerId)?.remoteHas.has(piece) !== true;
-  }
-
-  get #isSpreading(): boolean {
-    return this.#options.role === 'relay';
-  }
-
-  #isSpreadTo({ side, remoteRole }: PeerConnection): boolean {
-    return this.#isSpreading && side === 'acceptor' && remoteRole === 'agent';
-  }
+  /* The feed. */
 
   #hasUnnamed(pieces: Bitfield): boolean {
     for (const piece of pieces.pieces()) {
@@ -393,7 +270,7 @@ export class Exchange implements ConnectionOwner {
   #subscribe(nowMs: number): void {
     const { feed } = this.#dependencies;
     if (feed.knownPieces === this.pieceCount) return;
-    const peers = [...this.#openedTo.values()];
+    const peers = this.#connections.allOpened();
     if (nowMs - this.#feedGrewAtMs > FEED_STALLED_MS) {
       this.#feedGrewAtMs = nowMs;
       if (peers.some(({ remoteHas }) => this.#hasUnnamed(remoteHas))) this.#feedSources += 1;

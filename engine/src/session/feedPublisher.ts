@@ -1,5 +1,6 @@
 import type { FeedSigner } from '../feed/feedSigner.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
+import { NewsPace } from '../swarm/newsPace.ts';
 
 export interface FeedPublisherDependencies {
   readonly clock: Clock;
@@ -9,24 +10,15 @@ export interface FeedPublisherDependencies {
   readonly publish: (batches: readonly Uint8Array[], pieces: readonly number[]) => void;
 }
 
-/** The first hash is signed at once, those of the next moment together; so it is at the end. */
-const SHORT_INTERVAL_MS = 50;
-/**
- * Between, when everybody is busy: each batch is sent to, verified and kept by every node, which was a
- * quarter of an agent's own time at 100 ms. A piece waits half of it on average.
- */
-const LONG_INTERVAL_MS = 250;
-const BEGINNING_MS = 1000;
-/** Nothing hides how long these wait: the last node waits for them. */
-const LAST_PIECES = 64;
+/** Each batch is sent to, verified and kept by every node; a piece waits half of it on average. */
+const INTERVAL_MS = 250;
 
 /** Of a puller: signs the hashes of what it pulled, when a certificate covers them. */
 export class FeedPublisher {
   readonly #dependencies: FeedPublisherDependencies;
   #signer: FeedSigner | undefined;
   readonly #unsigned = new Map<number, Uint8Array>();
-  #beganAtMs: number | undefined;
-  #signedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #pace = new NewsPace(INTERVAL_MS);
   #timer: Timer | undefined;
 
   constructor(dependencies: FeedPublisherDependencies) {
@@ -62,10 +54,7 @@ export class FeedPublisher {
     if (this.#unsigned.size === 0 || this.#signer === undefined || this.#timer !== undefined)
       return;
     const { clock, unnamedPieces } = this.#dependencies;
-    const now = clock.now();
-    const isShort = now - (this.#beganAtMs ?? now) < BEGINNING_MS || unnamedPieces() <= LAST_PIECES;
-    const intervalMs = isShort ? SHORT_INTERVAL_MS : LONG_INTERVAL_MS;
-    const waitMs = this.#signedAtMs + intervalMs - now;
+    const waitMs = this.#pace.waitMs(unnamedPieces(), clock.now());
     if (waitMs <= 0) this.#sign();
     else this.#timer = clock.setTimer(waitMs, () => this.#sign());
   }
@@ -86,8 +75,7 @@ export class FeedPublisher {
     if (due.length === 0) return;
     for (const { piece } of due) this.#unsigned.delete(piece);
     const { clock, publish } = this.#dependencies;
-    this.#signedAtMs = clock.now();
-    this.#beganAtMs ??= this.#signedAtMs;
+    this.#pace.told(clock.now());
     publish(
       signer.sign(due),
       due.map(({ piece }) => piece),

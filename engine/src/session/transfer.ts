@@ -18,6 +18,7 @@ import { LARGE_REQUEST_BYTES } from '../wire/codec.ts';
 import type { PeerRole } from '../wire/hello.ts';
 import { Exchange } from './exchange.ts';
 import { FeedPublisher } from './feedPublisher.ts';
+import { Holdings } from './holdings.ts';
 import { Intake } from './intake.ts';
 import { HmacMembership, type Membership } from './membership.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
@@ -108,17 +109,8 @@ export class Transfer implements Served {
   readonly #memory: PieceBuffers;
   readonly #layout: Layout;
   readonly #picker: PiecePicker;
-  /** Verified and on disk. */
-  readonly #held: Bitfield;
-  /** What each held piece is. */
-  readonly #hashes: (Uint8Array | undefined)[];
-  /** Held pieces that were announced; what of it is in doubt now is not given away. */
-  readonly #offered: Bitfield;
-  /** Known by digests, so that no feed can say otherwise. */
-  #proven: ReadonlyMap<number, Uint8Array> = new Map();
-  /** On disk, and not named now. */
-  readonly #found = new Map<number, Uint8Array>();
   readonly #intake: Intake;
+  readonly #holdings: Holdings;
   readonly #publisher: FeedPublisher;
   readonly #meter = new RateMeter();
   readonly #downloadBucket: TokenBucket;
@@ -126,7 +118,6 @@ export class Transfer implements Served {
   #pulledAtMs = Number.NEGATIVE_INFINITY;
   #received = { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
   #uploadedBytes = 0;
-  #verifiedBytes = 0;
   #firstByteAt: number | undefined;
   #state: TransferProgress['state'] = 'pending';
   /** Peers think that we have more than we have. */
@@ -150,9 +141,6 @@ export class Transfer implements Served {
     this.pieceCount = layout.pieceCount;
     const { pieceCount } = layout;
     this.feed = new FeedLog({ swarmId, feedKey, pieceCount }, options.judge);
-    this.#held = new Bitfield(layout.pieceCount);
-    this.#offered = new Bitfield(layout.pieceCount);
-    this.#hashes = new Array(layout.pieceCount);
     this.bucket = new TokenBucket(limitOf(undefined), clock.now());
     this.#downloadBucket = new TokenBucket(limitOf(undefined), clock.now());
     this.#picker = new PiecePicker({
@@ -175,12 +163,32 @@ export class Transfer implements Served {
         onBroken: (error) => this.broke(error),
       },
     );
+    this.#publisher = new FeedPublisher({
+      clock,
+      unnamedPieces: () => this.pieceCount - this.feed.knownPieces,
+      publish: (batches, pieces) => {
+        for (const batch of batches) this.acceptBatch(batch);
+        for (const piece of pieces) this.#holdings.reconcile(piece);
+      },
+    });
+    this.#holdings = new Holdings({
+      layout,
+      store,
+      feed: this.feed,
+      picker: this.#picker,
+      intake: this.#intake,
+      publisher: this.#publisher,
+      onOffered: (piece) => {
+        if (this.#state !== 'pending') this.exchange.announce(piece);
+      },
+      onDropped: (piece) => this.#dropped(piece),
+    });
     this.exchange = new Exchange(
       { swarmId, membership, role, layout, blockBytes: BLOCK_BYTES },
       {
         ...dependencies,
         ...shared,
-        offered: this.#offered,
+        offered: this.#holdings.offered,
         intake: this.#intake,
         downloadBucket: this.#downloadBucket,
         served: this,
@@ -192,14 +200,6 @@ export class Transfer implements Served {
         onBroken: (error) => this.broke(error),
       },
     );
-    this.#publisher = new FeedPublisher({
-      clock,
-      unnamedPieces: () => this.pieceCount - this.feed.knownPieces,
-      publish: (batches, pieces) => {
-        for (const batch of batches) this.acceptBatch(batch);
-        for (const piece of pieces) this.#reconcile(piece);
-      },
-    });
     this.completed = new Promise((resolve) => {
       this.#complete = resolve;
     });
@@ -212,15 +212,8 @@ export class Transfer implements Served {
   async start(): Promise<void> {
     const { verified, proven, feed } = await this.#options.store.open(this.#stopped.signal);
     if (this.#stopped.signal.aborted) return;
-    this.#proven = proven;
     for (const batch of feed) this.feed.accept(batch);
-    for (const [piece, hash] of verified) {
-      // With another hash it is not what the swarm has: it is fetched again. Without one nobody knows
-      // what it is: it may be named before it is fetched.
-      if (proven.has(piece)) this.#recover(piece, hash);
-      else this.#found.set(piece, hash);
-    }
-    for (let piece = 0; piece < this.pieceCount; piece += 1) this.#reconcile(piece);
+    this.#holdings.open(verified, proven);
     this.#state = 'transferring';
     this.#tickedAtMs = this.#clock.now();
     this.#tick();
@@ -264,8 +257,8 @@ export class Transfer implements Served {
 
   progress(): TransferProgress {
     return {
-      verifiedPieces: this.#held.count,
-      verifiedBytes: this.#verifiedBytes,
+      verifiedPieces: this.#holdings.count,
+      verifiedBytes: this.#holdings.verifiedBytes,
       received: { ...this.#received },
       uploadedBytes: this.#uploadedBytes,
       rateBytesPerSecond: this.#meter.bytesPerSecond(this.#clock.now()),
@@ -276,9 +269,7 @@ export class Transfer implements Served {
 
   /** What others can have of us: held, and signed as that. */
   bitfield(): Uint8Array {
-    const pieces = new Bitfield(this.pieceCount);
-    for (const piece of this.#offered.pieces()) if (this.serves(piece)) pieces.add(piece);
-    return pieces.bytes;
+    return this.#holdings.servable().bytes;
   }
 
   /** What any connected peer has, as a BitTorrent bitfield. */
@@ -291,15 +282,12 @@ export class Transfer implements Served {
   }
 
   holds(piece: number): boolean {
-    return this.#held.has(piece);
+    return this.#holdings.has(piece);
   }
 
   /** Whether it may be given away: held, and as it is signed, or about to be signed as it is. */
   serves(piece: number): boolean {
-    const own = this.#hashes[piece];
-    if (own === undefined || this.feed.quarantined(piece)) return false;
-    const named = this.feed.hashOf(piece);
-    return named === undefined ? !this.#offered.has(piece) : isEqual(named, own);
+    return this.#holdings.serves(piece);
   }
 
   /** Whether its bytes come in now by HTTP, so that follow() gives them. */
@@ -348,12 +336,7 @@ export class Transfer implements Served {
   }
 
   lacksNamedPieces(): boolean {
-    if (this.#held.full) return false;
-    for (let piece = 0; piece < this.pieceCount; piece += 1) {
-      if (this.#held.has(piece) || this.#intake.isCopied(piece)) continue;
-      if (this.feed.names(piece)) return true;
-    }
-    return false;
+    return this.#holdings.lacksNamed();
   }
 
   /** What top-up may bring, as a BitTorrent bitfield. */
@@ -402,8 +385,8 @@ export class Transfer implements Served {
     this.#options.store.keepFeed([batch]);
     // First, so that peers know what it is that they are told we have.
     this.exchange.feedGrew();
-    for (const { piece } of fresh) this.#reconcile(piece);
-    for (const piece of conflicts) this.#reconcile(piece);
+    for (const { piece } of fresh) this.#holdings.reconcile(piece);
+    for (const piece of conflicts) this.#holdings.reconcile(piece);
     if (fresh.length > 0) {
       this.#intake.feedGrew();
       this.exchange.pump();
@@ -423,7 +406,7 @@ export class Transfer implements Served {
     const changed = this.feed.revoke(pullerKeys);
     // What is on the disk is compared when it has been read.
     if (this.#state === 'pending' || changed.length === 0) return;
-    for (const piece of changed) this.#reconcile(piece);
+    for (const piece of changed) this.#holdings.reconcile(piece);
     this.#intake.feedGrew();
     this.exchange.pump();
     this.#completeWhenFull();
@@ -449,39 +432,8 @@ export class Transfer implements Served {
     return this.feed.names(piece) && this.#intake.mayAssemble(piece);
   }
 
-  /** Brings what we do with a piece in line with what is known of it. */
-  #reconcile(piece: number): void {
-    const named = this.feed.hashOf(piece);
-    const own = this.#hashes[piece];
-    // Blocks of it were asked for as what it was said to be before.
-    if (this.#picker.state(piece) === 'active') this.#intake.giveUp(piece);
-    this.#picker.name(piece, named !== undefined);
-    const found = this.#found.get(piece);
-    if (found !== undefined && named !== undefined) {
-      this.#found.delete(piece);
-      if (isEqual(found, named) && this.#picker.state(piece) === 'missing') {
-        this.#recover(piece, found);
-        this.#offer(piece);
-        return;
-      }
-    }
-    if (own === undefined) {
-      const hash = this.#proven.get(piece) ?? named;
-      if (hash === undefined || !this.#options.store.hasEarlier(piece, hash)) return;
-      this.#intake.copy(piece, hash);
-    } else if (named === undefined) {
-      const isRevoked = this.#offered.has(piece) && !this.feed.quarantined(piece);
-      if (!isRevoked || this.#proven.has(piece)) return;
-      this.#drop(piece);
-      // It is pulled again by somebody, and may well be the same.
-      this.#found.set(piece, own);
-    } else if (isEqual(named, own)) this.#offer(piece);
-    // Else somebody signed something else; unless ours has its say still, or is known better.
-    else if (!this.#publisher.has(piece) && !this.#proven.has(piece)) this.#drop(piece);
-  }
-
   #wantsPieces(): boolean {
-    if (this.#held.full || this.#state !== 'transferring') return false;
+    if (this.#holdings.full || this.#state !== 'transferring') return false;
     // A puller's downlink is for what it alone brings; what others bring it takes afterwards.
     return !this.#isPulling();
   }
@@ -490,50 +442,17 @@ export class Transfer implements Served {
     return this.#clock.now() - this.#pulledAtMs < PULLING_MS;
   }
 
-  /** It is on the disk from before. */
-  #recover(piece: number, hash: Uint8Array): void {
-    if (!isEqual(this.#proven.get(piece) ?? hash, hash)) return;
-    this.#picker.enter(piece, 'held');
-    this.#hold(piece, hash);
-    this.#signUnlessNamed(piece, hash);
-  }
-
-  #hold(piece: number, hash: Uint8Array): void {
-    this.#held.add(piece);
-    this.#hashes[piece] = hash;
-    this.#verifiedBytes += this.#layout.pieceSizeBytes(piece);
-  }
-
-  #offer(piece: number): void {
-    this.#publisher.drop(piece);
-    if (this.#offered.add(piece) && this.#state !== 'pending') this.exchange.announce(piece);
-  }
-
-  /** What we took for the piece is not what it is. */
-  #drop(piece: number): void {
-    this.#held.delete(piece);
-    this.#offered.delete(piece);
-    this.#hashes[piece] = undefined;
-    this.#verifiedBytes -= this.#layout.pieceSizeBytes(piece);
+  /** Peers were told that we have it. */
+  #dropped(piece: number): void {
     this.#memory.discard(this.#options.swarmId, piece);
-    this.#picker.enter(piece, 'missing');
     this.#hasDropped = true;
     if (this.#state === 'transferring') return;
     const message = `piece ${piece} is not what was signed at first: it is fetched again`;
     this.broke(new PieceRevokedError(message));
   }
 
-  #signUnlessNamed(piece: number, hash: Uint8Array): void {
-    const named = this.feed.hashOf(piece);
-    if (named === undefined || !isEqual(named, hash)) this.#publisher.add(piece, hash);
-  }
-
-  /** Without a hash in the feed it is announced when it is signed. */
   #stored(piece: number, hash: Uint8Array, isFirstHand: boolean): void {
-    this.#found.delete(piece);
-    this.#hold(piece, hash);
-    if (isFirstHand || this.#proven.has(piece)) this.#signUnlessNamed(piece, hash);
-    this.#reconcile(piece);
+    this.#holdings.stored(piece, hash, isFirstHand);
     this.exchange.memoryFreed();
     this.#completeWhenFull();
   }
@@ -556,7 +475,8 @@ export class Transfer implements Served {
   }
 
   #completeWhenFull(): void {
-    if (!this.#held.full || this.#state !== 'transferring' || this.#isInDoubt()) return;
+    if (!this.#holdings.full || this.#state !== 'transferring' || this.#holdings.isInDoubt())
+      return;
     this.#state = 'verifying';
     this.exchange.connect();
     this.#options.store.complete(this.#stopped.signal).then(
@@ -566,21 +486,6 @@ export class Transfer implements Served {
       },
       (error) => this.broke(error),
     );
-  }
-
-  /** Whether there are pieces here of which nobody knows now what they must be. */
-  #isInDoubt(): boolean {
-    for (let piece = 0; piece < this.pieceCount; piece += 1) {
-      const isOurs = this.#proven.has(piece) || this.#publisher.has(piece);
-      if (!isOurs && !this.#isAsNamed(piece)) return true;
-    }
-    return false;
-  }
-
-  #isAsNamed(piece: number): boolean {
-    const own = this.#hashes[piece];
-    const named = this.feed.hashOf(piece);
-    return own !== undefined && named !== undefined && isEqual(own, named);
   }
 
   #tick(): void {
@@ -595,10 +500,6 @@ export class Transfer implements Served {
     }
     this.#timer = this.#clock.setTimer(TICK_MS, () => this.#tick());
   }
-}
-
-function isEqual(one: Uint8Array, other: Uint8Array): boolean {
-  return Buffer.compare(one, other) === 0;
 }
 
 function limitOf(rateBytesPerSecond: number | undefined) {
