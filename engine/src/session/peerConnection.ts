@@ -27,6 +27,7 @@ import {
 } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
 import type { Membership, Side } from './membership.ts';
+import { OutstandingRequests } from './outstandingRequests.ts';
 
 /** What a connection needs of its transfer; called in the order in which the peer spoke. */
 export interface ConnectionOwner {
@@ -81,9 +82,6 @@ export class PeerConnection implements SocketHandlers {
   futileAt: number | undefined;
   /** It was asked for the feed. */
   subscribed = false;
-  outstandingBytes = 0;
-  lastReceivedAtMs: number;
-  lastBlockAtMs: number;
   remoteRole: PeerRole = 'agent';
   /** Names the process at the other end. */
   remotePeerId = '';
@@ -92,7 +90,7 @@ export class PeerConnection implements SocketHandlers {
   maxRequestBytes = 0;
   unchoked = false;
   readonly #dependencies: ConnectionDependencies;
-  readonly #outstanding = new Map<string, BlockRequest>();
+  readonly #outstanding: OutstandingRequests;
   readonly #timer: Timer;
   #owner: ConnectionOwner | undefined;
   #socket: PeerSocket | undefined;
@@ -116,9 +114,8 @@ export class PeerConnection implements SocketHandlers {
     this.#owner = owner;
     this.#dependencies = dependencies;
     this.remoteHas = new Bitfield(owner?.pieceCount ?? 0);
-    this.lastReceivedAtMs = dependencies.clock.now();
-    this.lastBlockAtMs = this.lastReceivedAtMs;
-    this.#aliveAtMs = this.lastReceivedAtMs;
+    this.#aliveAtMs = dependencies.clock.now();
+    this.#outstanding = new OutstandingRequests(this.#aliveAtMs);
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
@@ -130,6 +127,18 @@ export class PeerConnection implements SocketHandlers {
 
   get queuedBytes(): number {
     return this.#socket?.queuedBytes ?? 0;
+  }
+
+  get outstandingBytes(): number {
+    return this.#outstanding.bytes;
+  }
+
+  get lastReceivedAtMs(): number {
+    return this.#outstanding.lastReceivedAtMs;
+  }
+
+  get lastBlockAtMs(): number {
+    return this.#outstanding.lastBlockAtMs;
   }
 
   get isOpen(): boolean {
@@ -183,28 +192,16 @@ export class PeerConnection implements SocketHandlers {
   }
 
   request(blocks: readonly BlockRequest[]): void {
-    // Its silence counts from now on.
-    if (this.outstandingBytes === 0) {
-      this.lastReceivedAtMs = this.#dependencies.clock.now();
-      this.lastBlockAtMs = this.lastReceivedAtMs;
-    }
-    for (const block of blocks) {
-      this.#outstanding.set(keyOf(block), block);
-      this.outstandingBytes += block.length;
-    }
+    this.#outstanding.add(blocks, this.#dependencies.clock.now());
     this.send(...blocks.map((block) => ({ type: 'request' as const, ...block })));
   }
 
   isOutstanding(block: BlockRequest): boolean {
-    return this.#outstanding.has(keyOf(block));
+    return this.#outstanding.has(block);
   }
 
-  /** The request is answered: by its bytes or by a reject. */
   settle(block: BlockRequest): boolean {
-    if (!this.#outstanding.delete(keyOf(block))) return false;
-    this.outstandingBytes -= block.length;
-    this.lastBlockAtMs = this.lastReceivedAtMs;
-    return true;
+    return this.#outstanding.settle(block);
   }
 
   /** The rest of the block that it is sending goes nowhere. */
@@ -214,7 +211,7 @@ export class PeerConnection implements SocketHandlers {
 
   onData(chunk: Uint8Array): void {
     if (this.#phase === 'closed') return;
-    this.lastReceivedAtMs = this.#dependencies.clock.now();
+    this.#outstanding.lastReceivedAtMs = this.#dependencies.clock.now();
     try {
       if (this.#reader !== undefined) this.#reader.push(chunk);
       else this.#shakeHands(chunk);
@@ -388,9 +385,4 @@ export class PeerConnection implements SocketHandlers {
       for (let piece = 0; piece < pieceCount; piece += 1) this.remoteHas.add(piece);
     }
   }
-}
-
-/** With its length: another one than was asked for is no answer, and would not fit its place. */
-function keyOf({ piece, offset, length }: BlockRequest): string {
-  return `${piece}/${offset}/${length}`;
 }
