@@ -15,6 +15,7 @@ import { PieceMemory } from './pieceMemory.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
 import { Uploader } from './uploader.ts';
 import { uploadGate } from './uploadGate.ts';
+import { WaitingPeers } from './waitingPeers.ts';
 
 export interface EngineHostOptions {
   /** BitTorrent; 0 takes any free one. */
@@ -50,8 +51,7 @@ export class EngineHost {
   readonly #memory: PieceBuffers;
   readonly #connections: ConnectionDependencies;
   readonly #places = new InboundPlaces();
-  /** That came in and are not proven: they may wait for a transfer that has yet to start. */
-  readonly #arriving = new Set<PeerConnection>();
+  readonly #waiting = new WaitingPeers();
   readonly #closed = new Map<CloseReason, number>();
   #listener: Listener | undefined;
 
@@ -86,7 +86,11 @@ export class EngineHost {
         const transfer = this.#transfers.get(swarmId);
         return transfer?.isStarted === true ? transfer.exchange : undefined;
       },
-      ended: (reason) => this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1),
+      waits: (connection) => this.#waiting.add(connection),
+      ended: (reason, connection) => {
+        this.#waiting.delete(connection);
+        this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1);
+      },
     };
   }
 
@@ -104,14 +108,12 @@ export class EngineHost {
     this.#listener = await this.#dependencies.transport.listen(this.#options.port, (socket) => {
       const connection = new PeerConnection(undefined, this.#connections);
       connection.attach(socket);
-      this.#arriving.add(connection);
       if (!this.#places.enter(connection)) connection.close('TooManyConnections');
       return {
         onData: (chunk) => connection.onData(chunk),
         onDrain: () => connection.onDrain(),
         onClose: (reason) => {
           this.#places.leave(connection);
-          this.#arriving.delete(connection);
           connection.onClose(reason);
         },
       };
@@ -135,18 +137,11 @@ export class EngineHost {
       ...this.#dependencies,
       uploader: this.#uploader,
       memory: this.#memory,
-      onStarted: () => this.#serveArriving(),
+      onStarted: () => this.#waiting.serve(),
       connect: (owner) => new PeerConnection(owner, this.#connections),
     });
     this.#transfers.set(options.swarmId, transfer);
     return transfer;
-  }
-
-  #serveArriving(): void {
-    for (const connection of this.#arriving) {
-      if (connection.isOpen) this.#arriving.delete(connection);
-      else connection.serve();
-    }
   }
 
   async removeTransfer(swarmId: string): Promise<void> {

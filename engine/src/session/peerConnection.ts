@@ -55,8 +55,10 @@ export interface ConnectionDependencies {
   readonly role: PeerRole;
   /** Which transfer an inbound connection is for. */
   find(swarmId: string): ConnectionOwner | undefined;
+  /** It came in and named a swarm that was not found: serve() tries again. */
+  waits(connection: PeerConnection): void;
   /** For the counts of the whole process. */
-  ended(reason: CloseReason): void;
+  ended(reason: CloseReason, connection: PeerConnection): void;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
@@ -236,7 +238,7 @@ export class PeerConnection implements SocketHandlers {
     this.#phase = 'closed';
     this.#timer.cancel();
     this.#owner?.closed(this);
-    this.#dependencies.ended(this.#closedBy);
+    this.#dependencies.ended(this.#closedBy, this);
   }
 
   #write(buffers: readonly Uint8Array[]): void {
@@ -278,7 +280,7 @@ export class PeerConnection implements SocketHandlers {
     this.remotePeerId = Buffer.from(remote.peerId).toString('hex');
     if (this.#owner === undefined) {
       // Its proof answers ours: until we serve the swarm it says nothing, and the time runs.
-      this.serve();
+      if (!this.serve()) this.#dependencies.waits(this);
       return;
     }
     if (!this.#owner.swarmId.equals(remote.swarmId)) {
@@ -288,14 +290,15 @@ export class PeerConnection implements SocketHandlers {
   }
 
   /** Of the acceptor: goes on when the swarm that the peer named is served here. */
-  serve(): void {
-    if (this.#phase !== 'hello' || this.#remote === undefined) return;
+  serve(): boolean {
+    if (this.#phase !== 'hello' || this.#remote === undefined) return false;
     this.#owner = this.#dependencies.find(Buffer.from(this.#remote.swarmId).toString('hex'));
-    if (this.#owner === undefined) return;
+    if (this.#owner === undefined) return false;
     this.remoteHas = new Bitfield(this.#owner.pieceCount);
     this.#phase = 'proof';
     this.#sayHello(this.#owner);
     this.#write([this.#proofOf('acceptor')]);
+    return true;
   }
 
   #takeProof(proof: Buffer): void {
