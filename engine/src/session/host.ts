@@ -5,12 +5,12 @@ import { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
-import type { Listener, Transport } from '../ports/transport.ts';
+import type { Transport } from '../ports/transport.ts';
 import { StockHost } from '../stock/stockHost.ts';
-import { PEER_ID_BYTES, type PeerRole } from '../wire/hello.ts';
+import type { PeerRole } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
-import { InboundPlaces } from './inboundPlaces.ts';
 import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
+import { PeerEndpoint } from './peerEndpoint.ts';
 import { PieceMemory } from './pieceMemory.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
 import { Uploader } from './uploader.ts';
@@ -35,7 +35,6 @@ export interface EngineHostDependencies {
   readonly memory?: PieceBuffers;
 }
 
-const PEER_ID_PREFIX = '-SL0001-';
 const BURST_SECONDS = 0.1;
 
 /** What the transfers of one process share: port, peer id, upload limit. */
@@ -50,10 +49,8 @@ export class EngineHost {
   readonly #uploader: Uploader;
   readonly #memory: PieceBuffers;
   readonly #connections: ConnectionDependencies;
-  readonly #places = new InboundPlaces();
   readonly #waiting = new WaitingPeers();
-  readonly #closed = new Map<CloseReason, number>();
-  #listener: Listener | undefined;
+  readonly #endpoint: PeerEndpoint;
 
   constructor(
     options: EngineHostOptions,
@@ -76,11 +73,11 @@ export class EngineHost {
     if (options.stockPort !== undefined) {
       this.stock = new StockHost({ port: options.stockPort }, shared);
     }
-    const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);
+    this.#endpoint = new PeerEndpoint(dependencies);
     this.#connections = {
       clock,
       random,
-      peerId: Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]),
+      peerId: this.#endpoint.peerId,
       role: options.role,
       find: (swarmId) => {
         const transfer = this.#transfers.get(swarmId);
@@ -89,35 +86,24 @@ export class EngineHost {
       waits: (connection) => this.#waiting.add(connection),
       ended: (reason, connection) => {
         this.#waiting.delete(connection);
-        this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1);
+        this.#endpoint.countClosed(reason);
       },
     };
   }
 
   /** While started. */
   get port(): number {
-    return this.#listener?.port ?? 0;
+    return this.#endpoint.port;
   }
 
   /** Connections of this process that ended, in and out, by reason. */
   get closedConnections(): ReadonlyMap<CloseReason, number> {
-    return this.#closed;
+    return this.#endpoint.closedConnections;
   }
 
   async start(): Promise<void> {
-    this.#listener = await this.#dependencies.transport.listen(this.#options.port, (socket) => {
-      const connection = new PeerConnection(undefined, this.#connections);
-      connection.attach(socket);
-      if (!this.#places.enter(connection)) connection.close('TooManyConnections');
-      return {
-        onData: (chunk) => connection.onData(chunk),
-        onDrain: () => connection.onDrain(),
-        onClose: (reason) => {
-          this.#places.leave(connection);
-          connection.onClose(reason);
-        },
-      };
-    });
+    const newConnection = () => new PeerConnection(undefined, this.#connections);
+    await this.#endpoint.listen(this.#options.port, newConnection);
     await this.stock?.start();
   }
 
@@ -125,7 +111,7 @@ export class EngineHost {
     await this.stock?.stop();
     for (const swarmId of [...this.#transfers.keys()]) await this.removeTransfer(swarmId);
     this.#uploader.stop();
-    await this.#listener?.close();
+    await this.#endpoint.close();
   }
 
   /** Not started yet. */
