@@ -117,16 +117,16 @@ async function check(
   expect(end.kind === 'failed' ? end.error.code : end.kind).toBe(ends);
   expect(target.mismatches).toBe(0);
   if (ends === 'completed') expect(target.bytes.equals(BODY)).toBe(true);
-  expect(origin.mostConnections).toBeLessThanOrEqual(connections);
-  expect(puller.usedBytes()).toBeGreaterThanOrEqual(origin.totalBytes);
+  expect(origin.meter.mostConnections).toBeLessThanOrEqual(connections);
+  expect(puller.usedBytes()).toBeGreaterThanOrEqual(origin.meter.totalBytes);
   if (unasked === undefined) {
     for (const windowMs of WINDOWS_MS) {
       const bound = (RATE * speed * windowMs) / 1000 + slackBytes;
-      expect(origin.largestWindow(windowMs), `in ${windowMs} ms`).toBeLessThanOrEqual(bound);
+      expect(origin.meter.largestWindow(windowMs), `in ${windowMs} ms`).toBeLessThanOrEqual(bound);
     }
   }
   await sleep(20);
-  expect(origin.openConnections).toBe(0);
+  expect(origin.meter.openConnections).toBe(0);
 }
 
 /** Only some of the answers are like that. */
@@ -700,7 +700,7 @@ describe('a connection to an origin', () => {
     const { signal } = new AbortController();
     const first = await connection.request(request, signal);
     await sleep(150);
-    expect(origin.openConnections).toBe(0);
+    expect(origin.meter.openConnections).toBe(0);
     const second = await connection.request(request, signal);
     expect(origin.connections).toBe(2);
     expect(second.wireBytes).toBe(first.wireBytes + extra.length);

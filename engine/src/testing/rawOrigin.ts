@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import type { Clock } from '../ports/clock.ts';
+import { OriginMeter } from './originMeter.ts';
 
 /** What was asked for. */
 export interface RawRequest {
@@ -68,30 +69,23 @@ export interface RawOriginOptions {
  * its socket was given and when: it shares no HTTP code with whoever is tested.
  */
 export class RawOrigin {
-  readonly written: { atMs: number; bytes: number }[] = [];
+  readonly meter: OriginMeter;
   requests = 0;
   connections = 0;
-  openConnections = 0;
-  mostConnections = 0;
   readonly #options: RawOriginOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
   constructor(options: RawOriginOptions) {
     this.#options = options;
+    this.meter = new OriginMeter(options.clock);
     const serve = (socket: Socket) => this.#serve(socket);
     this.#server =
       options.tls === undefined ? createServer(serve) : createTlsServer(options.tls, serve);
     this.#server.on('connection', (socket: Socket) => {
       this.connections += 1;
-      this.openConnections += 1;
-      this.mostConnections = Math.max(this.mostConnections, this.openConnections);
       // Until the other side's end was read; the events after it come a turn of the loop later.
-      let isOpen = true;
-      const over = () => {
-        if (isOpen) this.openConnections -= 1;
-        isOpen = false;
-      };
+      const over = this.meter.connectionOpened();
       socket.once('end', over);
       socket.once('close', over);
     });
@@ -108,33 +102,11 @@ export class RawOrigin {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  get totalBytes(): number {
-    return this.written.reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-
-  /** The most bytes in any window of this length. */
-  largestWindow(windowMs: number): number {
-    let largest = 0;
-    let sum = 0;
-    let from = 0;
-    for (const { atMs, bytes } of this.written) {
-      sum += bytes;
-      while ((this.written[from]?.atMs ?? 0) <= atMs - windowMs) {
-        sum -= this.written[from]?.bytes ?? 0;
-        from += 1;
-      }
-      largest = Math.max(largest, sum);
-    }
-    return largest;
-  }
-
   #serve(socket: Socket): void {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     socket.on('error', () => {});
-    const wire = new RawWire(socket, (bytes) => {
-      this.written.push({ atMs: this.#options.clock.now(), bytes });
-    });
+    const wire = new RawWire(socket, (bytes) => this.meter.add(bytes));
     let text = '';
     let countHere = 0;
     let answering = Promise.resolve();
