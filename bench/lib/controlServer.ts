@@ -7,19 +7,18 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:https';
 import path from 'node:path';
-import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { DistributionPlan, EpochRecord } from '@sluice/operator/controllers/dataSide.ts';
 import { makeEpoch } from '@sluice/operator/controllers/distribution/epoch.ts';
 import { newLogger } from '@sluice/operator/logger.ts';
-import { LeaseService } from '@sluice/operator/quota/leaseService.ts';
+import type { LeaseService } from '@sluice/operator/quota/leaseService.ts';
 import { newApp } from '@sluice/operator/server/app.ts';
 import { makeAuthority, makeServerCertificate } from '@sluice/operator/server/certificates.ts';
 import { Coordinator } from '@sluice/operator/server/coordinator.ts';
 import { ApiRefusal } from '@sluice/operator/server/refusal.ts';
-import { MemoryJournal } from '@sluice/operator/testing/memoryJournal.ts';
+import { systemLeases } from '@sluice/operator/testing/adapters/systemLeases.ts';
 import { aSpec } from '@sluice/operator/testing/objects.ts';
 import { BRIDGE_ADDRESS, CONTROL_HOST } from './namespaces.ts';
 
@@ -60,18 +59,10 @@ export class ControlServer {
     this.#options = options;
     this.caFile = path.join(options.folder, 'ca.crt');
     const { maxConnections, maxBandwidthBytesPerSecond } = options.origin;
-    this.#leases = new LeaseService(
-      { defaultLimits: { maxConnections, maxBandwidthBytesPerSecond }, requireOrigin: true },
-      {
-        store: new MemoryJournal(),
-        clock: systemClock,
-        random: systemRandom,
-        wallClock: () => Date.now(),
-        onLost: () => {},
-        onBroken: () => {},
-        onRetry: () => {},
-      },
-    );
+    this.#leases = systemLeases({
+      defaultLimits: { maxConnections, maxBandwidthBytesPerSecond },
+      requireOrigin: true,
+    });
     this.coordinator = new Coordinator({
       leases: this.#leases,
       assignments: { load: async () => [], save: async () => {}, delete: async () => {} },

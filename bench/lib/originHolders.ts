@@ -4,14 +4,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
-import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { PieceAssembly, PullTarget } from '@sluice/engine/session/pullPlan.ts';
-import { LeaseService } from '@sluice/operator/quota/leaseService.ts';
-import { MemoryJournal } from '@sluice/operator/testing/memoryJournal.ts';
+import type { LeaseService } from '@sluice/operator/quota/leaseService.ts';
+import { systemLeases } from '@sluice/operator/testing/adapters/systemLeases.ts';
 import { LeaseLoop, type LeaseLoopDependencies } from '@sluice/protocol/client/leaseLoop.ts';
 import type { Cell } from './limitCells.ts';
 
@@ -39,21 +38,10 @@ export class OriginHolders {
 
   constructor(options: OriginHoldersOptions) {
     this.#options = options;
-    this.#leases = new LeaseService(
-      {
-        defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 100_000 },
-        requireOrigin: true,
-      },
-      {
-        store: new MemoryJournal(),
-        clock: systemClock,
-        random: systemRandom,
-        wallClock: () => Date.now(),
-        onLost: () => {},
-        onBroken: () => {},
-        onRetry: () => {},
-      },
-    );
+    this.#leases = systemLeases({
+      defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 100_000 },
+      requireOrigin: true,
+    });
   }
 
   start(): void {

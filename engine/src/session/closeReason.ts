@@ -11,6 +11,8 @@ export type CloseReason =
   | 'HandshakeTimedOut'
   /** All inbound places are taken, or all those that one host may have. */
   | 'TooManyConnections'
+  /** It waited for a swarm that is not served here, and others came who wait for one. */
+  | 'UnknownSwarm'
   /** It owes blocks and sends nothing. */
   | 'Silent'
   /** It owes blocks and sends, but finishes none. */

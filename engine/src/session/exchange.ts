@@ -17,7 +17,7 @@ import type { Intake } from './intake.ts';
 import type { Membership } from './membership.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
 import { type ListedPeer, PeerList } from './peerList.ts';
-import type { Served, Uploader } from './uploader.ts';
+import { cancelRequest, type Served, type Uploader } from './uploader.ts';
 
 export interface ExchangeOptions {
   readonly swarmId: Buffer;
@@ -196,7 +196,7 @@ export class Exchange implements ConnectionOwner {
         this.#requested(connection, message);
         break;
       case 'cancel':
-        this.#cancelled(connection, message);
+        if (!cancelRequest(connection, message)) connection.bear('cancel');
         break;
       case 'reject':
         if (this.#settle(connection, message)) picker.rejected(connection.number, message);
@@ -314,19 +314,6 @@ export class Exchange implements ConnectionOwner {
     }
     connection.requests.push({ piece, offset, length });
     uploader.add(connection, served);
-  }
-
-  #cancelled(connection: PeerConnection, { piece, offset, length }: BlockRequest): void {
-    const at = connection.requests.findIndex(
-      (each) => each.piece === piece && each.offset === offset,
-    );
-    if (at < 0) {
-      connection.bear('cancel');
-      return;
-    }
-    connection.requests.splice(at, 1);
-    // BEP 6: every request is answered, a cancelled one too.
-    connection.send({ type: 'reject', piece, offset, length });
   }
 
   /* What we want. */

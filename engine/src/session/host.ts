@@ -5,16 +5,17 @@ import { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
-import type { Listener, Transport } from '../ports/transport.ts';
+import type { Transport } from '../ports/transport.ts';
 import { StockHost } from '../stock/stockHost.ts';
-import { PEER_ID_BYTES, type PeerRole } from '../wire/hello.ts';
+import type { PeerRole } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
-import { InboundPlaces } from './inboundPlaces.ts';
 import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
+import { PeerEndpoint } from './peerEndpoint.ts';
 import { PieceMemory } from './pieceMemory.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
 import { Uploader } from './uploader.ts';
 import { uploadGate } from './uploadGate.ts';
+import { WaitingPeers } from './waitingPeers.ts';
 
 export interface EngineHostOptions {
   /** BitTorrent; 0 takes any free one. */
@@ -34,7 +35,6 @@ export interface EngineHostDependencies {
   readonly memory?: PieceBuffers;
 }
 
-const PEER_ID_PREFIX = '-SL0001-';
 const BURST_SECONDS = 0.1;
 
 /** What the transfers of one process share: port, peer id, upload limit. */
@@ -49,11 +49,8 @@ export class EngineHost {
   readonly #uploader: Uploader;
   readonly #memory: PieceBuffers;
   readonly #connections: ConnectionDependencies;
-  readonly #places = new InboundPlaces();
-  /** That came in and are not proven: they may wait for a transfer that has yet to start. */
-  readonly #arriving = new Set<PeerConnection>();
-  readonly #closed = new Map<CloseReason, number>();
-  #listener: Listener | undefined;
+  readonly #waiting = new WaitingPeers();
+  readonly #endpoint: PeerEndpoint;
 
   constructor(
     options: EngineHostOptions,
@@ -76,46 +73,37 @@ export class EngineHost {
     if (options.stockPort !== undefined) {
       this.stock = new StockHost({ port: options.stockPort }, shared);
     }
-    const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);
+    this.#endpoint = new PeerEndpoint(dependencies);
     this.#connections = {
       clock,
       random,
-      peerId: Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]),
+      peerId: this.#endpoint.peerId,
       role: options.role,
       find: (swarmId) => {
         const transfer = this.#transfers.get(swarmId);
         return transfer?.isStarted === true ? transfer.exchange : undefined;
       },
-      ended: (reason) => this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1),
+      waits: (connection) => this.#waiting.add(connection),
+      ended: (reason, connection) => {
+        this.#waiting.delete(connection);
+        this.#endpoint.countClosed(reason);
+      },
     };
   }
 
   /** While started. */
   get port(): number {
-    return this.#listener?.port ?? 0;
+    return this.#endpoint.port;
   }
 
   /** Connections of this process that ended, in and out, by reason. */
   get closedConnections(): ReadonlyMap<CloseReason, number> {
-    return this.#closed;
+    return this.#endpoint.closedConnections;
   }
 
   async start(): Promise<void> {
-    this.#listener = await this.#dependencies.transport.listen(this.#options.port, (socket) => {
-      const connection = new PeerConnection(undefined, this.#connections);
-      connection.attach(socket);
-      this.#arriving.add(connection);
-      if (!this.#places.enter(connection)) connection.close('TooManyConnections');
-      return {
-        onData: (chunk) => connection.onData(chunk),
-        onDrain: () => connection.onDrain(),
-        onClose: (reason) => {
-          this.#places.leave(connection);
-          this.#arriving.delete(connection);
-          connection.onClose(reason);
-        },
-      };
-    });
+    const newConnection = () => new PeerConnection(undefined, this.#connections);
+    await this.#endpoint.listen(this.#options.port, newConnection);
     await this.stock?.start();
   }
 
@@ -123,7 +111,7 @@ export class EngineHost {
     await this.stock?.stop();
     for (const swarmId of [...this.#transfers.keys()]) await this.removeTransfer(swarmId);
     this.#uploader.stop();
-    await this.#listener?.close();
+    await this.#endpoint.close();
   }
 
   /** Not started yet. */
@@ -135,18 +123,11 @@ export class EngineHost {
       ...this.#dependencies,
       uploader: this.#uploader,
       memory: this.#memory,
-      onStarted: () => this.#serveArriving(),
+      onStarted: () => this.#waiting.serve(),
       connect: (owner) => new PeerConnection(owner, this.#connections),
     });
     this.#transfers.set(options.swarmId, transfer);
     return transfer;
-  }
-
-  #serveArriving(): void {
-    for (const connection of this.#arriving) {
-      if (connection.isOpen) this.#arriving.delete(connection);
-      else connection.serve();
-    }
   }
 
   async removeTransfer(swarmId: string): Promise<void> {

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { NodeHttpSource } from '../adapters/http/nodeHttpSource.ts';
 import { systemClock } from '../adapters/systemClock.ts';
 import { MemoryTarget } from '../testing/memoryTarget.ts';
+import { OriginMeter } from '../testing/originMeter.ts';
 import { createPuller } from './originPuller.ts';
 import type { PullEnd, Puller, PullGrant } from './puller.ts';
 
@@ -25,19 +26,17 @@ interface Behaviour {
 
 /** An origin that writes down what its sockets were given, when. */
 class TestOrigin {
-  readonly written: { atMs: number; bytes: number }[] = [];
+  readonly meter = new OriginMeter(systemClock);
   readonly body: Buffer;
   behaviour: Behaviour;
   requests = 0;
-  openConnections = 0;
-  mostConnections = 0;
   readonly #server: Server;
 
   constructor(body: Buffer, behaviour: Behaviour = {}) {
     this.body = body;
     this.behaviour = behaviour;
     this.#server = createServer((request, response) => this.#answer(request, response));
-    this.#server.on('connection', (socket) => this.#meter(socket));
+    this.#server.on('connection', (socket) => this.meter.watch(socket));
   }
 
   async start(): Promise<string> {
@@ -48,45 +47,6 @@ class TestOrigin {
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
-  }
-
-  get totalBytes(): number {
-    return this.written.reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-
-  /** The most bytes in any window of this length. */
-  largestWindow(windowMs: number): number {
-    let largest = 0;
-    let sum = 0;
-    let from = 0;
-    for (const { atMs, bytes } of this.written) {
-      sum += bytes;
-      while ((this.written[from]?.atMs ?? 0) <= atMs - windowMs) {
-        sum -= this.written[from]?.bytes ?? 0;
-        from += 1;
-      }
-      largest = Math.max(largest, sum);
-    }
-    return largest;
-  }
-
-  #meter(socket: Socket): void {
-    this.openConnections += 1;
-    this.mostConnections = Math.max(this.mostConnections, this.openConnections);
-    socket.once('close', () => {
-      this.openConnections -= 1;
-    });
-    const note = (bytes: number) => this.written.push({ atMs: performance.now(), bytes });
-    const { _write, _writev } = socket;
-    socket._write = function (chunk, encoding, done) {
-      note(Buffer.byteLength(chunk, encoding));
-      return _write.call(this, chunk, encoding, done);
-    };
-    if (_writev === undefined || _writev === null) return;
-    socket._writev = function (chunks, done) {
-      for (const { chunk, encoding } of chunks) note(Buffer.byteLength(chunk, encoding));
-      return _writev.call(this, chunks, done);
-    };
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -181,11 +141,11 @@ describe('a pull from an origin', () => {
     expect(target.bytes.equals(body)).toBe(true);
     expect(puller.unfinished()).toEqual([]);
     expect(target.order[0]).toBe(0);
-    expect(puller.usedBytes()).toBe(origin.totalBytes);
-    expect(origin.totalBytes).toBeLessThan(body.length * 1.01);
-    expect(origin.mostConnections).toBeLessThanOrEqual(grant.connections);
+    expect(puller.usedBytes()).toBe(origin.meter.totalBytes);
+    expect(origin.meter.totalBytes).toBeLessThan(body.length * 1.01);
+    expect(origin.meter.mostConnections).toBeLessThanOrEqual(grant.connections);
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(origin.openConnections).toBe(0);
+    expect(origin.meter.openConnections).toBe(0);
   });
 
   it.each([
@@ -205,11 +165,11 @@ describe('a pull from an origin', () => {
       expect(await puller.ended).toEqual({ kind: 'completed' });
       await puller.close();
       expect(target.bytes.equals(body)).toBe(true);
-      const window = origin.largestWindow(1000);
+      const window = origin.meter.largestWindow(1000);
       expect(window).toBeLessThanOrEqual(rate + slack);
       for (const windowMs of [10, 50, 200]) {
         const bound = (rate * windowMs) / 1000 + slack;
-        expect(origin.largestWindow(windowMs)).toBeLessThanOrEqual(bound);
+        expect(origin.meter.largestWindow(windowMs)).toBeLessThanOrEqual(bound);
       }
     },
   );
@@ -225,7 +185,7 @@ describe('a pull from an origin', () => {
     await puller.close();
     const [left] = puller.unfinished();
     expect(left?.first).toBeGreaterThan(8);
-    expect(puller.usedBytes()).toBeGreaterThanOrEqual(origin.totalBytes);
+    expect(puller.usedBytes()).toBeGreaterThanOrEqual(origin.meter.totalBytes);
     expect(puller.usedBytes()).toBeLessThan(6 * MIB);
   });
 
@@ -255,8 +215,8 @@ describe('a pull from an origin', () => {
     const { puller, origin } = await run(body, {}, { maxBytes: 3 * MIB });
     expect(await puller.ended).toEqual({ kind: 'stopped', reason: 'maxBytes' });
     await puller.close();
-    expect(origin.totalBytes).toBeLessThanOrEqual(3 * MIB);
-    expect(origin.totalBytes).toBeGreaterThan(2.5 * MIB);
+    expect(origin.meter.totalBytes).toBeLessThanOrEqual(3 * MIB);
+    expect(origin.meter.totalBytes).toBeGreaterThan(2.5 * MIB);
   });
 
   it('gets through an origin that fails twice and cuts answers short', async () => {
@@ -273,7 +233,7 @@ describe('a pull from an origin', () => {
     expect(await puller.ended).toEqual({ kind: 'completed' });
     await puller.close();
     expect(target.bytes.equals(body)).toBe(true);
-    expect(puller.usedBytes()).toBeGreaterThanOrEqual(origin.totalBytes);
+    expect(puller.usedBytes()).toBeGreaterThanOrEqual(origin.meter.totalBytes);
   });
 
   const always = (statusCode: number) => ({
@@ -302,7 +262,7 @@ describe('a pull from an origin', () => {
     expect(running.target.verified.size).toBe(0);
     expect(running.origin.requests).toBe(1);
     expect(running.puller.usedBytes()).toBeGreaterThanOrEqual(
-      Math.min(running.origin.totalBytes, MIB),
+      Math.min(running.origin.meter.totalBytes, MIB),
     );
   });
 
@@ -344,7 +304,7 @@ describe('a pull from an origin without ranges', () => {
     await puller.close();
     expect(performance.now() - startMs).toBeGreaterThan(1400);
     expect(target.bytes.equals(body)).toBe(true);
-    expect(puller.usedBytes()).toBe(origin.totalBytes);
+    expect(puller.usedBytes()).toBe(origin.meter.totalBytes);
     expect(origin.requests).toBe(1);
   });
 

@@ -33,6 +33,7 @@ function openConnection() {
     peerId: Buffer.alloc(20, 3),
     role: 'agent',
     find: () => undefined,
+    waits: () => {},
     ended: (reason) => log.push(`closed: ${reason}`),
   });
   connection.attach({

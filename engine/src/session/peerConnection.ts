@@ -27,6 +27,7 @@ import {
 } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
 import type { Membership, Side } from './membership.ts';
+import { OutstandingRequests } from './outstandingRequests.ts';
 
 /** What a connection needs of its transfer; called in the order in which the peer spoke. */
 export interface ConnectionOwner {
@@ -54,8 +55,10 @@ export interface ConnectionDependencies {
   readonly role: PeerRole;
   /** Which transfer an inbound connection is for. */
   find(swarmId: string): ConnectionOwner | undefined;
+  /** It came in and named a swarm that was not found: serve() tries again. */
+  waits(connection: PeerConnection): void;
   /** For the counts of the whole process. */
-  ended(reason: CloseReason): void;
+  ended(reason: CloseReason, connection: PeerConnection): void;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
@@ -81,9 +84,6 @@ export class PeerConnection implements SocketHandlers {
   futileAt: number | undefined;
   /** It was asked for the feed. */
   subscribed = false;
-  outstandingBytes = 0;
-  lastReceivedAtMs: number;
-  lastBlockAtMs: number;
   remoteRole: PeerRole = 'agent';
   /** Names the process at the other end. */
   remotePeerId = '';
@@ -92,7 +92,7 @@ export class PeerConnection implements SocketHandlers {
   maxRequestBytes = 0;
   unchoked = false;
   readonly #dependencies: ConnectionDependencies;
-  readonly #outstanding = new Map<string, BlockRequest>();
+  readonly #outstanding: OutstandingRequests;
   readonly #timer: Timer;
   #owner: ConnectionOwner | undefined;
   #socket: PeerSocket | undefined;
@@ -116,9 +116,8 @@ export class PeerConnection implements SocketHandlers {
     this.#owner = owner;
     this.#dependencies = dependencies;
     this.remoteHas = new Bitfield(owner?.pieceCount ?? 0);
-    this.lastReceivedAtMs = dependencies.clock.now();
-    this.lastBlockAtMs = this.lastReceivedAtMs;
-    this.#aliveAtMs = this.lastReceivedAtMs;
+    this.#aliveAtMs = dependencies.clock.now();
+    this.#outstanding = new OutstandingRequests(this.#aliveAtMs);
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
@@ -130,6 +129,18 @@ export class PeerConnection implements SocketHandlers {
 
   get queuedBytes(): number {
     return this.#socket?.queuedBytes ?? 0;
+  }
+
+  get outstandingBytes(): number {
+    return this.#outstanding.bytes;
+  }
+
+  get lastReceivedAtMs(): number {
+    return this.#outstanding.lastReceivedAtMs;
+  }
+
+  get lastBlockAtMs(): number {
+    return this.#outstanding.lastBlockAtMs;
   }
 
   get isOpen(): boolean {
@@ -183,28 +194,16 @@ export class PeerConnection implements SocketHandlers {
   }
 
   request(blocks: readonly BlockRequest[]): void {
-    // Its silence counts from now on.
-    if (this.outstandingBytes === 0) {
-      this.lastReceivedAtMs = this.#dependencies.clock.now();
-      this.lastBlockAtMs = this.lastReceivedAtMs;
-    }
-    for (const block of blocks) {
-      this.#outstanding.set(keyOf(block), block);
-      this.outstandingBytes += block.length;
-    }
+    this.#outstanding.add(blocks, this.#dependencies.clock.now());
     this.send(...blocks.map((block) => ({ type: 'request' as const, ...block })));
   }
 
   isOutstanding(block: BlockRequest): boolean {
-    return this.#outstanding.has(keyOf(block));
+    return this.#outstanding.has(block);
   }
 
-  /** The request is answered: by its bytes or by a reject. */
   settle(block: BlockRequest): boolean {
-    if (!this.#outstanding.delete(keyOf(block))) return false;
-    this.outstandingBytes -= block.length;
-    this.lastBlockAtMs = this.lastReceivedAtMs;
-    return true;
+    return this.#outstanding.settle(block);
   }
 
   /** The rest of the block that it is sending goes nowhere. */
@@ -214,7 +213,7 @@ export class PeerConnection implements SocketHandlers {
 
   onData(chunk: Uint8Array): void {
     if (this.#phase === 'closed') return;
-    this.lastReceivedAtMs = this.#dependencies.clock.now();
+    this.#outstanding.lastReceivedAtMs = this.#dependencies.clock.now();
     try {
       if (this.#reader !== undefined) this.#reader.push(chunk);
       else this.#shakeHands(chunk);
@@ -239,7 +238,7 @@ export class PeerConnection implements SocketHandlers {
     this.#phase = 'closed';
     this.#timer.cancel();
     this.#owner?.closed(this);
-    this.#dependencies.ended(this.#closedBy);
+    this.#dependencies.ended(this.#closedBy, this);
   }
 
   #write(buffers: readonly Uint8Array[]): void {
@@ -281,7 +280,7 @@ export class PeerConnection implements SocketHandlers {
     this.remotePeerId = Buffer.from(remote.peerId).toString('hex');
     if (this.#owner === undefined) {
       // Its proof answers ours: until we serve the swarm it says nothing, and the time runs.
-      this.serve();
+      if (!this.serve()) this.#dependencies.waits(this);
       return;
     }
     if (!this.#owner.swarmId.equals(remote.swarmId)) {
@@ -291,14 +290,15 @@ export class PeerConnection implements SocketHandlers {
   }
 
   /** Of the acceptor: goes on when the swarm that the peer named is served here. */
-  serve(): void {
-    if (this.#phase !== 'hello' || this.#remote === undefined) return;
+  serve(): boolean {
+    if (this.#phase !== 'hello' || this.#remote === undefined) return false;
     this.#owner = this.#dependencies.find(Buffer.from(this.#remote.swarmId).toString('hex'));
-    if (this.#owner === undefined) return;
+    if (this.#owner === undefined) return false;
     this.remoteHas = new Bitfield(this.#owner.pieceCount);
     this.#phase = 'proof';
     this.#sayHello(this.#owner);
     this.#write([this.#proofOf('acceptor')]);
+    return true;
   }
 
   #takeProof(proof: Buffer): void {
@@ -388,9 +388,4 @@ export class PeerConnection implements SocketHandlers {
       for (let piece = 0; piece < pieceCount; piece += 1) this.remoteHas.add(piece);
     }
   }
-}
-
-/** With its length: another one than was asked for is no answer, and would not fit its place. */
-function keyOf({ piece, offset, length }: BlockRequest): string {
-  return `${piece}/${offset}/${length}`;
 }

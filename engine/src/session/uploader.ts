@@ -38,6 +38,21 @@ const MAX_READS = 16;
 /** Others wait, they do not starve: each sixteenth turn is theirs. */
 const SECONDARY_TURN = 16;
 
+/** Takes back what is not answered yet. False: there is no such request. */
+export function cancelRequest(
+  connection: Receiver,
+  { piece, offset, length }: BlockRequest,
+): boolean {
+  const at = connection.requests.findIndex(
+    (each) => each.piece === piece && each.offset === offset,
+  );
+  if (at < 0) return false;
+  connection.requests.splice(at, 1);
+  // BEP 6: every request is answered, a cancelled one too.
+  connection.send({ type: 'reject', piece, offset, length });
+  return true;
+}
+
 /** Serves every connection of the process in turn, one block each, under the upload limits. */
 export class Uploader {
   readonly #bucket: TokenBucket;

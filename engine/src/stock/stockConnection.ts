@@ -6,6 +6,7 @@ import { Bitfield } from '../pieces/bitfield.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { PeerSocket } from '../ports/transport.ts';
 import type { CloseReason } from '../session/closeReason.ts';
+import { blockKey, OutstandingRequests } from '../session/outstandingRequests.ts';
 import type { Dialed } from '../session/peerList.ts';
 import type { Receiver } from '../session/uploader.ts';
 import { KEEP_ALIVE_MS, UselessMessages } from '../swarm/conduct.ts';
@@ -75,9 +76,6 @@ export class StockConnection implements Dialed, Receiver {
   readonly rate = new PeerRate();
   readonly requests: BlockRequest[] = [];
   readingBytes = 0;
-  outstandingBytes = 0;
-  lastReceivedAtMs: number;
-  lastBlockAtMs: number;
   remoteHas: Bitfield;
   /** Whether it wants of us, and whether it serves us. */
   remoteInterested = false;
@@ -86,7 +84,7 @@ export class StockConnection implements Dialed, Receiver {
   interested = false;
   servedSinceMs: number | undefined;
   readonly #dependencies: StockConnectionDependencies;
-  readonly #outstanding = new Map<string, BlockRequest>();
+  readonly #outstanding: OutstandingRequests;
   /** Given up, but maybe on the way already: their blocks are no offence. */
   readonly #forgiven = new Set<string>();
   readonly #useless = new UselessMessages();
@@ -111,9 +109,8 @@ export class StockConnection implements Dialed, Receiver {
     this.#owner = owner;
     this.#dependencies = dependencies;
     this.remoteHas = new Bitfield(owner?.pieceCount ?? 0);
-    this.lastReceivedAtMs = dependencies.clock.now();
-    this.lastBlockAtMs = this.lastReceivedAtMs;
-    this.#aliveAtMs = this.lastReceivedAtMs;
+    this.#aliveAtMs = dependencies.clock.now();
+    this.#outstanding = new OutstandingRequests(this.#aliveAtMs);
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
@@ -125,6 +122,18 @@ export class StockConnection implements Dialed, Receiver {
 
   get queuedBytes(): number {
     return this.#socket?.queuedBytes ?? 0;
+  }
+
+  get outstandingBytes(): number {
+    return this.#outstanding.bytes;
+  }
+
+  get lastReceivedAtMs(): number {
+    return this.#outstanding.lastReceivedAtMs;
+  }
+
+  get lastBlockAtMs(): number {
+    return this.#outstanding.lastBlockAtMs;
   }
 
   get isOpen(): boolean {
@@ -179,36 +188,24 @@ export class StockConnection implements Dialed, Receiver {
   }
 
   request(blocks: readonly BlockRequest[]): void {
-    // Its silence counts from now on.
-    if (this.outstandingBytes === 0) {
-      this.lastReceivedAtMs = this.#dependencies.clock.now();
-      this.lastBlockAtMs = this.lastReceivedAtMs;
-    }
-    for (const block of blocks) {
-      this.#outstanding.set(keyOf(block), block);
-      this.outstandingBytes += block.length;
-    }
+    this.#outstanding.add(blocks, this.#dependencies.clock.now());
     this.send(...blocks.map((block) => ({ type: 'request' as const, ...block })));
   }
 
   isOutstanding(block: BlockRequest): boolean {
-    return this.#outstanding.has(keyOf(block));
+    return this.#outstanding.has(block);
   }
 
-  /** The request is answered: by its bytes or by a reject. */
   settle(block: BlockRequest): boolean {
-    if (!this.#outstanding.delete(keyOf(block))) return false;
-    this.outstandingBytes -= block.length;
-    this.lastBlockAtMs = this.lastReceivedAtMs;
-    return true;
+    return this.#outstanding.settle(block);
   }
 
   /** Not to be answered any more, though some may be on the way. */
   giveUpOutstanding(): BlockRequest[] {
-    const blocks = [...this.#outstanding.values()];
+    const blocks = this.#outstanding.list();
     for (const block of blocks) {
       this.settle(block);
-      this.#forgiven.add(keyOf(block));
+      this.#forgiven.add(blockKey(block));
     }
     for (const key of this.#forgiven) {
       if (this.#forgiven.size <= MAX_FORGIVEN) break;
@@ -223,7 +220,7 @@ export class StockConnection implements Dialed, Receiver {
 
   onData(chunk: Uint8Array): void {
     if (this.#phase === 'closed') return;
-    this.lastReceivedAtMs = this.#dependencies.clock.now();
+    this.#outstanding.lastReceivedAtMs = this.#dependencies.clock.now();
     try {
       if (this.#reader !== undefined) this.#reader.push(chunk);
       else this.#shakeHands(chunk);
@@ -312,12 +309,12 @@ export class StockConnection implements Dialed, Receiver {
   #blockBegins(owner: StockOwner, block: BlockRequest): Uint8Array | undefined {
     this.#isAnswer = this.isOutstanding(block);
     if (this.#isAnswer) return owner.blockBegins(this, block);
-    if (this.#forgiven.has(keyOf(block))) return undefined;
+    if (this.#forgiven.has(blockKey(block))) return undefined;
     throw new WireError('OutOfOrder', `block ${block.piece}/${block.offset} was not asked for`);
   }
 
   #blockEnds(owner: StockOwner, block: BlockRequest, kept: boolean): void {
-    if (!this.#isAnswer) this.#forgiven.delete(keyOf(block));
+    if (!this.#isAnswer) this.#forgiven.delete(blockKey(block));
     else if (this.settle(block)) owner.blockEnds(this, block, kept);
   }
 
@@ -395,9 +392,4 @@ export class StockConnection implements Dialed, Receiver {
   #expectFast(type: string): void {
     if (!this.fast) throw new WireError('OutOfOrder', `${type} without the fast extension`);
   }
-}
-
-/** With its length: another one than was asked for is no answer, and would not fit its place. */
-function keyOf({ piece, offset, length }: BlockRequest): string {
-  return `${piece}/${offset}/${length}`;
 }

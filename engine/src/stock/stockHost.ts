@@ -1,9 +1,9 @@
 import type { Clock } from '../ports/clock.ts';
 import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
-import type { Listener, Transport } from '../ports/transport.ts';
+import type { Transport } from '../ports/transport.ts';
 import type { CloseReason } from '../session/closeReason.ts';
-import { InboundPlaces } from '../session/inboundPlaces.ts';
+import { PeerEndpoint } from '../session/peerEndpoint.ts';
 import type { Uploader } from '../session/uploader.ts';
 import { StockConnection, type StockConnectionDependencies } from './stockConnection.ts';
 import { StockSwarm, type StockSwarmOptions } from './stockSwarm.ts';
@@ -22,9 +22,6 @@ export interface StockHostDependencies {
   readonly memory: PieceBuffers;
 }
 
-const PEER_ID_PREFIX = '-SL0001-';
-const PEER_ID_BYTES = 20;
-
 /** The listener for stock clients, and the torrents that they find behind it. */
 export class StockHost {
   readonly #options: StockHostOptions;
@@ -32,52 +29,39 @@ export class StockHost {
   readonly #connections: StockConnectionDependencies;
   /** A hybrid is here twice, under each of its hashes. */
   readonly #swarms = new Map<string, StockSwarm>();
-  readonly #places = new InboundPlaces();
-  readonly #closed = new Map<CloseReason, number>();
-  #listener: Listener | undefined;
+  readonly #endpoint: PeerEndpoint;
 
   constructor(options: StockHostOptions, dependencies: StockHostDependencies) {
-    const { clock, random } = dependencies;
+    const { clock } = dependencies;
     this.#options = options;
     this.#dependencies = dependencies;
-    const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);
+    this.#endpoint = new PeerEndpoint(dependencies);
     this.#connections = {
       clock,
-      peerId: Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]),
+      peerId: this.#endpoint.peerId,
       find: (infoHash) => this.#swarms.get(infoHash),
-      ended: (reason) => this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1),
+      ended: (reason) => this.#endpoint.countClosed(reason),
     };
   }
 
   /** While started. */
   get port(): number {
-    return this.#listener?.port ?? 0;
+    return this.#endpoint.port;
   }
 
   /** Connections that ended, in and out, by reason. */
   get closedConnections(): ReadonlyMap<CloseReason, number> {
-    return this.#closed;
+    return this.#endpoint.closedConnections;
   }
 
   async start(): Promise<void> {
-    this.#listener = await this.#dependencies.transport.listen(this.#options.port, (socket) => {
-      const connection = new StockConnection(undefined, this.#connections);
-      connection.attach(socket);
-      if (!this.#places.enter(connection)) connection.close('TooManyConnections');
-      return {
-        onData: (chunk) => connection.onData(chunk),
-        onDrain: () => connection.onDrain(),
-        onClose: (reason) => {
-          this.#places.leave(connection);
-          connection.onClose(reason);
-        },
-      };
-    });
+    const newConnection = () => new StockConnection(undefined, this.#connections);
+    await this.#endpoint.listen(this.#options.port, newConnection);
   }
 
   async stop(): Promise<void> {
     for (const swarm of new Set(this.#swarms.values())) await this.remove(swarm);
-    await this.#listener?.close();
+    await this.#endpoint.close();
   }
 
   /** Not started yet. */

@@ -6,7 +6,7 @@ import type { PieceStore } from '../ports/pieceStore.ts';
 import type { Random } from '../ports/random.ts';
 import type { PeerAddress, Transport } from '../ports/transport.ts';
 import { PeerList } from '../session/peerList.ts';
-import type { Served, Uploader } from '../session/uploader.ts';
+import { cancelRequest, type Served, type Uploader } from '../session/uploader.ts';
 import { type ConductFacts, faultOf } from '../swarm/conduct.ts';
 import { chooseServed } from '../swarm/uploadSlots.ts';
 import { HashAnswers } from '../torrent/hashAnswers.ts';
@@ -172,7 +172,7 @@ export class StockSwarm implements StockOwner, Served {
         this.#requested(connection, message);
         break;
       case 'cancel':
-        this.#cancelled(connection, message);
+        if (!cancelRequest(connection, message)) connection.bear('cancel');
         break;
       default:
         break;
@@ -275,18 +275,6 @@ export class StockSwarm implements StockOwner, Served {
     }
     connection.requests.push({ piece, offset, length });
     this.#dependencies.uploader.add(connection, this);
-  }
-
-  #cancelled(connection: StockConnection, { piece, offset, length }: BlockRequest): void {
-    const at = connection.requests.findIndex(
-      (each) => each.piece === piece && each.offset === offset,
-    );
-    if (at < 0) {
-      connection.bear('cancel');
-      return;
-    }
-    connection.requests.splice(at, 1);
-    connection.send({ type: 'reject', piece, offset, length });
   }
 
   /** Lets in and shuts out. */

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import type { Clock } from '../ports/clock.ts';
+import { OriginMeter } from './originMeter.ts';
 
 /** What was asked for. */
 export interface RawRequest {
@@ -19,7 +20,7 @@ export interface RawRequest {
 export type Script = (request: RawRequest, wire: RawWire, body: Buffer) => Promise<void>;
 
 /** A write is not longer, so that no more than this is counted that the kernel did not take. */
-const CHUNK_BYTES = 16_384;
+export const CHUNK_BYTES = 16_384;
 
 /** The socket's side of an answer. Everything that is sent is in the origin's books. */
 export class RawWire {
@@ -68,30 +69,23 @@ export interface RawOriginOptions {
  * its socket was given and when: it shares no HTTP code with whoever is tested.
  */
 export class RawOrigin {
-  readonly written: { atMs: number; bytes: number }[] = [];
+  readonly meter: OriginMeter;
   requests = 0;
   connections = 0;
-  openConnections = 0;
-  mostConnections = 0;
   readonly #options: RawOriginOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
   constructor(options: RawOriginOptions) {
     this.#options = options;
+    this.meter = new OriginMeter(options.clock);
     const serve = (socket: Socket) => this.#serve(socket);
     this.#server =
       options.tls === undefined ? createServer(serve) : createTlsServer(options.tls, serve);
     this.#server.on('connection', (socket: Socket) => {
       this.connections += 1;
-      this.openConnections += 1;
-      this.mostConnections = Math.max(this.mostConnections, this.openConnections);
       // Until the other side's end was read; the events after it come a turn of the loop later.
-      let isOpen = true;
-      const over = () => {
-        if (isOpen) this.openConnections -= 1;
-        isOpen = false;
-      };
+      const over = this.meter.connectionOpened();
       socket.once('end', over);
       socket.once('close', over);
     });
@@ -108,33 +102,11 @@ export class RawOrigin {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  get totalBytes(): number {
-    return this.written.reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-
-  /** The most bytes in any window of this length. */
-  largestWindow(windowMs: number): number {
-    let largest = 0;
-    let sum = 0;
-    let from = 0;
-    for (const { atMs, bytes } of this.written) {
-      sum += bytes;
-      while ((this.written[from]?.atMs ?? 0) <= atMs - windowMs) {
-        sum -= this.written[from]?.bytes ?? 0;
-        from += 1;
-      }
-      largest = Math.max(largest, sum);
-    }
-    return largest;
-  }
-
   #serve(socket: Socket): void {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     socket.on('error', () => {});
-    const wire = new RawWire(socket, (bytes) => {
-      this.written.push({ atMs: this.#options.clock.now(), bytes });
-    });
+    const wire = new RawWire(socket, (bytes) => this.meter.add(bytes));
     let text = '';
     let countHere = 0;
     let answering = Promise.resolve();
@@ -164,60 +136,4 @@ export class RawOrigin {
     const end = last === undefined ? this.#options.body.length : Number(last) + 1;
     return { count: this.requests, countHere, start, end, headers };
   }
-}
-
-/** An honest head, with other headers in the place of its own; undefined leaves one out. */
-export function headOf(
-  { start, end, headers: asked }: RawRequest,
-  body: Buffer,
-  changes: Readonly<Record<string, string | undefined>> = {},
-  status = asked.range === undefined ? '200 OK' : '206 Partial Content',
-): string {
-  const range = { 'Content-Range': `bytes ${start}-${end - 1}/${body.length}` };
-  const headers: Record<string, string | undefined> = {
-    'Content-Length': String(end - start),
-    ...(asked.range !== undefined && range),
-    ETag: '"one"',
-    ...changes,
-  };
-  const lines = Object.entries(headers)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${name}: ${value}\r\n`);
-  return `HTTP/1.1 ${status}\r\n${lines.join('')}\r\n`;
-}
-
-/** The answer as it should be. */
-export const honest: Script = async (request, wire, body) => {
-  await wire.send(headOf(request, body));
-  await wire.send(body.subarray(request.start, request.end));
-};
-
-/** The same in chunks of so many bytes, each with its framing. */
-export function chunked(
-  chunkBytes: number,
-  bytesOf: (request: RawRequest, body: Buffer) => Buffer = ({ start, end }, body) =>
-    body.subarray(start, end),
-): Script {
-  return async (request, wire, body) => {
-    const changes = { 'Content-Length': undefined, 'Transfer-Encoding': 'chunked' };
-    await wire.send(headOf(request, body, changes));
-    const bytes = bytesOf(request, body);
-    const parts: Buffer[] = [];
-    for (let at = 0; at < bytes.length; at += chunkBytes) {
-      const chunk = bytes.subarray(at, at + chunkBytes);
-      parts.push(Buffer.from(`${chunk.length.toString(16)}\r\n`), chunk, Buffer.from('\r\n'));
-    }
-    await wire.send(Buffer.concat([...parts, Buffer.from('0\r\n\r\n')]));
-  };
-}
-
-/** The head, and then bytes as long as anybody takes them. */
-export function endless(head: (request: RawRequest, body: Buffer) => string, part: string): Script {
-  return async (request, wire, body) => {
-    await wire.send(head(request, body));
-    const bytes = Buffer.from(part.repeat(Math.ceil(CHUNK_BYTES / part.length)));
-    while (wire.isOpen) {
-      await wire.send(bytes);
-    }
-  };
 }

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
-import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
@@ -9,10 +8,11 @@ import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
 import type { LeaseRequest } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MeteredOrigin } from '../testing/adapters/meteredOrigin.ts';
+import { systemLeases } from '../testing/adapters/systemLeases.ts';
 import { startTestDatabase, type TestDatabase } from '../testing/adapters/testDatabase.ts';
 import { hostOf } from './coverage.ts';
 import { MongoJournalStore } from './journalStore.ts';
-import { LeaseService } from './leaseService.ts';
+import type { LeaseService } from './leaseService.ts';
 import { apply, emptyLedger, usageOf } from './ledger.ts';
 
 const PIECE = 262_144;
@@ -58,20 +58,12 @@ afterEach(async () => {
 const keys = generateFeedKeyPair();
 
 function newService(): LeaseService {
-  const made = new LeaseService(
+  const made = systemLeases(
     {
       defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 100_000 },
       requireOrigin: true,
     },
-    {
-      store,
-      clock: systemClock,
-      random: systemRandom,
-      wallClock: () => performance.timeOrigin + performance.now(),
-      onLost: () => {},
-      onBroken: () => {},
-      onRetry: () => {},
-    },
+    store,
   );
   made.onAsk((holder) => relays.get(holder)?.askNow());
   made.setOrigins([
@@ -182,26 +174,29 @@ describe('two relays at one origin', () => {
     const pulled = { one: [] as number[], two: [] as number[] };
     const startMs = performance.now();
     await Promise.all([pull('one', pulled.one, signal), pull('two', pulled.two, signal)]);
-    expect(origin.totalBytes / BODY.length).toBeLessThan(1.02);
+    expect(origin.meter.totalBytes / BODY.length).toBeLessThan(1.02);
     expect([...pulled.one, ...pulled.two]).toHaveLength(PIECES);
     // Both have a good part of it.
     expect(Math.min(pulled.one.length, pulled.two.length)).toBeGreaterThan(PIECES / 4);
     const limit = LIMITS.maxBandwidthBytesPerSecond;
-    expect(origin.largestSecond()).toBeLessThanOrEqual(limit);
-    expect(origin.mostConnections).toBeLessThanOrEqual(LIMITS.maxConnections);
+    expect(origin.meter.largestWindow(1000)).toBeLessThanOrEqual(limit);
+    expect(origin.meter.mostConnections).toBeLessThanOrEqual(LIMITS.maxConnections);
     // 0.95 on a machine that has nothing else to do.
-    const steady = origin.bytesBetween(startMs + 500, startMs + 2500) / 2 / limit;
+    const steady = origin.meter.bytesBetween(startMs + 500, startMs + 2500) / 2 / limit;
     expect(steady).toBeGreaterThan(0.75);
     expect(service.usage('cdn')).toMatchObject({
       connections: 0,
       rateBytesPerSecond: 0,
-      trafficBytes: origin.totalBytes,
+      trafficBytes: origin.meter.totalBytes,
     });
-    expect(service.originBytes('a')).toBe(origin.totalBytes);
+    expect(service.originBytes('a')).toBe(origin.meter.totalBytes);
     const documents = await store.after(hostOf(url), 0, signal);
     // Renewals come as extents run short, not all the time.
     expect(documents.length).toBeLessThan(150);
     const ledger = documents.flatMap(({ entries }) => entries).reduce(apply, emptyLedger);
-    expect(usageOf(ledger)).toMatchObject({ connections: 0, trafficBytes: origin.totalBytes });
+    expect(usageOf(ledger)).toMatchObject({
+      connections: 0,
+      trafficBytes: origin.meter.totalBytes,
+    });
   });
 });

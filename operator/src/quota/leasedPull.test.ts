@@ -5,6 +5,7 @@ import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
+import { OriginMeter } from '@sluice/engine/testing/originMeter.ts';
 import { describe, expect, it } from 'vitest';
 import { rateTerms } from './terms.ts';
 
@@ -28,7 +29,7 @@ interface Origin {
 
 /** An origin that writes what it is asked for at once, after its time, and remembers when. */
 class MeteredHttp implements HttpSource {
-  readonly written: { atMs: number; bytes: number }[] = [];
+  readonly meter: OriginMeter;
   readonly #origin: Origin;
   readonly #clock: Clock;
   readonly #late: () => number;
@@ -36,6 +37,7 @@ class MeteredHttp implements HttpSource {
   constructor(origin: Origin, clock: Clock, late: () => number) {
     this.#origin = origin;
     this.#clock = clock;
+    this.meter = new OriginMeter(clock);
     this.#late = late;
   }
 
@@ -48,7 +50,7 @@ class MeteredHttp implements HttpSource {
         await this.#pass(this.#origin.timeToFirstByteMs);
         await this.#pass(this.#stallLeftMs());
         const bodyBytes = end - start;
-        this.written.push({ atMs: this.#clock.now(), bytes: HEAD_BYTES + bodyBytes });
+        this.meter.add(HEAD_BYTES + bodyBytes);
         await this.#pass(this.#late());
         const timeToHeadMs = this.#clock.now() - askedAtMs;
         const headers = { 'content-range': `bytes ${start}-${end - 1}/${SIZE_BYTES}` };
@@ -65,22 +67,7 @@ class MeteredHttp implements HttpSource {
   }
 
   rateBetween(fromMs: number, untilMs: number): number {
-    const within = this.written.filter(({ atMs }) => atMs >= fromMs && atMs < untilMs);
-    return (within.reduce((sum, { bytes }) => sum + bytes, 0) * 1000) / (untilMs - fromMs);
-  }
-
-  worstSecond(): number {
-    let [worst, sum, from] = [0, 0, 0];
-    for (const { atMs, bytes } of this.written) {
-      sum += bytes;
-      for (let first = this.written[from]; first !== undefined; first = this.written[from]) {
-        if (atMs - first.atMs < 1000) break;
-        sum -= first.bytes;
-        from += 1;
-      }
-      worst = Math.max(worst, sum);
-    }
-    return worst;
+    return (this.meter.bytesBetween(fromMs, untilMs) * 1000) / (untilMs - fromMs);
   }
 
   #stallLeftMs(): number {
@@ -165,7 +152,7 @@ describe('a puller under the terms of a lease', () => {
     async ({ limit, connections, timeToFirstByteMs }) => {
       const http = await pull(limit, connections, { timeToFirstByteMs });
       expect(http.rateBetween(SETTLED_MS, RUN_MS) / limit).toBeGreaterThanOrEqual(0.95);
-      expect(http.worstSecond()).toBeLessThanOrEqual(limit);
+      expect(http.meter.largestWindow(1000)).toBeLessThanOrEqual(limit);
     },
   );
 
@@ -182,7 +169,7 @@ describe('a puller under the terms of a lease', () => {
     async ({ limit, connections, share }) => {
       const http = await pull(limit, connections, { timeToFirstByteMs: 100 });
       expect(http.rateBetween(SETTLED_MS, RUN_MS) / limit).toBeGreaterThanOrEqual(share);
-      expect(http.worstSecond()).toBeLessThanOrEqual(limit);
+      expect(http.meter.largestWindow(1000)).toBeLessThanOrEqual(limit);
     },
   );
 
@@ -191,7 +178,7 @@ describe('a puller under the terms of a lease', () => {
     async ({ limit, connections }) => {
       const stall = { everyMs: 1500, forMs: 700 };
       const http = await pull(limit, connections, { timeToFirstByteMs: 0, stall });
-      expect(http.worstSecond()).toBeLessThanOrEqual(limit);
+      expect(http.meter.largestWindow(1000)).toBeLessThanOrEqual(limit);
     },
   );
 });

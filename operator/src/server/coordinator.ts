@@ -23,8 +23,9 @@ import type { RevocationStore } from '../store/epochs.ts';
 import { Arbiter } from './arbiter.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
-import { type FleetProcess, FleetView, hasRemoved, statesOf } from './fleetView.ts';
+import { type FleetProcess, FleetView, statesOf } from './fleetView.ts';
 import { pieceAtOrigin } from './pieceAtOrigin.ts';
+import { Removals } from './removals.ts';
 import { resolveSource } from './sourceResolver.ts';
 import {
   type Desired,
@@ -33,7 +34,6 @@ import {
   isAsked,
   membersOf,
   peersOf,
-  type Tombstone,
   taskFor,
 } from './work.ts';
 
@@ -56,22 +56,12 @@ interface Distribution {
   revoked: readonly string[];
 }
 
-interface LastingTombstone extends Tombstone {
-  readonly atMs: number;
-  /** Whose agents have said that they have something of it; undefined until that is read. */
-  nodes: ReadonlySet<string> | undefined;
-}
-
 /** States that can change what a process is to be told. */
 const NEWS: ReadonlySet<string> = new Set(['ready', 'failed', 'removed']);
 /** Changes within this time are told together. */
 const TELL_MS = 100;
 const SAVE_MS = 2_000;
 const SWEEP_MS = 5_000;
-/** An agent that did not come for so long is not waited for: what it has are orphans. */
-const ABSENT_MS = 30_000;
-/** How long tombstones are told to processes that come later. */
-const TOMBSTONE_MS = 600_000;
 /** A relay that was not heard of for so long: what it held may be pulled again. */
 const SILENT_RELAY_MS = 15_000;
 
@@ -86,7 +76,7 @@ export class Coordinator implements CoordinatorPort {
   readonly fleet: FleetView;
   readonly #deps: CoordinatorDependencies;
   readonly #distributions = new Map<string, Distribution>();
-  readonly #tombstones = new Map<string, LastingTombstone>();
+  readonly #removals: Removals;
   readonly #rows: AssignmentWriter;
   readonly #arbiter: Arbiter;
   #policies: readonly OriginPolicy[] = [];
@@ -108,6 +98,11 @@ export class Coordinator implements CoordinatorPort {
       reported: (process, transfers) => this.#reported(process, transfers),
       ended: (process) => this.#ended(process),
     });
+    this.#removals = new Removals({
+      ...dependencies,
+      processes: () => this.fleet.list(),
+      changed: (uid) => this.#listener(uid),
+    });
     dependencies.leases.onAsk((holder, uid, epoch) => {
       this.fleet.get(holder)?.stream?.send({ type: 'askLease', uid, epoch });
     });
@@ -128,7 +123,7 @@ export class Coordinator implements CoordinatorPort {
     this.#isPrimed = false;
     this.fleet.clear();
     this.#distributions.clear();
-    this.#tombstones.clear();
+    this.#removals.clear();
     this.#rows.clear();
     this.#arbiter.clear();
   }
@@ -144,7 +139,7 @@ export class Coordinator implements CoordinatorPort {
     const { record } = plan;
     const { uid, epoch } = record;
     let known = this.#distributions.get(uid);
-    this.#tombstones.delete(uid);
+    this.#removals.cancel(uid);
     if (known?.plan.record.epoch === epoch) known.plan = plan;
     else {
       const revoked = record.revokedPullers ?? [];
@@ -168,16 +163,9 @@ export class Coordinator implements CoordinatorPort {
   }
 
   remove(uid: string, { deleteFiles }: { readonly deleteFiles: boolean }): void {
-    if (this.#tombstones.has(uid)) return;
+    if (this.#removals.has(uid)) return;
     const known = this.#distributions.get(uid);
-    const tombstone: LastingTombstone = {
-      uid,
-      deleteFiles,
-      atMs: this.#deps.clock.now(),
-      nodes: known && new Set(known.nodes.keys()),
-    };
-    this.#tombstones.set(uid, tombstone);
-    if (known === undefined) this.#recallNodes(tombstone);
+    this.#removals.begin({ uid, deleteFiles }, known && new Set(known.nodes.keys()));
     this.#distributions.delete(uid);
     this.#deps.leases.removeDistribution(uid);
     this.#arbiter.forget(uid);
@@ -186,18 +174,8 @@ export class Coordinator implements CoordinatorPort {
   }
 
   removed(uid: string): boolean {
-    const tombstone = this.#tombstones.get(uid);
-    if (tombstone === undefined) return false;
     // Not before they have been told.
-    if (!this.#isPrimed || tombstone.nodes === undefined) return false;
-    const processes = [...this.fleet.list()];
-    if (!processes.every((process) => hasRemoved(process, tombstone))) return false;
-    // Nor before the agents that have the file have found this leader, or are gone for long.
-    if (this.#deps.clock.now() - tombstone.atMs > ABSENT_MS) return true;
-    const present = new Set(
-      processes.filter(({ kind }) => kind === 'agent').map(({ node }) => node),
-    );
-    return [...tombstone.nodes].every((node) => present.has(node));
+    return this.#isPrimed && this.#removals.isOver(uid);
   }
 
   progress(uid: string): DistributionProgress | undefined {
@@ -373,7 +351,7 @@ export class Coordinator implements CoordinatorPort {
         stream.send({ type: 'synced' });
       }
     }
-    for (const uid of this.#tombstones.keys()) this.#listener(uid);
+    for (const { uid } of this.#removals.tombstones()) this.#listener(uid);
   }
 
   #desired(processes: readonly FleetProcess[]): Map<string, Desired> {
@@ -400,7 +378,7 @@ export class Coordinator implements CoordinatorPort {
         }
       }
     }
-    for (const { uid, deleteFiles } of this.#tombstones.values()) {
+    for (const { uid, deleteFiles } of this.#removals.tombstones()) {
       for (const process of processes) {
         // A relay's cache is of no use without the distribution.
         const deletes = deleteFiles || process.kind === 'relay';
@@ -425,24 +403,6 @@ export class Coordinator implements CoordinatorPort {
     );
   }
 
-  /** A removal that an earlier leader began: who has the file is in the database. */
-  #recallNodes(tombstone: LastingTombstone): void {
-    this.#deps.assignments.load(tombstone.uid).then(
-      (assignments) => {
-        tombstone.nodes = new Set(assignments.map(({ node }) => node));
-        this.#listener(tombstone.uid);
-      },
-      (error) => {
-        // Then only those that are here are waited for, after the time that others have to come.
-        this.#deps.logger.warn('assignments cannot be read', { uid: tombstone.uid, error });
-        this.#deps.clock.setTimer(ABSENT_MS, () => {
-          tombstone.nodes = new Set();
-          this.#listener(tombstone.uid);
-        });
-      },
-    );
-  }
-
   #sweep(): void {
     const now = this.#deps.clock.now();
     for (const process of this.fleet.list()) {
@@ -450,10 +410,9 @@ export class Coordinator implements CoordinatorPort {
       if (isSilent) this.#dropHeld(process);
     }
     this.fleet.sweep(now);
-    if (this.#isPrimed) this.#forgetReports();
-    for (const [uid, { atMs }] of this.#tombstones) {
-      if (now - atMs > TOMBSTONE_MS && this.removed(uid)) this.#tombstones.delete(uid);
-    }
+    if (!this.#isPrimed) return;
+    this.#forgetReports();
+    this.#removals.sweep();
   }
 
   /** Of distributions that are gone, and of epochs that nobody asks for. */
@@ -461,7 +420,7 @@ export class Coordinator implements CoordinatorPort {
     for (const { reports } of this.fleet.list()) {
       for (const [key, { uid, epoch }] of reports) {
         const newest = this.#distributions.get(uid)?.plan.record.epoch;
-        const isWanted = newest === undefined ? this.#tombstones.has(uid) : isAsked(epoch, newest);
+        const isWanted = newest === undefined ? this.#removals.has(uid) : isAsked(epoch, newest);
         if (!isWanted) reports.delete(key);
       }
     }

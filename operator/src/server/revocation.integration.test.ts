@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { certify } from '@sluice/engine/feed/certificate.ts';
 import { FeedSigner } from '@sluice/engine/feed/feedSigner.ts';
@@ -11,8 +10,8 @@ import { pieceHash } from '@sluice/engine/feed/pieceHash.ts';
 import type { ProcessKind, Task, TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createLogger } from 'winston';
-import { LeaseService } from '../quota/leaseService.ts';
-import { MemoryJournal } from '../testing/memoryJournal.ts';
+import type { LeaseService } from '../quota/leaseService.ts';
+import { systemLeases } from '../testing/adapters/systemLeases.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import { Coordinator } from './coordinator.ts';
 
@@ -37,21 +36,10 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/file.bin`;
   saved = [];
-  leases = new LeaseService(
-    {
-      defaultLimits: { maxConnections: 2, maxBandwidthBytesPerSecond: 10_000_000 },
-      requireOrigin: false,
-    },
-    {
-      store: new MemoryJournal(),
-      clock: systemClock,
-      random: systemRandom,
-      wallClock: () => Date.now(),
-      onLost: () => {},
-      onBroken: () => {},
-      onRetry: () => {},
-    },
-  );
+  leases = systemLeases({
+    defaultLimits: { maxConnections: 2, maxBandwidthBytesPerSecond: 10_000_000 },
+    requireOrigin: false,
+  });
   coordinator = new Coordinator({
     leases,
     assignments: { load: async () => [], save: async () => {}, delete: async () => {} },

@@ -5,13 +5,11 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { ControlClient, type WorkEvent } from '@sluice/protocol/client/controlClient.ts';
 import type { ProcessKind } from '@sluice/protocol/messages.ts';
 import { createLogger } from 'winston';
 import { MongoJournalStore } from '../../quota/journalStore.ts';
-import { LeaseService } from '../../quota/leaseService.ts';
 import { newApp } from '../../server/app.ts';
 import { Callers } from '../../server/callers.ts';
 import { makeAuthority, makeServerCertificate } from '../../server/certificates.ts';
@@ -19,6 +17,7 @@ import { Coordinator } from '../../server/coordinator.ts';
 import { MongoAssignmentStore } from '../../store/assignments.ts';
 import { MongoEpochStore } from '../../store/epochs.ts';
 import { OPERATOR_NAMESPACE, type TestApiServer } from './apiServer.ts';
+import { systemLeases } from './systemLeases.ts';
 import type { TestDatabase } from './testDatabase.ts';
 
 export interface ControlSetup {
@@ -54,20 +53,12 @@ export async function startControl(
   const store = new MongoJournalStore(database);
   const assignments = new MongoAssignmentStore(database);
   await Promise.all([store.prepare(), assignments.prepare()]);
-  const leases = new LeaseService(
+  const leases = systemLeases(
     {
       defaultLimits: { maxConnections: 8, maxBandwidthBytesPerSecond: 50_000_000 },
       requireOrigin: false,
     },
-    {
-      store,
-      clock,
-      random: systemRandom,
-      wallClock: () => Date.now(),
-      onLost: () => {},
-      onBroken: () => {},
-      onRetry: () => {},
-    },
+    store,
   );
   const coordinator = new Coordinator({
     leases,

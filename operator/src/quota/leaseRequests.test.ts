@@ -1,0 +1,151 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { settle } from '../testing/fakeClock.ts';
+import { aLeasedDistribution, aLeaseService, PIECE_BYTES } from '../testing/leasing.ts';
+import {
+  ended,
+  KEY,
+  LIMITS,
+  MIB,
+  PULLER,
+  relay,
+  renewal,
+  TestLeases,
+} from '../testing/testLeases.ts';
+
+let leases: TestLeases;
+
+beforeEach(async () => {
+  leases = await TestLeases.leading();
+});
+
+describe('leases', () => {
+  it('are in the journal before they are told, with pieces in file order and a certificate', async () => {
+    const grant = await leases.acquire('one');
+    expect(leases.journal.of(KEY).at(-1)?.entries[0]).toMatchObject({
+      kind: 'grant',
+      leaseId: grant.leaseId,
+    });
+    expect(grant.extents[0]?.first).toBe(0);
+    expect(grant.certificate?.extents).toEqual(grant.extents);
+    // About a second of the rate at once.
+    const granted = grant.extents.reduce((sum, { count }) => sum + count, 0) * PIECE_BYTES;
+    expect(granted / grant.rateBytesPerSecond).toBeGreaterThan(0.5);
+    expect(granted / grant.rateBytesPerSecond).toBeLessThan(1.5);
+  });
+
+  it('use 95 % of the bandwidth and no more, in any second', async () => {
+    const { rateBytesPerSecond, slackBytes } = await leases.acquire('one');
+    expect(rateBytesPerSecond + slackBytes).toBeLessThanOrEqual(LIMITS.maxBandwidthBytesPerSecond);
+    expect(rateBytesPerSecond).toBeGreaterThan(0.95 * LIMITS.maxBandwidthBytesPerSecond);
+  });
+
+  it('come down when another wants its share, who gets it when that is acknowledged', async () => {
+    const first = await leases.acquire('one');
+    expect(await leases.ask('two', { op: 'acquire' })).toMatchObject({ outcome: 'wait' });
+    const smaller = await leases.ask('one', renewal(first, MIB));
+    if (smaller.outcome !== 'granted') throw new Error(smaller.outcome);
+    expect(smaller.grant.rateBytesPerSecond).toBeLessThan(0.55 * first.rateBytesPerSecond);
+    expect(smaller.grant.connections).toBe(2);
+    expect(await leases.ask('two', { op: 'acquire' })).toMatchObject({ outcome: 'wait' });
+    leases.asks.length = 0;
+    await leases.ask('one', renewal(smaller.grant, 2 * MIB));
+    expect(leases.asks).toContain('two');
+    const second = await leases.acquire('two');
+    expect(second.rateBytesPerSecond).toBeGreaterThan(0.4 * first.rateBytesPerSecond);
+    expect(second.connections).toBe(2);
+    const pieces = [first, smaller.grant, second].map(({ extents }) => extents);
+    expect(pieces[2]?.[0]?.first).toBeGreaterThan(pieces[1]?.at(-1)?.first ?? 0);
+  });
+
+  it('keep their version while nothing of them becomes smaller: there is nothing to acknowledge', async () => {
+    const first = await leases.acquire('one');
+    const left = first.extents.map(({ first: from, count }) => ({
+      first: from + 4,
+      count: count - 4,
+    }));
+    const same = await leases.ask('one', renewal(first, 4 * PIECE_BYTES, left));
+    if (same.outcome !== 'granted') throw new Error(same.outcome);
+    expect(same.grant.version).toBe(first.version);
+    expect(same.grant.maxBytes).toBeGreaterThan(first.maxBytes);
+    await leases.ask('two', { op: 'acquire' });
+    const smaller = await leases.ask('one', renewal(same.grant, 5 * PIECE_BYTES, left));
+    if (smaller.outcome !== 'granted') throw new Error(smaller.outcome);
+    expect(smaller.grant.version).toBe(first.version + 1);
+    const acknowledged = await leases.ask('one', renewal(smaller.grant, 6 * PIECE_BYTES, left));
+    expect(acknowledged).toMatchObject({ grant: { version: first.version + 1 } });
+  });
+
+  it('are one for the same request sent twice', async () => {
+    const request = {
+      op: 'acquire' as const,
+      incarnation: 'same-run',
+      sequence: 7,
+      uid: 'a',
+      epoch: 1,
+      wantRateBytesPerSecond: MIB,
+      wantConnections: 1,
+      pullerKey: PULLER,
+    };
+    const answers = [
+      leases.service.answer(relay('one'), request),
+      leases.service.answer(relay('one'), request),
+    ];
+    await settle();
+    expect(await answers[0]).toEqual(await answers[1]);
+    expect(leases.durableUsage().connections).toBe(1);
+  });
+
+  it('are over when their holder asks for another: it has heard of none', async () => {
+    const unheard = await leases.acquire('one');
+    const grant = await leases.acquire('one');
+    expect(grant.leaseId).not.toBe(unheard.leaseId);
+    expect(grant.extents).toEqual(unheard.extents);
+    expect(leases.durableUsage()).toMatchObject({
+      connections: grant.connections,
+      trafficBytes: unheard.maxBytes + grant.maxBytes,
+    });
+  });
+
+  it('wait until the limits are known', async () => {
+    leases.service = aLeaseService({ store: leases.journal, clock: leases.clock });
+    leases.service.setDistribution(aLeasedDistribution());
+    await leases.lead(2);
+    expect(await leases.ask('one', { op: 'acquire' })).toMatchObject({ reason: 'NotReady' });
+  });
+
+  it('need no more slack for a newcomer than the origin is known to need', async () => {
+    await leases.acquire('one', { wantRateBytesPerSecond: MIB, timeToFirstByteMs: 10 });
+    const second = await leases.acquire('two', { timeToFirstByteMs: undefined });
+    expect(second.slackBytes / second.rateBytesPerSecond).toBeCloseTo(0.042, 3);
+  });
+
+  it('stop at the limit of traffic', async () => {
+    leases.service.setDistribution(aLeasedDistribution({ uid: 'big', pieceCount: 400 }));
+    let used = 0;
+    let answer = await leases.ask('one', { op: 'acquire', uid: 'big' });
+    while (answer.outcome === 'granted') {
+      const bytes = answer.grant.extents.reduce((sum, { count }) => sum + count * PIECE_BYTES, 0);
+      used += bytes;
+      await leases.ask('one', ended(answer.grant, bytes));
+      answer = await leases.ask('one', { op: 'acquire', uid: 'big' });
+    }
+    expect(answer).toMatchObject({ outcome: 'wait', reason: 'TrafficExhausted' });
+    expect(used).toBeLessThanOrEqual(LIMITS.maxTraffic.bytes);
+    expect(used).toBeGreaterThan(0.9 * LIMITS.maxTraffic.bytes);
+    await leases.clock.advance(3_600_000);
+    expect(await leases.ask('one', { op: 'acquire', uid: 'big' })).toMatchObject({
+      outcome: 'granted',
+    });
+  });
+
+  it('give one stream and a reserve where the origin honours no ranges', async () => {
+    leases.service.setDistribution(aLeasedDistribution({ uid: 'plain', ranges: false }));
+    const grant = await leases.acquire('one', { uid: 'plain' });
+    expect(grant).toMatchObject({ connections: 1, extents: [{ first: 0, count: 64 }] });
+    expect(grant.slackBytes).toBeGreaterThanOrEqual(4 * MIB);
+    expect(grant.rateBytesPerSecond + grant.slackBytes).toBeLessThanOrEqual(8 * MIB);
+    expect(await leases.ask('two', { op: 'acquire', uid: 'plain' })).toMatchObject({
+      reason: 'NothingToPull',
+    });
+  });
+});

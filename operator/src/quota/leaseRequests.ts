@@ -1,0 +1,301 @@
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import { WORTH_A_TURN } from './allocate.ts';
+import type { LeaseHolder } from './leases.ts';
+import { type LeaseRecord, topUpBytesOf } from './ledger.ts';
+import type { OriginBook } from './originBook.ts';
+import { groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
+import type { PullRegistry } from './pullRegistry.ts';
+import {
+  budgetOf,
+  fill,
+  fillTopUp,
+  grantOf,
+  type Pull,
+  release,
+  type TopUpAsk,
+  type Work,
+  workOf,
+} from './pulls.ts';
+import type { ReportedUse } from './reportedUse.ts';
+import { type Sharing, scarceIn } from './sharing.ts';
+import { isWithin, renewedTerms } from './terms.ts';
+
+export interface LeaseRequestsDependencies {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly books: OriginBooks;
+  readonly pulls: PullRegistry;
+  readonly sharing: Sharing;
+  readonly used: ReportedUse;
+  readonly newLeaseId: () => string;
+}
+
+type Acquire = Extract<LeaseRequest, { op: 'acquire' }>;
+type Renew = Extract<LeaseRequest, { op: 'renew' }>;
+type Settle = Extract<LeaseRequest, { op: 'settle' }>;
+type WaitReason = Extract<LeaseAnswer, { outcome: 'wait' }>['reason'];
+
+const WAIT_MS: Readonly<Record<WaitReason, number>> = {
+  NothingToPull: 3_000,
+  ConnectionsInUse: 1_000,
+  BandwidthInUse: 500,
+  TrafficExhausted: 15_000,
+  NotReady: 500,
+  ShareExhausted: 15_000,
+  NotAllowed: 15_000,
+};
+/** Nodes do not poll: they are called. This is for a call that was lost. */
+const TOP_UP_WAIT_MS = 10_000;
+
+/** Answers a holder's request; what it grants is in the journal before it is told. */
+export class LeaseRequests {
+  readonly #dependencies: LeaseRequestsDependencies;
+  readonly #books: OriginBooks;
+  readonly #pulls: PullRegistry;
+  readonly #sharing: Sharing;
+  /** When nodes that top up got their leases. */
+  readonly #turns = new Map<string, number>();
+
+  constructor(dependencies: LeaseRequestsDependencies) {
+    this.#dependencies = dependencies;
+    this.#books = dependencies.books;
+    this.#pulls = dependencies.pulls;
+    this.#sharing = dependencies.sharing;
+  }
+
+  answer(holder: LeaseHolder, request: LeaseRequest): Promise<LeaseAnswer> {
+    switch (request.op) {
+      case 'acquire':
+        return this.#acquire(holder, request);
+      case 'renew':
+        return this.#renew(holder, request);
+      case 'settle':
+        return this.#settle(holder, request);
+    }
+  }
+
+  async #acquire(holder: LeaseHolder, request: Acquire): Promise<LeaseAnswer> {
+    const { uid, epoch, pullerKey = '', wantConnections } = request;
+    const ask = askOf(request);
+    const purpose = ask === undefined ? 'pull' : 'topUp';
+    const wait = (reason: WaitReason) => {
+      const isQueued = reason === 'ConnectionsInUse' || reason === 'BandwidthInUse';
+      this.#sharing.waits({ holder: holder.id, uid, epoch, purpose, isQueued });
+      return waitFor(reason, purpose);
+    };
+    const pull = this.#pulls.get(uid);
+    if (pull === undefined || pull.distribution.epoch !== epoch || pull.distribution.suspend) {
+      return wait('NotReady');
+    }
+    if (!mayHave(holder, request, pull)) return wait('NotAllowed');
+    const book = this.#books.bookFor(pull.distribution.url);
+    const now = this.#dependencies.clock.now();
+    if (book === undefined || now < pull.unsureUntilMs) return wait('NotReady');
+    this.#closeForgotten(book, holder, uid, epoch);
+    const group = this.#books.groupOf(book);
+    for (const each of group.books) each.rollPeriod();
+    const pullers = this.#pulls.pullersOf(uid);
+    const isOneStream = !pull.distribution.ranges && pullers > 0;
+    if (ask === undefined && (pull.pool.free(now) === 0 || isOneStream)) {
+      this.#sharing.withdraw(group, holder.id, uid);
+      return wait('NothingToPull');
+    }
+    const leaseId = this.#dependencies.newLeaseId();
+    const room = this.#room(group, pull, ask, leaseId);
+    if (room.bytes <= 0) {
+      this.#sharing.withdraw(group, holder.id, uid);
+      return wait(room.reason);
+    }
+    const claim = this.#want(group, holder, uid, request, purpose, false);
+    const terms = this.#sharing.terms(group, claim, streamOf(pull), undefined);
+    if (terms === undefined) return wait(scarceIn(group));
+    const { rateBytesPerSecond } = terms;
+    const work = { leaseId, rateBytesPerSecond, usedBytes: 0, pullers: pullers + 1 };
+    const maxBytes = this.#fill(pull, work, ask, room.bytes);
+    const extents = workOf(pull, leaseId);
+    if (maxBytes === undefined || extents.length === 0) {
+      release(pull, leaseId);
+      this.#sharing.withdraw(group, holder.id, uid);
+      return wait(maxBytes === undefined ? room.reason : 'NothingToPull');
+    }
+    this.#sharing.waitsNoMore(holder.id, uid);
+    if (ask !== undefined) this.#turns.set(leaseId, now);
+    const lease = {
+      leaseId,
+      holder: holder.id,
+      uid,
+      epoch,
+      pullerKey,
+      wantConnections,
+      ...(ask !== undefined && { purpose: 'topUp' as const }),
+    };
+    const full = { ...terms, maxBytes };
+    await book.grant({ ...lease, terms: full, extents });
+    return { outcome: 'granted', grant: grantOf(pull, lease, 1, full, extents) };
+  }
+
+  async #renew(holder: LeaseHolder, request: Renew): Promise<LeaseAnswer> {
+    const { leaseId } = request;
+    const found = this.#books.find(leaseId);
+    if (found === undefined || found.lease.holder !== holder.id || found.lease.expired) {
+      return { outcome: 'gone' };
+    }
+    const { book, lease } = found;
+    const { uid, wantConnections, purpose = 'pull' } = lease;
+    const usedBytes = this.#dependencies.used.report(leaseId, request.usedBytes);
+    const pull = this.#pulls.of(lease);
+    if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
+    if (pull.distribution.revokedPullers.includes(lease.pullerKey)) return { outcome: 'gone' };
+    if (usedBytes > 0) pull.failure = undefined;
+    if (purpose === 'topUp') pull.topUps.progress(leaseId, request.unfinished);
+    else pull.pool.progress(leaseId, holder.id, request.unfinished);
+    const group = this.#books.groupOf(book);
+    const claim = this.#want(group, holder, uid, { ...request, wantConnections }, purpose, true);
+    const before = lease.versions.at(-1) as LeaseRecord['versions'][number];
+    const terms = this.#sharing.terms(group, claim, streamOf(pull), lease);
+    const { rateBytesPerSecond } = terms ?? before;
+    const work = { leaseId, rateBytesPerSecond, usedBytes, pullers: this.#pulls.pullersOf(uid) };
+    const now = this.#dependencies.clock.now();
+    const ask = purpose === 'topUp' ? (askOf(request) ?? NO_MORE) : undefined;
+    const room = this.#room(group, pull, ask, leaseId);
+    // Without a share it finishes what it has, and its place is another's turn.
+    const takesMore =
+      terms !== undefined && now >= pull.unsureUntilMs && !this.#isTurnOver(group, lease);
+    const maxBytes = takesMore ? this.#fill(pull, work, ask, room.bytes) : budgetOf(pull, work);
+    const extents = workOf(pull, leaseId);
+    if (extents.length === 0) return waitFor('NothingToPull', purpose);
+    if (maxBytes === undefined || maxBytes > room.bytes) return waitFor(room.reason, purpose);
+    const next = renewedTerms(before, { ...(terms ?? before), maxBytes }, room.bytes);
+    // Only what is smaller is to be acknowledged: the larger counts as soon as it is granted.
+    const version = isWithin(before, next) ? before.version : before.version + 1;
+    const acknowledged = Math.min(request.version, before.version);
+    const isSmaller = lease.versions.some((each) => each.version < acknowledged);
+    await book.commit({ kind: 'renew', leaseId, version, acknowledged, terms: next, extents });
+    if (isSmaller) this.#sharing.wake();
+    return { outcome: 'granted', grant: grantOf(pull, lease, version, next, extents) };
+  }
+
+  async #settle(holder: LeaseHolder, request: Settle): Promise<LeaseAnswer> {
+    const { leaseId, failure, unfinished, usedBytes } = request;
+    const found = this.#books.find(leaseId);
+    // Closed already, and charged whole.
+    if (found === undefined || found.lease.holder !== holder.id) return { outcome: 'settled' };
+    const { book, lease } = found;
+    const pull = this.#pulls.of(lease);
+    if (pull !== undefined) {
+      const isRevoked = pull.distribution.revokedPullers.includes(lease.pullerKey);
+      if (lease.purpose !== 'topUp' && !isRevoked) {
+        pull.pool.progress(leaseId, holder.id, unfinished);
+        if (failure !== undefined) pull.failure = failure;
+      }
+    }
+    // Who failed waits by itself; its share is free meanwhile.
+    this.#sharing.withdraw(this.#books.groupOf(book), holder.id, lease.uid);
+    await book.settle(leaseId, usedBytes);
+    return { outcome: 'settled' };
+  }
+
+  /** Answers what the lease may take; undefined: too little is left for anything. */
+  #fill(pull: Pull, work: Work, ask: TopUpAsk | undefined, bytes: number): number | undefined {
+    if (ask === undefined) return fill(pull, work, bytes, this.#dependencies.clock.now());
+    return fillTopUp(pull, work, ask, { bytes, start: this.#dependencies.random.next() });
+  }
+
+  /**
+   * A holder asks for one lease an epoch at a time, with everything closed that it had before. One
+   * that it does not know of, because the answer was lost, or whose end we were not told, is over.
+   */
+  #closeForgotten(book: OriginBook, holder: LeaseHolder, uid: string, epoch: number): void {
+    for (const lease of book.ledger.leases.values()) {
+      if (lease.holder !== holder.id || lease.uid !== uid || lease.epoch !== epoch) continue;
+      book.closeLease(lease.leaseId).catch(() => {});
+    }
+  }
+
+  #want(
+    group: HostGroup,
+    { id: holder }: LeaseHolder,
+    uid: string,
+    request: Pick<Acquire, 'wantRateBytesPerSecond' | 'wantConnections' | 'timeToFirstByteMs'>,
+    purpose: 'pull' | 'topUp',
+    isHolding: boolean,
+  ) {
+    const { wantConnections, timeToFirstByteMs } = request;
+    // A node that is short of a little would otherwise wait for a rate that is never granted.
+    const wantRateBytesPerSecond = Math.max(WORTH_A_TURN, request.wantRateBytesPerSecond);
+    const weight = 1 + (this.#pulls.get(uid)?.distribution.priority ?? 0);
+    const wants = { wantRateBytesPerSecond, wantConnections, timeToFirstByteMs };
+    return this.#sharing.want(group, { holder, uid, weight, purpose, ...wants }, isHolding);
+  }
+
+  /** What a lease may take, from its beginning on, and what to say when that is too little. */
+  #room(
+    { limits, books }: HostGroup,
+    { distribution }: Pull,
+    ask: TopUpAsk | undefined,
+    leaseId: string,
+  ): { readonly bytes: number; readonly reason: WaitReason } {
+    const { traffic } = limits;
+    const used = groupUsage(books, leaseId).trafficBytes;
+    const bytes = traffic === undefined ? Number.POSITIVE_INFINITY : traffic.bytes - used;
+    if (ask === undefined) return { bytes, reason: 'TrafficExhausted' };
+    const { uid, epoch, topUpBytes = 0 } = distribution;
+    const taken = books.reduce(
+      (sum, { ledger }) => sum + topUpBytesOf(ledger, uid, epoch, leaseId),
+      0,
+    );
+    const left = topUpBytes - taken;
+    return left < bytes
+      ? { bytes: left, reason: 'ShareExhausted' }
+      : { bytes, reason: 'TrafficExhausted' };
+  }
+
+  #isTurnOver(group: HostGroup, { leaseId, purpose }: LeaseRecord): boolean {
+    if (purpose !== 'topUp') return false;
+    // Of an earlier leader: nobody knows since when.
+    const sinceMs = this.#turns.get(leaseId) ?? Number.NEGATIVE_INFINITY;
+    return this.#sharing.isTurnOver(group, this.#dependencies.clock.now() - sinceMs);
+  }
+
+  /** That lease is over. */
+  forget(leaseId: string): void {
+    this.#turns.delete(leaseId);
+  }
+
+  clear(): void {
+    this.#turns.clear();
+  }
+}
+
+function waitFor(reason: WaitReason, purpose: 'pull' | 'topUp'): LeaseAnswer {
+  const isCalled = reason === 'ConnectionsInUse' || reason === 'BandwidthInUse';
+  const retryAfterMs = purpose === 'topUp' && isCalled ? TOP_UP_WAIT_MS : WAIT_MS[reason];
+  return { outcome: 'wait', reason, retryAfterMs };
+}
+
+const NO_MORE: TopUpAsk = { acceptable: new Uint8Array(), wantBytes: 0 };
+
+/** Of a node that is short; undefined: it pulls extents. */
+function askOf({ topUp }: Pick<Acquire, 'topUp'>): TopUpAsk | undefined {
+  if (topUp === undefined) return undefined;
+  return { acceptable: Buffer.from(topUp.acceptable, 'base64'), wantBytes: topUp.wantBytes };
+}
+
+/** A relay pulls; a node tops up where its distribution lets it, in pieces and not in streams. */
+function mayHave(
+  { kind }: LeaseHolder,
+  { topUp, pullerKey = '' }: Acquire,
+  { distribution }: Pull,
+): boolean {
+  if (topUp === undefined) {
+    const isRevoked = distribution.revokedPullers.includes(pullerKey);
+    return kind === 'relay' && pullerKey !== '' && !isRevoked;
+  }
+  return distribution.topUpBytes !== undefined && distribution.ranges;
+}
+
+function streamOf({ distribution, sizeBytes }: Pull): { sizeBytes: number } | undefined {
+  return distribution.ranges ? undefined : { sizeBytes };
+}

@@ -1,0 +1,148 @@
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { LeasedDistribution } from './leases.ts';
+import { chargeOf, type LeaseRecord } from './ledger.ts';
+import type { OriginBook } from './originBook.ts';
+import type { HostGroup, OriginBooks } from './originBooks.ts';
+import { newPull, type Pull, release } from './pulls.ts';
+
+export interface PullRegistryDependencies {
+  readonly clock: Clock;
+  readonly books: OriginBooks;
+  /** Holders who wait for something of this distribution may find it now. */
+  readonly wake: (uid: string) => void;
+}
+
+/** After a change of leaders: until relays have said what they hold, nothing of it is given. */
+const UNSURE_MS = 1_500;
+
+/**
+ * What is taken from origins now, and who has which of its pieces: by leases, by the reports of
+ * relays, and never by the word of a revoked puller.
+ */
+export class PullRegistry {
+  readonly #dependencies: PullRegistryDependencies;
+  readonly #pulls = new Map<string, Pull>();
+
+  constructor(dependencies: PullRegistryDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  get(uid: string): Pull | undefined {
+    return this.#pulls.get(uid);
+  }
+
+  /** Of the lease's epoch, if that is the one that is pulled. */
+  of({ uid, epoch }: Pick<LeaseRecord, 'uid' | 'epoch'>): Pull | undefined {
+    const pull = this.#pulls.get(uid);
+    return pull?.distribution.epoch === epoch ? pull : undefined;
+  }
+
+  groupOf(uid: string): HostGroup | undefined {
+    const { books } = this.#dependencies;
+    const pull = this.#pulls.get(uid);
+    const book = pull && books.known(pull.distribution.url);
+    return book && books.groupOf(book);
+  }
+
+  pullersOf(uid: string): number {
+    let count = 0;
+    for (const { ledger } of this.#dependencies.books.all()) {
+      for (const lease of ledger.leases.values()) {
+        const isPuller = lease.purpose !== 'topUp' && lease.extents.length > 0;
+        if (lease.uid === uid && !lease.expired && isPuller) count += 1;
+      }
+    }
+    return count;
+  }
+
+  set(distribution: LeasedDistribution): void {
+    const { uid, epoch } = distribution;
+    const known = this.#pulls.get(uid);
+    const pull = newPull(distribution, known);
+    this.#pulls.set(uid, pull);
+    const before = known?.distribution.epoch === epoch ? known.distribution.revokedPullers : [];
+    if (distribution.revokedPullers.length > before.length) this.#revoke(pull);
+    if (known?.distribution.epoch !== epoch) {
+      for (const book of this.#dependencies.books.all()) this.#restore(uid, book);
+    }
+    this.#dependencies.books.prepare(distribution.url);
+    this.#dependencies.wake(uid);
+  }
+
+  remove(uid: string): void {
+    this.#pulls.delete(uid);
+  }
+
+  /** What a relay holds by its report, and its peers; undefined when that process is gone. */
+  setHeld(
+    uid: string,
+    epoch: number,
+    holder: string,
+    bitfield: Uint8Array | undefined,
+    spread?: Uint8Array,
+  ): void {
+    const pull = this.#pulls.get(uid);
+    if (pull === undefined || pull.distribution.epoch !== epoch) return;
+    const now = this.#dependencies.clock.now();
+    if (bitfield !== undefined) pull.pool.report(holder, bitfield, spread, now);
+    else pull.pool.forget(holder, now);
+    if (bitfield === undefined) this.#dependencies.wake(uid);
+  }
+
+  /** The journals of all that is pulled are fenced before anybody waits for them. */
+  prepare(): void {
+    for (const { distribution } of this.#pulls.values()) {
+      this.#dependencies.books.prepare(distribution.url);
+    }
+  }
+
+  /** A journal was read: its leases are known. */
+  restoreFrom(book: OriginBook): void {
+    for (const uid of this.#pulls.keys()) this.#restore(uid, book);
+  }
+
+  release({ leaseId, uid }: LeaseRecord): void {
+    const pull = this.#pulls.get(uid);
+    if (pull !== undefined) release(pull, leaseId);
+  }
+
+  /** Who has what is forgotten; what is to be pulled is not. */
+  reset(): void {
+    for (const [uid, { distribution }] of this.#pulls) {
+      this.#pulls.set(uid, newPull(distribution, undefined));
+    }
+  }
+
+  /**
+   * What a revoked puller has signed is to be pulled again, and by others. Which pieces these are the
+   * relays' next reports tell, which leave out what nobody else has signed. Its leases end by
+   * themselves: what it has asked the origin for still comes.
+   */
+  #revoke(pull: Pull): void {
+    const { uid, epoch, revokedPullers } = pull.distribution;
+    pull.pool.forgetHeld();
+    pull.unsureUntilMs = this.#dependencies.clock.now() + UNSURE_MS;
+    for (const { ledger } of this.#dependencies.books.all()) {
+      for (const lease of ledger.leases.values()) {
+        if (lease.uid !== uid || lease.epoch !== epoch) continue;
+        if (revokedPullers.includes(lease.pullerKey)) release(pull, lease.leaseId);
+      }
+    }
+    this.#dependencies.clock.setTimer(UNSURE_MS, () => this.#dependencies.wake(uid));
+  }
+
+  /** What leases of an earlier leader have, nobody else gets until they are over. */
+  #restore(uid: string, { ledger, isOpen }: OriginBook): void {
+    const pull = this.#pulls.get(uid);
+    if (pull === undefined || !isOpen) return;
+    const leases = [...ledger.leases.values()].filter((lease) => this.of(lease) === pull);
+    if (chargeOf(ledger, uid).epoch === pull.distribution.epoch || leases.length > 0) {
+      pull.unsureUntilMs = this.#dependencies.clock.now() + UNSURE_MS;
+    }
+    for (const { leaseId, extents, expired, purpose } of leases) {
+      if (expired) continue;
+      if (purpose === 'topUp') pull.topUps.restore(leaseId, extents);
+      else pull.pool.restore(leaseId, extents);
+    }
+  }
+}

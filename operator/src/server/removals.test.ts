@@ -1,0 +1,111 @@
+import type { TransferReport } from '@sluice/protocol/messages.ts';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createLogger } from 'winston';
+import type { Assignment } from '../store/assignments.ts';
+import { FakeClock, settle } from '../testing/fakeClock.ts';
+import type { FleetProcess } from './fleetView.ts';
+import { Removals } from './removals.ts';
+import { nothing } from './work.ts';
+
+const UID = 'uid-1';
+
+let clock: FakeClock;
+let processes: FleetProcess[];
+let rows: () => Promise<Assignment[]>;
+let changed: string[];
+let removals: Removals;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  processes = [];
+  rows = async () => [];
+  changed = [];
+  removals = new Removals({
+    assignments: { load: () => rows() },
+    clock,
+    logger: createLogger({ silent: true }),
+    processes: () => processes,
+    changed: (uid) => changed.push(uid),
+  });
+});
+
+/** Has been told, and has done what it was told, or not. */
+function agentOn(node: string, state: 'ready' | 'removed'): FleetProcess {
+  const removal = { type: 'remove' as const, uid: UID, deleteFiles: true };
+  const report: TransferReport = {
+    uid: UID,
+    epoch: 1,
+    state,
+    verifiedPieces: 1,
+    verifiedBytes: 1000,
+    received: { fromPeers: 1000, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+    uploadedBytes: 0,
+    rateBytesPerSecond: 0,
+  };
+  const process: Partial<FleetProcess> = {
+    kind: 'agent',
+    node,
+    told: { ...nothing, removals: new Map([[UID, removal]]) },
+    reports: new Map([[`${UID}/1`, report]]),
+  };
+  return process as FleetProcess;
+}
+
+const rowOf = (node: string) => ({ uid: UID, epoch: 1, node }) as Assignment;
+
+describe('a removal', () => {
+  it('is over when every agent that has something has removed it', () => {
+    removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a', 'node-b']));
+    processes = [agentOn('node-a', 'removed'), agentOn('node-b', 'ready')];
+    expect(removals.isOver(UID)).toBe(false);
+    processes = [agentOn('node-a', 'removed'), agentOn('node-b', 'removed')];
+    expect(removals.isOver(UID)).toBe(true);
+  });
+
+  it('waits half a minute for an agent that is not here', async () => {
+    removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a', 'node-b']));
+    processes = [agentOn('node-a', 'removed')];
+    await clock.advance(30_000);
+    expect(removals.isOver(UID)).toBe(false);
+    await clock.advance(1);
+    expect(removals.isOver(UID)).toBe(true);
+  });
+
+  it('that an earlier leader began waits for those that the database names', async () => {
+    rows = async () => [rowOf('node-a')];
+    removals.begin({ uid: UID, deleteFiles: true }, undefined);
+    expect(removals.isOver(UID)).toBe(false);
+    await settle();
+    expect(changed).toEqual([UID]);
+    expect(removals.isOver(UID)).toBe(false);
+    processes = [agentOn('node-a', 'removed')];
+    expect(removals.isOver(UID)).toBe(true);
+  });
+
+  it('is over in half a minute where nobody is here and the database does not say who should be', async () => {
+    rows = () => Promise.reject(new Error('the database is away'));
+    removals.begin({ uid: UID, deleteFiles: true }, undefined);
+    await clock.advance(29_999);
+    expect(removals.isOver(UID)).toBe(false);
+    await clock.advance(2);
+    expect(removals.isOver(UID)).toBe(true);
+  });
+
+  it('is told for ten minutes, and longer while it is not over', async () => {
+    removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a']));
+    processes = [agentOn('node-a', 'ready')];
+    await clock.advance(600_001);
+    removals.sweep();
+    expect([...removals.tombstones()]).toMatchObject([{ uid: UID }]);
+    processes = [agentOn('node-a', 'removed')];
+    removals.sweep();
+    expect(removals.has(UID)).toBe(false);
+  });
+
+  it('is none any more when the distribution is there again', () => {
+    removals.begin({ uid: UID, deleteFiles: true }, new Set());
+    removals.cancel(UID);
+    expect(removals.isOver(UID)).toBe(false);
+    expect(removals.has(UID)).toBe(false);
+  });
+});

@@ -1,0 +1,101 @@
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Logger } from 'winston';
+import type { AssignmentStore } from '../store/assignments.ts';
+import { type FleetProcess, hasRemoved } from './fleetView.ts';
+import type { Tombstone } from './work.ts';
+
+export interface RemovalsDependencies {
+  readonly assignments: Pick<AssignmentStore, 'load'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly processes: () => Iterable<FleetProcess>;
+  /** Whether it is over may be another answer now. */
+  readonly changed: (uid: string) => void;
+}
+
+interface LastingTombstone extends Tombstone {
+  readonly atMs: number;
+  /** Whose agents have said that they have something of it; undefined until that is read. */
+  nodes: ReadonlySet<string> | undefined;
+}
+
+/** An agent that did not come for so long is not waited for: what it has are orphans. */
+const ABSENT_MS = 30_000;
+/** How long tombstones are told to processes that come later. */
+const TOMBSTONE_MS = 600_000;
+
+/** Distributions that are gone, until everybody who may have something of them has removed it. */
+export class Removals {
+  readonly #dependencies: RemovalsDependencies;
+  readonly #tombstones = new Map<string, LastingTombstone>();
+
+  constructor(dependencies: RemovalsDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  tombstones(): IterableIterator<Tombstone> {
+    return this.#tombstones.values();
+  }
+
+  has(uid: string): boolean {
+    return this.#tombstones.has(uid);
+  }
+
+  /** `nodes` that have something of it; undefined when an earlier leader began: then they are read. */
+  begin({ uid, deleteFiles }: Tombstone, nodes: ReadonlySet<string> | undefined): void {
+    const atMs = this.#dependencies.clock.now();
+    const tombstone: LastingTombstone = { uid, deleteFiles, atMs, nodes };
+    this.#tombstones.set(uid, tombstone);
+    if (nodes === undefined) this.#recallNodes(tombstone);
+  }
+
+  /** It is there again. */
+  cancel(uid: string): void {
+    this.#tombstones.delete(uid);
+  }
+
+  clear(): void {
+    this.#tombstones.clear();
+  }
+
+  isOver(uid: string): boolean {
+    const tombstone = this.#tombstones.get(uid);
+    if (tombstone?.nodes === undefined) return false;
+    const processes = [...this.#dependencies.processes()];
+    if (!processes.every((process) => hasRemoved(process, tombstone))) return false;
+    // Nor before the agents that have the file have found this leader, or are gone for long.
+    if (this.#dependencies.clock.now() - tombstone.atMs > ABSENT_MS) return true;
+    const present = new Set(
+      processes.filter(({ kind }) => kind === 'agent').map(({ node }) => node),
+    );
+    return [...tombstone.nodes].every((node) => present.has(node));
+  }
+
+  /** Forgets what is over and was told for long enough. */
+  sweep(): void {
+    const now = this.#dependencies.clock.now();
+    for (const [uid, { atMs }] of this.#tombstones) {
+      if (now - atMs > TOMBSTONE_MS && this.isOver(uid)) this.#tombstones.delete(uid);
+    }
+  }
+
+  /** Who has the file is in the database. */
+  #recallNodes(tombstone: LastingTombstone): void {
+    const { assignments, changed, clock, logger } = this.#dependencies;
+    const { uid } = tombstone;
+    assignments.load(uid).then(
+      (rows) => {
+        tombstone.nodes = new Set(rows.map(({ node }) => node));
+        changed(uid);
+      },
+      (error) => {
+        // Then only those that are here are waited for, after the time that others have to come.
+        logger.warn('assignments cannot be read', { uid, error });
+        clock.setTimer(ABSENT_MS, () => {
+          tombstone.nodes = new Set();
+          changed(uid);
+        });
+      },
+    );
+  }
+}
