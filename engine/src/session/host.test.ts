@@ -43,13 +43,13 @@ const hello = encodeHello({
   nonce: Buffer.alloc(32, 8),
 });
 
-it('lets 64 wait for swarms that it does not serve, and closes who has waited longest', async () => {
+it('lets 208 wait for swarms that it does not serve, and closes who has waited longest', async () => {
   const { host, comeIn } = await startedHost();
   const silent = comeIn('silent', Buffer.alloc(0));
-  const waiting = Array.from({ length: 200 }, (_, at) => comeIn(`host ${at}`, hello));
-  expect(waiting.slice(0, 136)).toEqual(Array(136).fill(['UnknownSwarm']));
-  expect(waiting.slice(136).flat()).toEqual([]);
+  const waiting = Array.from({ length: 240 }, (_, at) => comeIn(`host ${at}`, hello));
+  expect(waiting.slice(0, 32)).toEqual(Array(32).fill(['UnknownSwarm']));
+  expect(waiting.slice(32).flat()).toEqual([]);
   // Who has not said yet what it wants is none of them.
   expect(silent).toEqual([]);
-  expect([...host.closedConnections]).toEqual([['UnknownSwarm', 136]]);
+  expect([...host.closedConnections]).toEqual([['UnknownSwarm', 32]]);
 });

@@ -65,6 +65,8 @@ export class OriginPuller implements Puller {
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #expiryTimer: Timer | undefined;
+  /** More than was asked for, as this origin did once: it may be on its way in every connection. */
+  #unaskedBytes = 0;
   #failures = 0;
   #retryAtMs = 0;
   #end: (end: PullEnd) => void = () => {};
@@ -207,6 +209,7 @@ export class OriginPuller implements Puller {
     const url = new URL(file.url);
     const slot = this.#takeSlot(url);
     let received = 0;
+    let hasHead = false;
     let unseenBytes = 0;
     let retry: { afterMs: number; message: string } | undefined;
     try {
@@ -217,11 +220,13 @@ export class OriginPuller implements Puller {
           url,
           range: { start: range.start, end: range.end },
           onHead: (head) => {
+            hasHead = true;
             this.#pacer.answered(head.headerBytes, head.timeToHeadMs);
             this.#pacer.received(reservation, head.headerBytes, clock.now());
             const verdict = judgeAnswer(head, file, range);
             if (verdict.kind === 'error') {
               unseenBytes = unseenOf(head);
+              this.#unaskedBytes = Math.max(this.#unaskedBytes, unseenBytes);
               throw verdict.error;
             }
             if (verdict.kind === 'retry') {
@@ -235,6 +240,7 @@ export class OriginPuller implements Puller {
             if (retry !== undefined) return;
             if (received + chunk.byteLength > range.end - range.start) {
               unseenBytes = UNSEEN_BYTES;
+              this.#unaskedBytes = UNSEEN_BYTES;
               throw new PullError('BadContentRange', 'the origin sends more than the range has');
             }
             for (const piece of this.#plan.write(range, received, chunk)) this.#store(piece);
@@ -255,6 +261,7 @@ export class OriginPuller implements Puller {
       if (error instanceof HttpSourceError) {
         // What does not speak HTTP may have said anything by now.
         if (error.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
+        if (!hasHead) unseenBytes = Math.max(unseenBytes, this.#unaskedBytes);
         this.#settleFailed(reservation, error, unseenBytes);
         (await slot).busy = false;
         // Servers end connections that were idle or have had their share of requests.

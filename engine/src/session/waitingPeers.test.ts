@@ -4,9 +4,14 @@ import { WaitingPeers } from './waitingPeers.ts';
 
 /** Is served once its swarm is. */
 class FakePeer {
+  readonly remoteHost: string;
   isSwarmServed = false;
   served = 0;
   readonly closed: CloseReason[] = [];
+
+  constructor(remoteHost = '10.0.0.1') {
+    this.remoteHost = remoteHost;
+  }
 
   serve(): boolean {
     if (this.isSwarmServed) this.served += 1;
@@ -25,22 +30,33 @@ function waiting(count: number) {
   return { peers, all };
 }
 
-it('lets 64 wait, and closes who has waited longest for each one more', () => {
-  const { all } = waiting(66);
+it('lets 208 wait, and closes who has waited longest for each one more', () => {
+  const { all } = waiting(210);
   const closed = all.map((peer) => peer.closed);
   expect(closed.slice(0, 2)).toEqual([['UnknownSwarm'], ['UnknownSwarm']]);
   expect(closed.slice(2).flat()).toEqual([]);
 });
 
+it('closes one of the host that has most of them', () => {
+  const { peers, all } = waiting(100);
+  const others = Array.from({ length: 110 }, () => new FakePeer('10.0.0.2'));
+  const fromThird = new FakePeer('10.0.0.3');
+  peers.add(fromThird);
+  for (const peer of others) peers.add(peer);
+  const closed = others.flatMap((peer, at) => (peer.closed.length > 0 ? [at] : []));
+  expect(closed).toEqual([0, 1, 2]);
+  expect([...all, fromThird].flatMap((peer) => peer.closed)).toEqual([]);
+});
+
 it('has room again when one has left', () => {
-  const { peers, all } = waiting(64);
+  const { peers, all } = waiting(208);
   peers.delete(all[10] as FakePeer);
   peers.add(new FakePeer());
   expect(all.flatMap(({ closed }) => closed)).toEqual([]);
 });
 
 it('lets those go on whose swarm is served now, once, and the others wait', () => {
-  const { peers, all } = waiting(64);
+  const { peers, all } = waiting(208);
   const lucky = all.slice(0, 3);
   for (const peer of lucky) peer.isSwarmServed = true;
   peers.serve();
