@@ -12,6 +12,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
 import { failWith } from '../e2e/cluster/command.ts';
+import { Ballast } from './lib/ballast.ts';
 import { figureOf } from './lib/figures.ts';
 import type { NodeDone, PeerSetup, SeedReady } from './lib/loopbackPeer.ts';
 import { ownArguments, runBenchmark, STATE_FOLDER } from './lib/namespaces.ts';
@@ -58,8 +59,13 @@ async function loopback(sizeBytes: number, count: number): Promise<boolean> {
     const seed = startPeer({ folder: seedFolder, sizeBytes, source }, peers);
     const [ready] = (await once(seed, 'message')) as [SeedReady];
     const rounds: Round[] = [];
+    const ballast = new Ballast(STATE_FOLDER);
     for (let at = 0; at < count; at += 1) {
-      const curlSeconds = await curl(url, path.join(folder, 'curl.bin'));
+      ballast.take(sizeBytes);
+      const target = path.join(folder, 'curl.bin');
+      const curlSeconds = await curl(url, target);
+      await rm(target);
+      ballast.take(sizeBytes);
       const nodeFolder = path.join(folder, 'node');
       const node = startPeer({ folder: nodeFolder, sizeBytes, seed: ready }, peers);
       const round = await fetchOnce(seed, node);

@@ -38,7 +38,7 @@ export function pieceHash(bytes: Uint8Array, leafCount: number): Buffer {
   const level = Buffer.alloc(leafCount * HASH_BYTES);
   for (let leaf = 0; leaf < leaves; leaf += 1) {
     const block = bytes.subarray(leaf * LEAF_BYTES, (leaf + 1) * LEAF_BYTES);
-    level.set(hash('sha256', block, 'buffer'), leaf * HASH_BYTES);
+    digestInto(level, leaf * HASH_BYTES, block);
   }
   // Reduced in place: the parent of pair n is written where child n of the level was read before.
   let zero = ZERO_HASH;
@@ -48,7 +48,7 @@ export function pieceHash(bytes: Uint8Array, leafCount: number): Buffer {
     used = Math.ceil(used / 2);
     for (let node = 0; node < used; node += 1) {
       const pair = level.subarray(node * 2 * HASH_BYTES, (node * 2 + 2) * HASH_BYTES);
-      level.set(hash('sha256', pair, 'buffer'), node * HASH_BYTES);
+      digestInto(level, node * HASH_BYTES, pair);
     }
     zero = hash('sha256', Buffer.concat([zero, zero]), 'buffer');
   }
@@ -56,6 +56,11 @@ export function pieceHash(bytes: Uint8Array, leafCount: number): Buffer {
   const root = Buffer.allocUnsafeSlow(HASH_BYTES);
   level.copy(root, 0, 0, HASH_BYTES);
   return root;
+}
+
+/** By way of a string: to make a buffer of each digest takes longer than to hash a pair. */
+function digestInto(level: Buffer, at: number, bytes: Uint8Array): void {
+  level.write(hash('sha256', bytes, 'binary'), at, 'latin1');
 }
 
 function nextPowerOfTwo(count: number): number {
