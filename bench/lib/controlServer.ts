@@ -113,6 +113,13 @@ export class ControlServer {
     this.#known.set(process.name, process);
   }
 
+  /** What the kubelet reports of a container that has ended, and the operator hears. */
+  containerEnded(name: string): void {
+    const metadata = { name, namespace: 'team', uid: name, resourceVersion: '1' };
+    const status = { containerStatuses: [{ state: { terminated: {} } }] };
+    this.coordinator.fleet.podChanged({ metadata, status }, undefined, systemClock.now());
+  }
+
   /**
    * Resolves the source under a lease, as the operator does, and makes the epoch; with pieces of
    * another length than the operator would choose, where one is given.

@@ -23,6 +23,8 @@ const MAX_CONNECTIONS = 8;
  * are more than the link carries.
  */
 const LIMIT_OVER_LINK = 1.1;
+/** The kubelet looks once a second which containers have ended. */
+const KUBELET_MS = 1000;
 const START_TIMEOUT_MS = 120_000;
 
 export const sluice: System = {
@@ -73,6 +75,7 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
     killRelay({ name }) {
       dead.add(name);
       started.get(name)?.child.kill('SIGKILL');
+      setTimeout(() => control.containerEnded(name), KUBELET_MS).unref();
     },
     pids: new Map([...started].map(([name, { child }]) => [name, child.pid ?? 0])),
     check: () => {

@@ -23,8 +23,4 @@ describe('whom to ask for the feed', () => {
   ])('is %s', (_, peers, expected) => {
     expect(subscribeTo(peers)).toEqual(expected);
   });
-
-  it('is one more when more are wanted, because the feed stands still', () => {
-    expect(subscribeTo([agent(1, true), agent(2, true), agent(3)], 3)).toEqual([3]);
-  });
 });

@@ -29,6 +29,11 @@ export class Claims {
     this.#wants.delete(claimId(holder, uid));
   }
 
+  /** The process is gone. */
+  forget(holder: string): void {
+    for (const [id, want] of this.#wants) if (want.holder === holder) this.#wants.delete(id);
+  }
+
   /** Those that hold a lease, and those that asked for one lately; who asked first is first. */
   active(leases: Iterable<LeaseRecord>, nowMs: number): PurposedClaim[] {
     const holding = new Set<string>();

@@ -23,6 +23,22 @@ describe('leases', () => {
     expect(leases.durableUsage().trafficBytes).toBe(grant.maxBytes);
   });
 
+  it('of one who was lost go to those who pull, who are called for it', async () => {
+    const first = await leases.acquire('one');
+    await leases.ask('two', { op: 'acquire' });
+    const smaller = await leases.ask('one', renewal(first, 0));
+    if (smaller.outcome !== 'granted') throw new Error(smaller.outcome);
+    await leases.ask('one', renewal(smaller.grant, 0));
+    const lost = await leases.acquire('two');
+    leases.asks.length = 0;
+    leases.service.holderEnded('two');
+    await leases.clock.advance(1_100);
+    expect(leases.asks).toEqual(['one']);
+    const more = await leases.ask('one', renewal(smaller.grant, MIB));
+    if (more.outcome !== 'granted') throw new Error(more.outcome);
+    expect(more.grant.rateBytesPerSecond).toBeGreaterThan(1.8 * lost.rateBytesPerSecond);
+  });
+
   it('are under the defaults where their Origin sets no limit', async () => {
     leases.service = leases.newService({});
     leases.service.setDistribution(aLeasedDistribution());

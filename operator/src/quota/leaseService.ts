@@ -60,7 +60,7 @@ export class LeaseService {
       onOpen: (book) => this.#opened(book),
       onExpired: (lease) => this.#pulls.release(lease),
       onGone: (lease) => this.#gone(lease),
-      onFreed: () => this.#sharing.wake(),
+      onFreed: () => this.#freed(),
     });
     const newLeaseId = () => this.#newLeaseId();
     this.#pulls = new PullRegistry({
@@ -153,6 +153,7 @@ export class LeaseService {
 
   /** The kubelet has reported the end of its container: its sockets are closed. */
   holderEnded(holder: string): void {
+    this.#sharing.forget(holder);
     for (const book of this.#books.all()) book.holderEnded(holder);
   }
 
@@ -185,6 +186,16 @@ export class LeaseService {
     this.#used.forget(lease.leaseId);
     this.#requests.forget(lease.leaseId);
     this.#sharing.wake();
+  }
+
+  /** A holder that was lost keeps nothing from others any more: those who pull may take its share. */
+  #freed(): void {
+    this.#sharing.wake();
+    for (const { ledger } of this.#books.all()) {
+      for (const { holder, uid, epoch, purpose, expired } of ledger.leases.values()) {
+        if (purpose === undefined && !expired) this.#ask(holder, uid, epoch);
+      }
+    }
   }
 
   #newLeaseId(): string {

@@ -77,6 +77,14 @@ export class Sharing {
     this.#claimsOf(key).delete(holder, uid);
   }
 
+  /** The process is gone: it wants nothing any more, though its leases count until they are closed. */
+  forget(holder: string): void {
+    for (const claims of this.#claims.values()) claims.forget(holder);
+    for (const [id, waiting] of this.#waiting) {
+      if (waiting.holder === holder) this.#waiting.delete(id);
+    }
+  }
+
   waits(waiting: Waiting): void {
     const id = claimId(waiting.holder, waiting.uid);
     this.#called.delete(id);

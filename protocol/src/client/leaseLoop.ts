@@ -243,6 +243,7 @@ export class LeaseLoop {
   /** The server's answer, taken over. */
   async #renew(held: Held, signal: AbortSignal): Promise<LeaseAnswer> {
     const { puller, state } = held;
+    this.#asked = false;
     // What is under way is finished, also when nothing more is wanted.
     const { topUp: last, ...rest } = held.want;
     const enough = last === undefined ? rest : { ...rest, topUp: { ...last, wantBytes: 0 } };
@@ -338,6 +339,7 @@ export class LeaseLoop {
       toldLatencyMs: this.#toldLatencyMs,
       latencyMs: held.puller.timeToFirstByteMs(),
       mayAcknowledge: held.state.acknowledged < held.shrunkTo && held.puller.fitsGrant(),
+      isCalled: this.#asked,
     };
   }
 

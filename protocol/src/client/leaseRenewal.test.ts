@@ -11,6 +11,7 @@ const PLENTY = {
   toldLatencyMs: undefined,
   latencyMs: undefined,
   mayAcknowledge: false,
+  isCalled: false,
 };
 
 describe('a lease is renewed', () => {
@@ -21,6 +22,13 @@ describe('a lease is renewed', () => {
       'not at once again after a try that was lost',
       { ...STATE, nowMs: 3_500, triedAtMs: 3_000 },
       PLENTY,
+      false,
+    ],
+    ['when the server calls', STATE, { ...PLENTY, isCalled: true }, true],
+    [
+      'not when the server calls and no more is wanted',
+      STATE,
+      { ...PLENTY, isCalled: true, isMoreWanted: false },
       false,
     ],
     ['when half of the work is done', STATE, { ...PLENTY, unfinishedPieces: 5 }, true],

@@ -25,6 +25,8 @@ export interface ExtentsLeft {
   readonly latencyMs: number | undefined;
   /** A smaller grant is kept to and the server does not know. */
   readonly mayAcknowledge: boolean;
+  /** The server says that there may be more. */
+  readonly isCalled: boolean;
 }
 
 /** Covers the way to the control server and one write of its journal, with room. */
@@ -40,7 +42,8 @@ const MUCH_LATENCY_MS = 15;
 /**
  * Whether to renew: each third of the lease's life, early when extents run short (less than half
  * or less than 0.3 s of them left), a much higher rate is wanted than was asked for or the origin
- * answers much faster or slower than was told, and as soon as a smaller grant is kept to.
+ * answers much faster or slower than was told, and as soon as a smaller grant is kept to or the
+ * server says that there may be more.
  */
 export function shouldRenew(
   state: LeaseState & { readonly nowMs: number },
@@ -51,6 +54,7 @@ export function shouldRenew(
   if (nowMs - lastMs >= ttlMs / 3) return true;
   if (left.mayAcknowledge) return true;
   if (!left.isMoreWanted) return false;
+  if (left.isCalled) return true;
   if (left.wantedShare > MUCH_MORE && nowMs - lastMs >= RAISE_MS) return true;
   if (isLatencyNews(left) && nowMs - lastMs >= RAISE_MS) return true;
   if (left.unfinishedPieces === state.futileAt) return false;
