@@ -1,6 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { tryRandomWorld, wrongIn } from './randomWorld.ts';
-import { BITTORRENT_PORT, SwarmWorld, type WorldOptions } from './swarmWorld.ts';
+import {
+  BITTORRENT_PORT,
+  type SimulatedPeer,
+  SwarmWorld,
+  type WorldOptions,
+} from './swarmWorld.ts';
 
 const MBIT = 125_000;
 const PIECE = 262_144;
@@ -73,6 +78,32 @@ describe('a simulated swarm', () => {
     // What was under way to it is lost with it: about a second of its part of the rate.
     const underWay = 50 * MBIT * 1.5;
     expect(world.origin.sentBytes).toBeLessThan(assigned * 1.02 + alone * PIECE + underWay);
+  });
+
+  it('hears from a node what a relay told that one alone before it died', async () => {
+    // The other relay goes on: the feed does not stand still.
+    await worldOf({ pieceCount: 400 }).begin();
+    const [dying, surviving] = world.relays as [SimulatedPeer, SimulatedPeer];
+    const confidant = world.nodes.at(-1) as SimulatedPeer;
+    await world.pass(2);
+    const hosts = new Set([confidant.host, world.origin]);
+    world.network.cut((from, to) => from === dying.host && !hosts.has(to));
+    await world.pass(0.8);
+    await world.kill(dying);
+    const others = world.nodes.filter((node) => node !== confidant);
+    const heardOnce = [...Array(400).keys()].filter(
+      (piece) =>
+        confidant.transfer.holds(piece) &&
+        !others.some(({ transfer }) => transfer.feed.names(piece)) &&
+        !surviving.transfer.feed.names(piece),
+    );
+    expect(heardOnce.length).toBeGreaterThan(0);
+    await world.pass(2.5);
+    expect(surviving.transfer.progress().verifiedPieces).toBeLessThan(400);
+    for (const { transfer } of others) {
+      expect(heardOnce.filter((piece) => !transfer.feed.names(piece))).toEqual([]);
+    }
+    await finished();
   });
 
   it('serves nodes that join late', async () => {
