@@ -26,8 +26,7 @@ export class Ballast {
   take(bytes: number): void {
     const chunk = Buffer.alloc(CHUNK_BYTES);
     while (this.#sizeBytes < bytes) {
-      writeSync(this.#descriptor, chunk, 0, CHUNK_BYTES, this.#sizeBytes);
-      this.#sizeBytes += CHUNK_BYTES;
+      this.#sizeBytes += writeSync(this.#descriptor, chunk, 0, CHUNK_BYTES, this.#sizeBytes);
     }
     this.#totalBytes = this.#usedBytes();
     this.#timer ??= setInterval(() => this.#letGo(), LET_GO_EVERY_MS).unref();

@@ -118,6 +118,9 @@ export class ControlServer {
     const metadata = { name, namespace: 'team', uid: name, resourceVersion: '1' };
     const status = { containerStatuses: [{ state: { terminated: {} } }] };
     this.coordinator.fleet.podChanged({ metadata, status }, undefined, systemClock.now());
+    const isKnown = [...this.coordinator.fleet.list()].some(({ podUid }) => podUid === name);
+    // What follows would be measured without what the operator does in a cluster.
+    if (isKnown) throw new Error(`the operator does not believe that ${name} has ended`);
   }
 
   /**

@@ -12,7 +12,7 @@ import { Processes } from './processes.ts';
 import { type Setup, sizeBytesOf } from './setups.ts';
 import type { Rig, RunningSystem, System } from './system.ts';
 
-/** Of the whole program: what one run gives back is kept for the next one. */
+/** Of the whole program: the next run takes at once what one gives back. */
 let ballast: Ballast | undefined;
 
 /** Makes it all, lets `use` have it, and removes it again. */
@@ -47,8 +47,6 @@ export async function withRig<T>(
     await removeLinks(hosts);
     ballast?.rest();
     await rm(folder, { recursive: true, force: true });
-    takeMemory(setup);
-    ballast?.rest();
   }
 }
 

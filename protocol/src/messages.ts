@@ -168,7 +168,7 @@ export const WorkMessage = Type.Union([
     epoch: Epoch,
     peers: Type.Array(Peer, { maxItems: 256 }),
   }),
-  /** Capacity became free: ask for this lease now instead of polling. */
+  /** Capacity became free: who waits for this lease asks for it, who holds it renews it. */
   Type.Object({ type: Type.Literal('askLease'), uid: Uid, epoch: Epoch }),
   Type.Object({ type: Type.Literal('synced') }),
   Type.Object({ type: Type.Literal('heartbeat') }),
@@ -198,8 +198,8 @@ export type ReceivedBytes = Static<typeof ReceivedBytes>;
 /** Pullers signed different hashes of one piece: the batches, as evidence. */
 export const PieceDispute = Type.Object({
   piece: Bytes,
-  /** Of the feed, each a few hundred bytes to 36 KiB. */
-  batches: Type.Array(Base64(49_152), { minItems: 2, maxItems: 16 }),
+  /** Of the feed, each a few hundred bytes to 39 KiB. */
+  batches: Type.Array(Base64(53_248), { minItems: 2, maxItems: 16 }),
 });
 export type PieceDispute = Static<typeof PieceDispute>;
 

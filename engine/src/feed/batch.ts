@@ -16,7 +16,7 @@ import { HASH_BYTES } from './pieceHash.ts';
 
 const BATCH_VERSION = 2;
 
-/** 36 KiB of hashes: under the 64 KiB that a feed message may have, certificate included. */
+/** 36 KiB of hashes: with all around them under what a message may have (wire/codec.ts). */
 export const MAX_HASHES_PER_BATCH = 1024;
 /** Nothing longer can be a batch: 256 extents and 1,024 hashes with everything around them. */
 export const MAX_BATCH_BYTES = 39_936;

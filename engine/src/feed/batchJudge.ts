@@ -53,7 +53,10 @@ export class BatchVerifier implements BatchJudge {
   #certifiedKey({ certificate }: DecodedBatch): KeyObject | undefined {
     const name = digest('sha256', Buffer.concat([certificate.certified, certificate.signature]));
     const cached = this.#certificates.get(name);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) {
+      keep(this.#certificates, name, cached);
+      return cached;
+    }
     if (!certificateHolds(certificate, this.#swarmId, this.#feedKey)) return undefined;
     const { puller, pullerKey } = certificate;
     const key = this.#keys.get(puller) ?? publicKeyOf(pullerKey);
@@ -65,7 +68,8 @@ export class BatchVerifier implements BatchJudge {
 
 /** As the newest of so many. */
 function keep(cache: Map<string, KeyObject>, name: string, key: KeyObject): void {
+  cache.delete(name);
   const oldest = cache.keys().next().value;
-  if (cache.size >= MAX_CACHED && !cache.has(name) && oldest !== undefined) cache.delete(oldest);
+  if (cache.size >= MAX_CACHED && oldest !== undefined) cache.delete(oldest);
   cache.set(name, key);
 }

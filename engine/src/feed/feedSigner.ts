@@ -42,7 +42,7 @@ export class FeedSigner {
     return this.#certificateFor(piece) !== undefined;
   }
 
-  /** Signed batches, as few as certificates allow. Throws for a piece of no certificate. */
+  /** Signed batches, one for each certificate that is needed. Throws for a piece of no certificate. */
   sign(pieces: readonly PieceHash[]): Buffer[] {
     const batches: Buffer[] = [];
     let due = [...pieces].sort((a, b) => a.piece - b.piece);

@@ -23,10 +23,16 @@ export interface AnnouncerDependencies {
   readonly isPulling: () => boolean;
 }
 
-/** Of an agent; its peers owe it a quarter of a second of pieces that they know of already. */
-const ANNOUNCE_INTERVAL_MS = 200;
-/** Of a relay: what it shows to whom follows what agents tell it. */
-const SHOW_INTERVAL_MS = 50;
+/** Between agents: they owe each other a quarter of a second of pieces that they know of already. */
+const AGENT_INTERVAL_MS = 200;
+/** Of relays, and to relays: what these show to whom follows what agents tell them. */
+const RELAY_INTERVAL_MS = 50;
+
+/** Peers of one role, which are told together. */
+interface Audience {
+  readonly pace: NewsPace;
+  timer: Timer | undefined;
+}
 
 /** Tells peers what we have: all of it, except that a relay shows agents piece by piece. */
 export class Announcer {
@@ -35,11 +41,10 @@ export class Announcer {
   readonly #isSpreading: boolean;
   /** Of a relay. */
   readonly #spread: Spread;
-  readonly #pace: NewsPace;
+  readonly #audiences: Readonly<Record<PeerRole, Audience>>;
   /** Pieces that are announced, in their order; to agents, of a relay, only when it shows them. */
   readonly #announced: number[] = [];
   readonly #shownToAll: number[] = [];
-  #timer: Timer | undefined;
   #stopped = false;
 
   constructor({ role, layout }: AnnouncerOptions, dependencies: AnnouncerDependencies) {
@@ -48,12 +53,16 @@ export class Announcer {
     this.#pieceCount = pieceCount;
     this.#isSpreading = role === 'relay';
     this.#spread = new Spread({ pieceCount, pieceLengthBytes });
-    this.#pace = new NewsPace(this.#isSpreading ? SHOW_INTERVAL_MS : ANNOUNCE_INTERVAL_MS);
+    const toAgentsMs = this.#isSpreading ? RELAY_INTERVAL_MS : AGENT_INTERVAL_MS;
+    this.#audiences = {
+      relay: { pace: new NewsPace(RELAY_INTERVAL_MS), timer: undefined },
+      agent: { pace: new NewsPace(toAgentsMs), timer: undefined },
+    };
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#timer?.cancel();
+    for (const { timer } of Object.values(this.#audiences)) timer?.cancel();
   }
 
   /** A piece has just become ours. */
@@ -89,16 +98,20 @@ export class Announcer {
 
   /** At once, when nothing was announced lately. */
   soon(): void {
-    if (this.#timer !== undefined) return;
-    const { clock, offered } = this.#dependencies;
-    const waitMs = this.#pace.waitMs(this.#pieceCount - offered.count, clock.now());
-    if (waitMs <= 0) this.#announceAll();
-    else this.#timer = clock.setTimer(waitMs, () => this.#announceAll());
+    this.#soonTo('relay');
+    this.#soonTo('agent');
   }
 
   /** Of a relay: what agents may be shown now. */
   show(nowMs: number): void {
-    if (this.#stopped || !this.#isSpreading) return;
+    const before = this.#shownToAll.length;
+    this.#showSome(nowMs);
+    if (this.#shownToAll.length > before) this.#soonTo('agent');
+  }
+
+  /** Answers whether an agent was shown something that others are not. */
+  #showSome(nowMs: number): boolean {
+    if (this.#stopped || !this.#isSpreading) return false;
     const { connections, isPulling } = this.#dependencies;
     const { offers, toAll } = this.#spread.announcements(nowMs, isPulling());
     const news = new Map<number, number[]>();
@@ -108,25 +121,41 @@ export class Announcer {
       pieces.push(piece);
     }
     for (const [agent, pieces] of news) connections.get(agent)?.sendHaves(pieces);
-    if (toAll.length === 0) return;
     this.#shownToAll.push(...toAll);
-    this.soon();
+    return offers.length > 0;
   }
 
-  #announceAll(): void {
+  #soonTo(role: PeerRole): void {
+    const audience = this.#audiences[role];
+    if (audience.timer !== undefined || this.#stopped) return;
+    const { clock, offered } = this.#dependencies;
+    const waitMs = audience.pace.waitMs(this.#pieceCount - offered.count, clock.now());
+    if (waitMs <= 0) this.#announceTo(role);
+    else audience.timer = clock.setTimer(waitMs, () => this.#announceTo(role));
+  }
+
+  #announceTo(role: PeerRole): void {
     const { clock, connections } = this.#dependencies;
+    const audience = this.#audiences[role];
     const now = clock.now();
-    this.#timer = undefined;
-    this.#pace.told(now);
-    this.show(now);
+    audience.timer = undefined;
+    let hasTold = role === 'agent' && this.#showSome(now);
     for (const connection of connections) {
-      const from = connection.announced;
-      const announced = this.#announcedTo(connection);
-      if (from === announced.length || !this.#needsHaves(connection)) continue;
-      connection.announced = announced.length;
-      const news = announced.slice(from).filter((piece) => this.#isNews(piece, connection));
-      connection.sendHaves(news);
+      if (connection.remoteRole === role) hasTold = this.#announce(connection) || hasTold;
     }
+    // What nobody was told of does not make the next piece wait.
+    if (hasTold) audience.pace.told(now);
+  }
+
+  /** Answers whether there was anything to be told. */
+  #announce(connection: PeerConnection): boolean {
+    const from = connection.announced;
+    const announced = this.#announcedTo(connection);
+    if (from === announced.length || !this.#needsHaves(connection)) return false;
+    connection.announced = announced.length;
+    const news = announced.slice(from).filter((piece) => this.#isNews(piece, connection));
+    connection.sendHaves(news);
+    return news.length > 0;
   }
 
   #shownTo(connection: PeerConnection): Bitfield {

@@ -7,7 +7,7 @@ import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
 import { faultOf } from '../swarm/conduct.ts';
-import { subscribeTo } from '../swarm/feedSources.ts';
+import { FeedGaps, subscribeTo } from '../swarm/feedSources.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
 import { type BlockRequest, FEED_WANTED, type Message, WireError } from '../wire/codec.ts';
 import type { PeerRole } from '../wire/hello.ts';
@@ -56,8 +56,6 @@ const MAX_HELD_BYTES = 64 * 1024 * 1024;
 /** Few peers have the same piece in the beginning: with large pieces too, so many give at once. */
 const MIN_COMING_IN = 8;
 const FEED_QUEUE_BYTES = 1_048_576;
-/** What a peer has for so long, and no feed names: that peer is asked for the feed, too. */
-const UNNAMED_MS = 1000;
 
 /** What this process and its peers give each other of one swarm. */
 export class Exchange implements ConnectionOwner {
@@ -71,9 +69,7 @@ export class Exchange implements ConnectionOwner {
   readonly #announcer: Announcer;
   /** Asked of all of them. */
   #outstandingBytes = 0;
-  /** Pieces that peers have, and of which nobody has told us what they are; since when. */
-  readonly #unnamed = new Map<number, number>();
-  #askedForMoreAtMs = Number.NEGATIVE_INFINITY;
+  readonly #gaps = new FeedGaps();
   #waitsForMemory = false;
   #stopped = false;
 
@@ -254,7 +250,7 @@ export class Exchange implements ConnectionOwner {
   #peerHas(connection: PeerConnection, piece: number): void {
     const { picker, feed, clock } = this.#dependencies;
     picker.peerHas(piece);
-    if (!feed.names(piece) && !this.#unnamed.has(piece)) this.#unnamed.set(piece, clock.now());
+    if (!feed.names(piece)) this.#gaps.seen(piece, clock.now());
     this.#announcer.peerHas(connection, piece);
   }
 
@@ -264,40 +260,25 @@ export class Exchange implements ConnectionOwner {
   #subscribe(nowMs: number): void {
     const { feed } = this.#dependencies;
     if (feed.knownPieces === this.pieceCount) return;
-    const peers = this.#connections.allOpened();
-    const sources = peers.map(({ number, remoteRole: role, subscribed }) => ({
-      number,
-      role,
-      subscribed,
-    }));
-    const knowing = this.#knowsMore(nowMs)?.number ?? [];
-    for (const number of subscribeTo(sources).concat(knowing)) {
+    const sources = this.#connections
+      .allOpened()
+      .map(({ number, remoteRole: role, subscribed, remoteHas: has }) => ({
+        number,
+        role,
+        subscribed,
+        has,
+      }));
+    const isNamed = (piece: number) => feed.names(piece);
+    const asked = new Set([
+      ...subscribeTo(sources),
+      ...this.#gaps.whomToAsk(sources, isNamed, nowMs),
+    ]);
+    for (const number of asked) {
       const connection = this.#connections.get(number);
       if (connection === undefined) continue;
       connection.subscribed = true;
       connection.send({ type: 'extensions', extensions: FEED_WANTED });
     }
-  }
-
-  /**
-   * Who has long had what we cannot name: what a source that is gone told others, and not us, would
-   * else be heard of only when everything else has come. One at a time.
-   */
-  #knowsMore(nowMs: number): PeerConnection | undefined {
-    if (nowMs - this.#askedForMoreAtMs < UNNAMED_MS) return undefined;
-    for (const [piece, sinceMs] of this.#unnamed) {
-      if (this.#dependencies.feed.names(piece)) {
-        this.#unnamed.delete(piece);
-        continue;
-      }
-      if (nowMs - sinceMs < UNNAMED_MS) return undefined;
-      const peers = this.#connections.allOpened();
-      const knowing = peers.find((peer) => !peer.subscribed && peer.remoteHas.has(piece));
-      if (knowing === undefined) continue;
-      this.#askedForMoreAtMs = nowMs;
-      return knowing;
-    }
-    return undefined;
   }
 
   /** Only the acceptor sends the feed: who needs it has opened a connection. */

@@ -209,7 +209,6 @@ export class OriginPuller implements Puller {
     const url = new URL(file.url);
     const slot = this.#takeSlot(url);
     let received = 0;
-    let hasHead = false;
     let unseenBytes = 0;
     let retry: { afterMs: number; message: string } | undefined;
     try {
@@ -220,7 +219,6 @@ export class OriginPuller implements Puller {
           url,
           range: { start: range.start, end: range.end },
           onHead: (head) => {
-            hasHead = true;
             this.#pacer.answered(head.headerBytes, head.timeToHeadMs);
             this.#pacer.received(reservation, head.headerBytes, clock.now());
             const verdict = judgeAnswer(head, file, range);
@@ -260,9 +258,8 @@ export class OriginPuller implements Puller {
       this.#plan.putBack(range, received);
       if (error instanceof HttpSourceError) {
         // What does not speak HTTP may have said anything by now.
-        if (error.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
-        if (!hasHead) unseenBytes = Math.max(unseenBytes, this.#unaskedBytes);
-        this.#settleFailed(reservation, error, unseenBytes);
+        if (error.code === 'MalformedAnswer') this.#unaskedBytes = UNSEEN_BYTES;
+        this.#settleFailed(reservation, error, Math.max(unseenBytes, this.#unaskedBytes));
         (await slot).busy = false;
         // Servers end connections that were idle or have had their share of requests.
         if (error.stale) return;

@@ -39,6 +39,26 @@ describe('leases', () => {
     expect(more.grant.rateBytesPerSecond).toBeGreaterThan(1.8 * lost.rateBytesPerSecond);
   });
 
+  it('of many who were lost at once are told of once, and to nobody at another origin', async () => {
+    leases.service.setOrigins([
+      anOriginPolicy(LIMITS),
+      anOriginPolicy(LIMITS, { name: 'other', hosts: ['other.example.com'] }),
+    ]);
+    const url = 'https://other.example.com/file';
+    leases.service.setDistribution(aLeasedDistribution({ uid: 'm', url }));
+    await leases.clock.advance(1);
+    await leases.acquire('elsewhere', { uid: 'm' });
+    const first = await leases.acquire('one', { wantConnections: 1, wantRateBytesPerSecond: MIB });
+    for (const holder of ['two', 'three']) {
+      await leases.acquire(holder, { wantConnections: 1, wantRateBytesPerSecond: MIB });
+    }
+    leases.asks.length = 0;
+    for (const holder of ['two', 'three']) leases.service.holderEnded(holder);
+    await leases.clock.advance(1_500);
+    expect(leases.asks).toEqual(['one']);
+    expect(first.connections).toBe(1);
+  });
+
   it('are under the defaults where their Origin sets no limit', async () => {
     leases.service = leases.newService({});
     leases.service.setDistribution(aLeasedDistribution());

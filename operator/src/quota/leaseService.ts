@@ -4,7 +4,7 @@
  * is granted of each host in originBooks.ts.
  */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy, OriginUsage } from '../controllers/dataSide.ts';
@@ -39,6 +39,9 @@ export interface LeaseServiceDependencies {
   readonly onRetry: (error: unknown) => void;
 }
 
+/** A machine that is lost had many leases: who pulls is told of all of them at once. */
+const CALL_MS = 100;
+
 export class LeaseService {
   readonly #clock: Clock;
   readonly #books: OriginBooks;
@@ -48,6 +51,9 @@ export class LeaseService {
   readonly #used = new ReportedUse();
   readonly #sharing: Sharing;
   readonly #requests: LeaseRequests;
+  /** Of which those who pull are to be told. */
+  readonly #freedBooks = new Set<OriginBook>();
+  #callTimer: Timer | undefined;
   #nonce = '';
   #serial = 0;
   #ask: (holder: string, uid: string, epoch: number) => void = () => {};
@@ -60,7 +66,7 @@ export class LeaseService {
       onOpen: (book) => this.#opened(book),
       onExpired: (lease) => this.#pulls.release(lease),
       onGone: (lease) => this.#gone(lease),
-      onFreed: () => this.#freed(),
+      onFreed: (book) => this.#freed(book),
     });
     const newLeaseId = () => this.#newLeaseId();
     this.#pulls = new PullRegistry({
@@ -124,6 +130,7 @@ export class LeaseService {
     this.#used.clear();
     this.#requests.clear();
     this.#sharing.clear();
+    this.#forgetFreed();
     this.#answers.clear();
     this.#probes.clear();
     this.#pulls.reset();
@@ -188,14 +195,28 @@ export class LeaseService {
     this.#sharing.wake();
   }
 
-  /** A holder that was lost keeps nothing from others any more: those who pull may take its share. */
-  #freed(): void {
+  /** A holder that was lost keeps nothing from others any more. */
+  #freed(book: OriginBook): void {
     this.#sharing.wake();
-    for (const { ledger } of this.#books.all()) {
+    this.#freedBooks.add(book);
+    this.#callTimer ??= this.#clock.setTimer(CALL_MS, () => this.#callPullers());
+  }
+
+  /** Those who pull under the same limits may have its share now, and not when they renew. */
+  #callPullers(): void {
+    const books = [...this.#freedBooks].flatMap((book) => this.#books.groupOf(book).books);
+    this.#forgetFreed();
+    for (const { ledger } of new Set(books)) {
       for (const { holder, uid, epoch, purpose, expired } of ledger.leases.values()) {
         if (purpose === undefined && !expired) this.#ask(holder, uid, epoch);
       }
     }
+  }
+
+  #forgetFreed(): void {
+    this.#callTimer?.cancel();
+    this.#callTimer = undefined;
+    this.#freedBooks.clear();
   }
 
   #newLeaseId(): string {

@@ -53,7 +53,7 @@ export interface OriginBookDependencies {
   /** A lease is over, by whatever way. */
   readonly onGone: (lease: LeaseRecord) => void;
   /** Something may be granted that could not be before. */
-  readonly onFreed: () => void;
+  readonly onFreed: (book: OriginBook) => void;
 }
 
 export class OriginBook {
@@ -162,14 +162,14 @@ export class OriginBook {
       this.commit({ kind: 'expire', leaseId }).catch(() => {});
       this.#closeLater(leaseId, this.limits.closeAfterMs);
       if (lease !== undefined) this.#dependencies.onExpired(lease);
-      this.#dependencies.onFreed();
+      this.#dependencies.onFreed(this);
     });
   }
 
   #closeLater(leaseId: string, delayMs: number): void {
     this.#later(leaseId, delayMs, () => {
       this.closeLease(leaseId).catch(() => {});
-      this.#dependencies.onFreed();
+      this.#dependencies.onFreed(this);
     });
   }
 

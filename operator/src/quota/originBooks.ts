@@ -39,7 +39,7 @@ export interface OriginBooksDependencies {
   readonly onOpen: (book: OriginBook) => void;
   readonly onExpired: (lease: LeaseRecord) => void;
   readonly onGone: (lease: LeaseRecord) => void;
-  readonly onFreed: () => void;
+  readonly onFreed: (book: OriginBook) => void;
 }
 
 interface Leadership {

@@ -81,8 +81,11 @@ export class Sharing {
   forget(holder: string): void {
     for (const claims of this.#claims.values()) claims.forget(holder);
     for (const [id, waiting] of this.#waiting) {
-      if (waiting.holder === holder) this.#waiting.delete(id);
+      if (waiting.holder !== holder) continue;
+      this.#waiting.delete(id);
+      this.#called.delete(id);
     }
+    this.wake();
   }
 
   waits(waiting: Waiting): void {

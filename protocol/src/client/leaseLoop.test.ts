@@ -161,6 +161,21 @@ describe('the lease loop', () => {
     expect(settled).toMatchObject({ version: 2, usedBytes: 10 * MIB, unfinished: [] });
   });
 
+  it('renews when the server says that there may be more, once for each time', async () => {
+    const { loop, pullers, asked } = build([
+      { outcome: 'granted', grant: grant(0, 10) },
+      { outcome: 'granted', grant: grant(0, 10, { rateBytesPerSecond: 2 * MIB }) },
+      { outcome: 'granted', grant: grant(0, 10, { rateBytesPerSecond: 2 * MIB }) },
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    loop.askNow();
+    await until(() => expect(pullers[0]?.grants).toHaveLength(2));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(ops(asked)).toEqual(['acquire', 'renew']);
+    loop.askNow();
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'renew', 'renew']));
+  });
+
   it('goes on under the same lease when work comes after the pull was over', async () => {
     const { pullers, asked } = build([
       { outcome: 'granted', grant: grant(0, 1, { rateBytesPerSecond: 1000 }) },

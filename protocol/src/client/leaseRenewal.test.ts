@@ -24,10 +24,16 @@ describe('a lease is renewed', () => {
       PLENTY,
       false,
     ],
-    ['when the server calls', STATE, { ...PLENTY, isCalled: true }, true],
+    ['when the server calls', { ...STATE, nowMs: 200 }, { ...PLENTY, isCalled: true }, true],
+    [
+      'when the server calls, not at once after the last time',
+      { ...STATE, nowMs: 199 },
+      { ...PLENTY, isCalled: true },
+      false,
+    ],
     [
       'not when the server calls and no more is wanted',
-      STATE,
+      { ...STATE, nowMs: 200 },
       { ...PLENTY, isCalled: true, isMoreWanted: false },
       false,
     ],

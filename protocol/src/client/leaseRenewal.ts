@@ -54,7 +54,7 @@ export function shouldRenew(
   if (nowMs - lastMs >= ttlMs / 3) return true;
   if (left.mayAcknowledge) return true;
   if (!left.isMoreWanted) return false;
-  if (left.isCalled) return true;
+  if (left.isCalled && nowMs - lastMs >= RAISE_MS) return true;
   if (left.wantedShare > MUCH_MORE && nowMs - lastMs >= RAISE_MS) return true;
   if (isLatencyNews(left) && nowMs - lastMs >= RAISE_MS) return true;
   if (left.unfinishedPieces === state.futileAt) return false;
