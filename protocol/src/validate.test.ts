@@ -1,4 +1,3 @@
-import { MAX_BATCH_BYTES } from '@sluice/engine/feed/batch.ts';
 import { describe, expect, it } from 'vitest';
 import {
   InvalidMessageError,
@@ -31,23 +30,6 @@ describe('the check of messages', () => {
     [{ type: 'remove', uid: '../..', deleteFiles: true }, 'work message remove: /uid must match'],
   ])('says of %j what is wrong with the member that was meant', (value, expected) => {
     expect(messageOf(parseWorkMessage, value)).toContain(expected);
-  });
-
-  it('takes the longest batch of the feed as evidence of a dispute', () => {
-    const batch = Buffer.alloc(MAX_BATCH_BYTES).toString('base64');
-    const transfer = {
-      uid: 'a',
-      epoch: 1,
-      state: 'transferring',
-      verifiedPieces: 0,
-      verifiedBytes: 0,
-      received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
-      uploadedBytes: 0,
-      rateBytesPerSecond: 0,
-      disputes: [{ piece: 0, batches: [batch, batch] }],
-    };
-    const report = { incarnation: '12345678', sequence: 1, transfers: [transfer] };
-    expect(messageOf(parseReport, report)).toBe('no error');
   });
 
   it('names an unknown property and never repeats a value', () => {

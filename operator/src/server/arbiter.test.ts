@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { MAX_BATCH_BYTES } from '@sluice/engine/feed/batch.ts';
 import { certify } from '@sluice/engine/feed/certificate.ts';
 import { FeedSigner } from '@sluice/engine/feed/feedSigner.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { PieceDispute, Task } from '@sluice/protocol/messages.ts';
+import { parseReport } from '@sluice/protocol/validate.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from 'winston';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
@@ -122,4 +124,21 @@ describe('what pullers disagree about', () => {
     await clock.advance(600_000);
     expect(asked).toHaveLength(before);
   });
+});
+
+it('a report takes the longest batch of the feed as evidence of a dispute', () => {
+  const batch = Buffer.alloc(MAX_BATCH_BYTES).toString('base64');
+  const transfer = {
+    uid: 'a',
+    epoch: 1,
+    state: 'transferring',
+    verifiedPieces: 0,
+    verifiedBytes: 0,
+    received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+    uploadedBytes: 0,
+    rateBytesPerSecond: 0,
+    disputes: [{ piece: 0, batches: [batch, batch] }],
+  };
+  const report = { incarnation: '12345678', sequence: 1, transfers: [transfer] };
+  expect(() => parseReport(report)).not.toThrow();
 });
