@@ -1,9 +1,11 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_HTTP_OPTIONS, NodeHttpSource } from '../adapters/http/nodeHttpSource.ts';
-import { probeOrigin } from './originProbe.ts';
+import { systemClock } from '../adapters/systemClock.ts';
+import { OriginMeter } from '../testing/originMeter.ts';
+import { MAX_PROBE_BYTES, probeOrigin } from './originProbe.ts';
 
 /** Of 127.0.0.1, signed by itself, for a hundred years; protects nothing. */
 const KEY = `-----BEGIN PRIVATE KEY-----
@@ -43,6 +45,32 @@ async function listen(server: Server, scheme: string): Promise<string> {
 
 function probe(url: string, http = new NodeHttpSource()) {
   return probeOrigin(url, { 'x-key': 'k' }, http, AbortSignal.timeout(10_000));
+}
+
+/** As much of it as the client's kernel takes. */
+function chunked(socket: Socket, bytes: number): void {
+  socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n');
+  let left = bytes;
+  const more = () => {
+    while (left > 0) {
+      left -= 65_536;
+      if (!socket.write(`10000\r\n${'z'.repeat(65_536)}\r\n`)) break;
+    }
+    if (left > 0) socket.once('drain', more);
+  };
+  more();
+}
+
+function interim(socket: Socket): void {
+  for (let at = 0; at < 40; at += 1) {
+    socket.write(`HTTP/1.1 103 Early\r\nx: ${'y'.repeat(1_000)}\r\n\r\n`);
+  }
+}
+
+function halfAndReset(socket: Socket): void {
+  socket.write(`HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n${'x'.repeat(4_000)}`, () => {
+    setTimeout(() => socket.resetAndDestroy(), 100);
+  });
 }
 
 describe('the probe of an origin', () => {
@@ -152,6 +180,40 @@ describe('the probe of an origin', () => {
     const patient = new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, idleTimeoutMs: 200 });
     expect(await probe(url, patient)).toMatchObject({ kind: 'failed' });
   });
+
+  it.each<[string, (socket: Socket) => void]>([
+    ['a body without length and end', (socket) => chunked(socket, 8_000_000)],
+    ['half a header, and silence', (socket) => socket.write('HTTP/1.1 200 OK\r\nx-a: ')],
+    ['a header without end', (socket) => socket.write(`HTTP/1.1 200 OK\r\nx: ${'y'.repeat(1e6)}`)],
+    ['no HTTP', (socket) => socket.write(Buffer.alloc(1_000_000))],
+    ['interim answers without end', (socket) => interim(socket)],
+    ['half an answer, and a reset', (socket) => halfAndReset(socket)],
+    [
+      'an answer and its end',
+      (socket) => socket.end('HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n'),
+    ],
+  ])(
+    'charges no less than the origin wrote, and no more than was leased: %s',
+    async (_, answer) => {
+      const meter = new OriginMeter(systemClock);
+      const server = createTcpServer((socket) => {
+        meter.watch(socket);
+        socket.on('error', () => {});
+        socket.once('data', () => answer(socket));
+        stops.push(() => socket.destroy());
+      });
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      stops.push(() => server.close());
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/f`;
+      const { usedBytes } = await probe(
+        url,
+        new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, idleTimeoutMs: 300 }),
+      );
+      expect(meter.totalBytes).toBeGreaterThan(0);
+      expect(usedBytes).toBeGreaterThanOrEqual(meter.totalBytes);
+      expect(usedBytes).toBeLessThanOrEqual(MAX_PROBE_BYTES);
+    },
+  );
 
   it('speaks TLS, and only to certificates that it trusts', async () => {
     const server = createTlsServer({ key: KEY, cert: CERTIFICATE }, (_, response) => {

@@ -1,6 +1,6 @@
 import { type HttpSource, HttpSourceError, type ResponseHead } from '../ports/httpSource.ts';
 import { contentRangeOf, judgeAnswer, PullError, type SourceValidator } from './originAnswer.ts';
-import { UNSEEN_BYTES } from './puller.ts';
+import { UNSEEN_BYTES, unseenOf } from './puller.ts';
 
 export type ProbeOutcome =
   | {
@@ -17,8 +17,11 @@ export type ProbeOutcome =
 /** With what the origin may have written for it, charged high. */
 export type ProbeResult = ProbeOutcome & { readonly usedBytes: number };
 
-/** The most that one probe can be charged: what may be in the kernels' buffers and headers. */
-export const MAX_PROBE_BYTES = UNSEEN_BYTES + 16_384;
+/**
+ * The most that one probe can be charged: what may be in the kernels' buffers, headers and interim
+ * answers of 16 KiB each, and a body of as much that is cut off by a read of 64 KiB.
+ */
+export const MAX_PROBE_BYTES = UNSEEN_BYTES + 131_072;
 /** Bodies up to this size are read to their end; longer ones are cut off. */
 const MAX_READ_BODY_BYTES = 16_384;
 
@@ -56,9 +59,9 @@ export async function probeOrigin(
   } catch (error) {
     if (signal.aborted) throw error;
     if (!(error instanceof HttpSourceError)) throw error;
-    const unseen =
-      error.exact || seen === undefined ? 0 : Math.min(bodyLengthOf(seen), UNSEEN_BYTES);
-    const usedBytes = error.wireBytes + unseen;
+    // Who was cut off before his answer could be read may have sent any.
+    const unseen = seen === undefined ? UNSEEN_BYTES : unseenOf(seen);
+    const usedBytes = error.wireBytes + (error.exact ? 0 : unseen);
     if (error.cause instanceof EnoughSeen && seen !== undefined) {
       return { ...judgeProbe(seen, undefined), usedBytes };
     }

@@ -2,7 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { leafCountOf, pieceHash } from '@sluice/engine/feed/pieceHash.ts';
+import { OriginMeter } from '@sluice/engine/testing/originMeter.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
@@ -18,6 +20,7 @@ const never = new AbortController().signal;
 let server: Server;
 let url: string;
 let charged: { maxBytes: number; usedBytes: number }[];
+let meter: OriginMeter;
 let answer: (request: IncomingMessage, response: ServerResponse) => void;
 
 const charger: ProbeCharger = {
@@ -30,8 +33,10 @@ const charger: ProbeCharger = {
 
 beforeEach(async () => {
   charged = [];
+  meter = new OriginMeter(systemClock);
   answer = inRanges;
   server = createServer((request, response) => answer(request, response));
+  server.on('connection', (socket) => meter.watch(socket));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/set/`;
 });
@@ -84,10 +89,19 @@ describe('a piece at the origin', () => {
   it.each<[string, typeof answer, object]>([
     ['is another file', (_, response) => response.writeHead(412).end(), { code: 'SourceChanged' }],
     ['gives it all', (_, response) => response.end(BODY), { code: 'RangeIgnored' }],
+    [
+      'gives more than it says',
+      (_, response) => {
+        const head = { 'content-range': `bytes 0-131071/${BODY.length}`, etag: ETAG };
+        response.writeHead(206, head).end(BODY);
+      },
+      { message: 'more came than asked' },
+    ],
     ['is overloaded', (_, response) => response.writeHead(503).end(), {}],
   ])('is not known when the origin %s', async (_case, how, cause) => {
     answer = how;
     await expect(pieceAtOrigin(taskOf(), 0, charger, never)).rejects.toMatchObject({ cause });
-    expect(charged).toEqual([]);
+    expect(meter.totalBytes).toBeGreaterThan(0);
+    expect(charged.at(-1)?.usedBytes).toBeGreaterThanOrEqual(meter.totalBytes);
   });
 });

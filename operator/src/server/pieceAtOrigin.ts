@@ -6,8 +6,9 @@ import {
 } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
 import { leafCountOf, pieceHash } from '@sluice/engine/feed/pieceHash.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
-import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import { type HttpSource, HttpSourceError } from '@sluice/engine/ports/httpSource.ts';
 import { conditionFor, judgeAnswer, type OriginFile } from '@sluice/engine/session/originAnswer.ts';
+import { UNSEEN_BYTES, unseenOf } from '@sluice/engine/session/puller.ts';
 import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import type { ProbeCharger } from './sourceResolver.ts';
@@ -35,13 +36,14 @@ export async function pieceAtOrigin(
   for (let at = 0; at < bytes.length; at += PART_BYTES) {
     const part = bytes.subarray(at, at + PART_BYTES);
     const charge = { url: file.url, uid: task.uid, maxBytes: part.length + HEADER_BYTES };
-    await charger.charge(charge, signal, (lease) =>
+    const failure = await charger.charge(charge, signal, (lease) =>
       readInto(part, offset + at, file, {
         http,
         headers: source.options.headers,
         signal: AbortSignal.any([signal, lease]),
       }),
     );
+    if (failure !== undefined) throw failure;
   }
   const { pieceLengthBytes } = layout;
   const sizes = { sizeBytes: bytes.length, pieceLengthBytes, fileSizeBytes: file.sizeBytes };
@@ -54,15 +56,18 @@ interface Reading {
   readonly signal: AbortSignal;
 }
 
+/** Its failure is a result: what the origin wrote for it is known, and charged. */
 async function readInto(
   part: Buffer,
   start: number,
   file: OriginFile,
   { http, headers, signal }: Reading,
-): Promise<{ result: undefined; usedBytes: number }> {
+): Promise<{ result: Error | undefined; usedBytes: number }> {
   const range = { start, end: start + part.length };
   const connection = http.connection(new URL(file.url));
   let received = 0;
+  // Of a range that is honoured no more than was asked for comes.
+  let unseenBytes = part.length + HEADER_BYTES;
   try {
     const { wireBytes } = await connection.request(
       {
@@ -70,19 +75,28 @@ async function readInto(
         range,
         onHead: (head) => {
           const verdict = judgeAnswer(head, file, range);
-          if (verdict.kind === 'error') throw verdict.error;
-          if (verdict.kind === 'retry') throw new Error(verdict.message);
+          if (verdict.kind === 'body') return;
+          unseenBytes = unseenOf(head);
+          throw verdict.kind === 'error' ? verdict.error : new Error(verdict.message);
         },
         onChunk: (chunk) => {
-          if (received + chunk.byteLength > part.length) throw new Error('more came than asked');
+          if (received + chunk.byteLength > part.length) {
+            unseenBytes = UNSEEN_BYTES;
+            throw new Error('more came than asked');
+          }
           part.set(chunk, received);
           received += chunk.byteLength;
         },
       },
       signal,
     );
-    if (received < part.length) throw new Error('the answer was too short');
-    return { result: undefined, usedBytes: wireBytes };
+    const result = received < part.length ? new Error('the answer was too short') : undefined;
+    return { result, usedBytes: wireBytes };
+  } catch (error) {
+    // Who does not know what came charges the lease whole.
+    if (signal.aborted || !(error instanceof HttpSourceError)) throw error;
+    if (error.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
+    return { result: error, usedBytes: error.wireBytes + (error.exact ? 0 : unseenBytes) };
   } finally {
     await connection.close();
   }
