@@ -229,7 +229,21 @@ describe('what the API server says of custom resources', () => {
       { hosts: ['https://h'] },
       /spec\.hosts: 'https:\/\/h' is not a host; write/,
     ],
-    ['a host with a path', { hosts: ['h/a'] }, /spec\.hosts: 'h\/a' is not a host/],
+    [
+      'a path that leaves its prefix',
+      { hosts: ['h/a/../b'] },
+      /spec\.hosts: 'h\/a\/\.\.\/b' is not a host/,
+    ],
+    [
+      'a window that begins at no time',
+      { hosts: ['h'], schedule: [{ from: '24:30', to: '06:00', limits: { maxConnections: 1 } }] },
+      /spec\.schedule\.from: '24:30' is not a time of the day; write/,
+    ],
+    [
+      'a window without a limit',
+      { hosts: ['h'], schedule: [{ from: '22:00', to: '06:00', limits: {} }] },
+      /spec\.schedule\.limits: names no limit; write/,
+    ],
     ['an upper-case host', { hosts: ['CDN'] }, /lower-case/],
     ['no host', { hosts: [] }, /spec\.hosts.*at least 1/],
     ['a host twice', { hosts: ['h', 'h'] }, /Duplicate value: "h"/],

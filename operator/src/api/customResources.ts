@@ -49,7 +49,17 @@ const originColumns: readonly PrinterColumn[] = [
   column('Ready', 'Whether the limits are enforced.', `${READY}.status`),
   column('Connections', 'Leased of allowed connections.', '.status.summary.connections'),
   column('Bandwidth', 'Leased of allowed bytes per second.', '.status.summary.bandwidth'),
-  column('Traffic', 'Charged of allowed bytes in this period.', '.status.summary.traffic'),
+  column('Traffic', 'Taken of allowed bytes in this period.', '.status.summary.traffic'),
+  column(
+    'Headroom',
+    'Connections, bytes per second and bytes that can still be leased.',
+    '.status.summary.headroom',
+  ),
+  column(
+    'Limit',
+    'Which limit holds distributions back.',
+    '.status.conditions[?(@.type=="Limiting")].reason',
+  ),
   { ...column('Age', 'Time since creation.', '.metadata.creationTimestamp'), type: 'date' },
   { ...column('Hosts', 'Hosts that are covered.', '.spec.hosts'), priority: 1 },
   { ...column('Message', 'What the condition Ready says.', `${READY}.message`), priority: 1 },

@@ -314,4 +314,35 @@ describe('the controllers', () => {
       expect(status?.summary?.connections).toBe('1 of 4');
     }, WAIT);
   });
+
+  it('hold what an Origin does not serve for its namespace, until the namespace has the labels', async () => {
+    await server.admin.request({
+      method: 'POST',
+      path: listPath(resources.origins),
+      body: {
+        apiVersion: 'sluice.dev/v1alpha1',
+        kind: 'Origin',
+        metadata: { name: 'for-some' },
+        spec: {
+          hosts: ['for-some.example.com'],
+          allowedNamespaces: { from: 'Selector', matchLabels: { team: 'ml' } },
+        },
+      },
+    });
+    const isHandedOn = () => expect(data.policies.map(({ name }) => name)).toContain('for-some');
+    await vi.waitFor(isHandedOn, WAIT);
+    await apply('refused', { source: { url: 'http://for-some.example.com/file.bin' } });
+    await vi.waitFor(async () => {
+      expect(await condition('refused', 'Stalled')).toBe('True/NamespaceNotAllowed');
+    }, WAIT);
+    await server.admin.request({
+      method: 'PATCH',
+      path: '/api/v1/namespaces/default',
+      contentType: 'application/merge-patch+json',
+      body: { metadata: { labels: { team: 'ml' } } },
+    });
+    await vi.waitFor(async () => {
+      expect(await condition('refused', 'SourceResolved')).toBe('True/Resolved');
+    }, WAIT);
+  });
 });

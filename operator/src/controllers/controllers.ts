@@ -9,7 +9,7 @@ import type { Distribution } from '../api/v1alpha1/distribution.ts';
 import type { Origin } from '../api/v1alpha1/origin.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { EventRecorder } from '../kube/events.ts';
-import type { NodeObject, WorkloadObject } from '../kube/objects.ts';
+import type { NamespaceObject, NodeObject, WorkloadObject } from '../kube/objects.ts';
 import { listPath, type Resource, resources } from '../kube/paths.ts';
 import { type KubeObject, Reflector } from '../kube/reflector.ts';
 import type { Coordinator, EpochStore } from './dataSide.ts';
@@ -42,6 +42,7 @@ export class Controllers {
   readonly #deps: ControllersDependencies;
   readonly #nodes: Reflector<NodeObject>;
   readonly #origins: Reflector<Origin>;
+  readonly #namespaces: Reflector<NamespaceObject>;
   readonly #deployments: Reflector<WorkloadObject>;
   readonly #daemonSets: Reflector<WorkloadObject>;
   readonly #events: EventRecorder;
@@ -63,6 +64,9 @@ export class Controllers {
       onChange: (current, previous) => this.#distribution.nodeChanged(current, previous),
     });
     this.#origins = this.#reflect<Origin>(resources.origins, {
+      onChange: () => this.#origin.changed(),
+    });
+    this.#namespaces = this.#reflect<NamespaceObject>(resources.namespaces, {
       onChange: () => this.#origin.changed(),
     });
     const workloads = {
@@ -87,6 +91,8 @@ export class Controllers {
     this.#origin = new OriginController({
       ...dependencies,
       origins: this.#origins,
+      namespaces: this.#namespaces,
+      onPolicies: () => this.#distribution.wakeAll(),
       events: this.#events,
     });
     this.#distribution = new DistributionController({
@@ -146,6 +152,7 @@ export class Controllers {
       this.distributions,
       this.#nodes,
       this.#origins,
+      this.#namespaces,
       this.#deployments,
       this.#daemonSets,
     ] as unknown as Reflector<never>[];

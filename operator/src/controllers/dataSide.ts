@@ -8,6 +8,7 @@ import type {
   TopUpSource,
   Validator,
 } from '@sluice/protocol/messages.ts';
+import type { LimitWindow } from '../policies/schedule.ts';
 
 export interface SourceRequest {
   readonly url: string;
@@ -116,17 +117,69 @@ export interface OriginPolicy {
     readonly maxBandwidthBytesPerSecond?: number;
     readonly maxTraffic?: { readonly bytes: number; readonly periodSeconds: number };
   };
+  /** Windows with limits of their own. */
+  readonly schedule?: readonly LimitWindow[];
   readonly closeAfterSeconds: number;
+  /** Whose distributions may use it; undefined: all. */
+  readonly namespaces?: readonly string[] | undefined;
+  /** Higher priorities count as this one; undefined: none does. */
+  readonly maxPriority?: number | undefined;
   readonly allowPrivateAddresses: boolean;
   /** Credentials of sources may go to agents. */
   readonly allowAgentCredentials: boolean;
 }
 
+export type LimitReason = 'ConnectionsInUse' | 'BandwidthInUse' | 'TrafficExhausted';
+
+/** A distribution that gets less than it wants because of a limit. */
+export interface HeldBack {
+  readonly uid: string;
+  readonly reason: LimitReason;
+  /** Processes that have no lease and want one. */
+  readonly waiting: number;
+  /** Of those that have one. */
+  readonly rateBytesPerSecond: number;
+  readonly wantRateBytesPerSecond: number;
+}
+
 export interface OriginUsage {
   readonly connections: number;
   readonly rateBytesPerSecond: number;
+  /** Of rate x 1 s + slack: what maxBandwidth is compared with. */
+  readonly windowBytes: number;
+  /** What holders say they have taken in this period. */
   readonly trafficBytes: number;
+  /** The same, with what they might have taken besides: what maxTraffic is compared with. */
+  readonly chargedBytes: number;
   readonly periodStart?: string | undefined;
+  /** When what maxTraffic held back goes on. */
+  readonly periodEnd?: string | undefined;
+  /** Since when requests are refused because the period's traffic is used up. */
+  readonly exhaustedAt?: string | undefined;
+  /** In force now; undefined is no limit. */
+  readonly limits: {
+    readonly connections: number;
+    readonly bandwidthBytesPerSecond: number;
+    readonly trafficBytes: number | undefined;
+  };
+  /** When the schedule changes them next. */
+  readonly limitsChangeAt?: string | undefined;
+  /** By when what is leased is within the limits again; only while it is not. */
+  readonly withinLimitsBy?: string | undefined;
+  /** Those that wait longest first. */
+  readonly heldBack: readonly HeldBack[];
+}
+
+export interface RefusableSource {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly url: string;
+}
+
+/** By the rules of Origins. */
+export interface OriginRefusal {
+  readonly reason: 'NamespaceNotAllowed' | 'SourceSpansOrigins';
+  readonly message: string;
 }
 
 export interface Coordinator {
@@ -145,6 +198,10 @@ export interface Coordinator {
   resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource>;
   onChange(listener: (uid: string) => void): void;
   originUsage(name: string): OriginUsage | undefined;
+  /** Why nothing may be taken from the source of this distribution; undefined: it may. */
+  refusalOf(source: RefusableSource): OriginRefusal | undefined;
+  /** Namespace and name, of what was applied. */
+  nameOf(uid: string): string | undefined;
 }
 
 /** The whole data side: store, control API, coordinator. */

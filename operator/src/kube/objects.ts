@@ -1,6 +1,12 @@
 /** The parts of Kubernetes' own objects that Sluice reads. */
 import type { KubeObject } from './reflector.ts';
 
+export interface NamespaceObject extends KubeObject {
+  readonly metadata: KubeObject['metadata'] & {
+    readonly labels?: Readonly<Record<string, string>>;
+  };
+}
+
 export interface NodeObject extends KubeObject {
   readonly metadata: KubeObject['metadata'] & {
     readonly labels?: Readonly<Record<string, string>>;

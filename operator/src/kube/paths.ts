@@ -13,6 +13,7 @@ export const resources = {
     plural: 'distributions',
   },
   origins: { apiVersion: 'sluice.dev/v1alpha1', kind: 'Origin', plural: 'origins' },
+  namespaces: { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces' },
   nodes: { apiVersion: 'v1', kind: 'Node', plural: 'nodes' },
   pods: { apiVersion: 'v1', kind: 'Pod', plural: 'pods' },
   secrets: { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' },

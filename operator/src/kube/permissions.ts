@@ -51,6 +51,12 @@ export const permissions: Permissions = {
     },
     {
       apiGroups: [''],
+      resources: ['namespaces'],
+      verbs: ['list', 'watch'],
+      reason: 'controllers/origin: which namespaces spec.allowedNamespaces allows',
+    },
+    {
+      apiGroups: [''],
       resources: ['secrets'],
       verbs: ['get'],
       reason: 'controllers/distribution: spec.source.secretRef, by name, never listed',

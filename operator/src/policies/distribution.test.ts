@@ -14,6 +14,7 @@ function input(overrides: Partial<DistributionInput> = {}): DistributionInput {
     sourceChanged: false,
     failure: undefined,
     nodes: [],
+    refusal: undefined,
     ...overrides,
   };
 }
@@ -37,6 +38,11 @@ describe('what a distribution needs next', () => {
       'resolve',
     ],
     ['asks again when a puller saw another version', { sourceChanged: true }, 'resolve'],
+    [
+      'holds what its Origin does not serve',
+      { refusal: { reason: 'NamespaceNotAllowed', message: '' } },
+      'hold',
+    ],
     ['suspends', { spec: aSpec({ suspend: true }) }, 'suspend'],
     [
       'asks nobody while suspended',

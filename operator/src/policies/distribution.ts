@@ -4,7 +4,7 @@
  */
 import type { DistributionReason } from '../api/v1alpha1/conditions.ts';
 import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
-import type { EpochRecord } from '../controllers/dataSide.ts';
+import type { EpochRecord, OriginRefusal } from '../controllers/dataSide.ts';
 import type { TargetNode } from './nodes.ts';
 import { fileNameOf, type SourceFailure } from './source.ts';
 
@@ -29,6 +29,8 @@ export interface DistributionInput {
   /** Why the last try to resolve the source as it is in the spec failed. */
   readonly failure: SourceFailure | undefined;
   readonly nodes: readonly TargetNode[];
+  /** Why the Origins do not let it take anything. */
+  readonly refusal: OriginRefusal | undefined;
 }
 
 export interface Problem {
@@ -53,6 +55,7 @@ const checks: readonly Check[] = [
   (input) => (input.deleting ? { action: 'remove' } : undefined),
   pathIsFree,
   urlNamesAFile,
+  originsAllowIt,
   (input) => (input.spec.suspend ? { action: 'suspend', record: input.record } : undefined),
   sourceIsKnown,
 ];
@@ -95,6 +98,10 @@ function urlNamesAFile(input: DistributionInput): Verdict | undefined {
   if (fileNameOf(url) !== undefined) return undefined;
   const message = `spec.source.url: '${url}' names no file; end it with the file's name`;
   return { action: 'hold', problem: { reason: 'InvalidSource', message } };
+}
+
+function originsAllowIt({ refusal }: DistributionInput): Verdict | undefined {
+  return refusal && { action: 'hold', problem: refusal };
 }
 
 function sourceIsKnown(input: DistributionInput): Verdict | undefined {

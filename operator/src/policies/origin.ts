@@ -1,9 +1,11 @@
-/** What of the Origins is in force, and what their status says. */
-import type { OriginConditionType, OriginReason } from '../api/v1alpha1/conditions.ts';
-import type { OriginSpec, OriginStatus } from '../api/v1alpha1/origin.ts';
-import { formatBytes, parseBytes, parseDurationSeconds } from '../api/v1alpha1/quantity.ts';
-import type { OriginPolicy, OriginUsage } from '../controllers/dataSide.ts';
-import { type ConditionValue, stampConditions } from './conditions.ts';
+/** What of the Origins is in force. */
+import type { OriginReason } from '../api/v1alpha1/conditions.ts';
+import { DAY_NAMES } from '../api/v1alpha1/days.ts';
+import type { OriginSpec } from '../api/v1alpha1/origin.ts';
+import { parseBytes, parseDurationSeconds } from '../api/v1alpha1/quantity.ts';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
+import { normalEntry } from '../quota/coverage.ts';
+import { isTimeZone, type LimitWindow } from './schedule.ts';
 
 export interface OriginFacts {
   readonly name: string;
@@ -12,8 +14,13 @@ export interface OriginFacts {
   readonly spec: OriginSpec;
 }
 
+export interface NamespaceFacts {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 export interface OriginProblem {
-  readonly reason: Exclude<OriginReason, 'Enforced'>;
+  readonly reason: Extract<OriginReason, 'HostConflict' | 'InvalidSchedule'>;
   readonly message: string;
 }
 
@@ -25,16 +32,22 @@ export interface OriginVerdict {
 
 const DEFAULT_CLOSE_AFTER_SECONDS = 120;
 
-/** By name. A host belongs to the oldest Origin that names it. */
-export function decideOrigins(origins: readonly OriginFacts[]): Map<string, OriginVerdict> {
+/** By name. A host, or a prefix of its paths, belongs to the oldest Origin that names it. */
+export function decideOrigins(
+  origins: readonly OriginFacts[],
+  namespaces: Iterable<NamespaceFacts>,
+): Map<string, OriginVerdict> {
+  const known = [...namespaces];
   const owners = new Map<string, string>();
   const verdicts = new Map<string, OriginVerdict>();
   for (const origin of [...origins].sort(byAge)) {
-    const taken = origin.spec.hosts.filter((host) => owners.has(host));
-    const free = origin.spec.hosts.filter((host) => !owners.has(host));
+    const hosts = [...new Set(origin.spec.hosts.map(normalEntry))];
+    const taken = hosts.filter((host) => owners.has(host));
+    const free = hosts.filter((host) => !owners.has(host));
     for (const host of free) owners.set(host, origin.name);
-    const policy = free.length === 0 ? undefined : policyOf(origin, free);
-    verdicts.set(origin.name, { policy, problem: problemOf(origin, taken, owners) });
+    const policy = free.length === 0 ? undefined : policyOf(origin, free, known);
+    const problem = problemOf(origin, taken, owners) ?? scheduleProblem(origin.spec);
+    verdicts.set(origin.name, { policy, problem });
   }
   return verdicts;
 }
@@ -44,7 +57,11 @@ function byAge(a: OriginFacts, b: OriginFacts): number {
   return a.uid < b.uid ? -1 : 1;
 }
 
-function policyOf({ name, spec }: OriginFacts, hosts: readonly string[]): OriginPolicy {
+function policyOf(
+  { name, spec }: OriginFacts,
+  hosts: readonly string[],
+  namespaces: readonly NamespaceFacts[],
+): OriginPolicy {
   const { maxConnections, maxBandwidth, maxTraffic } = spec.limits;
   const bandwidth = maxBandwidth === undefined ? undefined : parseBytes(maxBandwidth);
   const traffic = maxTraffic === undefined ? undefined : parseBytes(maxTraffic.bytes);
@@ -58,10 +75,59 @@ function policyOf({ name, spec }: OriginFacts, hosts: readonly string[]): Origin
       ...(traffic !== undefined &&
         period !== undefined && { maxTraffic: { bytes: traffic, periodSeconds: period } }),
     },
+    schedule: spec.schedule.map(windowOf),
     closeAfterSeconds: parseDurationSeconds(spec.closeAfter) ?? DEFAULT_CLOSE_AFTER_SECONDS,
+    ...allowedOf(spec.allowedNamespaces, namespaces),
+    maxPriority: spec.maxPriority,
     allowPrivateAddresses: spec.allowPrivateAddresses,
     allowAgentCredentials: spec.allowAgentCredentials,
   };
+}
+
+function allowedOf(
+  { from, matchLabels = {} }: OriginSpec['allowedNamespaces'],
+  namespaces: readonly NamespaceFacts[],
+): Pick<OriginPolicy, 'namespaces'> {
+  if (from === 'All') return {};
+  const wanted = Object.entries(matchLabels);
+  const allowed = namespaces.filter(({ labels }) =>
+    wanted.every(([key, value]) => labels[key] === value),
+  );
+  return { namespaces: allowed.map(({ name }) => name).sort() };
+}
+
+function windowOf({
+  days,
+  from,
+  to,
+  timeZone,
+  limits,
+}: OriginSpec['schedule'][number]): LimitWindow {
+  const { maxConnections, maxBandwidth } = limits;
+  const bandwidth = maxBandwidth === undefined ? undefined : parseBytes(maxBandwidth);
+  return {
+    days: days.map((day) => DAY_NAMES.indexOf(day)),
+    from: minutesOf(from),
+    to: minutesOf(to),
+    timeZone: isTimeZone(timeZone) ? timeZone : undefined,
+    limits: {
+      ...(maxConnections !== undefined && { maxConnections }),
+      ...(bandwidth !== undefined && { maxBandwidthBytesPerSecond: bandwidth }),
+    },
+  };
+}
+
+function minutesOf(time: string): number {
+  return Number(time.slice(0, 2)) * 60 + Number(time.slice(3));
+}
+
+/** The API server does not know the names of time zones. */
+function scheduleProblem({ schedule }: OriginSpec): OriginProblem | undefined {
+  const at = schedule.findIndex(({ timeZone }) => !isTimeZone(timeZone));
+  const window = schedule[at];
+  if (window === undefined) return undefined;
+  const message = `spec.schedule[${at}].timeZone: '${window.timeZone}' is not a time zone that is known here; write a name of the IANA database such as Europe/Berlin or UTC (until then the window may lower the limits, at any time)`;
+  return { reason: 'InvalidSchedule', message };
 }
 
 function problemOf(
@@ -74,63 +140,4 @@ function problemOf(
   const rest = taken.length === spec.hosts.length ? 'nothing of this one holds' : 'the rest holds';
   const message = `spec.hosts: '${host}' belongs to the older Origin '${owners.get(host)}'; remove it from one of them (${rest})`;
   return { reason: 'HostConflict', message };
-}
-
-export interface OriginStatusInput {
-  readonly generation: number;
-  readonly previous: OriginStatus | undefined;
-  readonly verdict: OriginVerdict;
-  readonly usage: OriginUsage | undefined;
-  readonly now: string;
-}
-
-export function originStatus(input: OriginStatusInput): OriginStatus {
-  const { verdict, usage } = input;
-  const limits = verdict.policy?.limits;
-  return {
-    observedGeneration: input.generation,
-    conditions: stampConditions(
-      conditionsOf(verdict),
-      input.previous?.conditions,
-      input.generation,
-      input.now,
-    ),
-    ...(usage && {
-      usage: {
-        connections: usage.connections,
-        rateBytesPerSecond: usage.rateBytesPerSecond,
-        trafficBytes: usage.trafficBytes,
-        ...(usage.periodStart !== undefined && { periodStart: usage.periodStart }),
-      },
-      summary: {
-        connections: share(String(usage.connections), limits?.maxConnections?.toString()),
-        bandwidth: share(
-          `${formatBytes(usage.rateBytesPerSecond)}/s`,
-          format(limits?.maxBandwidthBytesPerSecond, '/s'),
-        ),
-        traffic: share(formatBytes(usage.trafficBytes), format(limits?.maxTraffic?.bytes, '')),
-      },
-    }),
-  };
-}
-
-function conditionsOf({
-  problem,
-}: OriginVerdict): ConditionValue<OriginConditionType, OriginReason>[] {
-  if (problem === undefined) {
-    const message = 'the limits hold for every process of the cluster';
-    return [{ type: 'Ready', status: 'True', reason: 'Enforced', message }];
-  }
-  return [
-    { type: 'Ready', status: 'False', ...problem },
-    { type: 'Stalled', status: 'True', ...problem },
-  ];
-}
-
-function format(bytes: number | undefined, unit: string): string | undefined {
-  return bytes === undefined ? undefined : formatBytes(bytes) + unit;
-}
-
-function share(used: string, allowed: string | undefined): string {
-  return allowed === undefined ? used : `${used} of ${allowed}`;
 }

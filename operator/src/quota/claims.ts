@@ -11,6 +11,8 @@ export interface Want extends Omit<PurposedClaim, 'id' | 'isHolding'> {
   readonly atMs: number;
 }
 
+export interface ActiveClaim extends PurposedClaim, Want {}
+
 /** One claim for each (holder, distribution): it may have one lease after the other. */
 export class Claims {
   readonly #wants = new Map<string, Want>();
@@ -35,12 +37,12 @@ export class Claims {
   }
 
   /** Those that hold a lease, and those that asked for one lately; who asked first is first. */
-  active(leases: Iterable<LeaseRecord>, nowMs: number): PurposedClaim[] {
+  active(leases: Iterable<LeaseRecord>, nowMs: number): ActiveClaim[] {
     const holding = new Set<string>();
     for (const { holder, uid, expired } of leases) {
       if (!expired) holding.add(claimId(holder, uid));
     }
-    const claims: PurposedClaim[] = [];
+    const claims: ActiveClaim[] = [];
     for (const [id, want] of this.#wants) {
       const isHolding = holding.has(id);
       const isWaiting = nowMs - want.atMs < WAITING_MS[want.purpose];

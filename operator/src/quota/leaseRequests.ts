@@ -2,10 +2,11 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import { WORTH_A_TURN } from './allocate.ts';
+import type { LeaseObserver, WaitReason } from './leaseEvents.ts';
 import type { LeaseHolder } from './leases.ts';
 import { type LeaseRecord, topUpBytesOf } from './ledger.ts';
-import type { OriginBook } from './originBook.ts';
-import { groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
+import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
+import type { OriginReport } from './originReport.ts';
 import type { PullRegistry } from './pullRegistry.ts';
 import {
   budgetOf,
@@ -29,13 +30,14 @@ export interface LeaseRequestsDependencies {
   readonly pulls: PullRegistry;
   readonly sharing: Sharing;
   readonly used: ReportedUse;
+  readonly report: OriginReport;
+  readonly observe: LeaseObserver;
   readonly newLeaseId: () => string;
 }
 
 type Acquire = Extract<LeaseRequest, { op: 'acquire' }>;
 type Renew = Extract<LeaseRequest, { op: 'renew' }>;
 type Settle = Extract<LeaseRequest, { op: 'settle' }>;
-type WaitReason = Extract<LeaseAnswer, { outcome: 'wait' }>['reason'];
 
 const WAIT_MS: Readonly<Record<WaitReason, number>> = {
   NothingToPull: 3_000,
@@ -65,7 +67,19 @@ export class LeaseRequests {
     this.#sharing = dependencies.sharing;
   }
 
-  answer(holder: LeaseHolder, request: LeaseRequest): Promise<LeaseAnswer> {
+  async answer(holder: LeaseHolder, request: LeaseRequest): Promise<LeaseAnswer> {
+    const answer = await this.#answer(holder, request);
+    const { observe } = this.#dependencies;
+    if (answer.outcome === 'wait') observe({ kind: 'denied', reason: answer.reason });
+    if (answer.outcome === 'gone') observe({ kind: 'denied', reason: 'Gone' });
+    if (answer.outcome === 'granted') {
+      const purpose = request.op === 'acquire' && request.topUp === undefined ? 'pull' : 'topUp';
+      observe(request.op === 'acquire' ? { kind: 'granted', purpose } : { kind: 'renewed' });
+    }
+    return answer;
+  }
+
+  #answer(holder: LeaseHolder, request: LeaseRequest): Promise<LeaseAnswer> {
     switch (request.op) {
       case 'acquire':
         return this.#acquire(holder, request);
@@ -82,7 +96,8 @@ export class LeaseRequests {
     const purpose = ask === undefined ? 'pull' : 'topUp';
     const wait = (reason: WaitReason) => {
       const isQueued = reason === 'ConnectionsInUse' || reason === 'BandwidthInUse';
-      this.#sharing.waits({ holder: holder.id, uid, epoch, purpose, isQueued });
+      const isExhausted = reason === 'TrafficExhausted';
+      this.#sharing.waits({ holder: holder.id, uid, epoch, purpose, isQueued, isExhausted });
       return waitFor(reason, purpose);
     };
     const pull = this.#pulls.get(uid);
@@ -93,7 +108,7 @@ export class LeaseRequests {
     const book = this.#books.bookFor(pull.distribution.url);
     const now = this.#dependencies.clock.now();
     if (book === undefined || now < pull.unsureUntilMs) return wait('NotReady');
-    this.#closeForgotten(book, holder, uid, epoch);
+    this.#closeForgotten(holder, uid, epoch);
     const group = this.#books.groupOf(book);
     for (const each of group.books) each.rollPeriod();
     const pullers = this.#pulls.pullersOf(uid);
@@ -104,8 +119,10 @@ export class LeaseRequests {
     }
     const leaseId = this.#dependencies.newLeaseId();
     const room = this.#room(group, pull, ask, leaseId);
+    const { report } = this.#dependencies;
     if (room.bytes <= 0) {
       this.#sharing.withdraw(group, holder.id, uid);
+      if (room.reason === 'TrafficExhausted') report.trafficRefused(group);
       return wait(room.reason);
     }
     const claim = this.#want(group, holder, uid, request, purpose, false);
@@ -118,8 +135,11 @@ export class LeaseRequests {
     if (maxBytes === undefined || extents.length === 0) {
       release(pull, leaseId);
       this.#sharing.withdraw(group, holder.id, uid);
-      return wait(maxBytes === undefined ? room.reason : 'NothingToPull');
+      const reason = maxBytes === undefined ? room.reason : 'NothingToPull';
+      if (reason === 'TrafficExhausted') report.trafficRefused(group);
+      return wait(reason);
     }
+    report.granted(group);
     this.#sharing.waitsNoMore(holder.id, uid);
     if (ask !== undefined) this.#turns.set(leaseId, now);
     const lease = {
@@ -148,6 +168,8 @@ export class LeaseRequests {
     const pull = this.#pulls.of(lease);
     if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
     if (pull.distribution.revokedPullers.includes(lease.pullerKey)) return { outcome: 'gone' };
+    // Origins divide its host otherwise now: it goes on under a new lease, counted where it belongs.
+    if (this.#books.known(pull.distribution.url) !== book) return waitFor('NotReady', purpose);
     if (usedBytes > 0) pull.failure = undefined;
     if (purpose === 'topUp') pull.topUps.progress(leaseId, request.unfinished);
     else pull.pool.progress(leaseId, holder.id, request.unfinished);
@@ -155,6 +177,7 @@ export class LeaseRequests {
     const claim = this.#want(group, holder, uid, { ...request, wantConnections }, purpose, true);
     const before = lease.versions.at(-1) as LeaseRecord['versions'][number];
     const terms = this.#sharing.terms(group, claim, streamOf(pull), lease);
+    if (terms === undefined && isOver(group)) return waitFor(scarceIn(group), purpose);
     const { rateBytesPerSecond } = terms ?? before;
     const work = { leaseId, rateBytesPerSecond, usedBytes, pullers: this.#pulls.pullersOf(uid) };
     const now = this.#dependencies.clock.now();
@@ -207,10 +230,12 @@ export class LeaseRequests {
    * A holder asks for one lease an epoch at a time, with everything closed that it had before. One
    * that it does not know of, because the answer was lost, or whose end we were not told, is over.
    */
-  #closeForgotten(book: OriginBook, holder: LeaseHolder, uid: string, epoch: number): void {
-    for (const lease of book.ledger.leases.values()) {
-      if (lease.holder !== holder.id || lease.uid !== uid || lease.epoch !== epoch) continue;
-      book.closeLease(lease.leaseId).catch(() => {});
+  #closeForgotten(holder: LeaseHolder, uid: string, epoch: number): void {
+    for (const book of this.#books.all()) {
+      for (const lease of book.ledger.leases.values()) {
+        if (lease.holder !== holder.id || lease.uid !== uid || lease.epoch !== epoch) continue;
+        book.closeLease(lease.leaseId).catch(() => {});
+      }
     }
   }
 

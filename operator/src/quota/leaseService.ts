@@ -10,6 +10,7 @@ import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy, OriginUsage } from '../controllers/dataSide.ts';
 import { Answers } from './answers.ts';
 import type { JournalStore } from './journal.ts';
+import type { LeaseObserver } from './leaseEvents.ts';
 import { LeaseRequests } from './leaseRequests.ts';
 import {
   type ChargeRequest,
@@ -18,9 +19,10 @@ import {
   type LeaseHolder,
   type SourceFailure,
 } from './leases.ts';
-import type { LeaseRecord } from './ledger.ts';
+import { type LeaseRecord, maxBytesOf } from './ledger.ts';
 import type { OriginBook } from './originBook.ts';
-import { OriginBooks, type OriginBooksOptions } from './originBooks.ts';
+import { isOver, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
+import { OriginReport } from './originReport.ts';
 import { Probes } from './probes.ts';
 import { PullRegistry } from './pullRegistry.ts';
 import { ReportedUse } from './reportedUse.ts';
@@ -37,6 +39,7 @@ export interface LeaseServiceDependencies {
   /** The journal of one host has a gap: nothing is granted there, and a person has to look. */
   readonly onBroken: (error: Error) => void;
   readonly onRetry: (error: unknown) => void;
+  readonly observe?: LeaseObserver;
 }
 
 /** A machine that is lost had many leases: who pulls is told of all of them at once. */
@@ -50,7 +53,9 @@ export class LeaseService {
   readonly #pulls: PullRegistry;
   readonly #used = new ReportedUse();
   readonly #sharing: Sharing;
+  readonly #report: OriginReport;
   readonly #requests: LeaseRequests;
+  readonly #observe: LeaseObserver;
   /** Of which those who pull are to be told. */
   readonly #freedBooks = new Set<OriginBook>();
   #callTimer: Timer | undefined;
@@ -59,14 +64,17 @@ export class LeaseService {
   #ask: (holder: string, uid: string, epoch: number) => void = () => {};
 
   constructor(options: OriginBooksOptions, dependencies: LeaseServiceDependencies) {
-    const { clock, random } = dependencies;
+    const { clock, random, wallClock, observe = () => {} } = dependencies;
     this.#clock = clock;
+    this.#observe = observe;
     this.#books = new OriginBooks(options, {
       ...dependencies,
       onOpen: (book) => this.#opened(book),
       onExpired: (lease) => this.#pulls.release(lease),
-      onGone: (lease) => this.#gone(lease),
+      onGone: (lease, usedBytes) => this.#gone(lease, usedBytes),
+      onCommitted: (ms) => observe({ kind: 'committed', ms }),
       onFreed: (book) => this.#freed(book),
+      onLimits: (book) => this.#limitsChanged(book),
     });
     const newLeaseId = () => this.#newLeaseId();
     this.#pulls = new PullRegistry({
@@ -74,12 +82,18 @@ export class LeaseService {
       books: this.#books,
       wake: (uid) => this.#sharing.wake(uid),
     });
-    this.#probes = new Probes({ books: this.#books, clock, newLeaseId });
+    this.#probes = new Probes({ books: this.#books, clock, newLeaseId, observe });
     this.#sharing = new Sharing({
       clock,
       probes: this.#probes,
       groupOf: (uid) => this.#pulls.groupOf(uid),
       ask: ({ holder, uid, epoch }) => this.#ask(holder, uid, epoch),
+    });
+    this.#report = new OriginReport({
+      books: this.#books,
+      sharing: this.#sharing,
+      used: this.#used,
+      wallClock,
     });
     this.#requests = new LeaseRequests({
       clock,
@@ -88,12 +102,15 @@ export class LeaseService {
       pulls: this.#pulls,
       sharing: this.#sharing,
       used: this.#used,
+      report: this.#report,
+      observe,
       newLeaseId,
     });
   }
 
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#books.setOrigins(policies);
+    this.#pulls.prepare();
     this.#sharing.wake();
   }
 
@@ -128,6 +145,7 @@ export class LeaseService {
   stepDown(): void {
     this.#books.stepDown();
     this.#used.clear();
+    this.#report.clear();
     this.#requests.clear();
     this.#sharing.clear();
     this.#forgetFreed();
@@ -169,8 +187,17 @@ export class LeaseService {
   }
 
   usage(originName: string): OriginUsage | undefined {
-    const group = this.#books.groupNamed(originName);
-    return group && this.#used.ofOrigin(group.books);
+    return this.#report.usage(originName);
+  }
+
+  /** Those whose limits are in force; none where another replica leads. */
+  originNames(): string[] {
+    return this.#books.isLeading ? this.#books.originNames() : [];
+  }
+
+  /** Who waits for a limit, by purpose. */
+  waiting(): Readonly<Record<'pull' | 'topUp', number>> {
+    return this.#sharing.waiting();
   }
 
   /** What was taken for this distribution, all epochs, as far as its holders have said. */
@@ -188,7 +215,14 @@ export class LeaseService {
     this.#sharing.wake();
   }
 
-  #gone(lease: LeaseRecord): void {
+  #gone(lease: LeaseRecord, usedBytes: number | undefined): void {
+    const chargedBytes = maxBytesOf(lease);
+    if (usedBytes === undefined) {
+      const unprovenBytes = Math.max(0, chargedBytes - this.#used.of(lease.leaseId));
+      this.#observe({ kind: 'closed', unprovenBytes });
+    } else {
+      this.#observe({ kind: 'settled', unusedBytes: Math.max(0, chargedBytes - usedBytes) });
+    }
     this.#pulls.release(lease);
     this.#used.forget(lease.leaseId);
     this.#requests.forget(lease.leaseId);
@@ -210,6 +244,15 @@ export class LeaseService {
       for (const { holder, uid, epoch, purpose, expired } of ledger.leases.values()) {
         if (purpose === undefined && !expired) this.#ask(holder, uid, epoch);
       }
+    }
+  }
+
+  /** Of a limit that was lowered, whoever holds more than his share is to come down to that now. */
+  #limitsChanged(book: OriginBook): void {
+    this.#freed(book);
+    if (!isOver(this.#books.groupOf(book))) return;
+    for (const { holder, uid, epoch, expired } of book.ledger.leases.values()) {
+      if (!expired && epoch > 0) this.#ask(holder, uid, epoch);
     }
   }
 

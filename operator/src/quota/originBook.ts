@@ -1,5 +1,5 @@
 /**
- * One host at its leader: the journal, the ledger as it will be when all that is under way is
+ * One host, or a region of it, at its leader: the journal, the ledger as it will be when all that is under way is
  * durable, and the time that runs for each lease. Time is this process's own clock; what follows
  * from it is an entry like any other.
  */
@@ -13,6 +13,8 @@ import { apply, emptyLedger, type LeaseRecord, type Ledger, periodStartAt } from
 export const LEASE_TTL_MS = 10_000;
 /** Twice the drift bound e = 0.1 %, and what a message may wait in our own queues. */
 const EXPIRY_MARGIN_MS = LEASE_TTL_MS * 0.002 + 80;
+/** The longest that a lease may be in force after its last grant. */
+export const LEASE_LIFE_MS = LEASE_TTL_MS + EXPIRY_MARGIN_MS;
 /** After the kubelet has reported a container's end: its sockets are closed by then. */
 const ENDED_MS = 1_000;
 
@@ -34,7 +36,7 @@ export function limitsOf(policy: Pick<OriginPolicy, 'limits' | 'closeAfterSecond
 }
 
 export interface OriginBookOptions {
-  /** Host and port; names the journal. */
+  /** Host and port, for a region with its prefix (coverage.ts); names the journal. */
   readonly host: string;
   readonly limits: Limits;
   readonly term: number;
@@ -50,8 +52,9 @@ export interface OriginBookDependencies {
   readonly onRetry: (error: unknown) => void;
   /** A lease has expired: nothing is pulled under it any more. */
   readonly onExpired: (lease: LeaseRecord) => void;
-  /** A lease is over, by whatever way. */
-  readonly onGone: (lease: LeaseRecord) => void;
+  /** A lease is over; `usedBytes` undefined: nobody said what it took. */
+  readonly onGone: (lease: LeaseRecord, usedBytes: number | undefined) => void;
+  readonly onCommitted: (ms: number) => void;
   /** Something may be granted that could not be before. */
   readonly onFreed: (book: OriginBook) => void;
 }
@@ -141,23 +144,29 @@ export class OriginBook {
   }
 
   #commit(entries: readonly Entry[]): Promise<void> {
-    const gone: LeaseRecord[] = [];
+    const gone: [LeaseRecord, number | undefined][] = [];
     for (const entry of entries) {
       const before = 'leaseId' in entry ? this.#ledger.leases.get(entry.leaseId) : undefined;
       this.#ledger = apply(this.#ledger, entry);
       if (entry.kind === 'grant' || entry.kind === 'renew') this.#expireLater(entry.leaseId);
       if ((entry.kind === 'settle' || entry.kind === 'close') && before !== undefined) {
         this.#cancel(entry.leaseId);
-        gone.push(before);
+        gone.push([before, entry.kind === 'settle' ? entry.usedBytes : undefined]);
       }
     }
+    const { clock, onCommitted, onGone } = this.#dependencies;
+    const startedAtMs = clock.now();
     const durable = this.#journal.append(entries);
-    for (const lease of gone) this.#dependencies.onGone(lease);
+    durable.then(
+      () => onCommitted(clock.now() - startedAtMs),
+      () => {},
+    );
+    for (const each of gone) onGone(...each);
     return durable;
   }
 
   #expireLater(leaseId: string): void {
-    this.#later(leaseId, LEASE_TTL_MS + EXPIRY_MARGIN_MS, () => {
+    this.#later(leaseId, LEASE_LIFE_MS, () => {
       const lease = this.#ledger.leases.get(leaseId);
       this.commit({ kind: 'expire', leaseId }).catch(() => {});
       this.#closeLater(leaseId, this.limits.closeAfterMs);

@@ -1,20 +1,29 @@
 /**
- * The journals of all hosts at their leader, and which of them share limits. A host keeps its own
- * journal whatever Origin covers it: when Origins are deleted, made anew or changed, what is open
- * and what was taken in the period stay counted under whoever covers the host now.
+ * The journals of all hosts at their leader, and which of them share limits. A host, or a region of
+ * it that Origins tell apart, keeps its own journal whatever Origin covers it: when Origins are
+ * deleted, made anew or changed, what is open and what was taken in the period stay counted under
+ * whoever covers any part of it now.
  *
  * The sum over the journals of an Origin is within its limits because one leader decides for all
  * of them from what is under way, and only facts (a settle, an expiry, an acknowledgement) make
  * room: in whatever order those become durable, they are true.
  */
-import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { sleep } from '../sleep.ts';
-import { hostOf, policyOfHost } from './coverage.ts';
+import {
+  coveringPolicy,
+  hostOf,
+  policiesOver,
+  regionName,
+  regionNamed,
+  regionOf,
+} from './coverage.ts';
 import type { JournalStore } from './journal.ts';
 import { LeaseError } from './leases.ts';
 import { type LeaseRecord, type Usage, usageOf } from './ledger.ts';
-import { type Limits, limitsOf, OriginBook } from './originBook.ts';
+import { type LimitsInForce, limitsInForce } from './limitsInForce.ts';
+import { type Limits, OriginBook } from './originBook.ts';
 
 export interface OriginBooksOptions {
   readonly defaultLimits: {
@@ -38,8 +47,11 @@ export interface OriginBooksDependencies {
   /** A journal was read and fenced: its leases are known. */
   readonly onOpen: (book: OriginBook) => void;
   readonly onExpired: (lease: LeaseRecord) => void;
-  readonly onGone: (lease: LeaseRecord) => void;
+  readonly onGone: (lease: LeaseRecord, usedBytes: number | undefined) => void;
+  readonly onCommitted: (ms: number) => void;
   readonly onFreed: (book: OriginBook) => void;
+  /** Other limits hold there. */
+  readonly onLimits: (book: OriginBook) => void;
 }
 
 interface Leadership {
@@ -50,13 +62,14 @@ interface Leadership {
 
 /** Hosts under common limits. */
 export interface HostGroup {
-  /** `origin:<name>`, or `host:<host>` when no Origin covers it. */
+  /** `origin:<name>`, or `host:<host>` where no Origin covers it. */
   readonly key: string;
   readonly limits: Limits;
   readonly books: readonly OriginBook[];
 }
 
-const DEFAULT_CLOSE_AFTER_SECONDS = 120;
+/** How late a schedule may raise limits; it lowers them ahead of time. */
+const LOOK_MS = 1_000;
 const RETRY_MS = 500;
 
 export class OriginBooks {
@@ -67,6 +80,11 @@ export class OriginBooks {
   #policies: readonly OriginPolicy[] | undefined;
   #leadership: Leadership | undefined;
   #isListed = false;
+  /** By name of the journal: which Origins have a part of its region. */
+  readonly #over = new Map<string, readonly (OriginPolicy | undefined)[]>();
+  /** By name of the Origin. */
+  readonly #inForce = new Map<string, LimitsInForce>();
+  #timer: Timer | undefined;
 
   constructor(options: OriginBooksOptions, dependencies: OriginBooksDependencies) {
     this.#options = options;
@@ -79,13 +97,22 @@ export class OriginBooks {
 
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#policies = policies;
-    for (const book of this.#books.values()) book.limits = this.#limitsOf(book.host);
+    this.#inForce.clear();
+    this.#over.clear();
+    this.#refresh();
+  }
+
+  /** When the limits that hold now change by themselves; milliseconds since the Unix epoch. */
+  limitsChangeAt(originName: string): number | undefined {
+    const untilMs = this.#inForce.get(originName)?.untilMs;
+    return untilMs === Number.POSITIVE_INFINITY ? undefined : untilMs;
   }
 
   /** Fences the journals of all hosts that there ever were, and of each new one as it comes. */
   lead(term: number, nonce: string): void {
     const leadership = { term, nonce, abort: new AbortController() };
     this.#leadership = leadership;
+    this.#refresh();
     const { signal } = leadership.abort;
     this.#untilDone(() => this.#dependencies.store.origins(signal), signal).then(
       (hosts) => {
@@ -100,6 +127,8 @@ export class OriginBooks {
     this.#leadership?.abort.abort(new LeaseError('NotLeading', 'this replica leads no more'));
     this.#leadership = undefined;
     this.#isListed = false;
+    this.#timer?.cancel();
+    this.#timer = undefined;
     for (const book of this.#books.values()) book.close();
     this.#books.clear();
   }
@@ -108,45 +137,58 @@ export class OriginBooks {
     return this.#books.values();
   }
 
-  /** Fences the journal of this URL's host now, not when the first puller waits for it. */
+  /** Fences the journal of this URL now, not when the first puller waits for it. */
   prepare(url: string): void {
-    if (this.#leadership !== undefined) this.#open(hostOf(url), this.#leadership);
+    if (this.#leadership === undefined || this.#policies === undefined) return;
+    this.#open(regionName(regionOf(url, this.#policies)), this.#leadership);
   }
 
   /**
-   * The journal of this URL's host; undefined while not all that counts is known. Throws when
-   * nobody may ask that host.
+   * The journal of this URL; undefined while not all that counts is known. Throws when nobody may
+   * ask there.
    */
   bookFor(url: string): OriginBook | undefined {
-    const host = hostOf(url);
     const policies = this.#policies;
     if (policies === undefined || this.#leadership === undefined) return undefined;
-    if (this.#options.requireOrigin && policyOfHost(host, policies) === undefined) {
-      const message = `no Origin covers ${host}, and the operator serves only what one covers: create an Origin that names this host`;
+    if (this.#options.requireOrigin && coveringPolicy(url, policies) === undefined) {
+      const message = `no Origin covers ${hostOf(url)}, and the operator serves only what one covers: create an Origin that names this host`;
       throw new LeaseError('OriginRequired', message);
     }
-    const book = this.#open(host, this.#leadership);
+    const book = this.#open(regionName(regionOf(url, policies)), this.#leadership);
     if (!this.#isListed) return undefined;
     const { books } = this.groupOf(book);
     return books.every(({ isOpen }) => isOpen) ? book : undefined;
   }
 
-  /** The journal of this URL's host, if anything was ever asked of it. */
+  /** Where this URL is counted now, if anything was ever asked there. */
   known(url: string): OriginBook | undefined {
-    return this.#books.get(hostOf(url));
+    return this.#books.get(regionName(regionOf(url, this.#policies ?? [])));
   }
 
-  groupOf(book: OriginBook): HostGroup {
-    const key = this.#keyOf(book.host);
-    const books = [...this.#books.values()].filter(({ host }) => this.#keyOf(host) === key);
-    return { key, limits: book.limits, books };
+  /** Of a region that is divided now: one of those that have a part of it. */
+  groupOf({ host }: OriginBook): HostGroup {
+    const policy = this.#policiesOver(host)[0];
+    return this.#groupUnder(policy, host);
+  }
+
+  #groupUnder(policy: OriginPolicy | undefined, name: string): HostGroup {
+    const key = keyOf(policy, name);
+    const books = [...this.#books.values()].filter(({ host }) =>
+      this.#policiesOver(host).some((each) => keyOf(each, host) === key),
+    );
+    return { key, limits: this.#limitsUnder(policy), books };
+  }
+
+  originNames(): string[] {
+    return (this.#policies ?? []).map(({ name }) => name);
   }
 
   /** All that this Origin covers and was ever asked; undefined while not all is known. */
-  groupNamed(originName: string): Pick<HostGroup, 'books'> | undefined {
-    const key = originKey(originName);
-    const books = [...this.#books.values()].filter(({ host }) => this.#keyOf(host) === key);
-    return this.#isListed && books.every(({ isOpen }) => isOpen) ? { books } : undefined;
+  groupNamed(originName: string): HostGroup | undefined {
+    const policy = this.#policies?.find(({ name }) => name === originName);
+    if (policy === undefined || !this.#isListed) return undefined;
+    const group = this.#groupUnder(policy, '');
+    return group.books.every(({ isOpen }) => isOpen) ? group : undefined;
   }
 
   find(leaseId: string): { book: OriginBook; lease: LeaseRecord } | undefined {
@@ -157,18 +199,46 @@ export class OriginBooks {
     return undefined;
   }
 
-  #keyOf(host: string): string {
-    const policy = policyOfHost(host, this.#policies ?? []);
-    return policy === undefined ? `host:${host}` : originKey(policy.name);
+  /** Those that count the journal of this name. */
+  #policiesOver(name: string): readonly (OriginPolicy | undefined)[] {
+    let over = this.#over.get(name);
+    if (over === undefined) {
+      over = policiesOver(regionNamed(name), this.#policies ?? []);
+      this.#over.set(name, over);
+    }
+    return over;
   }
 
-  #limitsOf(host: string): Limits {
+  /** Nothing is granted any more where several hold: what is open there counts as the strictest. */
+  #limitsOf(name: string): Limits {
+    const all = this.#policiesOver(name).map((policy) => this.#limitsUnder(policy));
+    const [first] = all;
+    return all.length === 1 && first !== undefined ? first : strictest(all);
+  }
+
+  #limitsUnder(policy: OriginPolicy | undefined): Limits {
     const { defaultLimits } = this.#options;
-    const policy = policyOfHost(host, this.#policies ?? []);
-    return limitsOf({
-      limits: { ...defaultLimits, ...policy?.limits },
-      closeAfterSeconds: policy?.closeAfterSeconds ?? DEFAULT_CLOSE_AFTER_SECONDS,
-    });
+    const nowMs = this.#dependencies.wallClock();
+    const key = policy?.name ?? '';
+    const known = this.#inForce.get(key);
+    if (known !== undefined && nowMs >= known.sinceMs && nowMs < known.untilMs) return known.limits;
+    const made = limitsInForce(defaultLimits, policy, nowMs);
+    this.#inForce.set(key, made);
+    return made.limits;
+  }
+
+  /** Schedules change limits by the wall clock, which may be set: looked at again and again. */
+  #refresh(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    for (const book of this.#books.values()) {
+      const before = book.limits;
+      book.limits = this.#limitsOf(book.host);
+      if (!isSame(book.limits, before)) this.#dependencies.onLimits(book);
+    }
+    const isScheduled = this.#policies?.some(({ schedule = [] }) => schedule.length > 0);
+    if (this.#leadership === undefined || !isScheduled) return;
+    this.#timer = this.#dependencies.clock.setTimer(LOOK_MS, () => this.#refresh());
   }
 
   #open(host: string, { term, nonce, abort }: Leadership): OriginBook {
@@ -226,6 +296,34 @@ export function groupUsage(books: readonly OriginBook[], except?: string): Usage
   return sum;
 }
 
-function originKey(name: string): string {
-  return `origin:${name}`;
+/** More is leased than the limits allow: they were lowered a moment ago. */
+export function isOver({ limits, books }: HostGroup): boolean {
+  const { connections, windowBytes } = groupUsage(books);
+  return connections > limits.connections || windowBytes > limits.bandwidthBytesPerSecond;
+}
+
+function keyOf(policy: OriginPolicy | undefined, name: string): string {
+  return policy === undefined ? `host:${regionNamed(name).host}` : `origin:${policy.name}`;
+}
+
+function isSame(one: Limits, other: Limits): boolean {
+  return (
+    one.connections === other.connections &&
+    one.bandwidthBytesPerSecond === other.bandwidthBytesPerSecond &&
+    one.traffic?.bytes === other.traffic?.bytes &&
+    one.traffic?.periodMs === other.traffic?.periodMs
+  );
+}
+
+function strictest(all: readonly Limits[]): Limits {
+  const traffics = all.flatMap(({ traffic }) => traffic ?? []);
+  return {
+    connections: Math.min(...all.map(({ connections }) => connections)),
+    bandwidthBytesPerSecond: Math.min(
+      ...all.map(({ bandwidthBytesPerSecond }) => bandwidthBytesPerSecond),
+    ),
+    // The longest period keeps what was taken longest.
+    traffic: traffics.sort((a, b) => b.periodMs - a.periodMs)[0],
+    closeAfterMs: Math.max(...all.map(({ closeAfterMs }) => closeAfterMs)),
+  };
 }

@@ -4,6 +4,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { sleep } from '../sleep.ts';
+import type { LeaseObserver } from './leaseEvents.ts';
 import { type ChargeRequest, LeaseError } from './leases.ts';
 import { LEASE_TTL_MS, type OriginBook } from './originBook.ts';
 import { groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
@@ -12,6 +13,7 @@ export interface ProbesDependencies {
   readonly books: OriginBooks;
   readonly clock: Clock;
   readonly newLeaseId: () => string;
+  readonly observe: LeaseObserver;
 }
 
 type Refusal = 'TrafficExhausted' | 'Busy';
@@ -45,10 +47,8 @@ export class Probes {
     signal: AbortSignal,
     use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
   ): Promise<T> {
-    const book = await this.#bookFor(url, signal);
     const leaseId = this.#dependencies.newLeaseId();
-    const slackBytes = Math.min(maxBytes, book.limits.bandwidthBytesPerSecond);
-    await this.#turn(book, leaseId, slackBytes, maxBytes, signal);
+    const { book, slackBytes } = await this.#turn(url, leaseId, maxBytes, signal);
     const { clock } = this.#dependencies;
     const grantedAtMs = clock.now();
     const grant = book.grant({
@@ -63,6 +63,7 @@ export class Probes {
     });
     this.#waiting.delete(leaseId);
     await this.#durable(grant, book, leaseId, signal);
+    this.#dependencies.observe({ kind: 'granted', purpose: 'operator' });
     // Its time runs since it counts, not since it is durable: the database may have been away.
     const leftMs = grantedAtMs + USE_MS - clock.now();
     const ending = new AbortController();
@@ -118,20 +119,21 @@ export class Probes {
 
   /** Resolves when there is room, to be taken at once; rejects when there will be none. */
   async #turn(
-    book: OriginBook,
+    url: string,
     leaseId: string,
-    windowBytes: number,
     maxBytes: number,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<{ readonly book: OriginBook; readonly slackBytes: number }> {
     const { books, clock } = this.#dependencies;
     try {
       for (;;) {
-        signal.throwIfAborted();
+        // Again each time: Origins and their limits may have changed.
+        const book = await this.#bookFor(url, signal);
         const group = books.groupOf(book);
-        this.#waiting.set(leaseId, { group: group.key, windowBytes });
-        const refusal = this.#refuses(group, leaseId, windowBytes, maxBytes);
-        if (refusal === undefined) return;
+        const slackBytes = Math.min(maxBytes, group.limits.bandwidthBytesPerSecond);
+        this.#waiting.set(leaseId, { group: group.key, windowBytes: slackBytes });
+        const refusal = this.#refuses(group, leaseId, slackBytes, maxBytes);
+        if (refusal === undefined) return { book, slackBytes };
         if (refusal === 'TrafficExhausted') {
           const message = `the traffic that may be taken from ${book.host} in this period is used up`;
           throw new LeaseError('OriginLimit', message);

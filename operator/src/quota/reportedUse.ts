@@ -1,8 +1,6 @@
 /** What holders say they have used of the leases that are open: for people, not for limits. */
-import type { OriginUsage } from '../controllers/dataSide.ts';
 import { chargeOf } from './ledger.ts';
 import type { OriginBook } from './originBook.ts';
-import { groupUsage } from './originBooks.ts';
 
 export class ReportedUse {
   readonly #bytes = new Map<string, number>();
@@ -13,7 +11,7 @@ export class ReportedUse {
 
   /** Messages may overtake each other: the most that was said counts, and is answered. */
   report(leaseId: string, usedBytes: number): number {
-    const most = Math.max(this.#of(leaseId), usedBytes);
+    const most = Math.max(this.of(leaseId), usedBytes);
     this.#bytes.set(leaseId, most);
     return most;
   }
@@ -22,21 +20,14 @@ export class ReportedUse {
     this.#bytes.delete(leaseId);
   }
 
-  ofOrigin(books: readonly OriginBook[]): OriginUsage {
-    for (const book of books) book.rollPeriod();
-    const { connections, rateBytesPerSecond } = groupUsage(books);
-    const periodStartMs = Math.max(0, ...books.map(({ ledger }) => ledger.periodStartMs));
-    let trafficBytes = 0;
+  /** Of this period. */
+  trafficBytes(books: Iterable<OriginBook>): number {
+    let bytes = 0;
     for (const { ledger } of books) {
-      trafficBytes += ledger.settledBytes;
-      for (const leaseId of ledger.leases.keys()) trafficBytes += this.#of(leaseId);
+      bytes += ledger.settledBytes;
+      for (const leaseId of ledger.leases.keys()) bytes += this.of(leaseId);
     }
-    return {
-      connections,
-      rateBytesPerSecond,
-      trafficBytes,
-      ...(periodStartMs > 0 && { periodStart: new Date(periodStartMs).toISOString() }),
-    };
+    return bytes;
   }
 
   /** All epochs. */
@@ -45,13 +36,13 @@ export class ReportedUse {
     for (const { ledger } of books) {
       bytes += chargeOf(ledger, uid).bytes;
       for (const lease of ledger.leases.values()) {
-        if (lease.uid === uid) bytes += this.#of(lease.leaseId);
+        if (lease.uid === uid) bytes += this.of(lease.leaseId);
       }
     }
     return bytes;
   }
 
-  #of(leaseId: string): number {
+  of(leaseId: string): number {
     return this.#bytes.get(leaseId) ?? 0;
   }
 }

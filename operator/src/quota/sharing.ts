@@ -3,16 +3,16 @@
  * What it knows is gone with its leader; holders say again what they want.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
-import type { LeaseAnswer } from '@sluice/protocol/messages.ts';
+import type { HeldBack, LimitReason } from '../controllers/dataSide.ts';
 import {
   MIN_RATE_BYTES_PER_SECOND,
   type PurposedClaim,
   type Share,
   sharesByPurpose,
 } from './allocate.ts';
-import { Claims, claimId, type Want } from './claims.ts';
+import { type ActiveClaim, Claims, claimId, type Want } from './claims.ts';
 import type { LeaseRecord } from './ledger.ts';
-import { groupUsage, type HostGroup } from './originBooks.ts';
+import { groupUsage, type HostGroup, isOver } from './originBooks.ts';
 import type { Probes } from './probes.ts';
 import { type RateTerms, type Room, rateTerms, steady } from './terms.ts';
 
@@ -23,6 +23,8 @@ export interface Waiting {
   readonly purpose: Want['purpose'];
   /** For its turn; otherwise for something about its distribution to change. */
   readonly isQueued: boolean;
+  /** The period's traffic is used up. */
+  readonly isExhausted: boolean;
 }
 
 export interface SharingDependencies {
@@ -44,6 +46,8 @@ interface Places {
 const CALLED_MS = 1_500;
 /** A node keeps what it has for so long, though others wait. */
 const TURN_MS = 1_000;
+/** Of what is wanted: a smaller difference is none. */
+const NEARLY = 0.95;
 
 export class Sharing {
   readonly #dependencies: SharingDependencies;
@@ -113,8 +117,11 @@ export class Sharing {
       windowBytes: all.windowBytes - others.windowBytes,
       connections: all.connections - others.connections,
     };
-    const terms = rateTerms(claim, share, room, stream);
     const before = lease?.versions.at(-1);
+    if (lease !== undefined && isOver(group)) {
+      return stream === undefined ? shrunk(group, lease, claim, share, room) : undefined;
+    }
+    const terms = rateTerms(claim, share, room, stream);
     return terms === undefined || before === undefined ? terms : steady(before, terms, room);
   }
 
@@ -159,6 +166,45 @@ export class Sharing {
     }
   }
 
+  /** Who waits, by purpose. */
+  waiting(): Readonly<Record<Want['purpose'], number>> {
+    const counts = { pull: 0, topUp: 0 };
+    for (const { purpose, isQueued, isExhausted } of this.#waiting.values()) {
+      if (isQueued || isExhausted) counts[purpose] += 1;
+    }
+    return counts;
+  }
+
+  /** Which distributions get less than they want because of a limit; those that wait first. */
+  heldBack(group: HostGroup): HeldBack[] {
+    const holding = new Map<string, number>();
+    for (const { ledger } of group.books) {
+      for (const { holder, uid, versions, expired } of ledger.leases.values()) {
+        if (expired) continue;
+        holding.set(claimId(holder, uid), versions.at(-1)?.rateBytesPerSecond ?? 0);
+      }
+    }
+    const byUid = new Map<string, HeldBack>();
+    const scarce = scarceIn(group);
+    for (const { id, uid, wantRateBytesPerSecond: want } of this.#active(group)) {
+      const rate = holding.get(id) ?? 0;
+      if (rate >= want * NEARLY) continue;
+      const of = byUid.get(uid) ?? noneHeldBack(uid, scarce);
+      byUid.set(uid, {
+        ...of,
+        waiting: of.waiting + (holding.has(id) ? 0 : 1),
+        rateBytesPerSecond: of.rateBytesPerSecond + rate,
+        wantRateBytesPerSecond: of.wantRateBytesPerSecond + want,
+      });
+    }
+    for (const { uid, isExhausted } of this.#waiting.values()) {
+      if (!isExhausted || this.#dependencies.groupOf(uid)?.key !== group.key) continue;
+      const of = byUid.get(uid) ?? noneHeldBack(uid, 'TrafficExhausted');
+      byUid.set(uid, { ...of, reason: 'TrafficExhausted', waiting: of.waiting + 1 });
+    }
+    return [...byUid.values()].sort((a, b) => b.waiting - a.waiting);
+  }
+
   #callInTurn(id: string, waiting: Waiting, known: Map<string, Places>): void {
     const group = this.#dependencies.groupOf(waiting.uid);
     if (group === undefined) return;
@@ -197,7 +243,7 @@ export class Sharing {
     return sharesByPurpose(this.#active(group), this.#free(group));
   }
 
-  #active({ key, books }: HostGroup): PurposedClaim[] {
+  #active({ key, books }: HostGroup): ActiveClaim[] {
     const leases = books.flatMap(({ ledger }) => [...ledger.leases.values()]);
     return this.#claimsOf(key).active(leases, this.#dependencies.clock.now());
   }
@@ -222,11 +268,59 @@ export class Sharing {
   }
 }
 
+/**
+ * For a lease while more is leased than a limit that was lowered: its share, where that is less
+ * than it had, or all that is open fits once the holders have come down to their newest versions.
+ * Undefined: it is to end.
+ */
+function shrunk(
+  { limits, books }: HostGroup,
+  { leaseId, versions }: LeaseRecord,
+  claim: PurposedClaim,
+  share: Share,
+  room: Room,
+): RateTerms | undefined {
+  const before = versions.at(-1) as RateTerms;
+  const own = before.rateBytesPerSecond + before.slackBytes;
+  const terms = rateTerms(
+    claim,
+    share,
+    {
+      windowBytes: Math.max(room.windowBytes, own),
+      connections: Math.max(room.connections, before.connections),
+    },
+    undefined,
+  );
+  if (terms === undefined) return undefined;
+  const next = newestOf(books, leaseId);
+  const window = terms.rateBytesPerSecond + terms.slackBytes;
+  const fits =
+    next.connections + terms.connections <= limits.connections &&
+    next.windowBytes + window <= limits.bandwidthBytesPerSecond;
+  const isLess = terms.connections < before.connections || window < own * NEARLY;
+  return fits || isLess ? terms : undefined;
+}
+
+/** Of all but one, when every holder has come down to its newest version. */
+function newestOf(books: HostGroup['books'], except: string): Room {
+  const sum = { windowBytes: 0, connections: 0 };
+  for (const { ledger } of books) {
+    for (const { leaseId, versions, expired } of ledger.leases.values()) {
+      const newest = versions.at(-1);
+      if (leaseId === except || newest === undefined) continue;
+      sum.windowBytes += (expired ? 0 : newest.rateBytesPerSecond) + newest.slackBytes;
+      sum.connections += newest.connections;
+    }
+  }
+  return sum;
+}
+
+function noneHeldBack(uid: string, reason: LimitReason): HeldBack {
+  return { uid, reason, waiting: 0, rateBytesPerSecond: 0, wantRateBytesPerSecond: 0 };
+}
+
 /** Why there is nothing for one who wants something. */
-export function scarceIn({
-  limits,
-  books,
-}: HostGroup): Extract<LeaseAnswer, { outcome: 'wait' }>['reason'] {
+export function scarceIn({ limits, books }: HostGroup): Exclude<LimitReason, 'TrafficExhausted'> {
   const { connections } = groupUsage(books);
   return connections >= limits.connections ? 'ConnectionsInUse' : 'BandwidthInUse';
 }

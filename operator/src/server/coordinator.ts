@@ -3,6 +3,7 @@
  * become progress. Who is told what is decided in work.ts, who may pull what in quota/.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import { fileUrlOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import { MAX_REVOKED, type Task, type TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import type {
@@ -11,10 +12,13 @@ import type {
   DistributionProgress,
   NodeProgress,
   OriginPolicy,
+  OriginRefusal,
   OriginUsage,
+  RefusableSource,
   ResolvedSource,
   SourceRequest,
 } from '../controllers/dataSide.ts';
+import { originRefusal } from '../policies/originRefusal.ts';
 import { topUpBytes } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
@@ -224,6 +228,18 @@ export class Coordinator implements CoordinatorPort {
     return this.#deps.leases.usage(name);
   }
 
+  refusalOf({ uid, url, namespace }: RefusableSource): OriginRefusal | undefined {
+    const record = this.#distributions.get(uid)?.plan.record;
+    const files = record?.url === url ? record.files : [];
+    const urls = files.map(({ path }) => fileUrlOf(url, path));
+    return originRefusal(url, urls, namespace, this.#policies);
+  }
+
+  nameOf(uid: string): string | undefined {
+    const record = this.#distributions.get(uid)?.plan.record;
+    return record && `${record.namespace}/${record.name}`;
+  }
+
   /**
    * Whether this process has no part in the distribution. Of one that is not known here (a leader
    * of a moment ago) or is suspended nobody can say so.
@@ -246,8 +262,9 @@ export class Coordinator implements CoordinatorPort {
       epoch: record.epoch,
       swarmId: record.swarmId,
       url: record.url,
-      priority,
-      suspend,
+      priority: Math.min(priority, policy?.maxPriority ?? priority),
+      // Nothing more is taken from the origin; what is on the nodes stays, and goes on among them.
+      suspend: suspend || this.refusalOf(record) !== undefined,
       files: record.files,
       pieceLengthBytes: record.pieceLengthBytes,
       pieceCount: record.pieceCount,

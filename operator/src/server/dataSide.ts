@@ -11,6 +11,7 @@ import { listPath, resources } from '../kube/paths.ts';
 import { Reflector } from '../kube/reflector.ts';
 import type { DataSideEnvironment } from '../operator.ts';
 import { MongoJournalStore } from '../quota/journalStore.ts';
+import { newLeaseMetrics } from '../quota/leaseMetrics.ts';
 import { LeaseService } from '../quota/leaseService.ts';
 import { sleep } from '../sleep.ts';
 import { MongoAssignmentStore } from '../store/assignments.ts';
@@ -64,7 +65,13 @@ class MongoDataSide implements DataSide {
     const database = databaseOf(this.#mongo);
     this.#journal = new MongoJournalStore(database);
     this.#assignments = new MongoAssignmentStore(database);
+    const observe = newLeaseMetrics(dependencies.registry, {
+      origins: () => this.#leases.originNames(),
+      usage: (name) => this.#leases.usage(name),
+      waiting: () => this.#leases.waiting(),
+    });
     this.#leases = new LeaseService(config, {
+      observe,
       store: this.#journal,
       clock,
       random: systemRandom,

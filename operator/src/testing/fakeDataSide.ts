@@ -7,10 +7,13 @@ import type {
   EpochStore,
   NodeProgress,
   OriginPolicy,
+  OriginRefusal,
   OriginUsage,
+  RefusableSource,
   ResolvedSource,
 } from '../controllers/dataSide.ts';
-import { aProgress } from './objects.ts';
+import { originRefusal } from '../policies/originRefusal.ts';
+import { aProgress, aUsage } from './objects.ts';
 
 export class FakeDataSide implements Coordinator, EpochStore {
   readonly plans = new Map<string, DistributionPlan>();
@@ -79,8 +82,24 @@ export class FakeDataSide implements Coordinator, EpochStore {
     this.#listener = listener;
   }
 
-  originUsage(): OriginUsage {
-    return { connections: 1, rateBytesPerSecond: 1000, trafficBytes: 5000 };
+  originUsage(name: string): OriginUsage {
+    const { limits } = aUsage();
+    const allowed = this.policies.find((policy) => policy.name === name)?.limits.maxConnections;
+    return aUsage({
+      connections: 1,
+      rateBytesPerSecond: 1000,
+      trafficBytes: 5000,
+      limits: { ...limits, connections: allowed ?? limits.connections },
+    });
+  }
+
+  refusalOf({ url, namespace }: RefusableSource): OriginRefusal | undefined {
+    return originRefusal(url, [], namespace, this.policies);
+  }
+
+  nameOf(uid: string): string | undefined {
+    const record = this.records.get(uid);
+    return record && `${record.namespace}/${record.name}`;
   }
 
   async load(uid: string): Promise<EpochRecord | undefined> {

@@ -41,6 +41,7 @@ export function anOriginPolicy(
     name: 'cdn',
     hosts: ['cdn.example.com'],
     limits,
+    schedule: [],
     closeAfterSeconds: 20,
     allowPrivateAddresses: false,
     allowAgentCredentials: false,

@@ -6,6 +6,7 @@ import type {
   DistributionProgress,
   EpochRecord,
   NodeProgress,
+  OriginUsage,
 } from '../controllers/dataSide.ts';
 
 export function aSpec(
@@ -41,7 +42,10 @@ export function anOrigin(name: string, spec: Partial<OriginSpec>, createdAt: str
     spec: {
       hosts: ['cdn.example.com'],
       limits: {},
+      schedule: [],
       closeAfter: '120s',
+      allowedNamespaces: { from: 'All' },
+      maxPriority: 100,
       allowPrivateAddresses: false,
       allowAgentCredentials: false,
       ...spec,
@@ -87,6 +91,20 @@ export function aProgress(
   overrides: Partial<DistributionProgress> = {},
 ): DistributionProgress {
   return { epoch: 1, nodes, originBytes: 0, sourceChanged: false, ...overrides };
+}
+
+/** Of an Origin that allows 8 connections and 1,000 bytes per second. */
+export function aUsage(overrides: Partial<OriginUsage> = {}): OriginUsage {
+  return {
+    connections: 0,
+    rateBytesPerSecond: 0,
+    windowBytes: 0,
+    trafficBytes: 0,
+    chargedBytes: 0,
+    limits: { connections: 8, bandwidthBytesPerSecond: 1000, trafficBytes: undefined },
+    heldBack: [],
+    ...overrides,
+  };
 }
 
 export function aPlanOf(

@@ -1,5 +1,5 @@
 import type { PullOptions } from '@sluice/engine/session/puller.ts';
-import type { Task, TaskSource } from '../messages.ts';
+import type { Task } from '../messages.ts';
 
 export interface SourceOfTask {
   readonly options: PullOptions;
@@ -16,7 +16,7 @@ export function sourceOf(
   const { headers, ranges, allowPrivateAddresses = false } = source;
   const validators = new Map(source.files.map(({ path, validator }) => [path, validator]));
   const originFiles = files.map(({ path, sizeBytes }) => ({
-    url: urlOf(source, path),
+    url: fileUrlOf(source.url, path),
     sizeBytes,
     validator: validators.get(path) ?? {},
   }));
@@ -27,7 +27,7 @@ export function sourceOf(
 }
 
 /** The one file, or with a folder's URL the file in it. */
-function urlOf({ url }: TaskSource, path: string): string {
+export function fileUrlOf(url: string, path: string): string {
   if (!url.endsWith('/')) return url;
   return new URL(path.split('/').map(encodeURIComponent).join('/'), url).href;
 }

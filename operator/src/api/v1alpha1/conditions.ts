@@ -12,7 +12,7 @@ export type DistributionConditionType =
   | 'SourceResolved'
   | 'RelaysAvailable';
 
-export type OriginConditionType = 'Ready' | 'Stalled';
+export type OriginConditionType = 'Ready' | 'Reconciling' | 'Stalled' | 'Limiting';
 
 export const distributionReasons = {
   Delivered: 'Every matching node shows the file of this epoch.',
@@ -37,6 +37,10 @@ export const distributionReasons = {
   SourceAddressForbidden:
     'The host of the URL has an address that may not be fetched from; see spec.allowPrivateAddresses of the Origin.',
   OriginRequired: 'No Origin covers the URL, and the operator serves only what an Origin covers.',
+  NamespaceNotAllowed:
+    'The Origin of the URL does not allow this namespace; see spec.allowedNamespaces of the Origin.',
+  SourceSpansOrigins:
+    'Files of the folder are under another Origin than the folder; see spec.hosts of the Origins.',
   OriginBusy: 'The limits of the Origin leave no room to ask it; the operator waits.',
   SecretNotFound: 'The Secret of spec.source.secretRef does not exist.',
   SecretInvalid:
@@ -52,6 +56,15 @@ export type DistributionReason = keyof typeof distributionReasons;
 
 export const originReasons = {
   Enforced: 'The limits hold for every process of the cluster.',
+  LimitLowered:
+    'A limit was lowered below what is leased; leases from before end or come down to it.',
+  WithinLimits: 'No distribution gets less than it wants because of a limit of this Origin.',
+  ConnectionsInUse: 'maxConnections holds distributions back: all connections are leased.',
+  BandwidthInUse: 'maxBandwidth holds distributions back: all bytes per second are leased.',
+  TrafficExhausted:
+    'maxTraffic holds distributions back: the bytes of the period are taken, or may have been.',
+  InvalidSchedule:
+    'A window of spec.schedule names no time zone that is known; until that is mended it may lower the limits, at any time, but not raise them.',
   HostConflict: 'An older Origin has the same host; its limits hold for it.',
 } as const;
 

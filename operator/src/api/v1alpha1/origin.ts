@@ -3,6 +3,7 @@
  * nodes together. The CRD is generated from these schemas, the types are derived from them.
  */
 import { type Static, Type } from '@sinclair/typebox';
+import { DAY_NAMES } from './days.ts';
 import { ByteCount, Conditions, Duration, Rate, refuse, rules } from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
 
@@ -37,16 +38,93 @@ const Limits = Type.Object(
   { default: {}, description: 'What is never exceeded, whatever crashes.' },
 );
 
+const HoursText = (field: string, description: string, pattern: string, remedy: string) =>
+  Type.String({
+    minLength: 5,
+    maxLength: 5,
+    description,
+    ...rules(refuse(`self.matches('^(${pattern})$')`, field, remedy)),
+  });
+
+const Schedule = Type.Array(
+  Type.Object(
+    {
+      days: Type.Array(Type.Union(DAY_NAMES.map((name) => Type.Literal(name))), {
+        minItems: 1,
+        maxItems: 7,
+        default: [...DAY_NAMES],
+        'x-kubernetes-list-type': 'set',
+        description: 'Days on which the window begins.',
+      }),
+      from: HoursText(
+        'spec.schedule.from',
+        'When it begins, by the clock of timeZone.',
+        '([01][0-9]|2[0-3]):[0-5][0-9]',
+        'is not a time of the day; write hours and minutes such as 08:00, up to 23:59',
+      ),
+      to: HoursText(
+        'spec.schedule.to',
+        'When it ends; not later than `from`: on the next day.',
+        '([01][0-9]|2[0-3]):[0-5][0-9]|24:00',
+        'is not a time of the day; write hours and minutes such as 20:00, up to 24:00',
+      ),
+      timeZone: Type.String({
+        default: 'UTC',
+        minLength: 1,
+        maxLength: 64,
+        description: 'A name of the IANA time zone database, such as Europe/Berlin.',
+        ...rules(
+          refuse(
+            "self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$')",
+            'spec.schedule.timeZone',
+            'is not a time zone; write a name of the IANA database such as Europe/Berlin or UTC',
+          ),
+        ),
+      }),
+      limits: Type.Object(
+        {
+          maxConnections: Type.Optional(
+            Type.Integer({
+              minimum: 1,
+              maximum: 10_000,
+              description: 'Absent: as in spec.limits.',
+            }),
+          ),
+          maxBandwidth: Type.Optional(
+            Rate('spec.schedule.limits.maxBandwidth', 'Absent: as in spec.limits.'),
+          ),
+        },
+        {
+          description: 'What holds instead, lower or higher. Where windows overlap, the lowest.',
+          ...rules({
+            rule: 'has(self.maxConnections) || has(self.maxBandwidth)',
+            message:
+              'spec.schedule.limits: names no limit; write maxConnections, maxBandwidth or both',
+          }),
+        },
+      ),
+    },
+    { description: 'A window with limits of its own.' },
+  ),
+  {
+    maxItems: 32,
+    default: [],
+    'x-kubernetes-list-type': 'atomic',
+    description:
+      'Windows by days, hours and time zone with limits of their own. Around a boundary the lower limits hold.',
+  },
+);
+
 const OriginSpec = Type.Object({
   hosts: Type.Array(
     Type.String({
       minLength: 1,
-      maxLength: 253,
+      maxLength: 512,
       ...rules(
         refuse(
-          "self.matches('^([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[[][0-9a-f:.]+[]])(:[0-9]{1,5})?$')",
+          "self.matches('^([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[[][0-9a-f:.]+[]])(:[0-9]{1,5})?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$')",
           'spec.hosts',
-          'is not a host; write a lower-case name or address, with :PORT if only that port is meant, without https:// and without a path',
+          'is not a host; write a lower-case name or address, with :PORT if only that port is meant and /PREFIX if only paths under it are, without https://, and letters, digits and ._~- in the prefix',
         ),
       ),
     }),
@@ -55,14 +133,52 @@ const OriginSpec = Type.Object({
       maxItems: 64,
       'x-kubernetes-list-type': 'set',
       description:
-        'Hosts whose URLs these limits cover, together. HOST covers every port of it that no other Origin names as HOST:PORT.',
+        'What these limits cover, together: HOST, HOST:PORT, or either with a /PREFIX of the path, in whole segments. The longest prefix wins; of equal ones, that which names the port.',
     },
   ),
   limits: Limits,
+  schedule: Schedule,
   closeAfter: Duration('spec.closeAfter', '1s', '24h', {
     default: '120s',
     description:
       'The longest idle or send timeout of the server. After a node was lost, its connections count for so long.',
+  }),
+  allowedNamespaces: Type.Object(
+    {
+      from: Type.Union([Type.Literal('All'), Type.Literal('Selector')], {
+        default: 'All',
+        description: 'All: every namespace. Selector: those whose labels match.',
+      }),
+      matchLabels: Type.Optional(
+        Type.Record(Type.String({ maxLength: 317 }), Type.String({ maxLength: 63 }), {
+          maxProperties: 16,
+          description:
+            'Labels that a namespace must have, all of them; kubernetes.io/metadata.name is its name.',
+        }),
+      ),
+    },
+    {
+      default: { from: 'All' },
+      description: 'Whose Distributions may use these hosts.',
+      ...rules(
+        {
+          rule: "self.from != 'Selector' || (has(self.matchLabels) && size(self.matchLabels) > 0)",
+          message:
+            "spec.allowedNamespaces.matchLabels: is empty while from is 'Selector', which would allow no namespace; write labels, or from: All",
+        },
+        {
+          rule: "self.from != 'All' || !has(self.matchLabels)",
+          message:
+            "spec.allowedNamespaces.matchLabels: has no effect while from is 'All'; write from: Selector, or remove it",
+        },
+      ),
+    },
+  ),
+  maxPriority: Type.Integer({
+    default: 100,
+    minimum: 0,
+    maximum: 100,
+    description: 'Distributions with a higher spec.priority count as having this one here.',
   }),
   allowPrivateAddresses: Type.Boolean({
     default: false,
@@ -84,8 +200,40 @@ const OriginStatus = Type.Object({
       {
         connections: Type.Integer({ minimum: 0 }),
         rateBytesPerSecond: Type.Integer({ minimum: 0 }),
-        trafficBytes: Type.Integer({ minimum: 0 }),
+        trafficBytes: Type.Integer({
+          minimum: 0,
+          description: 'Taken in this period, as far as holders have said.',
+        }),
+        chargedBytes: Type.Optional(
+          Type.Integer({
+            minimum: 0,
+            description:
+              'The same with what open and lost leases may have taken besides: compared with maxTraffic.',
+          }),
+        ),
         periodStart: Type.Optional(Type.String({ format: 'date-time', maxLength: 64 })),
+        periodEnd: Type.Optional(
+          Type.String({
+            format: 'date-time',
+            maxLength: 64,
+            description: 'When the bytes of the next period may be taken.',
+          }),
+        ),
+        limitsChangeAt: Type.Optional(
+          Type.String({
+            format: 'date-time',
+            maxLength: 64,
+            description: 'When the schedule changes the limits next.',
+          }),
+        ),
+        exhaustedAt: Type.Optional(
+          Type.String({
+            format: 'date-time',
+            maxLength: 64,
+            description:
+              'Since when requests are refused because the traffic of the period is used up; absent while it is not.',
+          }),
+        ),
       },
       { description: 'What is leased now, and the bytes charged in this period.' },
     ),
@@ -96,6 +244,7 @@ const OriginStatus = Type.Object({
         connections: Type.String({ maxLength: 64 }),
         bandwidth: Type.String({ maxLength: 64 }),
         traffic: Type.String({ maxLength: 64 }),
+        headroom: Type.Optional(Type.String({ maxLength: 64 })),
       },
       { description: 'For the columns of kubectl get.' },
     ),

@@ -214,6 +214,11 @@ export class DistributionController {
       record: memory.record,
       progress: coordinator.progress(memory.uid),
       failure: memory.failure,
+      refusal: coordinator.refusalOf({
+        uid: memory.uid,
+        namespace: distribution.metadata.namespace ?? '',
+        url: distribution.spec.source.url,
+      }),
     });
   }
 

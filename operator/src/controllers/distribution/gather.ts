@@ -4,7 +4,7 @@ import type { NodeObject } from '../../kube/objects.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
 import { targetNodes } from '../../policies/nodes.ts';
 import type { SourceFailure } from '../../policies/source.ts';
-import type { DistributionProgress, EpochRecord } from '../dataSide.ts';
+import type { DistributionProgress, EpochRecord, OriginRefusal } from '../dataSide.ts';
 
 export interface Known {
   readonly distribution: Distribution;
@@ -13,6 +13,7 @@ export interface Known {
   readonly record: EpochRecord | undefined;
   readonly progress: DistributionProgress | undefined;
   readonly failure: SourceFailure | undefined;
+  readonly refusal: OriginRefusal | undefined;
 }
 
 export function gather(known: Known): DistributionInput {
@@ -43,6 +44,7 @@ export function gather(known: Known): DistributionInput {
       progress.nodes.some((node) => node.state !== 'ready'),
     failure: known.failure,
     nodes,
+    refusal: known.refusal,
   };
 }
 

@@ -43,6 +43,7 @@ function setUp() {
       sourceChanged: false,
       failure: undefined,
       nodes: [{ name: 'n1', domain: 'a', unschedulable: false }],
+      refusal: undefined,
       ...overrides,
     };
     return writer.write(distribution, memory, input, never);

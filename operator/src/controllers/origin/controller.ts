@@ -6,16 +6,22 @@ import type { Origin } from '../../api/v1alpha1/origin.ts';
 import { applyStatus } from '../../kube/apply.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
 import type { EventRecorder } from '../../kube/events.ts';
+import type { NamespaceObject } from '../../kube/objects.ts';
 import { resources } from '../../kube/paths.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { sameStatus } from '../../policies/distributionStatus.ts';
-import { decideOrigins, type OriginVerdict, originStatus } from '../../policies/origin.ts';
+import { type Limiting, notLimiting, seeLimiting, tellLimiting } from '../../policies/limiting.ts';
+import { decideOrigins, type OriginVerdict } from '../../policies/origin.ts';
+import { limitingReason, originStatus } from '../../policies/originStatus.ts';
 import type { Coordinator } from '../dataSide.ts';
 
 export interface OriginControllerDependencies {
   readonly client: KubeClient;
   readonly origins: Reflector<Origin>;
+  readonly namespaces: Reflector<NamespaceObject>;
+  /** Other limits, or other namespaces, than before. */
+  readonly onPolicies: () => void;
   readonly coordinator: Coordinator;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -31,6 +37,7 @@ export class OriginController {
   readonly #deps: OriginControllerDependencies;
   readonly #queue: WorkQueue;
   readonly #written = new Map<string, { uid: string; status: NonNullable<Origin['status']> }>();
+  readonly #limiting = new Map<string, Limiting>();
   #verdicts: ReadonlyMap<string, OriginVerdict> = new Map();
   #policies = '';
 
@@ -59,39 +66,53 @@ export class OriginController {
     await this.#queue.stop();
   }
 
-  /** Any Origin was added, changed or deleted: a host may have another owner now. */
+  /** Any Origin or namespace was added, changed or deleted: a host may have another owner now. */
   changed(): void {
-    const { origins, coordinator } = this.#deps;
+    const { origins, coordinator, namespaces, onPolicies } = this.#deps;
     const facts = [...origins.list()].map(({ metadata, spec }) => ({
       name: metadata.name,
       uid: metadata.uid,
       createdAt: metadata.creationTimestamp,
       spec,
     }));
-    this.#verdicts = decideOrigins(facts);
+    const labels = [...namespaces.list()].map(({ metadata }) => ({
+      name: metadata.name,
+      labels: metadata.labels ?? {},
+    }));
+    this.#verdicts = decideOrigins(facts, labels);
     const policies = [...this.#verdicts.values()].flatMap(({ policy }) => policy ?? []);
     const text = JSON.stringify(policies);
-    if (text !== this.#policies) coordinator.setOrigins(policies);
-    this.#policies = text;
+    if (text !== this.#policies) {
+      this.#policies = text;
+      coordinator.setOrigins(policies);
+      onPolicies();
+    }
     for (const { name } of facts) this.#queue.add(name);
   }
 
   async #reconcile(name: string, signal: AbortSignal): Promise<void> {
-    const { client, coordinator, events, origins, wallTime } = this.#deps;
+    const { client, clock, coordinator, origins, wallTime } = this.#deps;
     const origin = origins.get(name);
     const verdict = this.#verdicts.get(name);
     if (origin === undefined || verdict === undefined) {
       this.#written.delete(name);
+      this.#limiting.delete(name);
       return;
     }
     const { uid } = origin.metadata;
     const known = this.#written.get(name);
     const previous = known?.uid === uid ? known.status : origin.status;
+    const usage = coordinator.originUsage(name);
+    const seen = this.#limiting.get(name) ?? notLimiting;
+    const limiting = seeLimiting(seen, usage?.heldBack ?? [], clock.now());
+    this.#limiting.set(name, limiting);
     const status = originStatus({
       generation: origin.metadata.generation ?? 0,
       previous,
       verdict,
-      usage: coordinator.originUsage(name),
+      usage,
+      heldBack: limiting.heldBack,
+      nameOf: (of) => coordinator.nameOf(of),
       now: wallTime(),
     });
     this.#queue.addAfter(name, STATUS_INTERVAL_MS);
@@ -103,12 +124,31 @@ export class OriginController {
       throw error;
     }
     this.#written.set(name, { uid, status });
-    const conflict = verdict.problem;
+    this.#tell(origin, verdict, previous, status);
+  }
+
+  /** What began, and what a limit does to whom: once, not each time that it is looked at. */
+  #tell(
+    origin: Origin,
+    { problem }: OriginVerdict,
+    previous: Origin['status'],
+    status: NonNullable<Origin['status']>,
+  ): void {
+    const { clock, events } = this.#deps;
+    const { name, uid } = origin.metadata;
+    const subject = { resource: resources.origins, name: keyOf(origin), uid };
     const before = previous?.conditions?.find((condition) => condition.type === 'Stalled');
-    if (conflict !== undefined && before === undefined) {
-      const subject = { resource: resources.origins, name: keyOf(origin), uid };
-      const { reason, message: note } = conflict;
+    if (problem !== undefined && before === undefined) {
+      const { reason, message: note } = problem;
       events.record(subject, { type: 'Warning', reason, action: 'Limit', note });
     }
+    const limiting = this.#limiting.get(name) ?? notLimiting;
+    const reason = limitingReason(limiting.heldBack);
+    const told = tellLimiting(limiting, reason, clock.now());
+    this.#limiting.set(name, told.limiting);
+    const note = status.conditions?.find(({ type }) => type === 'Limiting')?.message;
+    if (!told.isDue || reason === undefined || note === undefined) return;
+    const type = reason === 'TrafficExhausted' ? 'Warning' : 'Normal';
+    events.record(subject, { type, reason, action: 'Limit', note });
   }
 }
