@@ -15,7 +15,7 @@ export default defineConfig({
           include: [
             '*/src/**/*.test.ts',
             'scripts/**/*.test.ts',
-            'e2e/{demo,install}/**/*.test.ts',
+            'e2e/{demo,install,health}/**/*.test.ts',
             'bench/**/*.test.ts',
           ],
           exclude: ['**/*.integration.test.ts', 'engine/src/sim/**', '**/node_modules/**'],
@@ -41,7 +41,7 @@ export default defineConfig({
           name: 'integration',
           include: [
             '*/src/**/*.integration.test.ts',
-            '{scripts,e2e/interop}/**/*.integration.test.ts',
+            '{scripts,e2e/interop,e2e/health}/**/*.integration.test.ts',
           ],
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -7,6 +7,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse } from 'yaml';
 import { distributionReasons, originReasons } from '../operator/src/api/v1alpha1/conditions.ts';
+import { FAILURES, isFailure } from '../operator/src/policies/failures.ts';
+import { NODE_FAILURES } from '../operator/src/policies/nodeFailures.ts';
 
 interface Schema {
   readonly type?: string;
@@ -35,15 +37,19 @@ const PAGES = [
   {
     page: 'docs/distribution.md',
     crd: 'crds/distributions.sluice.dev.yaml',
-    reasons: distributionReasons,
+    own: { reasons: failureTable(distributionReasons), nodes: nodeTable() },
   },
-  { page: 'docs/origin.md', crd: 'crds/origins.sluice.dev.yaml', reasons: originReasons },
+  {
+    page: 'docs/origin.md',
+    crd: 'crds/origins.sluice.dev.yaml',
+    own: { reasons: reasonTable(originReasons) },
+  },
 ];
 
 /** Left out: conditions have a section of their own, the summary is what kubectl's columns show. */
 const COMMON = new Set(['status.conditions', 'status.summary']);
 
-for (const { page, crd, reasons } of PAGES) {
+for (const { page, crd, own } of PAGES) {
   const definition = parse(await readFile(path.join(root, crd), 'utf8'));
   const schema = definition.spec.versions[0].schema.openAPIV3Schema as Schema;
   const text = await readFile(path.join(root, page), 'utf8');
@@ -51,7 +57,7 @@ for (const { page, crd, reasons } of PAGES) {
     spec: fieldTable(schema.properties?.spec ?? {}, 'spec'),
     status: statusTable(schema.properties?.status ?? {}),
     refusals: refusalTable(schema.properties?.spec ?? {}),
-    reasons: reasonTable(reasons),
+    ...own,
   });
   if (filled === text) continue;
   if (process.argv.includes('--check')) {
@@ -171,6 +177,23 @@ function sentenceOf(rule: { message?: string; messageExpression?: string }): str
 function reasonTable(reasons: Readonly<Record<string, string>>): string {
   const rows = Object.entries(reasons).map(([reason, meaning]) => row([`\`${reason}\``, meaning]));
   return [row(['reason', 'what it says']), '|---|---|', ...rows].join('\n');
+}
+
+function nodeTable(): string {
+  const rows = Object.entries(NODE_FAILURES).map(([reason, { when, remedy }]) =>
+    row([`\`${reason}\``, when, remedy]),
+  );
+  return [row(['reason', 'when', 'what to do']), '|---|---|---|', ...rows].join('\n');
+}
+
+/** What kind of failure a reason is decides which condition goes with Ready=False. */
+function failureTable(reasons: Readonly<Record<string, string>>): string {
+  const rows = Object.entries(reasons).map(([reason, when]) => {
+    const { kind = '', remedy } = isFailure(reason) ? FAILURES[reason] : {};
+    const what = isFailure(reason) ? (remedy ?? 'as the message says') : '';
+    return row([`\`${reason}\``, when, kind, what]);
+  });
+  return [row(['reason', 'when', 'kind', 'what to do']), '|---|---|---|---|', ...rows].join('\n');
 }
 
 function row(cells: readonly string[]): string {

@@ -14,12 +14,14 @@ export interface BuildOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const moduleFolder = path.join(import.meta.dirname, 'binaries');
+const binariesFolder = path.join(import.meta.dirname, 'binaries');
 const KUBERNETES_VERSION = 'v1.34.4';
 
 /** The small programs change more often than the big ones, and must not cost their minutes. */
 const GROUPS = {
   cluster: {
+    module: binariesFolder,
+    modFiles: ['go.mod', 'go.sum'],
     packages: [
       ...['apiserver', 'controller-manager', 'scheduler', 'proxy'].map(
         (name) => `k8s.io/kubernetes/cmd/kube-${name}`,
@@ -34,8 +36,16 @@ const GROUPS = {
     sources: ['cmd/etcd', 'cmd/ferretdb', 'cmd/coredns'],
   },
   tools: {
+    module: binariesFolder,
+    modFiles: [],
     packages: ['./cmd/meter', './cmd/pause', './cmd/clusterinit'],
     sources: ['cmd/meter', 'cmd/pause', 'cmd/clusterinit'],
+  },
+  kstatus: {
+    module: path.join(import.meta.dirname, '../health/kstatus'),
+    modFiles: ['go.mod', 'go.sum'],
+    packages: ['.'],
+    sources: ['.'],
   },
 } as const;
 
@@ -51,6 +61,11 @@ export function buildTools(options: BuildOptions = {}): Promise<string> {
   return build('tools', options);
 }
 
+/** Folder with `kstatus`, which says what that library says of objects. */
+export function buildKstatus(options: BuildOptions = {}): Promise<string> {
+  return build('kstatus', options);
+}
+
 async function build(group: Group, { log, signal }: BuildOptions): Promise<string> {
   const folder = path.join(cacheFolder(), `${group}-${await hashOfInputs(group)}`);
   const bin = path.join(folder, 'bin');
@@ -60,7 +75,7 @@ async function build(group: Group, { log, signal }: BuildOptions): Promise<strin
   await mkdir(cacheFolder(), { recursive: true });
   // Not named `cluster-...`: others look for finished builds by that prefix.
   const unfinished = await mkdtemp(path.join(cacheFolder(), '.building-'));
-  const progress = new Progress(`build of the ${group === 'cluster' ? 'cluster' : 'tools'}`, log);
+  const progress = new Progress(`build of the ${group}`, log);
   try {
     if (group === 'cluster') await download(progress, signal);
     await compile(group, path.join(unfinished, 'bin'), progress, signal);
@@ -83,6 +98,7 @@ async function download(progress: Progress, signal: AbortSignal | undefined): Pr
   progress.update('step 1 of 2, downloading Go modules');
   await go(['mod', 'download', '-x'], {
     signal,
+    module: binariesFolder,
     onLine: (line) => {
       if (!/get https?:.*\.zip/.test(line)) return;
       modules += 1;
@@ -99,8 +115,8 @@ async function compile(
 ): Promise<void> {
   const step = group === 'cluster' ? 'step 2 of 2, ' : '';
   const flags = ['-tags', 'ferretdb_no_postgresql,ferretdb_no_mysql'];
-  const { packages } = GROUPS[group];
-  const all = await go(['list', '-deps', ...flags, ...packages], { signal });
+  const { packages, module } = GROUPS[group];
+  const all = await go(['list', '-deps', ...flags, ...packages], { signal, module });
   const total = all.trim().split('\n').length;
   let compiled = 0;
   progress.update(`${step}compiling ${total} packages`);
@@ -119,6 +135,7 @@ async function compile(
     ],
     {
       signal,
+      module,
       onLine: () => {
         compiled += 1;
         const percent = Math.min(99, Math.floor((100 * compiled) / total));
@@ -133,11 +150,14 @@ const GO_TIMEOUT_MS = 40 * 60_000;
 
 function go(
   args: readonly string[],
-  options: { signal: AbortSignal | undefined; onLine?: (line: string) => void },
+  {
+    module,
+    ...options
+  }: { signal: AbortSignal | undefined; module: string; onLine?: (line: string) => void },
 ): Promise<string> {
   return run('go', args, {
     ...options,
-    cwd: moduleFolder,
+    cwd: module,
     env: {
       CGO_ENABLED: '0',
       GOFLAGS: '-mod=readonly',
@@ -148,7 +168,8 @@ function go(
 }
 
 async function requireGo(): Promise<void> {
-  const version = await go(['version'], { signal: undefined }).catch(() => '');
+  const asked = { signal: undefined, module: binariesFolder };
+  const version = await go(['version'], asked).catch(() => '');
   const [, major = '0', minor = '0'] = /go(\d+)\.(\d+)/.exec(version) ?? [];
   if (Number(major) > 1 || (Number(major) === 1 && Number(minor) >= 24)) return;
   const found = version === '' ? 'is missing' : `is too old (${version.trim()})`;
@@ -160,14 +181,15 @@ async function requireGo(): Promise<void> {
 }
 
 async function hashOfInputs(group: Group): Promise<string> {
-  const files = group === 'cluster' ? ['go.mod', 'go.sum'] : [];
-  for (const folder of GROUPS[group].sources) {
-    for await (const file of glob(`${folder}/**/*.go`, { cwd: moduleFolder })) files.push(file);
+  const { module, modFiles, packages, sources } = GROUPS[group];
+  const files: string[] = [...modFiles];
+  for (const folder of sources) {
+    for await (const file of glob(`${folder}/**/*.go`, { cwd: module })) files.push(file);
   }
   const hash = createHash('sha256');
-  hash.update(JSON.stringify([process.arch, KUBERNETES_VERSION, GROUPS[group].packages]));
+  hash.update(JSON.stringify([process.arch, KUBERNETES_VERSION, packages]));
   for (const file of files.sort()) {
-    hash.update(`${file}\0`).update(await readFile(path.join(moduleFolder, file)));
+    hash.update(`${file}\0`).update(await readFile(path.join(module, file)));
   }
   return hash.digest('hex').slice(0, 16);
 }

@@ -29,6 +29,7 @@ export interface DistributionObject {
     readonly epoch?: { readonly number: number };
     readonly nodes?: { readonly desired: number; readonly ready: number; readonly failed: number };
     readonly bytes?: { readonly fromOrigin: number };
+    readonly failedNodes?: readonly { readonly reason: string; readonly message: string }[];
   };
 }
 

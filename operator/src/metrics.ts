@@ -1,5 +1,5 @@
 /** The operator's own metrics. Labels are bounded: conditions, kinds and domains, never names. */
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Distribution } from './api/v1alpha1/distribution.ts';
 
 export interface MetricsSources {
@@ -8,8 +8,17 @@ export interface MetricsSources {
   queueDepth(): number;
 }
 
-/** Read when scraped, so that nothing has to be kept up to date. */
-export function newMetrics(sources: MetricsSources): Registry {
+export interface Metrics {
+  readonly registry: Registry;
+  kubeRequest(method: string, path: string): void;
+  reconciled(latencyMs: number): void;
+}
+
+/** From a copy in memory to origins that take their time. */
+const LATENCY_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
+
+/** Gauges are read when scraped, so that nothing has to be kept up to date. */
+export function newMetrics(sources: MetricsSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'sluice_operator_' });
   new Gauge({
@@ -39,7 +48,35 @@ export function newMetrics(sources: MetricsSources): Registry {
       for (const [state, count] of Object.entries(counts)) this.set({ state }, count);
     },
   });
-  return registry;
+  const requests = new Counter({
+    name: 'sluice_operator_kube_requests_total',
+    help: 'Requests to the Kubernetes API by method and resource, subresources apart.',
+    labelNames: ['method', 'resource'],
+    registers: [registry],
+  });
+  const latency = new Histogram({
+    name: 'sluice_operator_reconcile_seconds',
+    help: 'From when a Distribution was due to when its reconciliation had ended.',
+    buckets: LATENCY_BUCKETS,
+    registers: [registry],
+  });
+  return {
+    registry,
+    kubeRequest: (method, path) => requests.inc({ method, resource: resourceOf(path) }),
+    reconciled: (latencyMs) => latency.observe(latencyMs / 1000),
+  };
+}
+
+/**
+ * `/apis/sluice.dev/v1alpha1/namespaces/ml/distributions/llama/status` is `distributions/status`:
+ * names are no labels.
+ */
+export function resourceOf(path: string): string {
+  const [, base = '', ...rest] = path.split('/');
+  const inGroup = rest.slice(base === 'apis' ? 2 : 1);
+  const isNamespaced = inGroup[0] === 'namespaces' && inGroup.length > 2;
+  const [resource = '', , subresource] = isNamespaced ? inGroup.slice(2) : inGroup;
+  return subresource === undefined ? resource : `${resource}/${subresource}`;
 }
 
 function stateOf({ status }: Distribution): 'ready' | 'reconciling' | 'stalled' | 'other' {

@@ -33,6 +33,7 @@ describe('the operator', () => {
     const dataSide: DataSide = {
       coordinator: fake,
       epochs: fake,
+      troubles: fake.troubles,
       start: async () => {
         await database.promise;
         ready = true;

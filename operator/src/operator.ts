@@ -61,12 +61,16 @@ export class Operator {
     this.#deps = dependencies;
     const { clock, kubeConfig, logger, random } = dependencies;
     const identity = `${config.podName}/${config.podIp}/${random.bytes(4).toString('hex')}`;
-    this.#client = new KubeClient({}, { config: kubeConfig });
-    this.#registry = newMetrics({
+    const metrics = newMetrics({
       distributions: () => this.#controllers.distributions.list(),
       isLeader: () => this.#election.isLeader,
       queueDepth: () => this.#controllers.queueDepth,
     });
+    this.#registry = metrics.registry;
+    this.#client = new KubeClient(
+      {},
+      { config: kubeConfig, onRequest: (method, path) => metrics.kubeRequest(method, path) },
+    );
     this.#data = dependencies.newDataSide({
       client: this.#client,
       registry: this.#registry,
@@ -80,8 +84,10 @@ export class Operator {
       {
         ...dependencies,
         client: this.#client,
+        onReconciled: (latencyMs) => metrics.reconciled(latencyMs),
         coordinator: this.#data.coordinator,
         epochs: this.#data.epochs,
+        troubles: this.#data.troubles,
       },
     );
     this.#election = new LeaderElection(

@@ -68,6 +68,7 @@ describe('the controllers', () => {
         client: server.operator,
         coordinator: data,
         epochs: data,
+        troubles: data.troubles,
         clock: systemClock,
         random: steadyRandom,
         wallTime: () => new Date().toISOString(),

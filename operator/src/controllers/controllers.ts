@@ -12,7 +12,8 @@ import { EventRecorder } from '../kube/events.ts';
 import type { NamespaceObject, NodeObject, WorkloadObject } from '../kube/objects.ts';
 import { listPath, type Resource, resources } from '../kube/paths.ts';
 import { type KubeObject, Reflector } from '../kube/reflector.ts';
-import type { Coordinator, EpochStore } from './dataSide.ts';
+import { trimNode } from '../kube/trim.ts';
+import type { Coordinator, EpochStore, Troubles } from './dataSide.ts';
 import { distributionApi } from './distribution/api.ts';
 import { DistributionController } from './distribution/controller.ts';
 import { FleetController } from './fleet/controller.ts';
@@ -29,10 +30,13 @@ export interface ControllersDependencies {
   readonly client: KubeClient;
   readonly coordinator: Coordinator;
   readonly epochs: EpochStore;
+  readonly troubles: Troubles;
   readonly clock: Clock;
   readonly random: Random;
   wallTime(): string;
   readonly logger: Logger;
+  /** From when a Distribution was due to when its reconciliation had ended. */
+  onReconciled?(latencyMs: number): void;
 }
 
 const MANAGED = 'app.kubernetes.io/managed-by=sluice-operator';
@@ -61,6 +65,7 @@ export class Controllers {
       onChange: (current, previous) => this.#distribution.changed(current, previous),
     });
     this.#nodes = this.#reflect<NodeObject>(resources.nodes, {
+      trim: trimNode,
       onChange: (current, previous) => this.#distribution.nodeChanged(current, previous),
     });
     this.#origins = this.#reflect<Origin>(resources.origins, {
@@ -163,11 +168,12 @@ export class Controllers {
     more: {
       readonly namespace?: string;
       readonly index?: (object: T) => string | undefined;
+      readonly trim?: (object: T) => T;
       onChange(current: T | undefined, previous: T | undefined): void;
     },
   ): Reflector<T> {
     const { client, clock, random, logger } = this.#deps;
-    const { namespace, index, onChange } = more;
+    const { namespace, index, trim, onChange } = more;
     return new Reflector<T>(
       {
         path: listPath(resource, namespace),
@@ -178,6 +184,7 @@ export class Controllers {
         clock,
         random,
         ...(index !== undefined && { index }),
+        ...(trim !== undefined && { trim }),
         onChange: (current, previous) => {
           if (this.#leading) onChange(current, previous);
         },

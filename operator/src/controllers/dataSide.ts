@@ -18,7 +18,7 @@ export interface SourceRequest {
   readonly uid: string;
 }
 
-/** What the origin says of the file. Rejects with an error whose `code` policies/source.ts knows. */
+/** What the origin says of the file. Rejects with an error whose `code` policies/failures.ts knows. */
 export interface ResolvedSource {
   readonly sizeBytes: number;
   readonly validator: Validator;
@@ -107,6 +107,25 @@ export interface DistributionProgress {
   readonly originBytes: number;
   /** A puller found another version at the origin than the plan's. */
   readonly sourceChanged: boolean;
+  /** Why pullers get nothing from the origin at the moment, when they do not. */
+  readonly pull?: PullTrouble | undefined;
+}
+
+/** An error of the origin or of its limits, as policies/failures.ts knows it. */
+export interface PullTrouble {
+  readonly code: 'HttpStatus' | 'Unreachable' | 'BadAnswer' | 'QuotaExhausted';
+  readonly message: string;
+  readonly httpStatus?: number | undefined;
+  /** Milliseconds since the Unix epoch. */
+  readonly untilMs?: number | undefined;
+}
+
+/** What keeps the data side from working that is no distribution's fault. */
+export interface Troubles {
+  isDatabaseAway(): boolean;
+  /** Why the image of relays of this domain, or of this node's agent, cannot be pulled. */
+  relayImage(domain: string): string | undefined;
+  agentImage(node: string): string | undefined;
 }
 
 export interface OriginPolicy {
@@ -207,6 +226,7 @@ export interface Coordinator {
 /** The whole data side: store, control API, coordinator. */
 export interface DataSide {
   readonly coordinator: Coordinator;
+  readonly troubles: Troubles;
   readonly epochs: EpochStore;
   /** On every replica: waits for the database, publishes the CA, serves the control API. */
   start(signal: AbortSignal): Promise<void>;

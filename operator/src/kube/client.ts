@@ -66,12 +66,21 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 export class KubeClient {
   readonly #config: KubeConfig;
+  readonly #onRequest: (method: string, path: string) => void;
   readonly #timeoutMs: number;
   #agent: Promise<Agent> | undefined;
 
-  constructor(options: KubeClientOptions, dependencies: { readonly config: KubeConfig }) {
+  constructor(
+    options: KubeClientOptions,
+    dependencies: {
+      readonly config: KubeConfig;
+      /** Before each request is sent. */
+      onRequest?(method: string, path: string): void;
+    },
+  ) {
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.#config = dependencies.config;
+    this.#onRequest = dependencies.onRequest ?? (() => {});
   }
 
   async request<T>(call: KubeRequest): Promise<T> {
@@ -126,6 +135,7 @@ export class KubeClient {
   }
 
   async #send(call: KubeRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+    this.#onRequest(call.method, call.path);
     const cluster = this.#config.getCurrentCluster();
     if (cluster === null) throw new Error('the kubeconfig has no current cluster');
     const options: RequestOptions = {};

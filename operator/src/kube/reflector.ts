@@ -33,6 +33,8 @@ export interface ReflectorDependencies<T extends KubeObject> {
   readonly clock: Clock;
   readonly random: Random;
   readonly index?: Index<T>;
+  /** What is to be kept of an object; its metadata stays. */
+  trim?(object: T): T;
   /** After the copy changed. `current` is undefined when the object is gone. */
   onChange?(current: T | undefined, previous: T | undefined): void;
   onError(error: unknown, retryAfterMs: number): void;
@@ -139,7 +141,7 @@ export class Reflector<T extends KubeObject> {
         },
         signal: this.#stop.signal,
       });
-      for (const item of page.items ?? []) seen.set(keyOf(item), item);
+      for (const item of page.items ?? []) seen.set(keyOf(item), this.#trim(item));
       next = page.metadata.continue || undefined;
       version = page.metadata.resourceVersion;
     } while (next !== undefined);
@@ -186,7 +188,11 @@ export class Reflector<T extends KubeObject> {
     this.#version = object.metadata.resourceVersion;
     this.#failures = 0;
     if (type === 'BOOKMARK') return;
-    this.#set(keyOf(object), type === 'DELETED' ? undefined : object);
+    this.#set(keyOf(object), type === 'DELETED' ? undefined : this.#trim(object));
+  }
+
+  #trim(object: T): T {
+    return this.#deps.trim?.(object) ?? object;
   }
 
   #set(key: string, current: T | undefined): void {

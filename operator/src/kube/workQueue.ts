@@ -18,6 +18,8 @@ export interface WorkQueueDependencies {
   readonly random: Random;
   /** The work. Throwing asks for another try after a delay; returning forgets the failures. */
   work(key: string, signal: AbortSignal): Promise<void>;
+  /** From when it was due to when its work had ended, failed or not. */
+  onDone?(latencyMs: number): void;
   onError(key: string, error: unknown, retryAfterMs: number): void;
 }
 
@@ -26,6 +28,8 @@ interface Entry {
   /** Added while its work was going on: works again at once when it ends. */
   dirty: boolean;
   failures: number;
+  /** Since when it waits, or is to be worked on again. */
+  dueMs: number;
   timer?: { readonly handle: Timer; readonly dueMs: number };
 }
 
@@ -62,10 +66,17 @@ export class WorkQueue {
   }
 
   add(key: string): void {
+    this.#add(key, this.#deps.clock.now());
+  }
+
+  #add(key: string, dueMs: number): void {
     const entry = this.#entry(key);
     this.#cancelTimer(entry);
-    if (entry.state === 'working') entry.dirty = true;
-    else if (entry.state === 'idle') {
+    if (entry.state === 'working') {
+      if (!entry.dirty) entry.dueMs = dueMs;
+      entry.dirty = true;
+    } else if (entry.state === 'idle') {
+      entry.dueMs = dueMs;
       entry.state = 'waiting';
       this.#waiting.push(key);
       this.#pump();
@@ -90,7 +101,7 @@ export class WorkQueue {
   #entry(key: string): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { state: 'idle', dirty: false, failures: 0 };
+      entry = { state: 'idle', dirty: false, failures: 0, dueMs: 0 };
       this.#entries.set(key, entry);
     }
     return entry;
@@ -111,6 +122,7 @@ export class WorkQueue {
 
   async #work(key: string, entry: Entry): Promise<void> {
     entry.state = 'working';
+    const { dueMs } = entry;
     this.#working += 1;
     try {
       await this.#deps.work(key, this.#stop.signal);
@@ -124,6 +136,7 @@ export class WorkQueue {
       }
     }
     this.#working -= 1;
+    this.#deps.onDone?.(this.#deps.clock.now() - dueMs);
     this.#finished(key, entry);
   }
 
@@ -131,7 +144,7 @@ export class WorkQueue {
     entry.state = 'idle';
     if (entry.dirty) {
       entry.dirty = false;
-      this.add(key);
+      this.#add(key, entry.dueMs);
     } else if (entry.timer === undefined && entry.failures === 0) {
       this.#entries.delete(key);
     }

@@ -2,11 +2,11 @@
  * What a distribution needs next. An ordered chain of checks over what was gathered; the first
  * that objects decides. No I/O, no clock: the same input gives the same verdict.
  */
-import type { DistributionReason } from '../api/v1alpha1/conditions.ts';
 import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
 import type { EpochRecord, OriginRefusal } from '../controllers/dataSide.ts';
+import { type Failure, failure } from './failures.ts';
 import type { TargetNode } from './nodes.ts';
-import { fileNameOf, type SourceFailure } from './source.ts';
+import { fileNameOf } from './source.ts';
 
 /** Another distribution of the same namespace. */
 export interface Neighbour {
@@ -27,22 +27,17 @@ export interface DistributionInput {
   /** A puller found another version at the origin than the record's, while nodes still wait. */
   readonly sourceChanged: boolean;
   /** Why the last try to resolve the source as it is in the spec failed. */
-  readonly failure: SourceFailure | undefined;
+  readonly failure: Failure | undefined;
   readonly nodes: readonly TargetNode[];
   /** Why the Origins do not let it take anything. */
   readonly refusal: OriginRefusal | undefined;
-}
-
-export interface Problem {
-  readonly reason: DistributionReason;
-  readonly message: string;
 }
 
 export type Verdict =
   /** Let go of it everywhere, then drop the finalizer. */
   | { readonly action: 'remove' }
   /** A person has to act; what runs of an epoch goes on only if `serve`. */
-  | { readonly action: 'hold'; readonly problem: Problem }
+  | { readonly action: 'hold'; readonly problem: Failure }
   /** Nothing is transferred; processes keep what they have. */
   | { readonly action: 'suspend'; readonly record: EpochRecord | undefined }
   /** Ask the origin; meanwhile serve the epoch before, when there is one. */
@@ -79,7 +74,7 @@ function pathIsFree(input: DistributionInput): Verdict | undefined {
   const relation =
     other.path === path ? 'is' : path.startsWith(other.path) ? 'lies in' : 'lies around';
   const message = `spec.target.path: '${path}' ${relation} the path${other.path === path ? '' : ` '${other.path}'`} of the older Distribution '${other.name}'; delete this one and apply it with another path`;
-  return { action: 'hold', problem: { reason: 'PathConflict', message } };
+  return { action: 'hold', problem: failure('PathConflict', message) };
 }
 
 function nests(a: string, b: string): boolean {
@@ -97,11 +92,11 @@ function urlNamesAFile(input: DistributionInput): Verdict | undefined {
   const { url } = input.spec.source;
   if (fileNameOf(url) !== undefined) return undefined;
   const message = `spec.source.url: '${url}' names no file; end it with the file's name`;
-  return { action: 'hold', problem: { reason: 'InvalidSource', message } };
+  return { action: 'hold', problem: failure('InvalidSource', message) };
 }
 
 function originsAllowIt({ refusal }: DistributionInput): Verdict | undefined {
-  return refusal && { action: 'hold', problem: refusal };
+  return refusal && { action: 'hold', problem: failure(refusal.reason, refusal.message) };
 }
 
 function sourceIsKnown(input: DistributionInput): Verdict | undefined {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
-import { aProgress, aRecord, aReport } from '../testing/objects.ts';
+import { aProgress, aRecord, aReport, troubles } from '../testing/objects.ts';
 import { distributionStatus, type StatusInput, sameStatus } from './distributionStatus.ts';
 import { distributionEvents } from './story.ts';
 
@@ -25,6 +25,7 @@ function input(overrides: Partial<StatusInput> = {}): StatusInput {
     relays: [{ domain: 'a', desired: 1, available: 1 }],
     idleForMs: 0,
     progressDeadlineSeconds: 600,
+    troubles: troubles(),
     now: NOW,
     ...overrides,
   };
@@ -46,6 +47,10 @@ const ready = (name: string) =>
 
 const failed = (name: string, reason: string) =>
   aReport(name, { state: 'failed', error: { reason, message: 'because' } });
+
+const open = [aReport('n1'), aReport('n2')];
+const gone = open.map((node) => ({ ...node, connected: false }));
+const quotaExhausted = { code: 'QuotaExhausted', message: 'used up', untilMs: 1 } as const;
 
 describe('the conditions', () => {
   it('say Reconciling while nodes receive', () => {
@@ -95,8 +100,13 @@ describe('the conditions', () => {
   it.each<[string, Partial<StatusInput>, string[]]>([
     [
       'stall when the only nodes left have failed',
-      { progress: aProgress([ready('n1'), failed('n2', 'DiskFull')]) },
+      { progress: aProgress([ready('n1'), failed('n2', 'TransferFailed')]) },
       ['Ready=False/NodesFailed', 'Stalled=True/NodesFailed'],
+    ],
+    [
+      'name full disks',
+      { progress: aProgress([ready('n1'), failed('n2', 'DiskFull')]) },
+      ['Ready=False/DiskFull', 'Stalled=True/DiskFull'],
     ],
     [
       'name a wrong digest',
@@ -147,6 +157,63 @@ describe('the conditions', () => {
       ['Ready=True/NoNodesMatch'],
     ],
     [
+      'say that the quota is used up, when nothing moves',
+      { idleForMs: 5_000, progress: aProgress(open, { pull: quotaExhausted }) },
+      ['Ready=False/QuotaExhausted', 'Reconciling=True/QuotaExhausted'],
+    ],
+    [
+      'do not, while peers give the rest',
+      { idleForMs: 4_999, progress: aProgress(open, { pull: quotaExhausted }) },
+      ['Ready=False/Transferring'],
+    ],
+    [
+      'say that the file has gone from the origin in mid-transfer',
+      {
+        idleForMs: 5_000,
+        progress: aProgress(open, {
+          pull: { code: 'HttpStatus', message: 'the origin answered 404', httpStatus: 404 },
+        }),
+      },
+      ['Ready=False/SourceNotFound', 'Stalled=True/SourceNotFound'],
+    ],
+    [
+      'say that the database is away',
+      { idleForMs: 5_000, troubles: troubles({ isDatabaseAway: () => true }) },
+      ['Ready=False/DatabaseUnavailable', 'Reconciling=True/DatabaseUnavailable'],
+    ],
+    [
+      'say that no agent is connected',
+      { idleForMs: 30_000, progress: aProgress(gone) },
+      ['Ready=False/AgentsMissing', 'Reconciling=True/AgentsMissing'],
+    ],
+    [
+      'do not, while one is',
+      { idleForMs: 30_000, progress: aProgress([aReport('n1'), ...gone.slice(1)]) },
+      ['Ready=False/Transferring'],
+    ],
+    [
+      'say that the image of the agents cannot be pulled',
+      {
+        idleForMs: 30_000,
+        progress: aProgress(gone),
+        troubles: troubles({ agentImage: () => "image 'a' cannot be pulled" }),
+      },
+      ['Ready=False/ImageNotPullable', 'Stalled=True/ImageNotPullable'],
+    ],
+    [
+      'say that the image of the relays cannot be pulled',
+      {
+        idleForMs: 5_000,
+        relays: [{ domain: 'a', desired: 1, available: 0 }],
+        troubles: troubles({ relayImage: () => "image 'a' cannot be pulled" }),
+      },
+      [
+        'Ready=False/ImageNotPullable',
+        'Stalled=True/ImageNotPullable',
+        'RelaysAvailable=False/ImageNotPullable',
+      ],
+    ],
+    [
       'say which relays are missing',
       { relays: [{ domain: 'a', desired: 1, available: 0, missingForMs: 30_001 }] },
       ['RelaysAvailable=False/RelaysMissing'],
@@ -176,7 +243,9 @@ describe('the columns', () => {
       eta: '10s',
     });
     expect(status.bytes).toEqual({
+      total: 2000,
       delivered: 1500,
+      perSecond: 50,
       fromPeers: 1000,
       fromRelays: 500,
       fromOrigin: 1000,
@@ -202,11 +271,7 @@ describe('failed nodes', () => {
     );
     expect(status.failedNodes).toHaveLength(10);
     expect(status.nodes?.failed).toBe(12);
-    expect(status.failedNodes?.[0]).toEqual({
-      name: 'n00',
-      reason: 'DiskFull',
-      message: 'because',
-    });
+    expect(status.failedNodes?.[0]).toMatchObject({ name: 'n00', reason: 'DiskFull' });
   });
 });
 
@@ -221,8 +286,8 @@ describe('the story', () => {
     const progress = aProgress([ready('n1'), failed('n2', 'DiskFull')]);
     const broken = distributionStatus(input({ previous: first, progress }));
     expect(distributionEvents(first, broken)).toMatchObject([
-      { type: 'Warning', reason: 'NodesFailed' },
-      { type: 'Warning', reason: 'DiskFull', note: 'n2: because' },
+      { type: 'Warning', reason: 'DiskFull', action: 'Deliver' },
+      { type: 'Warning', reason: 'DiskFull', action: 'Place' },
     ]);
     expect(distributionEvents(broken, broken)).toEqual([]);
     const done = distributionStatus(
@@ -231,5 +296,30 @@ describe('the story', () => {
     expect(distributionEvents(broken, done)).toMatchObject([
       { type: 'Normal', reason: 'Delivered', note: '2 of 2 nodes ready' },
     ]);
+  });
+});
+
+describe('the story of many nodes', () => {
+  it('is one event a reason, however many have it', () => {
+    const names = Array.from({ length: 8 }, (_, index) => `n${index}`);
+    const nodes = names.map((name) => target(name));
+    const before = distributionStatus(input({ nodes, progress: aProgress([]) }));
+    const progress = aProgress([
+      ...names.slice(0, 6).map((name) => failed(name, 'DiskFull')),
+      failed('n6', 'DiskReadOnly'),
+      aReport('n7'),
+    ]);
+    const events = distributionEvents(before, distributionStatus(input({ nodes, progress })));
+    expect(events.map(({ reason }) => reason)).toEqual(['DiskFull', 'DiskReadOnly']);
+    expect(events[0]?.note).toMatch(/^n0, n1, n2 and 3 more: because; free space/);
+  });
+
+  it('tells when it is suspended and when it goes on', () => {
+    const running = distributionStatus(input());
+    const suspended = distributionStatus(
+      input({ verdict: { action: 'suspend', record: aRecord() } }),
+    );
+    expect(distributionEvents(running, suspended)).toMatchObject([{ reason: 'Suspended' }]);
+    expect(distributionEvents(suspended, running)).toMatchObject([{ reason: 'Resumed' }]);
   });
 });

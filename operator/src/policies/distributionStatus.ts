@@ -5,11 +5,19 @@
 import type { DistributionConditionType, DistributionReason } from '../api/v1alpha1/conditions.ts';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { formatBytes, formatSeconds } from '../api/v1alpha1/quantity.ts';
-import type { DistributionProgress, EpochRecord, NodeProgress } from '../controllers/dataSide.ts';
+import type {
+  DistributionProgress,
+  EpochRecord,
+  NodeProgress,
+  Troubles,
+} from '../controllers/dataSide.ts';
 import { type ConditionValue, stampConditions } from './conditions.ts';
 import type { Verdict } from './distribution.ts';
+import { type Counts, isComplete, numbersOf } from './distributionNumbers.ts';
+import { type Failure, failure, phaseOf } from './failures.ts';
+import { AGENTS_MISSING_MS, idleFailure, listed } from './idleFailures.ts';
+import { commonReason, worstNodes } from './nodeFailures.ts';
 import type { TargetNode } from './nodes.ts';
-import type { SourceFailure } from './source.ts';
 
 export interface RelayState {
   readonly domain: string;
@@ -26,7 +34,7 @@ export interface StatusInput {
   readonly record: EpochRecord | undefined;
   /** Whether the record was made from the source as it is in the spec now. */
   readonly recordIsCurrent: boolean;
-  readonly failure: SourceFailure | undefined;
+  readonly failure: Failure | undefined;
   readonly sourceChanged: boolean;
   readonly nodes: readonly TargetNode[];
   readonly progress: DistributionProgress | undefined;
@@ -34,16 +42,15 @@ export interface StatusInput {
   /** Since a byte moved or a node changed its state. */
   readonly idleForMs: number;
   readonly progressDeadlineSeconds: number;
+  readonly troubles: Troubles;
   /** RFC 3339, UTC. */
   readonly now: string;
 }
 
 type Value = ConditionValue<DistributionConditionType, DistributionReason>;
-type Counts = NonNullable<DistributionStatus['nodes']>;
 
 /** No relay for so long: agents pull themselves, and the user should know. */
 export const RELAYS_MISSING_MS = 30_000;
-const MAX_FAILED_NODES = 10;
 const MAX_RELAY_DOMAINS = 256;
 
 export function distributionStatus(input: StatusInput): DistributionStatus {
@@ -64,11 +71,10 @@ export function distributionStatus(input: StatusInput): DistributionStatus {
     relays: input.relays
       .slice(0, MAX_RELAY_DOMAINS)
       .map(({ domain, desired, available }) => ({ domain, desired, available })),
-    failedNodes: failedNodes(input.nodes, reports),
+    failedNodes: failedNodes(input, reports),
     ...(record && {
       epoch: epochOf(record),
-      bytes: bytesOf(reports, input.progress),
-      summary: summaryOf(record, counts, reports),
+      ...numbersOf(record, counts, reports, input.progress?.originBytes ?? 0),
       startTime: record.startedAt,
     }),
     ...completionTime(values, input),
@@ -143,7 +149,7 @@ function readyOf(
     case 'remove':
       return notReady('Reconciling', 'Terminating', 'processes let go of the file');
     case 'hold':
-      return notReady('Stalled', verdict.problem.reason, verdict.problem.message);
+      return failing(verdict.problem);
     case 'resolve':
       return resolving(input);
     case 'suspend':
@@ -155,10 +161,7 @@ function readyOf(
 }
 
 function resolving({ failure, sourceChanged }: StatusInput): Readiness {
-  if (failure !== undefined) {
-    const phase = failure.kind === 'stall' ? 'Stalled' : 'Reconciling';
-    return notReady(phase, failure.reason, failure.message);
-  }
+  if (failure !== undefined) return failing(failure);
   return sourceChanged
     ? notReady('Reconciling', 'SourceChanged', 'the file changed at the origin; asking it again')
     : notReady('Reconciling', 'Resolving', 'asking the origin for length and validator');
@@ -173,19 +176,36 @@ function serving(
   const open = counts.pending + counts.transferring + counts.unreachable;
   if (counts.failed > 0 && open === 0) return failed(counts, reports);
   if (input.idleForMs > input.progressDeadlineSeconds * 1000) {
-    const idle = formatSeconds(input.idleForMs / 1000);
-    const message = `no byte moved for ${idle}; ${describe(counts)}${firstError(reports)}`;
-    return notReady('Stalled', 'ProgressDeadlineExceeded', message);
+    const idle = formatSeconds(input.progressDeadlineSeconds);
+    const short = idleFailure(idlenessOf(input, reports));
+    const cause = short === undefined ? firstError(reports) : `; ${short.message}`;
+    const message = `no byte moved for ${idle}; ${describe(counts)}${cause}`;
+    return failing(failure('ProgressDeadlineExceeded', message));
   }
   if (wasReady(input) && counts.failed === 0) {
     const message = `${describe(counts)}; nodes that joined later are being served`;
     return { value: { status: 'True', reason: 'Delivered', message } };
   }
+  const short = idleFailure(idlenessOf(input, reports));
+  if (short !== undefined) {
+    return failing({ ...short, message: `${describe(counts)}; ${short.message}` });
+  }
   return notReady('Reconciling', 'Transferring', describe(counts) + firstError(reports));
 }
 
-function isComplete(counts: Counts): boolean {
-  return counts.ready === counts.desired;
+function idlenessOf(
+  { idleForMs, troubles, progress, relays }: StatusInput,
+  reports: ReadonlyMap<string, NodeProgress>,
+) {
+  return {
+    idleForMs,
+    troubles,
+    pull: progress?.pull,
+    domainsWithoutRelay: relays
+      .filter((relay) => relay.desired > 0 && relay.available === 0)
+      .map(({ domain }) => domain),
+    open: [...reports.values()].filter(({ state }) => state !== 'ready' && state !== 'failed'),
+  };
 }
 
 function complete(counts: Counts): Readiness {
@@ -194,7 +214,8 @@ function complete(counts: Counts): Readiness {
         value: {
           status: 'True',
           reason: 'NoNodesMatch',
-          message: 'no node matches spec.target.nodeSelector',
+          message:
+            'no node matches spec.target; label nodes, or correct the selector: they are served when they match',
         },
       }
     : { value: { status: 'True', reason: 'Delivered', message: describe(counts) } };
@@ -202,9 +223,11 @@ function complete(counts: Counts): Readiness {
 
 function failed(counts: Counts, reports: ReadonlyMap<string, NodeProgress>): Readiness {
   const errors = [...reports.values()].filter((node) => node.state === 'failed');
-  const digest = errors.every((node) => node.error?.reason === 'DigestMismatch');
-  const reason = digest ? 'DigestMismatch' : 'NodesFailed';
-  return notReady('Stalled', reason, describe(counts) + firstError(reports));
+  return failing(failure(commonReason(errors), describe(counts) + firstError(reports)));
+}
+
+function failing({ kind, reason, message }: Failure): Readiness {
+  return notReady(phaseOf(kind), reason, message);
 }
 
 /** Once reached it stays for this generation and epoch, however many nodes join later. */
@@ -246,7 +269,7 @@ function sourceResolved(input: StatusInput): Value {
   };
 }
 
-function relaysAvailable({ verdict, relays }: StatusInput): Value | undefined {
+function relaysAvailable({ verdict, relays, troubles }: StatusInput): Value | undefined {
   if (verdict.action !== 'serve' && verdict.action !== 'resolve') return undefined;
   const type = 'RelaysAvailable';
   const without = relays.filter((relay) => relay.desired > 0 && relay.available === 0);
@@ -255,14 +278,17 @@ function relaysAvailable({ verdict, relays }: StatusInput): Value | undefined {
       ? { type, status: 'True', reason: 'RelaysReady', message: 'each domain has a relay' }
       : { type, status: 'True', reason: 'RelaysNotNeeded', message: 'no node waits for bytes' };
   }
-  const names = without
-    .map((relay) => relay.domain)
-    .slice(0, 5)
-    .join(', ');
-  const missing = without.some((relay) => (relay.missingForMs ?? 0) > RELAYS_MISSING_MS);
-  return missing
-    ? { type, status: 'False', reason: 'RelaysMissing', message: `no relay runs in: ${names}` }
-    : { type, status: 'False', reason: 'RelaysStarting', message: `relays start in: ${names}` };
+  const names = listed(without.map((relay) => relay.domain));
+  const image = without.map(({ domain }) => troubles.relayImage(domain)).find((said) => said);
+  if (image !== undefined) {
+    const { reason, message } = failure('ImageNotPullable', `relays of ${names}: ${image}`);
+    return { type, status: 'False', reason, message };
+  }
+  if (without.some((relay) => (relay.missingForMs ?? 0) > RELAYS_MISSING_MS)) {
+    const { reason, message } = failure('RelaysMissing', `no relay runs in ${names}`);
+    return { type, status: 'False', reason, message };
+  }
+  return { type, status: 'False', reason: 'RelaysStarting', message: `relays start in ${names}` };
 }
 
 function describe({ desired, ready, failed, unreachable }: Counts): string {
@@ -280,17 +306,13 @@ function firstError(reports: ReadonlyMap<string, NodeProgress>): string {
 }
 
 function failedNodes(
-  nodes: readonly TargetNode[],
+  { idleForMs, troubles }: StatusInput,
   reports: ReadonlyMap<string, NodeProgress>,
 ): NonNullable<DistributionStatus['failedNodes']> {
-  return nodes
-    .flatMap((node) => {
-      const report = reports.get(node.name);
-      if (report?.state !== 'failed') return [];
-      const { reason, message } = report.error ?? { reason: 'Unknown', message: '' };
-      return [{ name: node.name, reason: reason.slice(0, 64), message: message.slice(0, 1024) }];
-    })
-    .slice(0, MAX_FAILED_NODES);
+  const isMissing = idleForMs >= AGENTS_MISSING_MS;
+  return worstNodes([...reports.values()], (name) =>
+    isMissing ? (troubles.agentImage(name) ?? 'its agent is not connected') : undefined,
+  );
 }
 
 function epochOf(record: EpochRecord): NonNullable<DistributionStatus['epoch']> {
@@ -306,59 +328,6 @@ function epochOf(record: EpochRecord): NonNullable<DistributionStatus['epoch']> 
 
 function validatorOf(record: EpochRecord): string | undefined {
   return record.source.validator.etag ?? record.source.validator.lastModified;
-}
-
-function bytesOf(
-  reports: ReadonlyMap<string, NodeProgress>,
-  progress: DistributionProgress | undefined,
-): NonNullable<DistributionStatus['bytes']> {
-  const nodes = [...reports.values()];
-  return {
-    delivered: sum(nodes, (node) => node.verifiedBytes),
-    fromPeers: sum(nodes, (node) => node.received.fromPeers),
-    fromRelays: sum(nodes, (node) => node.received.fromRelays + node.received.fromRelayHttp),
-    fromOrigin: reports.size > 0 ? (progress?.originBytes ?? 0) : 0,
-  };
-}
-
-function summaryOf(
-  record: EpochRecord,
-  counts: Counts,
-  reports: ReadonlyMap<string, NodeProgress>,
-): NonNullable<DistributionStatus['summary']> {
-  const nodes = [...reports.values()];
-  const delivered = sum(nodes, (node) => node.verifiedBytes);
-  const total = record.source.sizeBytes * Math.max(counts.desired, nodes.length);
-  const share = total > 0 ? delivered / total : ratio(counts.ready, counts.desired);
-  const fromPeers = sum(nodes, (node) => node.received.fromPeers);
-  const received = sum(
-    nodes,
-    ({ received: r }) => r.fromPeers + r.fromRelays + r.fromRelayHttp + r.fromOrigin,
-  );
-  const rate = isComplete(counts)
-    ? 0
-    : sum(nodes, (node) => (node.connected ? node.rateBytesPerSecond : 0));
-  return {
-    nodes: `${counts.ready}/${counts.desired}`,
-    size: formatBytes(record.source.sizeBytes),
-    progress: percent(Math.min(1, share)),
-    peers: received > 0 ? percent(fromPeers / received) : '-',
-    rate: rate > 0 ? `${formatBytes(rate)}/s` : '-',
-    eta: rate > 0 ? formatSeconds(Math.max(0, total - delivered) / rate) : '-',
-  };
-}
-
-function ratio(part: number, whole: number): number {
-  return whole === 0 ? 1 : part / whole;
-}
-
-/** Rounded down: 100% means all. */
-function percent(share: number): string {
-  return `${Math.floor(share * 100)}%`;
-}
-
-function sum<T>(items: readonly T[], value: (item: T) => number): number {
-  return items.reduce((total, item) => total + value(item), 0);
 }
 
 function completionTime(

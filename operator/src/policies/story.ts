@@ -1,5 +1,7 @@
 /** Which events a change of status is worth: the story that `kubectl describe` tells. */
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
+import { isFailure } from './failures.ts';
+import { listed } from './idleFailures.ts';
 
 export interface StoryEvent {
   readonly type: 'Normal' | 'Warning';
@@ -37,32 +39,37 @@ function conditionEvents(
   for (const { type, status, reason, message } of after.conditions ?? []) {
     const old = before?.conditions?.find((condition) => condition.type === type);
     if (old?.status === status && old.reason === reason) continue;
-    if (type === 'Ready' && status === 'True') {
-      events.push({ type: 'Normal', reason, action: 'Deliver', note: message });
-    } else if (type === 'Stalled' || (type === 'Reconciling' && isWarning(reason))) {
+    if (type === 'Ready' && reason === 'Suspended') {
+      events.push({ type: 'Normal', reason, action: 'Suspend', note: message });
+    } else if (type === 'Ready' && old?.reason === 'Suspended' && reason === 'Transferring') {
+      events.push({ type: 'Normal', reason: 'Resumed', action: 'Deliver', note: message });
+    } else if (type === 'Ready' && status === 'True') {
+      const isDelivered = reason === 'Delivered';
+      const kind = isDelivered ? 'Normal' : 'Warning';
+      events.push({ type: kind, reason, action: 'Deliver', note: message });
+    } else if (type === 'Stalled' || (type === 'Reconciling' && isFailure(reason))) {
       events.push({ type: 'Warning', reason, action: 'Deliver', note: message });
-    } else if (type === 'RelaysAvailable' && reason === 'RelaysMissing') {
+    } else if (type === 'RelaysAvailable' && isFailure(reason)) {
       events.push({ type: 'Warning', reason, action: 'Relay', note: message });
     }
   }
   return events;
 }
 
-function isWarning(reason: string): boolean {
-  return reason.startsWith('Source') || reason.startsWith('Origin');
-}
-
+/** One event a new reason, however many nodes have it: a thousand full disks are one story. */
 function failedNodeEvents(
   before: DistributionStatus | undefined,
   after: DistributionStatus,
 ): StoryEvent[] {
-  const known = new Set(before?.failedNodes?.map((node) => `${node.name} ${node.reason}`));
-  return (after.failedNodes ?? [])
-    .filter((node) => !known.has(`${node.name} ${node.reason}`))
-    .map(({ name, reason, message }) => ({
-      type: 'Warning',
-      reason,
-      action: 'Place',
-      note: `${name}: ${message}`,
-    }));
+  const known = new Set(before?.failedNodes?.map(({ reason }) => reason));
+  const news = Map.groupBy(
+    (after.failedNodes ?? []).filter(({ reason }) => !known.has(reason)),
+    ({ reason }) => reason,
+  );
+  return [...news].map(([reason, nodes]) => ({
+    type: 'Warning',
+    reason,
+    action: 'Place',
+    note: `${listed(nodes.map(({ name }) => name))}: ${nodes[0]!.message}`,
+  }));
 }

@@ -121,6 +121,7 @@ export class LeaseRequests {
     const room = this.#room(group, pull, ask, leaseId);
     const { report } = this.#dependencies;
     if (room.bytes <= 0) {
+      if (ask === undefined) pull.isExhausted = true;
       this.#sharing.withdraw(group, holder.id, uid);
       if (room.reason === 'TrafficExhausted') report.trafficRefused(group);
       return wait(room.reason);
@@ -134,6 +135,7 @@ export class LeaseRequests {
     const extents = workOf(pull, leaseId);
     if (maxBytes === undefined || extents.length === 0) {
       release(pull, leaseId);
+      if (ask === undefined) pull.isExhausted = maxBytes === undefined;
       this.#sharing.withdraw(group, holder.id, uid);
       const reason = maxBytes === undefined ? room.reason : 'NothingToPull';
       if (reason === 'TrafficExhausted') report.trafficRefused(group);
@@ -141,6 +143,7 @@ export class LeaseRequests {
     }
     report.granted(group);
     this.#sharing.waitsNoMore(holder.id, uid);
+    if (ask === undefined) pull.isExhausted = false;
     if (ask !== undefined) this.#turns.set(leaseId, now);
     const lease = {
       leaseId,

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
-import type { OriginPolicy, OriginUsage } from '../controllers/dataSide.ts';
+import type { OriginPolicy, OriginUsage, PullTrouble } from '../controllers/dataSide.ts';
 import { Answers } from './answers.ts';
 import type { JournalStore } from './journal.ts';
 import type { LeaseObserver } from './leaseEvents.ts';
@@ -208,6 +208,11 @@ export class LeaseService {
   /** Why the last puller of this epoch gave up; undefined when one has had bytes since. */
   failureOf(uid: string, epoch: number): SourceFailure | undefined {
     return this.#pulls.of({ uid, epoch })?.failure;
+  }
+
+  /** Why nothing of this epoch is pulled at the moment, when that is the origin's doing. */
+  troubleOf(uid: string, epoch: number): PullTrouble | undefined {
+    return this.#pulls.troubleOf(uid, epoch);
   }
 
   #opened(book: OriginBook): void {

@@ -48,16 +48,23 @@ export type LeaseErrorCode =
   | 'NotLeading'
   | 'NotReady'
   | 'OriginLimit'
+  | 'TrafficExhausted'
   | 'OriginRequired'
   /** What it was for took longer than it lives. */
   | 'LeaseEnded';
 
 export class LeaseError extends Error {
-  /** NotLeading: another replica grants. OriginLimit: the limits leave no room now. */
+  /**
+   * NotLeading: another replica grants. OriginLimit: the limits leave no room now.
+   * TrafficExhausted: they leave none until the period ends.
+   */
   readonly code: LeaseErrorCode;
+  /** Milliseconds since the Unix epoch: no earlier, unless the limit is raised. */
+  readonly untilMs: number | undefined;
 
-  constructor(code: LeaseError['code'], message: string) {
+  constructor(code: LeaseError['code'], message: string, untilMs?: number) {
     super(message);
     this.code = code;
+    this.untilMs = untilMs;
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { sleep } from '../sleep.ts';
+import { trafficExhausted } from './exhaustion.ts';
 import type { LeaseObserver } from './leaseEvents.ts';
 import { type ChargeRequest, LeaseError } from './leases.ts';
 import { LEASE_TTL_MS, type OriginBook } from './originBook.ts';
@@ -135,8 +136,8 @@ export class Probes {
         const refusal = this.#refuses(group, leaseId, slackBytes, maxBytes);
         if (refusal === undefined) return { book, slackBytes };
         if (refusal === 'TrafficExhausted') {
-          const message = `the traffic that may be taken from ${book.host} in this period is used up`;
-          throw new LeaseError('OriginLimit', message);
+          const { message, untilMs } = trafficExhausted(book);
+          throw new LeaseError('TrafficExhausted', message, untilMs);
         }
         await sleep(clock, RETRY_MS, signal);
       }

@@ -1,4 +1,6 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { PullTrouble } from '../controllers/dataSide.ts';
+import { trafficExhausted } from './exhaustion.ts';
 import type { LeasedDistribution } from './leases.ts';
 import { chargeOf, type LeaseRecord } from './ledger.ts';
 import type { OriginBook } from './originBook.ts';
@@ -14,6 +16,8 @@ export interface PullRegistryDependencies {
 
 /** After a change of leaders: until relays have said what they hold, nothing of it is given. */
 const UNSURE_MS = 1_500;
+/** What pullers say of an origin that answers, and not as it should. */
+const BAD_ANSWERS: ReadonlySet<string> = new Set(['SourceRefused', 'BadContentRange']);
 
 /**
  * What is taken from origins now, and who has which of its pieces: by leases, by the reports of
@@ -35,6 +39,21 @@ export class PullRegistry {
   of({ uid, epoch }: Pick<LeaseRecord, 'uid' | 'epoch'>): Pull | undefined {
     const pull = this.#pulls.get(uid);
     return pull?.distribution.epoch === epoch ? pull : undefined;
+  }
+
+  /** Why nothing of this epoch is pulled at the moment, when that is the origin's doing. */
+  troubleOf(uid: string, epoch: number): PullTrouble | undefined {
+    const pull = this.of({ uid, epoch });
+    if (pull === undefined) return undefined;
+    const book = this.#dependencies.books.known(pull.distribution.url);
+    if (pull.isExhausted && book?.limits.traffic !== undefined) {
+      return { code: 'QuotaExhausted', ...trafficExhausted(book) };
+    }
+    const { failure } = pull;
+    if (failure === undefined || failure.reason === 'SourceChanged') return undefined;
+    const { message, httpStatus, reason } = failure;
+    if (httpStatus !== undefined) return { code: 'HttpStatus', message, httpStatus };
+    return { code: BAD_ANSWERS.has(reason) ? 'BadAnswer' : 'Unreachable', message };
   }
 
   groupOf(uid: string): HostGroup | undefined {

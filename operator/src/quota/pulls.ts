@@ -18,6 +18,8 @@ export interface Pull {
   readonly topUps: TopUpPieces;
   readonly sizeBytes: number;
   failure: SourceFailure | undefined;
+  /** The last who asked to pull got nothing because the period's traffic is used up. */
+  isExhausted: boolean;
   /** Pieces were given out before this replica led: who has them is not known before this time. */
   unsureUntilMs: number;
 }
@@ -44,6 +46,7 @@ export function newPull(distribution: LeasedDistribution, known: Pull | undefine
     topUps: new TopUpPieces(pieceCount),
     sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
     failure: undefined,
+    isExhausted: false,
     unsureUntilMs: 0,
   };
 }

@@ -47,10 +47,13 @@ const HEARTBEAT_MS = 4_000;
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 const MIN_REPORT_INTERVAL_MS = 1_000;
 const NODES_PER_SECOND = 1_000;
+/** Not for each report: there are a thousand a second. */
+const COUNT_EVERY_MS = 1_000;
 const IDENTIFY_TIMEOUT_MS = 12_000;
 
 export function newApp(dependencies: AppDependencies): express.Express {
   const { coordinator, leases, callers, logger, now, wallClock } = dependencies;
+  let interval = { ms: MIN_REPORT_INTERVAL_MS, countedAtMs: Number.NEGATIVE_INFINITY };
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -164,8 +167,12 @@ export function newApp(dependencies: AppDependencies): express.Express {
 
   /** The cost of reports stays level, however many nodes there are. */
   function reportIntervalMs(): number {
-    const nodes = coordinator.fleet.connected().length;
-    return Math.max(MIN_REPORT_INTERVAL_MS, Math.round((nodes / NODES_PER_SECOND) * 1000));
+    if (now() - interval.countedAtMs >= COUNT_EVERY_MS) {
+      const nodes = coordinator.fleet.connected().length;
+      const ms = Math.max(MIN_REPORT_INTERVAL_MS, Math.round((nodes / NODES_PER_SECOND) * 1000));
+      interval = { ms, countedAtMs: now() };
+    }
+    return interval.ms;
   }
 
   return app;

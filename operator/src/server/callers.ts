@@ -14,11 +14,17 @@ export interface PodObject extends KubeObject {
     readonly ownerReferences?: readonly { readonly kind: string; readonly controller?: boolean }[];
     readonly deletionTimestamp?: string;
   };
+  readonly spec?: { readonly nodeName?: string };
   readonly status?: {
     readonly phase?: string;
     readonly podIP?: string;
     readonly containerStatuses?: readonly {
-      readonly state?: { readonly terminated?: object; readonly running?: object };
+      readonly image?: string;
+      readonly state?: {
+        readonly terminated?: object;
+        readonly running?: object;
+        readonly waiting?: { readonly reason?: string; readonly message?: string };
+      };
     }[];
   };
 }

@@ -205,6 +205,7 @@ export class Coordinator implements CoordinatorPort {
       }),
       originBytes: leases.originBytes(uid),
       sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',
+      pull: leases.troubleOf(uid, plan.record.epoch),
     };
   }
 

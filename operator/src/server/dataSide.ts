@@ -6,9 +6,10 @@ import type { MongoClient } from 'mongodb';
 import { Gauge } from 'prom-client';
 import type { Logger } from 'winston';
 import type { Config } from '../config.ts';
-import type { DataSide, EpochRecord, EpochStore } from '../controllers/dataSide.ts';
+import type { DataSide, EpochRecord, EpochStore, Troubles } from '../controllers/dataSide.ts';
 import { listPath, resources } from '../kube/paths.ts';
 import { Reflector } from '../kube/reflector.ts';
+import { trimPod } from '../kube/trim.ts';
 import type { DataSideEnvironment } from '../operator.ts';
 import { MongoJournalStore } from '../quota/journalStore.ts';
 import { newLeaseMetrics } from '../quota/leaseMetrics.ts';
@@ -16,11 +17,14 @@ import { LeaseService } from '../quota/leaseService.ts';
 import { sleep } from '../sleep.ts';
 import { MongoAssignmentStore } from '../store/assignments.ts';
 import { databaseOf, newMongoClient } from '../store/database.ts';
+import { orDatabaseError } from '../store/databaseError.ts';
+import { DatabaseWatch } from '../store/databaseWatch.ts';
 import { MongoEpochStore } from '../store/epochs.ts';
 import { newApp } from './app.ts';
 import { Callers, type PodObject } from './callers.ts';
 import { makeServerCertificate, type ServerCertificate } from './certificates.ts';
 import { Coordinator } from './coordinator.ts';
+import { ImageTroubles } from './imageTroubles.ts';
 import { Keyring, type Keys } from './keyring.ts';
 
 export interface DataSideDependencies extends DataSideEnvironment {
@@ -29,6 +33,7 @@ export interface DataSideDependencies extends DataSideEnvironment {
 }
 
 const DATABASE_RETRY_MS = 1_000;
+const PING_TIMEOUT_MS = 4_000;
 const KEYS_EVERY_MS = 600_000;
 const KEYS_RETRY_MS = 1_000;
 const SERVICE = 'sluice-control';
@@ -43,6 +48,7 @@ export function newDataSide(config: Config, dependencies: DataSideDependencies):
 class MongoDataSide implements DataSide {
   readonly coordinator: Coordinator;
   readonly epochs: EpochStore;
+  readonly troubles: Troubles;
   readonly #config: Config;
   readonly #deps: DataSideDependencies;
   readonly #mongo: MongoClient;
@@ -51,6 +57,8 @@ class MongoDataSide implements DataSide {
   readonly #leases: LeaseService;
   readonly #keyring: Keyring;
   readonly #pods: Reflector<PodObject>;
+  readonly #images = new ImageTroubles();
+  readonly #databaseWatch: DatabaseWatch;
   readonly #stop = new AbortController();
   #keys: Keys | undefined;
   #certificate: ServerCertificate | undefined;
@@ -90,6 +98,17 @@ class MongoDataSide implements DataSide {
       logger,
     });
     this.epochs = this.#epochStore(epochs);
+    this.#databaseWatch = new DatabaseWatch({
+      clock,
+      ping: async () => {
+        await database.command({ ping: 1 }, { timeoutMS: PING_TIMEOUT_MS });
+      },
+    });
+    this.troubles = {
+      isDatabaseAway: () => this.#databaseWatch.isAway,
+      relayImage: (domain) => this.#images.relay(domain),
+      agentImage: (node) => this.#images.agent(node),
+    };
     this.#keyring = new Keyring(config, { client });
     this.#pods = new Reflector<PodObject>(
       { path: listPath(resources.pods, config.namespace), labelSelector: FLEET_SELECTOR },
@@ -97,8 +116,10 @@ class MongoDataSide implements DataSide {
         client,
         clock,
         random,
+        trim: trimPod,
         onChange: (pod, previous) => {
           this.coordinator.fleet.podChanged(pod, previous, clock.now());
+          this.#images.podChanged(pod, previous);
         },
         onError: (error, retryAfterMs) => {
           logger.warn('pods cannot be watched and are tried again', { error, retryAfterMs });
@@ -111,6 +132,7 @@ class MongoDataSide implements DataSide {
   async start(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true });
     await this.#untilDatabase(signal);
+    this.#databaseWatch.start();
     this.#keys = await this.#untilKeys(signal);
     await this.#serve();
     this.#pods.start();
@@ -132,6 +154,7 @@ class MongoDataSide implements DataSide {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('stopped'));
     this.#keysTimer?.cancel();
+    this.#databaseWatch.stop();
     this.stepDown();
     await this.#pods.stop();
     const server = this.#server;
@@ -151,8 +174,8 @@ class MongoDataSide implements DataSide {
   /** The rows of the nodes go with the distribution's. */
   #epochStore(epochs: EpochStore): EpochStore {
     return {
-      load: (uid) => epochs.load(uid),
-      save: (record: EpochRecord) => epochs.save(record),
+      load: (uid) => orDatabaseError(epochs.load(uid)),
+      save: (record: EpochRecord) => orDatabaseError(epochs.save(record)),
       delete: async (uid) => {
         await this.coordinator.forget(uid);
         await epochs.delete(uid);

@@ -54,7 +54,7 @@ describe('a source', () => {
     const url = 'http://203.0.113.1/file';
     await expect(resolve(url, refuse('LeaseEnded'))).rejects.toMatchObject({ code: 'Timeout' });
     await expect(resolve(url, refuse('OriginLimit'))).rejects.toMatchObject({
-      code: 'QuotaExhausted',
+      code: 'OriginBusy',
     });
   });
 });

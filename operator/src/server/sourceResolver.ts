@@ -14,9 +14,9 @@ import {
 } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
 import { MAX_PROBE_BYTES, probeOrigin } from '@sluice/engine/session/originProbe.ts';
 import type { OriginPolicy, ResolvedSource, SourceRequest } from '../controllers/dataSide.ts';
-import type { SourceErrorCode } from '../policies/source.ts';
+import type { SourceErrorCode } from '../policies/failures.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
-import { type ChargeRequest, LeaseError } from '../quota/leases.ts';
+import { type ChargeRequest, LeaseError, type LeaseErrorCode } from '../quota/leases.ts';
 
 export class SourceError extends Error {
   readonly code: SourceErrorCode;
@@ -27,6 +27,21 @@ export class SourceError extends Error {
     this.name = 'SourceError';
     this.code = code;
     this.httpStatus = httpStatus;
+  }
+}
+
+const CODES: Partial<Record<LeaseErrorCode, SourceErrorCode>> = {
+  OriginRequired: 'OriginRequired',
+  TrafficExhausted: 'QuotaExhausted',
+};
+
+/** The limits, and not the origin, left the request unasked. */
+class LimitError extends SourceError {
+  readonly untilMs: number | undefined;
+
+  constructor(error: LeaseError) {
+    super(CODES[error.code] ?? 'OriginBusy', error.message, undefined, error);
+    this.untilMs = error.untilMs;
   }
 }
 
@@ -84,7 +99,7 @@ export async function resolveSource(
 
 function busy(url: string): SourceError {
   const message = `the limits of ${new URL(url).host} leave no room for a request now`;
-  return new SourceError('QuotaExhausted', message);
+  return new SourceError('OriginBusy', message);
 }
 
 function asSourceError(error: unknown, url: string): Error {
@@ -94,8 +109,7 @@ function asSourceError(error: unknown, url: string): Error {
     return new SourceError('Timeout', late, undefined, error);
   }
   if (error instanceof LeaseError) {
-    const code = error.code === 'OriginRequired' ? 'OriginRequired' : 'QuotaExhausted';
-    return new SourceError(code, error.message, undefined, error);
+    return new LimitError(error);
   }
   const address = findAddressError(error);
   if (address !== undefined) return forbidden(address);

@@ -166,17 +166,32 @@ export function difference(told: Desired, desired: Desired): WorkMessage[] {
     }
   }
   for (const [uid, task] of desired.tasks) {
-    if (!same(told.tasks.get(uid), task)) messages.push({ type: 'task', task });
+    if (!sameTask(told.tasks.get(uid), task)) messages.push({ type: 'task', task });
   }
   for (const [uid, { epoch, peers }] of desired.peers) {
     const known = told.peers.get(uid);
-    if (!same(known, { epoch, peers }))
+    if (known?.epoch !== epoch || !same(known.peers, peers))
       messages.push({ type: 'peers', uid, epoch, peers: [...peers] });
   }
   return messages;
 }
 
 export const nothing: Desired = { tasks: new Map(), peers: new Map(), removals: new Map() };
+
+/** A task is told to thousands: as text it is made once. */
+const taskTexts = new WeakMap<Task, string>();
+
+function sameTask(one: Task | undefined, other: Task): boolean {
+  return one === other || (one !== undefined && textOf(one) === textOf(other));
+}
+
+function textOf(task: Task): string {
+  const known = taskTexts.get(task);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(task);
+  taskTexts.set(task, text);
+  return text;
+}
 
 function same(one: unknown, other: unknown): boolean {
   return one === other || JSON.stringify(one) === JSON.stringify(other);

@@ -13,7 +13,7 @@ import type {
   ResolvedSource,
 } from '../controllers/dataSide.ts';
 import { originRefusal } from '../policies/originRefusal.ts';
-import { aProgress, aUsage } from './objects.ts';
+import { aProgress, aUsage, troubles } from './objects.ts';
 
 export class FakeDataSide implements Coordinator, EpochStore {
   readonly plans = new Map<string, DistributionPlan>();
@@ -24,6 +24,7 @@ export class FakeDataSide implements Coordinator, EpochStore {
   primedWith: readonly string[] | undefined;
   policies: readonly OriginPolicy[] = [];
   source: () => ResolvedSource = FakeDataSide.source;
+  readonly troubles = troubles();
   readonly #confirmed = new Set<string>();
   readonly #progress = new Map<string, DistributionProgress>();
   #listener: (uid: string) => void = () => {};

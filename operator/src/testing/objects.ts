@@ -7,6 +7,7 @@ import type {
   EpochRecord,
   NodeProgress,
   OriginUsage,
+  Troubles,
 } from '../controllers/dataSide.ts';
 
 export function aSpec(
@@ -82,6 +83,17 @@ export function aReport(name: string, overrides: Partial<NodeProgress> = {}): No
     verifiedBytes: 0,
     rateBytesPerSecond: 0,
     received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+    ...overrides,
+  };
+}
+
+/** Nothing is wrong but what is given. */
+export function troubles(overrides: Partial<Troubles> = {}): Troubles {
+  const nothing = () => undefined;
+  return {
+    isDatabaseAway: () => false,
+    relayImage: nothing,
+    agentImage: nothing,
     ...overrides,
   };
 }

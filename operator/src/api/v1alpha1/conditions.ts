@@ -16,16 +16,21 @@ export type OriginConditionType = 'Ready' | 'Reconciling' | 'Stalled' | 'Limitin
 
 export const distributionReasons = {
   Delivered: 'Every matching node shows the file of this epoch.',
-  NoNodesMatch: 'No node matches spec.target.nodeSelector, so there is nothing to do.',
+  NoNodesMatch: 'No node matches spec.target, so there is nothing to do.',
   Transferring: 'Nodes are receiving the file.',
   Suspended: 'spec.suspend is true: nothing is transferred.',
   Terminating: 'The Distribution is being deleted: processes let go of it.',
   PathConflict:
     'An older Distribution of the namespace uses spec.target.path, a folder in it, or a folder around it.',
   InvalidSource: 'spec.source.url names no file.',
+  DiskFull: 'All nodes that are not ready have failed for want of space on their disks.',
   NodesFailed:
-    'Nodes gave up and nothing else is under way; status.failedNodes says which and why.',
+    'All nodes that are not ready have failed, for several reasons or one that has no reason of its own here.',
   DigestMismatch: 'The bytes that the origin serves do not have the digest of spec.source.digest.',
+  ImageNotPullable: 'No byte moves, and the image of the relays or of the agents cannot be pulled.',
+  AgentsMissing:
+    'No byte has moved for 30 seconds, and no node that waits has an agent that is connected.',
+  DatabaseUnavailable: 'The database does not answer, and what is needed next needs it.',
   ProgressDeadlineExceeded: 'No byte moved for spec.progressDeadlineSeconds.',
   Resolving: 'The operator is asking the origin for length and validator of the file.',
   Resolved: 'Length and validator of the file are known.',
@@ -42,6 +47,8 @@ export const distributionReasons = {
   SourceSpansOrigins:
     'Files of the folder are under another Origin than the folder; see spec.hosts of the Origins.',
   OriginBusy: 'The limits of the Origin leave no room to ask it; the operator waits.',
+  QuotaExhausted:
+    'The bytes that spec.limits.maxTraffic of the Origin allows in this period are used up; the message says until when.',
   SecretNotFound: 'The Secret of spec.source.secretRef does not exist.',
   SecretInvalid:
     'The Secret of spec.source.secretRef holds no credentials that Sluice understands.',

@@ -289,11 +289,16 @@ const DistributionStatus = Type.Object({
   ),
   bytes: Type.Optional(
     Type.Object({
+      total: Count('Bytes that all nodes are to have: nodes x size.'),
       delivered: Count('Verified bytes on all nodes.'),
+      perSecond: Count('Received in the last second, on all nodes.'),
       fromPeers: Count('Received from other nodes.'),
       fromRelays: Count('Received from relays, over BitTorrent and HTTP.'),
       fromOrigin: Count('Taken from the origin by relays and nodes.'),
     }),
+  ),
+  etaSeconds: Type.Optional(
+    Count('Until all nodes have all bytes, at the rate of now; absent while none moves.'),
   ),
   relays: Type.Optional(
     Type.Array(
@@ -335,7 +340,8 @@ const DistributionStatus = Type.Object({
         maxItems: 10,
         'x-kubernetes-list-type': 'map',
         'x-kubernetes-list-map-keys': ['name'],
-        description: 'The first ten nodes that failed, by name.',
+        description:
+          'The ten worst of the nodes that failed or have no agent: who needs a person before who tries again, then who has least. Each message ends with what to do.',
       },
     ),
   ),

@@ -13,15 +13,17 @@ import type { NodeObject } from '../../kube/objects.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
+import { classifyError, requeueMs } from '../../policies/failures.ts';
+import { databaseAway } from '../../policies/idleFailures.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
-import { classifySourceError, resolveBackoffMs } from '../../policies/source.ts';
-import type { Coordinator, EpochRecord, EpochStore } from '../dataSide.ts';
+import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
 import type { DistributionApi } from './api.ts';
 import { makeEpoch } from './epoch.ts';
 import { gather } from './gather.ts';
 import { Memory } from './memory.ts';
 import { planOf } from './plan.ts';
+import { RESOLVE_TIMEOUT_MS, ResolveTimeout } from './resolveTimeout.ts';
 import { StatusWriter } from './statusWriter.ts';
 
 export interface DistributionControllerDependencies {
@@ -30,6 +32,7 @@ export interface DistributionControllerDependencies {
   readonly api: DistributionApi;
   readonly coordinator: Coordinator;
   readonly epochs: EpochStore;
+  readonly troubles: Troubles;
   readonly fleet: FleetView;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -37,10 +40,10 @@ export interface DistributionControllerDependencies {
   /** RFC 3339, UTC: for people who read it, never compared. */
   wallTime(): string;
   readonly logger: Logger;
+  /** From when a Distribution was due to when its reconciliation had ended. */
+  onReconciled?(latencyMs: number): void;
 }
 
-/** Asking an origin for a head takes a round trip; a slow one gets this long. */
-const RESOLVE_TIMEOUT_MS = 30_000;
 /** Processes that answer confirm within seconds; one that cannot must not keep the object alive. */
 const REMOVE_WAIT_MS = 60_000;
 /** Plans and status are made again so often even if nothing seems to have changed. */
@@ -74,6 +77,7 @@ export class DistributionController {
           this.#reconcile(key, signal).finally(() => {
             if (!signal.aborted) this.#primed(key);
           }),
+        onDone: (latencyMs) => dependencies.onReconciled?.(latencyMs),
         onError: (key, error, retryAfterMs) =>
           logger.warn('distribution will be tried again', { key, error, retryAfterMs }),
       },
@@ -149,7 +153,10 @@ export class DistributionController {
       await this.#forget(known.uid);
     }
     if (distribution === undefined) return;
-    const memory = await this.#remember(key, distribution);
+    const memory = await this.#remember(key, distribution).catch(async (error: unknown) => {
+      await this.#tellUnread(distribution, error, signal);
+      throw error;
+    });
     await this.#act(key, distribution, memory, signal);
   }
 
@@ -164,6 +171,20 @@ export class DistributionController {
     }
     memory.forgetFailureOfOldSource(distribution.spec.source);
     return memory;
+  }
+
+  /** Nothing is known of it, and the database that may know does not answer. */
+  async #tellUnread(
+    distribution: Distribution,
+    error: unknown,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // What an earlier leader has written is worth more.
+    if (signal.aborted || distribution.status?.epoch !== undefined) return;
+    const { uid } = distribution.metadata;
+    const memory = new Memory(uid, undefined, this.#deps.clock.now());
+    this.#failed(memory, distribution.spec.source, error);
+    await this.#status.write(distribution, memory, this.#gather(distribution, memory), signal);
   }
 
   async #act(
@@ -304,7 +325,7 @@ export class DistributionController {
       memory.begin(record, clock.now());
       // An origin that alternates between versions must not make epochs without end.
       if (input.sourceChanged) {
-        memory.nextTryMs = clock.now() + resolveBackoffMs('retry', number, random.next());
+        memory.nextTryMs = clock.now() + requeueMs({ kind: 'retry' }, number, random.next(), 0);
       }
       logger.info('epoch begins', {
         distribution: keyOf(distribution),
@@ -323,11 +344,13 @@ export class DistributionController {
   }
 
   #failed(memory: Memory, source: Distribution['spec']['source'], error: unknown): void {
-    const { clock, logger, random } = this.#deps;
+    const { clock, logger, random, troubles, wallTime } = this.#deps;
     const known = error instanceof Error ? error : new Error(String(error));
-    const failure = classifySourceError(known);
+    // Without a journal nobody is asked: that is not the origin's silence.
+    const failure = troubles.isDatabaseAway() ? databaseAway() : classifyError(known);
     memory.fail(source, failure, (failures) => {
-      return clock.now() + resolveBackoffMs(failure.kind, failures, random.next());
+      const nowMs = Date.parse(wallTime());
+      return clock.now() + requeueMs(failure, failures, random.next(), nowMs);
     });
     const key = this.#keys.get(memory.uid);
     logger.info('source is not resolved', { distribution: key, reason: failure.reason });
@@ -381,15 +404,6 @@ export class DistributionController {
     coordinator.remove(uid, { deleteFiles: false });
     this.#keys.delete(uid);
     await epochs.delete(uid);
-  }
-}
-
-class ResolveTimeout extends Error {
-  readonly code = 'Timeout';
-
-  constructor(url: string, cause: unknown) {
-    super(`${new URL(url).host} did not answer within ${RESOLVE_TIMEOUT_MS / 1000} s`, { cause });
-    this.name = 'ResolveTimeout';
   }
 }
 

@@ -1,5 +1,5 @@
 /** A user's Secret, as headers for the origin. What it holds is never part of a message. */
-import type { SourceErrorCode } from '../../policies/source.ts';
+import type { SourceErrorCode } from '../../policies/failures.ts';
 
 export class CredentialsError extends Error {
   readonly code: SourceErrorCode;

@@ -2,8 +2,8 @@
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import type { NodeObject } from '../../kube/objects.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
+import type { Failure } from '../../policies/failures.ts';
 import { targetNodes } from '../../policies/nodes.ts';
-import type { SourceFailure } from '../../policies/source.ts';
 import type { DistributionProgress, EpochRecord, OriginRefusal } from '../dataSide.ts';
 
 export interface Known {
@@ -12,7 +12,7 @@ export interface Known {
   readonly nodes: Iterable<NodeObject>;
   readonly record: EpochRecord | undefined;
   readonly progress: DistributionProgress | undefined;
-  readonly failure: SourceFailure | undefined;
+  readonly failure: Failure | undefined;
   readonly refusal: OriginRefusal | undefined;
 }
 

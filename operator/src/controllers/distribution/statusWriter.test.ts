@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
 import { FakeClock } from '../../testing/fakeClock.ts';
-import { aProgress, aRecord, aReport, aSpec } from '../../testing/objects.ts';
+import { aProgress, aRecord, aReport, aSpec, troubles } from '../../testing/objects.ts';
 import { Memory } from './memory.ts';
 import { StatusWriter } from './statusWriter.ts';
 
@@ -22,6 +22,7 @@ function setUp() {
     coordinator: { progress: () => aProgress([aReport('n1')]) },
     events: { record: (_: object, { reason }: { reason: string }) => told.push(reason) },
     fleet: { relayStates: () => [] },
+    troubles: troubles(),
     wallTime: () => '2026-01-01T00:10:00Z',
   };
   const writer = new StatusWriter(
@@ -69,6 +70,15 @@ describe('the writer of a status', () => {
     await write({ sourceChanged: true });
     await write();
     expect(told).toEqual(['SourceChanged']);
+    expect(written).toHaveLength(1);
+  });
+
+  it('writes nothing when nothing has changed, however often it looks', async () => {
+    const { clock, write, written } = setUp();
+    for (let look = 0; look < 5; look += 1) {
+      await write();
+      await clock.advance(2000);
+    }
     expect(written).toHaveLength(1);
   });
 

@@ -18,7 +18,7 @@ export interface WriteResult {
 export class StatusWriter {
   readonly #deps: Pick<
     DistributionControllerDependencies,
-    'api' | 'clock' | 'coordinator' | 'events' | 'fleet' | 'wallTime'
+    'api' | 'clock' | 'coordinator' | 'events' | 'fleet' | 'troubles' | 'wallTime'
   >;
 
   constructor(dependencies: DistributionControllerDependencies) {
@@ -56,6 +56,7 @@ export class StatusWriter {
       ),
       idleForMs: memory.idleForMs(progress, nowMs),
       progressDeadlineSeconds: spec.progressDeadlineSeconds,
+      troubles: this.#deps.troubles,
       now: this.#deps.wallTime(),
     });
     // Also of what is over before it may be written: the story is not to have holes.

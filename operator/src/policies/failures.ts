@@ -1,0 +1,183 @@
+/**
+ * Every failure of a Distribution, and what follows from it: which condition says so, what the
+ * user reads, and when it is tried again. Nothing else in the operator decides that.
+ *
+ * stall: nothing happens until a person acts (it is tried again all the same, slowly).
+ * wait: something that it depends on is not there now, and comes back by itself.
+ * retry: it may pass by itself; tried again with growing delay.
+ */
+import type { DistributionReason } from '../api/v1alpha1/conditions.ts';
+
+export type FailureKind = 'stall' | 'wait' | 'retry';
+
+/** Reasons that say how far it is, and not that something failed. */
+type ProgressReason =
+  | 'Delivered'
+  | 'NoNodesMatch'
+  | 'Transferring'
+  | 'Suspended'
+  | 'Terminating'
+  | 'Resolving'
+  | 'Resolved'
+  | 'RelaysReady'
+  | 'RelaysStarting'
+  | 'RelaysNotNeeded';
+
+export type FailureReason = Exclude<DistributionReason, ProgressReason>;
+
+export interface Failure {
+  readonly reason: FailureReason;
+  readonly kind: FailureKind;
+  /** What happened, and after the last semicolon what to do. */
+  readonly message: string;
+  /** Milliseconds since the Unix epoch: before then it cannot pass, unless somebody acts. */
+  readonly untilMs?: number;
+}
+
+interface FailureRule {
+  readonly kind: FailureKind;
+  /** Undefined where each message names its own. */
+  readonly remedy?: string;
+}
+
+/** A new reason has to be placed here, or among those that are no failures. */
+export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
+  PathConflict: { kind: 'stall' },
+  InvalidSource: { kind: 'stall' },
+  SourceNotFound: {
+    kind: 'stall',
+    remedy: 'put the file there, or correct spec.source.url',
+  },
+  SourceForbidden: {
+    kind: 'stall',
+    remedy:
+      'put credentials that the origin accepts into a Secret and name it in spec.source.secretRef',
+  },
+  SourceRefused: { kind: 'stall' },
+  SourceAddressForbidden: { kind: 'stall' },
+  NamespaceNotAllowed: { kind: 'stall' },
+  SourceSpansOrigins: { kind: 'stall' },
+  OriginRequired: { kind: 'stall', remedy: 'create an Origin whose spec.hosts covers this host' },
+  SecretNotFound: { kind: 'stall' },
+  SecretInvalid: { kind: 'stall' },
+  DigestMismatch: {
+    kind: 'stall',
+    remedy: 'correct spec.source.digest, or put the right file at the origin',
+  },
+  DiskFull: {
+    kind: 'stall',
+    remedy: 'free space on the disk of the agent root, or take the node out of the selector',
+  },
+  NodesFailed: { kind: 'stall', remedy: 'see status.failedNodes' },
+  ImageNotPullable: {
+    kind: 'stall',
+    remedy: "correct the image or imagePullSecrets in the chart's values",
+  },
+  ProgressDeadlineExceeded: { kind: 'stall' },
+  SourceUnavailable: { kind: 'retry' },
+  SourceChanged: { kind: 'retry' },
+  OriginBusy: { kind: 'wait' },
+  QuotaExhausted: { kind: 'wait', remedy: 'wait, or raise spec.limits.maxTraffic of its Origin' },
+  DatabaseUnavailable: {
+    kind: 'wait',
+    remedy: 'look at the pods of MongoDB; what runs goes on, nothing new is taken from origins',
+  },
+  AgentsMissing: {
+    kind: 'wait',
+    remedy: "look at the pods of DaemonSet sluice-agent in the operator's namespace",
+  },
+  RelaysMissing: {
+    kind: 'wait',
+    remedy: "look at the relay pods in the operator's namespace",
+  },
+};
+
+export function failure(reason: FailureReason, message: string, untilMs?: number): Failure {
+  const { kind, remedy } = FAILURES[reason];
+  const text = remedy === undefined ? message : `${message}; ${remedy}`;
+  return { reason, kind, message: text, ...(untilMs !== undefined && { untilMs }) };
+}
+
+/** The condition of kstatus that goes with Ready=False. */
+export function phaseOf(kind: FailureKind): 'Stalled' | 'Reconciling' {
+  return kind === 'stall' ? 'Stalled' : 'Reconciling';
+}
+
+export function isFailure(reason: string): reason is FailureReason {
+  return Object.hasOwn(FAILURES, reason);
+}
+
+/** Codes of errors of resolveSource, of reading the Secret, and of the database. */
+export type SourceErrorCode =
+  | 'HttpStatus'
+  | 'Unreachable'
+  | 'Timeout'
+  | 'BadAnswer'
+  | 'Redirect'
+  | 'AddressForbidden'
+  | 'OriginRequired'
+  | 'OriginBusy'
+  | 'QuotaExhausted'
+  | 'SecretNotFound'
+  | 'SecretInvalid'
+  | 'DatabaseUnavailable';
+
+export interface SourceErrorLike {
+  readonly code?: unknown;
+  readonly message: string;
+  readonly httpStatus?: unknown;
+  readonly untilMs?: unknown;
+}
+
+const REASONS: Readonly<Record<SourceErrorCode, FailureReason>> = {
+  HttpStatus: 'SourceRefused',
+  Unreachable: 'SourceUnavailable',
+  Timeout: 'SourceUnavailable',
+  BadAnswer: 'SourceRefused',
+  Redirect: 'SourceRefused',
+  AddressForbidden: 'SourceAddressForbidden',
+  OriginRequired: 'OriginRequired',
+  OriginBusy: 'OriginBusy',
+  QuotaExhausted: 'QuotaExhausted',
+  SecretNotFound: 'SecretNotFound',
+  SecretInvalid: 'SecretInvalid',
+  DatabaseUnavailable: 'DatabaseUnavailable',
+};
+
+/** An error without a code that is known here counts as passing. */
+export function classifyError({ code, message, httpStatus, untilMs }: SourceErrorLike): Failure {
+  const reason =
+    typeof httpStatus === 'number'
+      ? reasonOfStatus(httpStatus)
+      : (REASONS[code as SourceErrorCode] ?? 'SourceUnavailable');
+  return failure(reason, message, typeof untilMs === 'number' ? untilMs : undefined);
+}
+
+function reasonOfStatus(status: number): FailureReason {
+  if (status === 404 || status === 410) return 'SourceNotFound';
+  if (status === 401 || status === 403) return 'SourceForbidden';
+  if (status >= 500 || status === 408 || status === 429) return 'SourceUnavailable';
+  return 'SourceRefused';
+}
+
+const BACKOFF: Readonly<Record<FailureKind, { minMs: number; maxMs: number }>> = {
+  stall: { minMs: 2_000, maxMs: 60_000 },
+  retry: { minMs: 1_000, maxMs: 30_000 },
+  wait: { minMs: 1_000, maxMs: 5_000 },
+};
+/** A limit may be raised at any time, so its end is not slept through. */
+const LONGEST_WAIT_MS = 30_000;
+
+/** `failures` counts from 1; `random` in [0, 1) spreads what failed together. */
+export function requeueMs(
+  { kind, untilMs }: Pick<Failure, 'kind' | 'untilMs'>,
+  failures: number,
+  random: number,
+  wallClockMs: number,
+): number {
+  const { minMs, maxMs } = BACKOFF[kind];
+  const full = Math.min(maxMs, minMs * 2 ** Math.min(failures - 1, 20));
+  const backoffMs = full * (0.75 + random / 4);
+  const passesInMs = untilMs === undefined ? 0 : untilMs - wallClockMs;
+  return Math.max(backoffMs, Math.min(LONGEST_WAIT_MS, passesInMs));
+}

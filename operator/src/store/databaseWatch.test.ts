@@ -1,0 +1,22 @@
+import { expect, it } from 'vitest';
+import { FakeClock } from '../testing/fakeClock.ts';
+import { DatabaseWatch } from './databaseWatch.ts';
+
+it('a database is away from the first ping without an answer to the next with one', async () => {
+  const clock = new FakeClock();
+  let answers = true;
+  const watch = new DatabaseWatch({
+    clock,
+    ping: () => (answers ? Promise.resolve() : Promise.reject(new Error('no'))),
+  });
+  watch.start();
+  await clock.advance(5_000);
+  expect(watch.isAway).toBe(false);
+  answers = false;
+  await clock.advance(5_000);
+  expect(watch.isAway).toBe(true);
+  answers = true;
+  await clock.advance(5_000);
+  expect(watch.isAway).toBe(false);
+  watch.stop();
+});
