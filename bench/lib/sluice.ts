@@ -11,12 +11,16 @@ import { bytesPerSecond } from './setups.ts';
 import type { Facts, Rig, RunningSystem, System } from './system.ts';
 
 const UID = 'bench';
-const TARGET = { path: 'model', fileMode: '0644' };
+const TARGET = { path: 'model', fileMode: '0644', keepVersions: 1 };
 /**
  * What all processes deliver before the run: they are daemons that run for months, and what V8 needs
  * to compile is not what a user waits for.
  */
-const WARM_UP = { uid: 'warm-up', target: { path: 'warm-up', fileMode: '0644' }, sizeMiB: 32 };
+const WARM_UP = {
+  uid: 'warm-up',
+  target: { path: 'warm-up', fileMode: '0644', keepVersions: 1 },
+  sizeMiB: 32,
+};
 const MAX_CONNECTIONS = 8;
 /**
  * The user limits nothing here but the link: the limit must be high enough that its usable 95 %

@@ -1,5 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
+import { removeOlderVersions } from '@sluice/engine/adapters/file/olderVersions.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { type Layout, layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
@@ -59,6 +60,7 @@ export class AgentTask implements TaskRunner {
   #task: Task;
   #peers: readonly Peer[] = [];
   #transfer: Transfer | undefined;
+  #version: Version | undefined;
   #topUp: TopUp | undefined;
   #origin: OriginTopUp | undefined;
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
@@ -85,6 +87,7 @@ export class AgentTask implements TaskRunner {
     this.#task = task;
     this.#transfer?.revoke(revokedPullersOf(task));
     this.#applyDelivery();
+    this.#applyTarget();
   }
 
   setPeers(peers: readonly Peer[]): void {
@@ -128,8 +131,9 @@ export class AgentTask implements TaskRunner {
       digests: digestsOf(task),
       earlier: await earlierVersions(paths),
       link: paths.link,
-      fileMode: Number.parseInt(task.target?.fileMode ?? '0644', 8),
+      fileMode: fileModeOf(task),
     });
+    this.#version = { store, folder: paths.versionFolder, signal };
     const transfer = engine.addTransfer({
       swarmId: task.swarmId,
       role: 'agent',
@@ -156,6 +160,7 @@ export class AgentTask implements TaskRunner {
       helped = origin.run(AbortSignal.any([signal, over.signal]));
       await Promise.race([transfer.completed, transfer.failed, aborted(signal)]);
       if (!signal.aborted) this.#enter('ready');
+      this.#applyTarget();
       await topUp.stop();
       await Promise.race([transfer.failed, aborted(signal)]);
     } finally {
@@ -163,6 +168,7 @@ export class AgentTask implements TaskRunner {
       await topUp.stop();
       await helped;
       this.#transfer = undefined;
+      this.#version = undefined;
       this.#topUp = undefined;
       this.#origin = undefined;
       await engine.removeTransfer(task.swarmId);
@@ -203,6 +209,18 @@ export class AgentTask implements TaskRunner {
     this.#applyPeers();
   }
 
+  /** What the target says of files that are in their place. */
+  #applyTarget(): void {
+    const version = this.#version;
+    if (version === undefined) return;
+    const { uid, epoch } = this.#task;
+    applyTarget(version, this.#task, this.#state === 'ready').catch((error) => {
+      if (version.signal.aborted) return;
+      const fields = { uid, epoch, ...errorFields(error) };
+      this.#dependencies.logger.warn('the target is not as it should be', fields);
+    });
+  }
+
   #applyPeers(): void {
     const isHttp = this.#task.delivery.transport === 'HTTP';
     this.#transfer?.setPeers(isHttp ? [] : [...this.#peers]);
@@ -231,6 +249,26 @@ export class AgentTask implements TaskRunner {
     this.#dependencies.logger.error('transfer failed', { uid, epoch, ...errorFields(error) });
     this.#dependencies.onChange();
   }
+}
+
+/** A version that is being made, or is made. */
+interface Version {
+  readonly store: FileStore;
+  readonly folder: string;
+  readonly signal: AbortSignal;
+}
+
+async function applyTarget(
+  { store, folder, signal }: Version,
+  task: Task,
+  isReady: boolean,
+): Promise<void> {
+  await store.setFileMode(fileModeOf(task), signal);
+  if (isReady) await removeOlderVersions(folder, task.target?.keepVersions ?? 1);
+}
+
+function fileModeOf({ target }: Task): number {
+  return Number.parseInt(target?.fileMode ?? '0644', 8);
 }
 
 function relaysOf(peers: readonly Peer[]): TopUpRelay[] {

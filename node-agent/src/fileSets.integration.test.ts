@@ -64,6 +64,7 @@ function distribute(
   epoch: number,
   files: readonly SetFile[],
   rateBytesPerSecond = 100 * MIB,
+  target: Partial<NonNullable<Task['target']>> = {},
 ): Task {
   const layout = layoutOf(
     files.map(({ path, body, isNamed }) => ({
@@ -96,7 +97,7 @@ function distribute(
       })),
       ranges: true,
     },
-    target: { path: `sets/${uid}`, fileMode: '0444' },
+    target: { path: `sets/${uid}`, fileMode: '0444', ...target },
   };
   table.distributions.set(uid, {
     task,
@@ -217,6 +218,39 @@ describe('a set of files', () => {
     },
     TIMEOUT_MS,
   );
+});
+
+describe('the target of a version that is in its place', () => {
+  it('acts when it is edited: earlier versions, and the mode of the files', {
+    timeout: TIMEOUT_MS,
+  }, async () => {
+    const uid = 'target';
+    const versions = async (name: string) => {
+      const folder = path.dirname(await realFolder(name, uid));
+      return (await readdir(folder)).filter((each) => /^\d+$/.test(each)).sort();
+    };
+    const edit = (before: Task, target: Partial<NonNullable<Task['target']>>) => {
+      const edited = { ...before, target: { ...before.target!, ...target } };
+      for (const { name } of fleet.programs) {
+        for (const message of fleet.messagesFor(edited, name))
+          fleet.control.send(message, { name });
+      }
+    };
+    let task: Task | undefined;
+    for (const epoch of [1, 2, 3]) {
+      task = distribute(uid, epoch, [newFile(0)], undefined, { keepVersions: 2 });
+      for (const name of NODES) await fleet.ready(name, uid, epoch);
+    }
+    for (const name of NODES) {
+      await vi.waitFor(async () => expect(await versions(name)).toEqual(['1', '2', '3']));
+    }
+    edit(task!, { keepVersions: 0, fileMode: '0755' });
+    for (const name of NODES) {
+      await vi.waitFor(async () => expect(await versions(name)).toEqual(['3']));
+      const file = path.join(linkOf(name, uid), newFile(0).path);
+      await vi.waitFor(async () => expect((await lstat(file)).mode & 0o777).toBe(0o755));
+    }
+  });
 });
 
 describe('a node that is killed while it builds its next version', () => {

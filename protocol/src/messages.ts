@@ -130,6 +130,8 @@ export const Task = Type.Object({
     Type.Object({
       path: Type.String({ minLength: 1, maxLength: 512 }),
       fileMode: Type.String({ pattern: '^0[0-7]{3}$' }),
+      /** Whole versions before this one that stay on the node; absent: one. */
+      keepVersions: Type.Optional(Type.Integer({ minimum: 0, maximum: 8 })),
     }),
   ),
 });

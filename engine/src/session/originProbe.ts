@@ -1,4 +1,9 @@
-import { type HttpSource, HttpSourceError, type ResponseHead } from '../ports/httpSource.ts';
+import {
+  type HttpConnection,
+  type HttpSource,
+  HttpSourceError,
+  type ResponseHead,
+} from '../ports/httpSource.ts';
 import { contentRangeOf, judgeAnswer, PullError, type SourceValidator } from './originAnswer.ts';
 import { UNSEEN_BYTES, unseenOf } from './puller.ts';
 
@@ -37,11 +42,26 @@ export async function probeOrigin(
   signal: AbortSignal,
 ): Promise<ProbeResult> {
   const connection = http.connection(new URL(url));
+  try {
+    return await probeOver(connection, url, headers, signal);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** The same over a connection to the URL's server, which stays usable for the next. */
+export async function probeOver(
+  connection: HttpConnection,
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<ProbeResult> {
   let seen: ResponseHead | undefined;
   let bodyBytes = 0;
   try {
     const { head, wireBytes } = await connection.request(
       {
+        url: new URL(url),
         headers,
         range: { start: 0, end: 1 },
         onHead: (head) => {
@@ -67,8 +87,6 @@ export async function probeOrigin(
     }
     const failed = new PullError('SourceUnavailable', error.message, undefined, error);
     return { kind: 'failed', error: failed, usedBytes };
-  } finally {
-    await connection.close();
   }
 }
 

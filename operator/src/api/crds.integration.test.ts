@@ -54,7 +54,7 @@ describe('what the API server says of custom resources', () => {
   it('fills in the defaults', async () => {
     const { spec, status } = await create<Distribution>('distributions', distribution({}));
     expect(spec).toMatchObject({
-      target: { fileMode: '0644', nodeSelector: {} },
+      target: { fileMode: '0644', nodeSelector: {}, keepVersions: 1 },
       delivery: { topUp: ['Relay', 'Origin'], maxOriginShare: '10%', transport: 'Hybrid' },
       relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200 },
       priority: 0,
@@ -85,6 +85,14 @@ describe('what the API server says of custom resources', () => {
         delivery: { minRate: '20Mi', maxRate: 209715200, maxUploadRate: '1.5Gi', topUp: [] },
       }),
     );
+    const url = 'https://cdn.example.com/models/llama/';
+    const files = [
+      { path: 'config.json', digest: DIGEST, sizeBytes: 0 },
+      { path: 'weights/a b (1).bin' },
+    ];
+    await create('distributions', distribution({ source: { url, files } }));
+    const filesFrom = { path: 'v2/SHA256SUMS' };
+    await create('distributions', distribution({ source: { url, filesFrom } }));
     await create('origins', {
       hosts: ['10.0.0.1:8080', '[fd00::1]', 'a.b'],
       limits: {
@@ -121,6 +129,56 @@ describe('what the API server says of custom resources', () => {
       /spec\.source\.digest: 'sha256:abc' is not a SHA-256 digest; write/,
     ],
     ['an upper-case digest', { source: { digest: DIGEST.toUpperCase() } }, /spec\.source\.digest/],
+    [
+      'a set of a file',
+      { source: { files: [{ path: 'a' }] } },
+      /spec\.source\.url: 'https:\/\/cdn.example.com\/a\/model\.bin' is not a folder, .*with a slash at the end/,
+    ],
+    [
+      'a set without files',
+      { source: { url: 'http://h/a/', files: [] } },
+      /spec\.source\.files: is empty; name files/,
+    ],
+    [
+      'a file of a set twice',
+      { source: { url: 'http://h/a/', files: [{ path: 'a' }, { path: 'a' }] } },
+      /spec\.source\.files\[1\]: Duplicate value: \{"path":"a"\}/,
+    ],
+    [
+      'a file of a set that is elsewhere',
+      { source: { url: 'http://h/a/', files: [{ path: '../b' }] } },
+      /spec\.source\.files\[\]\.path: '\.\.\/b' is not a path in the folder/,
+    ],
+    [
+      'an absolute path in a set',
+      { source: { url: 'http://h/a/', files: [{ path: '/etc/passwd' }] } },
+      /'\/etc\/passwd' is not a path in the folder/,
+    ],
+    [
+      'a backslash in a set',
+      { source: { url: 'http://h/a/', files: [{ path: 'a\\b' }] } },
+      /cannot be the path of a file on a node/,
+    ],
+    [
+      'the folder of versions in a set',
+      { source: { url: 'http://h/a/', files: [{ path: '.sluice/x' }] } },
+      /cannot be the path of a file on a node/,
+    ],
+    [
+      'a list that is elsewhere',
+      { source: { url: 'http://h/a/', filesFrom: { path: 'a/../../SUMS' } } },
+      /spec\.source\.filesFrom\.path: 'a\/\.\.\/\.\.\/SUMS' is not a path/,
+    ],
+    [
+      'files beside a list',
+      { source: { url: 'http://h/a/', files: [{ path: 'a' }], filesFrom: { path: 'SUMS' } } },
+      /spec\.source\.filesFrom: stands beside spec\.source\.files; keep/,
+    ],
+    [
+      'the digest of a set',
+      { source: { url: 'http://h/a/', files: [{ path: 'a' }], digest: DIGEST } },
+      /spec\.source\.digest: is that of one file, and there is a set/,
+    ],
     [
       'a path with ..',
       { target: { path: 'a/../b' } },

@@ -212,6 +212,50 @@ describe('the controllers', () => {
     expect(swarmSecret).toBe(data.records.get(metadata.uid)?.swarmSecret);
   });
 
+  it('make a set of files one epoch, and another one when one of them is edited', async () => {
+    const files = [
+      { path: 'b.bin', digest: `sha256:${'ab'.repeat(32)}` },
+      { path: 'a/empty', sizeBytes: 0 },
+    ];
+    data.source = () => ({
+      sizeBytes: 700,
+      validator: {},
+      ranges: true,
+      files: [
+        { path: 'b.bin', sizeBytes: 700, sha256: 'ab'.repeat(32), validator: { etag: '"b"' } },
+        { path: 'a/empty', sizeBytes: 0, validator: {} },
+      ],
+    });
+    const url = 'http://origin.example.com/set/';
+    const { metadata } = await apply('set', { source: { url, files } });
+    const record = await vi.waitFor(() => {
+      const found = data.plans.get(metadata.uid);
+      expect(found).toBeDefined();
+      return found!.record;
+    }, WAIT);
+    expect(record.files.map(({ path }) => path)).toEqual(['a/empty', 'b.bin']);
+    expect(record.source).toEqual({ sizeBytes: 700, validator: {}, ranges: true });
+    await vi.waitFor(async () => {
+      const { status } = await read('set');
+      const resolved = status?.conditions?.find((one) => one.type === 'SourceResolved');
+      expect(resolved).toMatchObject({ status: 'True', message: '700 B, 2 files' });
+      expect(status?.epoch).toMatchObject({ number: 1, sizeBytes: 700 });
+    }, WAIT);
+    await edit('set', { spec: { source: { files: [files[0], { path: 'a/empty' }] } } });
+    await edit('set', { spec: { delivery: { maxRate: '20Mi' } } });
+    await vi.waitFor(
+      () => expect(data.plans.get(metadata.uid)?.delivery.maxRate).toBe(20 * 2 ** 20),
+      WAIT,
+    );
+    expect(data.plans.get(metadata.uid)?.record.epoch).toBe(1);
+    await edit('set', { spec: { source: { files: [{ path: 'b.bin' }, { path: 'a/empty' }] } } });
+    await vi.waitFor(
+      () => expect(data.plans.get(metadata.uid)?.record.epoch).toBeGreaterThan(1),
+      WAIT,
+    );
+    data.source = FakeDataSide.source;
+  });
+
   it('change delivery in place, and send the credentials of the Secret', async () => {
     const { metadata } = await apply('secret', {
       source: { url: 'http://origin.example.com/a', secretRef: { name: 'cdn' } },

@@ -16,13 +16,30 @@ export interface SourceRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** For whom, in the journal. */
   readonly uid: string;
+  /** Of a set: its files, relative to the URL. */
+  readonly files?: readonly NamedFile[];
+  /** Of a set: the list of checksums that names its files, relative to the URL. */
+  readonly filesFrom?: string;
 }
 
-/** What the origin says of the file. Rejects with an error whose `code` policies/failures.ts knows. */
+/** A file of a set, before the origin was asked for it. */
+export interface NamedFile {
+  readonly path: string;
+  /** SHA-256, lower-case hex. */
+  readonly sha256?: string;
+  /** What the origin must say. */
+  readonly sizeBytes?: number;
+}
+
+/** What the origin says. Asking rejects with an error whose `code` policies/failures.ts knows. */
 export interface ResolvedSource {
+  /** Of all files. */
   readonly sizeBytes: number;
+  /** Of the one file; the files of a set have their own. */
   readonly validator: Validator;
   readonly ranges: boolean;
+  /** Of a set. */
+  readonly files?: readonly EpochFile[];
 }
 
 /** Of an epoch that was made before files had validators of their own, the source has the one. */
@@ -39,7 +56,10 @@ export interface EpochRecord {
   /** What of the spec this epoch was made from: another one needs another epoch. */
   readonly url: string;
   readonly digest?: string | undefined;
-  readonly source: ResolvedSource;
+  /** Of a set: the list that named its files; absent: spec.source.files did. */
+  readonly filesFrom?: string | undefined;
+  readonly source: Omit<ResolvedSource, 'files'>;
+  /** In the order of the layout. */
   readonly files: readonly EpochFile[];
   readonly pieceLengthBytes: number;
   readonly pieceCount: number;
@@ -75,7 +95,11 @@ export interface DistributionPlan {
   };
   /** Of nodes x size: what nodes may top up from the origin. */
   readonly maxOriginShare: number;
-  readonly target: { readonly path: string; readonly fileMode: string };
+  readonly target: {
+    readonly path: string;
+    readonly fileMode: string;
+    readonly keepVersions: number;
+  };
   readonly nodes: readonly { readonly name: string; readonly domain: string }[];
   readonly priority: number;
   readonly suspend: boolean;

@@ -37,6 +37,23 @@ describe('what a distribution needs next', () => {
       { spec: aSpec({ source: { digest: `sha256:${'a'.repeat(64)}` } }) },
       'resolve',
     ],
+    [
+      'asks again when files were named',
+      { spec: aSpec({ source: { url: 'http://origin.example.com/', files: [{ path: 'a' }] } }) },
+      'resolve',
+    ],
+    [
+      'holds files that cannot be one folder',
+      {
+        spec: aSpec({
+          source: {
+            url: 'http://origin.example.com/',
+            files: [{ path: 'a' }, { path: 'a/b' }],
+          },
+        }),
+      },
+      'hold',
+    ],
     ['asks again when a puller saw another version', { sourceChanged: true }, 'resolve'],
     [
       'holds what its Origin does not serve',

@@ -5,6 +5,7 @@
 import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
 import type { EpochRecord, OriginRefusal } from '../controllers/dataSide.ts';
 import { type Failure, failure } from './failures.ts';
+import { isMadeFrom, namedFiles, setProblem } from './fileSet.ts';
 import type { TargetNode } from './nodes.ts';
 import { fileNameOf } from './source.ts';
 
@@ -49,7 +50,7 @@ type Check = (input: DistributionInput) => Verdict | undefined;
 const checks: readonly Check[] = [
   (input) => (input.deleting ? { action: 'remove' } : undefined),
   pathIsFree,
-  urlNamesAFile,
+  sourceNamesFiles,
   originsAllowIt,
   (input) => (input.spec.suspend ? { action: 'suspend', record: input.record } : undefined),
   sourceIsKnown,
@@ -88,10 +89,9 @@ function isOlder(
   return a.createdAt === b.createdAt ? a.uid < b.uid : a.createdAt < b.createdAt;
 }
 
-function urlNamesAFile(input: DistributionInput): Verdict | undefined {
-  const { url } = input.spec.source;
-  if (fileNameOf(url) !== undefined) return undefined;
-  const message = `spec.source.url: '${url}' names no file; end it with the file's name`;
+function sourceNamesFiles({ spec: { source } }: DistributionInput): Verdict | undefined {
+  const message = sourceProblem(source);
+  if (message === undefined) return undefined;
   return { action: 'hold', problem: failure('InvalidSource', message) };
 }
 
@@ -99,9 +99,24 @@ function originsAllowIt({ refusal }: DistributionInput): Verdict | undefined {
   return refusal && { action: 'hold', problem: failure(refusal.reason, refusal.message) };
 }
 
+function sourceProblem(source: DistributionSpec['source']): string | undefined {
+  const named = namedFiles(source);
+  if (named === undefined) {
+    if (fileNameOf(source.url) !== undefined) return undefined;
+    return `spec.source.url: '${source.url}' names no file; end it with the file's name`;
+  }
+  if (named.files !== undefined) {
+    return setProblem(
+      named.files.map(({ path }) => path),
+      'spec.source.files',
+    );
+  }
+  return setProblem([named.filesFrom ?? ''], 'spec.source.filesFrom.path');
+}
+
 function sourceIsKnown(input: DistributionInput): Verdict | undefined {
   const { record, spec } = input;
   if (record === undefined) return { action: 'resolve', serve: undefined };
-  const current = record.url === spec.source.url && record.digest === spec.source.digest;
+  const current = isMadeFrom(record, spec.source);
   return current && !input.sourceChanged ? undefined : { action: 'resolve', serve: record };
 }

@@ -256,8 +256,7 @@ function sourceResolved(input: StatusInput): Value {
     return { type, status: 'False', reason: failure.reason, message: failure.message };
   }
   if (record !== undefined && input.recordIsCurrent && !input.sourceChanged) {
-    const validator = validatorOf(record) ?? 'no validator';
-    const message = `${formatBytes(record.source.sizeBytes)}, ${validator}`;
+    const message = `${formatBytes(record.source.sizeBytes)}, ${versionOf(record)}`;
     return { type, status: 'True', reason: 'Resolved', message };
   }
   const unasked = verdict.action === 'hold' || verdict.action === 'suspend';
@@ -328,6 +327,13 @@ function epochOf(record: EpochRecord): NonNullable<DistributionStatus['epoch']> 
 
 function validatorOf(record: EpochRecord): string | undefined {
   return record.source.validator.etag ?? record.source.validator.lastModified;
+}
+
+/** The files of a set have validators of their own. */
+function versionOf(record: EpochRecord): string {
+  const count = record.files.length;
+  if (count !== 1) return `${count} files`;
+  return validatorOf(record) ?? 'no validator';
 }
 
 function completionTime(

@@ -22,6 +22,8 @@ describe('a failed source', () => {
     ['OriginBusy', 'OriginBusy', 'wait'],
     ['QuotaExhausted', 'QuotaExhausted', 'wait'],
     ['OriginRequired', 'OriginRequired', 'stall'],
+    ['SpansOrigins', 'SourceSpansOrigins', 'stall'],
+    ['InvalidFiles', 'InvalidSource', 'stall'],
     ['AddressForbidden', 'SourceAddressForbidden', 'stall'],
     ['SecretNotFound', 'SecretNotFound', 'stall'],
     ['SecretInvalid', 'SecretInvalid', 'stall'],

@@ -118,6 +118,10 @@ export type SourceErrorCode =
   | 'OriginRequired'
   | 'OriginBusy'
   | 'QuotaExhausted'
+  /** Files of the set are under several Origins. */
+  | 'SpansOrigins'
+  /** What a list names, or the size that the spec names, cannot be delivered. */
+  | 'InvalidFiles'
   | 'SecretNotFound'
   | 'SecretInvalid'
   | 'DatabaseUnavailable';
@@ -139,6 +143,8 @@ const REASONS: Readonly<Record<SourceErrorCode, FailureReason>> = {
   OriginRequired: 'OriginRequired',
   OriginBusy: 'OriginBusy',
   QuotaExhausted: 'QuotaExhausted',
+  SpansOrigins: 'SourceSpansOrigins',
+  InvalidFiles: 'InvalidSource',
   SecretNotFound: 'SecretNotFound',
   SecretInvalid: 'SecretInvalid',
   DatabaseUnavailable: 'DatabaseUnavailable',

@@ -15,6 +15,17 @@ export function originRefusal(
     const message = `spec.source.url: '${host}' belongs to the Origin '${policy?.name}', which does not allow the namespace '${namespace}'; label the namespace as its spec.allowedNamespaces asks, or change that`;
     return { reason: 'NamespaceNotAllowed', message };
   }
+  return spanRefusal(url, files, policies);
+}
+
+/** Why files cannot be one source: other Origins cover some of them. */
+export function spanRefusal(
+  url: string,
+  files: readonly string[],
+  policies: readonly OriginPolicy[],
+): OriginRefusal | undefined {
+  const policy = coveringPolicy(url, policies);
+  const { host } = new URL(url);
   // One lease may bring pieces of several files, and counts under one Origin.
   const other = files.find((file) => coveringPolicy(file, policies)?.name !== policy?.name);
   if (other === undefined) return undefined;

@@ -9,7 +9,7 @@ import type { Task } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import { pieceAtOrigin } from './pieceAtOrigin.ts';
-import type { ProbeCharger } from './sourceResolver.ts';
+import type { ProbeCharger } from './sourceAsking.ts';
 import { taskFor } from './work.ts';
 
 const PIECE = 262_144;

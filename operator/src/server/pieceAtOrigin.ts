@@ -11,7 +11,7 @@ import { conditionFor, judgeAnswer, type OriginFile } from '@sluice/engine/sessi
 import { UNSEEN_BYTES, unseenOf } from '@sluice/engine/session/puller.ts';
 import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
-import type { ProbeCharger } from './sourceResolver.ts';
+import type { ProbeCharger } from './sourceAsking.ts';
 
 /** Each part is slack of its lease, whole: small enough to find room beside pulls. */
 const PART_BYTES = 131_072;

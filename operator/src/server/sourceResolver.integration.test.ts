@@ -2,8 +2,10 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { LeaseError } from '../quota/leases.ts';
-import { type ProbeCharger, resolveSource } from './sourceResolver.ts';
+import type { ProbeCharger } from './sourceAsking.ts';
+import { resolveSource } from './sourceResolver.ts';
 
 const NEVER = new AbortController().signal;
 let server: Server;
@@ -56,5 +58,22 @@ describe('a source', () => {
     await expect(resolve(url, refuse('OriginLimit'))).rejects.toMatchObject({
       code: 'OriginBusy',
     });
+  });
+
+  it('of files that another Origin covers is not asked, and neither is its list', async () => {
+    const policy = { limits: {}, closeAfterSeconds: 1, allowPrivateAddresses: true };
+    const policies = [
+      { ...policy, name: 'outer', hosts: ['cdn.example.com'], allowAgentCredentials: false },
+      { ...policy, name: 'inner', hosts: ['cdn.example.com/set/b'], allowAgentCredentials: false },
+    ] as unknown as readonly OriginPolicy[];
+    const request = { url: 'http://cdn.example.com/set/', headers: {}, uid: 'u' };
+    const never: ProbeCharger = { charge: () => Promise.reject(new Error('it was asked')) };
+    for (const named of [{ files: [{ path: 'a' }, { path: 'b/c' }] }, { filesFrom: 'b/SUMS' }]) {
+      const resolving = resolveSource({ ...request, ...named }, policies, never, NEVER);
+      await expect(resolving).rejects.toMatchObject({
+        code: 'SpansOrigins',
+        message: expect.stringContaining("the Origin 'inner' covers"),
+      });
+    }
   });
 });

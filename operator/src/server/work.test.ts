@@ -34,14 +34,14 @@ describe('a version before the newest', () => {
     ['may be whole: an agent that was started anew says nothing of it', [[2, 'pending']], false],
     ['may be whole: nothing was said yet', [], false],
     [
-      'is whole, and so is the newest',
+      'is whole, and so is the newest: the node sees how many it keeps',
       [
         [1, 'ready'],
         [2, 'ready'],
       ],
-      true,
+      false,
     ],
-    ['was not spoken of, and the newest is whole', [[2, 'ready']], true],
+    ['was not spoken of, and the newest is whole', [[2, 'ready']], false],
     ['is in parts: nobody completes it any more', [[1, 'transferring']], true],
   ])('%s', (_case, states, isRemoved) => {
     const removals = earlierEpochs(planOf({}, 2), 'agent', new Map(states));

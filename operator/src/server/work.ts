@@ -138,11 +138,11 @@ export function earlierEpochs(
   const { uid, epoch } = plan.record;
   const removals: Extract<WorkMessage, { type: 'remove' }>[] = [];
   const newest = states.get(epoch);
-  // A relay whose disk may be too small for two versions has room for the newer one then.
-  const isReplaced = newest === 'ready' || (kind === 'relay' && newest === 'failed');
+  // A relay whose disk may be too small for two versions has room for the newer one then. Which
+  // whole versions a node keeps beside the newest it sees itself, by the target's keepVersions.
+  const isReplaced = kind === 'relay' && (newest === 'ready' || newest === 'failed');
   for (let each = Math.max(1, epoch - MAX_EARLIER_EPOCHS); each < epoch; each += 1) {
-    // What a node has whole stays until the newer one is in its place; what it has said nothing of
-    // (an agent that was started anew, another leader) may be whole.
+    // What a node has said nothing of (an agent that was started anew, another leader) may be whole.
     const state = states.get(each);
     const mayBeWhole = state === undefined || state === 'ready';
     // What a relay has of the one before, whole or not, it need not pull again.

@@ -25,7 +25,13 @@ export function aSpec(
     deletionPolicy: 'Delete',
     ...overrides,
     source: { url: 'http://origin.example.com/file.bin', ...overrides.source },
-    target: { nodeSelector: {}, path: 'model', fileMode: '0644', ...overrides.target },
+    target: {
+      nodeSelector: {},
+      path: 'model',
+      fileMode: '0644',
+      keepVersions: 1,
+      ...overrides.target,
+    },
   };
 }
 
@@ -128,7 +134,7 @@ export function aPlanOf(
     headers: { authorization: 'Bearer of-the-origin' },
     delivery: { topUp: ['Relay'], transport: 'Hybrid' },
     maxOriginShare: 0.1,
-    target: { path: 'llama', fileMode: '0644' },
+    target: { path: 'llama', fileMode: '0644', keepVersions: 1 },
     nodes: [{ name: 'node-a', domain: 'zone-a' }],
     priority: 0,
     suspend: false,

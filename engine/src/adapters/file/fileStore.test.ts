@@ -181,7 +181,7 @@ describe('the store of pieces', () => {
     await expect(lstat(link)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  it('switches to a newer version and keeps the one before, not the one before that', async () => {
+  it('switches to a newer version and leaves those before to whoever knows how many to keep', async () => {
     for (const epoch of [1, 2, 3]) {
       const store = storeOf(epoch);
       await store.open(never);
@@ -190,9 +190,7 @@ describe('the store of pieces', () => {
       await store.close();
     }
     expect(await readlink(link)).toBe('../.sluice/uid/3');
-    await expect(stat(folderOf(2))).resolves.toBeDefined();
-    await expect(stat(folderOf(1))).rejects.toMatchObject({ code: 'ENOENT' });
-    await expect(stat(`${folderOf(1)}.state`)).rejects.toMatchObject({ code: 'ENOENT' });
+    for (const epoch of [1, 2]) await expect(stat(folderOf(epoch))).resolves.toBeDefined();
   });
 
   it.each([

@@ -17,7 +17,7 @@ import type { FileFacts, FileSystem, OpenedFile } from './fileSystem.ts';
 import { nodeFileSystem } from './nodeFileSystem.ts';
 import { newFileNumber, OpenFiles } from './openFiles.ts';
 import { SYNCED } from './pieceRecord.ts';
-import { ensureFolder, makeFolders, placeLink, removeOlderVersions } from './placing.ts';
+import { ensureFolder, makeFolders, placeLink } from './placing.ts';
 import { StateFile } from './stateFile.ts';
 import { StoreError, storeErrorOf } from './storeError.ts';
 import { StoreSync, SYNCS_AT_ONCE } from './storeSync.ts';
@@ -66,6 +66,7 @@ export class FileStore implements PieceStore {
   #state: StateFile | undefined;
   #feed: FeedFile | undefined;
   readonly #puts = new Set<Promise<unknown>>();
+  #fileMode: number | undefined;
   #closed = false;
 
   constructor(
@@ -77,6 +78,7 @@ export class FileStore implements PieceStore {
   ) {
     const { layout, folder, link, digests, earlier = [] } = options;
     this.#options = options;
+    this.#fileMode = options.fileMode;
     this.#fileSystem = fileSystem;
     this.#layout = layout;
     this.#files = layout.files.map((file) => ({
@@ -175,12 +177,17 @@ export class FileStore implements PieceStore {
       if (this.#sync.error !== undefined) throw this.#sync.error;
       if (this.#state?.isWhole !== true) await this.#makeWhole(signal);
       await this.#setModes(signal);
-      if (link === undefined) return;
-      await placeLink(link, folder, fileSystem);
-      await removeOlderVersions(folder, fileSystem);
+      if (link !== undefined) await placeLink(link, folder, fileSystem);
     } catch (error) {
       throw storeErrorOf(error, folder);
     }
+  }
+
+  /** Of a version that is complete, now; of another one when it will be. */
+  async setFileMode(fileMode: number, signal: AbortSignal): Promise<void> {
+    if (this.#fileMode === fileMode) return;
+    this.#fileMode = fileMode;
+    if (this.#state?.isWhole === true) await this.#setModes(signal);
   }
 
   async close(): Promise<void> {
@@ -399,7 +406,8 @@ export class FileStore implements PieceStore {
   }
 
   async #setModes(signal: AbortSignal): Promise<void> {
-    const { fileMode, folder } = this.#options;
+    const { folder } = this.#options;
+    const fileMode = this.#fileMode;
     if (fileMode === undefined) return;
     let changed = false;
     for (const [fileIndex, file] of this.#files.entries()) {

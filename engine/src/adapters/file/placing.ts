@@ -82,26 +82,6 @@ export async function placeLink(
   await syncFoldersUpTo(base, [parent], fileSystem);
 }
 
-/** Of the versions beside this one, the newest older one is kept: pods may still run on it. */
-export async function removeOlderVersions(
-  folder: string,
-  fileSystem: FileSystem,
-  keep = 1,
-): Promise<void> {
-  const parent = path.dirname(folder);
-  const own = Number(path.basename(folder));
-  if (!Number.isInteger(own)) return;
-  const names = await fileSystem.list(parent);
-  const epochs = new Set(names.map((name) => Number(/^\d+/.exec(name)?.[0] ?? Number.NaN)));
-  const older = [...epochs].filter((epoch) => epoch < own).sort((a, b) => b - a);
-  for (const epoch of older.slice(keep)) {
-    for (const name of names) {
-      if (name !== String(epoch) && !name.startsWith(`${epoch}.`)) continue;
-      await fileSystem.remove(path.join(parent, name));
-    }
-  }
-}
-
 /** The lowest folder that both are in. */
 export function commonFolder(a: string, b: string): string {
   let common = path.dirname(a);

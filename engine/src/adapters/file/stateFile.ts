@@ -57,6 +57,18 @@ export class StateFile {
     return new StateFile(place, fresh, { sameBoot, changedAtNs: facts.changedAtNs });
   }
 
+  /** Whether the state file there says so of its version; one that cannot be read does not. */
+  static async saysWhole(path: string, fileSystem: FileSystem): Promise<boolean> {
+    try {
+      const head = Buffer.alloc(HEAD_BYTES);
+      const file = await fileSystem.open(path, 'read');
+      await file.read(head, 0).finally(() => file.close());
+      return head.subarray(0, MAGIC.length).equals(MAGIC) && head[WHOLE_AT] === 1;
+    } catch {
+      return false;
+    }
+  }
+
   /** Every digest was right and everything was synced, and nothing was forgotten since. */
   get isWhole(): boolean {
     return this.#isWhole;

@@ -22,7 +22,8 @@ export const distributionReasons = {
   Terminating: 'The Distribution is being deleted: processes let go of it.',
   PathConflict:
     'An older Distribution of the namespace uses spec.target.path, a folder in it, or a folder around it.',
-  InvalidSource: 'spec.source.url names no file.',
+  InvalidSource:
+    'spec.source names no file, or files that cannot be one folder, or of another size than the origin says.',
   DiskFull: 'All nodes that are not ready have failed for want of space on their disks.',
   NodesFailed:
     'All nodes that are not ready have failed, for several reasons or one that has no reason of its own here.',

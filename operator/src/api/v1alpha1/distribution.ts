@@ -1,78 +1,14 @@
 /**
- * The custom resource `Distribution`: this file is on these nodes. A field stands here only when
- * it acts. The CRD is generated from these schemas, the types are derived from them.
+ * The custom resource `Distribution`: this file, or this set of files, is on these nodes. A field
+ * stands here only when it acts. The CRD is generated from these schemas, the types are derived
+ * from them.
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { Conditions, Rate, refuse, rules } from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
-
-const HAS_USERINFO = "self.matches('^[a-zA-Z]+://[^/?#]*@')";
+import { Source } from './source.ts';
 
 const Count = (description: string) => Type.Integer({ minimum: 0, description });
-
-const Source = Type.Object(
-  {
-    url: Type.String({
-      minLength: 1,
-      maxLength: 2048,
-      description:
-        'The file, over http or https. Its last path segment becomes the name of the file on the nodes.',
-      ...rules(
-        refuse(
-          `${HAS_USERINFO} || self.matches('^https?://')`,
-          'spec.source.url',
-          'does not begin with http:// or https://; give the address of a web server',
-        ),
-        // The value is not repeated: it holds a password.
-        {
-          rule: `!${HAS_USERINFO}`,
-          message:
-            'spec.source.url: the URL holds a user name or password; put them into a Secret and name it in spec.source.secretRef',
-        },
-        refuse(
-          `${HAS_USERINFO} || self.matches('^[!-~]*$')`,
-          'spec.source.url',
-          'holds spaces or characters that are not ASCII; percent-encode them',
-        ),
-        refuse(
-          "!self.matches('^https?://[^/?#@]*([/?#]|$)') || (self.matches('^https?://[^/?#]+/([^?#]*/)?[^/?#]+([?][^#]*)?$') && !self.matches('^[^?#]*/[.][.]?(/|[?#]|$)'))",
-          'spec.source.url',
-          'does not name a file; write https://HOST/FOLDER/FILE, without a slash at the end, without . or .. as a segment and without #',
-        ),
-      ),
-    }),
-    digest: Type.Optional(
-      Type.String({
-        maxLength: 256,
-        description:
-          'SHA-256 of the whole file. When given, no node shows a file whose digest differs.',
-        ...rules(
-          refuse(
-            "self.matches('^sha256:[0-9a-f]{64}$')",
-            'spec.source.digest',
-            'is not a SHA-256 digest; write sha256: followed by the 64 lower-case hexadecimal digits that sha256sum prints',
-          ),
-        ),
-      }),
-    ),
-    secretRef: Type.Optional(
-      Type.Object(
-        {
-          name: Type.String({
-            minLength: 1,
-            maxLength: 253,
-            description: 'Name of a Secret in the namespace of the Distribution.',
-          }),
-        },
-        {
-          description:
-            'Credentials for the origin: the key `token` (sent as a bearer token), or `username` and `password` (basic authentication), or `headers` (one `Name: value` a line).',
-        },
-      ),
-    ),
-  },
-  { description: 'Where the bytes come from. A change of url or digest starts a new epoch.' },
-);
 
 const Target = Type.Object(
   {
@@ -130,6 +66,13 @@ const Target = Type.Object(
           'is not a mode that lets others read; write four octal digits such as "0644" or "0755", in quotes',
         ),
       ),
+    }),
+    keepVersions: Type.Integer({
+      minimum: 0,
+      maximum: 8,
+      default: 1,
+      description:
+        'Earlier versions that stay on a node, for pods that still run on them; the newest that were whole. A pod whose version is removed loses its files.',
     }),
   },
   { description: 'Which nodes get the file, and where.' },

@@ -14,6 +14,7 @@ import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
 import { classifyError, requeueMs } from '../../policies/failures.ts';
+import { namedFiles } from '../../policies/fileSet.ts';
 import { databaseAway } from '../../policies/idleFailures.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
 import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
@@ -23,7 +24,7 @@ import { makeEpoch } from './epoch.ts';
 import { gather } from './gather.ts';
 import { Memory } from './memory.ts';
 import { planOf } from './plan.ts';
-import { RESOLVE_TIMEOUT_MS, ResolveTimeout } from './resolveTimeout.ts';
+import { ResolveTimeout, resolveTimeoutMs } from './resolveTimeout.ts';
 import { StatusWriter } from './statusWriter.ts';
 
 export interface DistributionControllerDependencies {
@@ -313,10 +314,12 @@ export class DistributionController {
     const headers = await this.#headers(distribution, memory, signal);
     if (headers === undefined) return false;
     const timeout = new AbortController();
-    const timer = clock.setTimer(RESOLVE_TIMEOUT_MS, () => timeout.abort());
+    const named = namedFiles(spec.source);
+    const timeoutMs = resolveTimeoutMs(named !== undefined);
+    const timer = clock.setTimer(timeoutMs, () => timeout.abort());
     try {
       const source = await coordinator.resolveSource(
-        { uid: memory.uid, url: spec.source.url, headers },
+        { uid: memory.uid, url: spec.source.url, headers, ...named },
         AbortSignal.any([signal, timeout.signal]),
       );
       const number = (memory.record?.epoch ?? 0) + 1;
@@ -335,7 +338,9 @@ export class DistributionController {
       return true;
     } catch (error) {
       if (signal.aborted) throw error;
-      const cause = timeout.signal.aborted ? new ResolveTimeout(spec.source.url, error) : error;
+      const cause = timeout.signal.aborted
+        ? new ResolveTimeout(spec.source.url, timeoutMs, error)
+        : error;
       this.#failed(memory, spec.source, cause);
       return false;
     } finally {

@@ -4,8 +4,9 @@ import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import { hexOf } from '../../policies/fileSet.ts';
 import { fileNameOf } from '../../policies/source.ts';
-import type { EpochRecord, ResolvedSource } from '../dataSide.ts';
+import type { EpochFile, EpochRecord, ResolvedSource } from '../dataSide.ts';
 
 export function makeEpoch(
   { metadata, spec }: Distribution,
@@ -13,13 +14,11 @@ export function makeEpoch(
   source: ResolvedSource,
   startedAt: string,
 ): EpochRecord {
-  const { url, digest } = spec.source;
-  const path = fileNameOf(url);
-  if (path === undefined) throw new Error('the policy lets no URL without a file name through');
-  const sha256 = digest?.slice('sha256:'.length);
-  const { sizeBytes, validator } = source;
-  const files = [{ path, sizeBytes, ...(sha256 !== undefined && { sha256 }), validator }];
-  const layout = layoutOf(files);
+  const { url, digest, filesFrom } = spec.source;
+  const { files: set, ...resolved } = source;
+  const given = new Map((set ?? [theFile(spec.source, source)]).map((file) => [file.path, file]));
+  const layout = layoutOf([...given.values()]);
+  const files = layout.files.map(({ path }) => given.get(path) as EpochFile);
   const { pieceLengthBytes } = layout;
   const keys = generateFeedKeyPair();
   const owner = { uid: metadata.uid, epoch, feedKey: keys.publicKey };
@@ -30,7 +29,8 @@ export function makeEpoch(
     epoch,
     url,
     ...(digest !== undefined && { digest }),
-    source,
+    ...(filesFrom !== undefined && { filesFrom: filesFrom.path }),
+    source: resolved,
     files,
     pieceLengthBytes,
     pieceCount: layout.pieceCount,
@@ -41,4 +41,13 @@ export function makeEpoch(
     relayToken: randomBytes(32).toString('base64url'),
     startedAt,
   };
+}
+
+function theFile(
+  { url, digest }: Distribution['spec']['source'],
+  { sizeBytes, validator }: ResolvedSource,
+): EpochFile {
+  const path = fileNameOf(url);
+  if (path === undefined) throw new Error('the policy lets no URL without a file name through');
+  return { path, sizeBytes, ...(digest !== undefined && { sha256: hexOf(digest) }), validator };
 }

@@ -104,6 +104,6 @@ function markOf(progress: DistributionProgress | undefined): string {
   return [progress.epoch, progress.originBytes, verifiedBytes, ...Object.values(states)].join(' ');
 }
 
-function sourceKey({ url, digest, secretRef }: Source): string {
-  return JSON.stringify([url, digest, secretRef?.name]);
+function sourceKey({ url, digest, files, filesFrom, secretRef }: Source): string {
+  return JSON.stringify([url, digest, files, filesFrom?.path, secretRef?.name]);
 }

@@ -22,7 +22,11 @@ export function planOf(
       transport: delivery.transport,
     },
     maxOriginShare: Number.parseInt(delivery.maxOriginShare, 10) / 100,
-    target: { path: target.path, fileMode: target.fileMode },
+    target: {
+      path: target.path,
+      fileMode: target.fileMode,
+      keepVersions: target.keepVersions,
+    },
     nodes: nodes.map(({ name, domain }) => ({ name, domain })),
     priority: spec.priority,
     suspend: spec.suspend,

@@ -4,6 +4,7 @@ import { isKubeError } from '../../kube/client.ts';
 import { resources } from '../../kube/paths.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
 import { distributionStatus, sameStatus } from '../../policies/distributionStatus.ts';
+import { isMadeFrom } from '../../policies/fileSet.ts';
 import { distributionEvents } from '../../policies/story.ts';
 import type { DistributionControllerDependencies } from './controller.ts';
 import type { Memory } from './memory.ts';
@@ -42,10 +43,7 @@ export class StatusWriter {
       previous,
       verdict: decideDistribution(input),
       record,
-      recordIsCurrent:
-        record !== undefined &&
-        record.url === spec.source.url &&
-        record.digest === spec.source.digest,
+      recordIsCurrent: record !== undefined && isMadeFrom(record, spec.source),
       failure: input.failure,
       sourceChanged: input.sourceChanged,
       nodes: input.nodes,

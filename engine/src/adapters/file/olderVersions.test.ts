@@ -1,0 +1,55 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { layoutOf } from '../../pieces/layout.ts';
+import { FileStore } from './fileStore.ts';
+import { removeOlderVersions } from './olderVersions.ts';
+
+const NEVER = new AbortController().signal;
+const layout = layoutOf([{ path: 'f', sizeBytes: 3 }], 262_144);
+
+let parent: string;
+beforeEach(async () => {
+  parent = await mkdtemp(path.join(tmpdir(), 'sluice-older-'));
+});
+afterEach(() => rm(parent, { recursive: true }));
+
+async function makeVersion(epoch: number, isWhole: boolean): Promise<void> {
+  const store = new FileStore({ folder: path.join(parent, String(epoch)), layout });
+  await store.open(NEVER);
+  if (isWhole) {
+    await store.put(0, Buffer.from('abc'));
+    await store.complete(NEVER);
+  }
+  await store.close();
+}
+
+async function versions(): Promise<string[]> {
+  return (await readdir(parent)).filter((name) => /^\d+$/.test(name)).sort();
+}
+
+describe('versions before the one that is visible', () => {
+  it.each<[number, string[]]>([
+    [0, ['5']],
+    [1, ['3', '5']],
+    [2, ['2', '3', '5']],
+    [9, ['1', '2', '3', '5']],
+  ])('are kept, the newest %i that are whole', async (keep, kept) => {
+    for (const epoch of [1, 2, 3, 5]) await makeVersion(epoch, true);
+    await makeVersion(4, false);
+    await removeOlderVersions(path.join(parent, '5'), keep);
+    expect(await versions()).toEqual(kept);
+    const left = await readdir(parent);
+    expect(left.some((name) => name.startsWith('4.'))).toBe(false);
+  });
+
+  it('are none of a later one, and nothing else in the folder is touched', async () => {
+    for (const epoch of [2, 3]) await makeVersion(epoch, true);
+    await mkdir(path.join(parent, 'other'));
+    await writeFile(path.join(parent, 'link'), 'x');
+    await removeOlderVersions(path.join(parent, '2'), 0);
+    expect(await versions()).toEqual(['2', '3']);
+    expect(await readdir(parent)).toEqual(expect.arrayContaining(['link', 'other']));
+  });
+});

@@ -1,0 +1,34 @@
+import path from 'node:path';
+import type { FileSystem } from './fileSystem.ts';
+import { nodeFileSystem } from './nodeFileSystem.ts';
+import { StateFile } from './stateFile.ts';
+
+/**
+ * Removes versions beside this one that are older, but for the newest `keep` that are whole: pods
+ * may still run on those. What an epoch that was given up has left serves nobody.
+ */
+export async function removeOlderVersions(
+  folder: string,
+  keep: number,
+  fileSystem: FileSystem = nodeFileSystem,
+): Promise<void> {
+  const parent = path.dirname(folder);
+  const own = Number(path.basename(folder));
+  const names = await fileSystem.list(parent);
+  const epochs = new Set(names.map((name) => Number(/^\d+/.exec(name)?.[0] ?? Number.NaN)));
+  const older = [...epochs].filter((epoch) => epoch < own).sort((a, b) => b - a);
+  let kept = 0;
+  for (const epoch of older) {
+    if (
+      kept < keep &&
+      (await StateFile.saysWhole(path.join(parent, `${epoch}.state`), fileSystem))
+    ) {
+      kept += 1;
+      continue;
+    }
+    for (const name of names) {
+      if (name !== String(epoch) && !name.startsWith(`${epoch}.`)) continue;
+      await fileSystem.remove(path.join(parent, name));
+    }
+  }
+}
