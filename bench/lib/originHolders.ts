@@ -104,6 +104,7 @@ export class OriginHolders {
       { uid, epoch: EPOCH, pieceLengthBytes: PIECE_BYTES, pullerKey },
       {
         client: { lease: this.#client(holder) },
+        clock: systemClock,
         createPuller: this.#newPuller(),
         wantedRateBytesPerSecond: () => RATE_BYTES_PER_SECOND,
         want: () => want,

@@ -40,7 +40,10 @@ export class AgentProcess {
       metrics.controlProblem();
       logger.warn('control problem', errorFields(error));
     };
-    const client = new ControlClient({ ...config, kind: 'agent' }, { onProblem });
+    const client = new ControlClient(
+      { ...config, kind: 'agent' },
+      { clock: systemClock, onProblem },
+    );
     const host = new AgentHost(
       { root, minFreePercent },
       {

@@ -36,7 +36,7 @@ export class OriginTopUp implements OriginHelp {
   #want: Want | undefined;
 
   constructor(options: OriginTopUpOptions, dependencies: OriginTopUpDependencies) {
-    const { client, transfer, logger } = dependencies;
+    const { client, clock, transfer, logger } = dependencies;
     const { uid, epoch, pieceLengthBytes } = options.task();
     this.#options = options;
     this.#dependencies = dependencies;
@@ -44,6 +44,7 @@ export class OriginTopUp implements OriginHelp {
       { uid, epoch, pieceLengthBytes },
       {
         client,
+        clock,
         wantedRateBytesPerSecond: () => this.#wantedRate(),
         want: () => this.#leaseWant(),
         createPuller: (grant, requestedAtMs) => this.#puller(grant, requestedAtMs),

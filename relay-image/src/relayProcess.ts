@@ -47,7 +47,10 @@ export class RelayProcess {
       metrics.controlProblem();
       logger.warn('control problem', errorFields(error));
     };
-    const client = new ControlClient({ ...config, kind: 'relay' }, { onProblem });
+    const client = new ControlClient(
+      { ...config, kind: 'relay' },
+      { clock: systemClock, onProblem },
+    );
     const host = new RelayHost(
       { cacheFolder },
       {

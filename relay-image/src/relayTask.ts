@@ -197,7 +197,7 @@ export class RelayTask implements TaskRunner {
 
   /** Under leases until every piece is here; never rejects. */
   async #pull(transfer: Transfer, layout: Layout, signal: AbortSignal): Promise<void> {
-    const { client, logger } = this.#dependencies;
+    const { client, clock, logger } = this.#dependencies;
     const { uid, epoch, pieceLengthBytes } = this.#task;
     let signer: FeedSigner | undefined;
     const certified = (certificate: PullerCertificate) => {
@@ -215,6 +215,7 @@ export class RelayTask implements TaskRunner {
       },
       {
         client,
+        clock,
         wantedRateBytesPerSecond: () => WANT.rateBytesPerSecond,
         want: () => WANT,
         createPuller: (grant, requestedAtMs) =>

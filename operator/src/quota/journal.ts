@@ -3,7 +3,7 @@
  * insert in flight, fenced against leaders of the past without transactions.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import { sleep } from '../sleep.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
   apply,

@@ -142,11 +142,12 @@ async function pull(id: string, pieces: number[], signal: AbortSignal): Promise<
       client: {
         lease: async (ask) => {
           sequence += 1;
-          const requestedAtMs = performance.now();
+          const requestedAtMs = systemClock.now();
           const request = { ...ask, incarnation: id.padEnd(8, '-'), sequence } as LeaseRequest;
           return { answer: await service.answer({ id, kind: 'relay' }, request), requestedAtMs };
         },
       },
+      clock: systemClock,
       wantedRateBytesPerSecond: () => 1_250_000_000,
       want: () => ({ rateBytesPerSecond: 1_250_000_000, connections: 8 }),
       createPuller: (grant, requestedAtMs) =>

@@ -10,7 +10,7 @@
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
-import { sleep } from '../sleep.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 import {
   coveringPolicy,
   hostOf,

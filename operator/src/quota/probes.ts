@@ -3,7 +3,7 @@
  * waits keeps room free, so that pullers that renew do not starve it.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import { sleep } from '../sleep.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 import { trafficExhausted } from './exhaustion.ts';
 import type { LeaseObserver } from './leaseEvents.ts';
 import { type ChargeRequest, LeaseError } from './leases.ts';

@@ -5,9 +5,9 @@
 import { FeedLog } from '@sluice/engine/feed/feedLog.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { PieceDispute, Task } from '@sluice/protocol/messages.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 import type { Logger } from 'winston';
 import { type Claims, isDispute, wrongPullers } from '../policies/disputes.ts';
-import { sleep } from '../sleep.ts';
 
 export interface ArbiterDependencies {
   readonly clock: Clock;

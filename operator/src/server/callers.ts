@@ -1,11 +1,11 @@
 /** Who calls: what the API server says of a token, and what is known of the pod behind it. */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { type ProcessKind, TOKEN_AUDIENCE } from '@sluice/protocol/messages.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 import { DOMAIN_LABEL } from '../controllers/fleet/manifests.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { objectPath, resources } from '../kube/paths.ts';
 import type { KubeObject } from '../kube/reflector.ts';
-import { sleep } from '../sleep.ts';
 import { ApiRefusal } from './refusal.ts';
 
 export interface PodObject extends KubeObject {

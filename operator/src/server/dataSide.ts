@@ -2,6 +2,7 @@
 import { createServer, type Server } from 'node:https';
 import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 import type { MongoClient } from 'mongodb';
 import { Gauge } from 'prom-client';
 import type { Logger } from 'winston';
@@ -14,7 +15,6 @@ import type { DataSideEnvironment } from '../operator.ts';
 import { MongoJournalStore } from '../quota/journalStore.ts';
 import { newLeaseMetrics } from '../quota/leaseMetrics.ts';
 import { LeaseService } from '../quota/leaseService.ts';
-import { sleep } from '../sleep.ts';
 import { MongoAssignmentStore } from '../store/assignments.ts';
 import { databaseOf, newMongoClient } from '../store/database.ts';
 import { orDatabaseError } from '../store/databaseError.ts';

@@ -7,6 +7,7 @@ import { ControlClient, type WorkEvent } from './controlClient.ts';
 import { ControlError } from './controlError.ts';
 import { makeCertificates, type TestCertificates } from './testing/certificates.ts';
 import { type FakeControlHandlers, FakeControlServer } from './testing/fakeControlServer.ts';
+import { processClock } from './testing/processClock.ts';
 
 const NEVER = new AbortController().signal;
 const ASK = {
@@ -52,7 +53,7 @@ async function client(controlUrl: URL, files: { caFile?: string; tokenFile?: str
   const problems: Error[] = [];
   const made = new ControlClient(
     { controlUrl, caFile: first.caFile, tokenFile, kind: 'agent', bitTorrentPort: 6881, ...files },
-    { onProblem: (error) => problems.push(error) },
+    { clock: processClock, onProblem: (error) => problems.push(error) },
   );
   stops.push(() => made.close());
   return { client: made, problems };

@@ -5,8 +5,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type {
-  LeaseAnswer,
   LeaseRequest,
   ProcessKind,
   ReportAnswer,
@@ -17,6 +17,7 @@ import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } fr
 import { backoffMs } from './backoff.ts';
 import { ControlError } from './controlError.ts';
 import { asControlError, ControlHttp } from './controlHttp.ts';
+import { askForLease, type LeaseReply } from './leaseAsking.ts';
 import { linesOf } from './lines.ts';
 import { SessionKeeper } from './session.ts';
 import { Trust } from './trust.ts';
@@ -37,12 +38,6 @@ export type LeaseAsk = LeaseRequest extends infer R
     : never
   : never;
 
-export interface LeaseReply {
-  readonly answer: LeaseAnswer;
-  /** When the request was first sent, on performance.now(): a grant's life counts from there. */
-  readonly requestedAtMs: number;
-}
-
 export type WorkEvent =
   | WorkMessage
   /** A new stream begins: all that is so follows, and then `synced`. */
@@ -50,6 +45,11 @@ export type WorkEvent =
 
 /** Something that the caller should log; the client goes on by itself. */
 export type ControlProblem = (error: Error) => void;
+
+export interface ControlClientDependencies {
+  readonly clock: Clock;
+  readonly onProblem: ControlProblem;
+}
 
 export interface ReportContent {
   readonly transfers: TransferReport[];
@@ -67,13 +67,15 @@ export class ControlClient {
   readonly #http: ControlHttp;
   readonly #session: SessionKeeper;
   readonly #trust: Trust;
+  readonly #clock: Clock;
   readonly #onProblem: ControlProblem;
   #sequence = 0;
   #reportIntervalMs = 1_000;
   #connected = false;
 
-  constructor(options: ControlClientOptions, dependencies: { onProblem: ControlProblem }) {
+  constructor(options: ControlClientOptions, dependencies: ControlClientDependencies) {
     const { controlUrl, caFile, tokenFile, kind, bitTorrentPort, httpPort } = options;
+    this.#clock = dependencies.clock;
     this.#onProblem = dependencies.onProblem;
     this.#trust = new Trust({ caFile, controlUrl });
     this.#http = new ControlHttp({ controlUrl, timeoutMs: REQUEST_TIMEOUT_MS }, this.#trust);
@@ -120,26 +122,13 @@ export class ControlClient {
     return answer;
   }
 
-  /**
-   * Asks until there is an answer, `giveUpAfterMs` at most, with the same sequence each time: the
-   * server gives a repeat the answer that it gave before.
-   */
-  async lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply> {
+  lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply> {
     const body = { ...ask, incarnation: this.incarnation, sequence: this.#nextSequence() };
-    const requestedAtMs = performance.now();
-    for (let failures = 0; ; failures += 1) {
-      try {
-        const answer = await this.#post('/v1/leases', body, parseLeaseAnswer, signal);
-        return { answer, requestedAtMs };
-      } catch (error) {
-        const waitMs = backoffMs(failures, Math.random());
-        const late = performance.now() + waitMs - requestedAtMs > giveUpAfterMs;
-        if (!(error instanceof ControlError) || !error.transient || late) throw error;
-        await sleep(waitMs, undefined, { signal }).catch((cause) => {
-          throw asControlError(cause, signal);
-        });
-      }
-    }
+    return askForLease(body, giveUpAfterMs, signal, {
+      clock: this.#clock,
+      random: Math.random,
+      post: (request, stop) => this.#post('/v1/leases', request, parseLeaseAnswer, stop),
+    });
   }
 
   /** Ends idle connections; streams end with their signals. */

@@ -4,6 +4,7 @@ import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../mess
 import type { LeaseAsk } from './controlClient.ts';
 import { LeaseLoop, type LeaseWant } from './leaseLoop.ts';
 import type { TaskError } from './taskReport.ts';
+import { processClock } from './testing/processClock.ts';
 
 const MIB = 1024 * 1024;
 const aborts: AbortController[] = [];
@@ -116,6 +117,7 @@ function build(answers: (LeaseAnswer | Error)[]) {
           return { answer, requestedAtMs: performance.now() };
         },
       },
+      clock: processClock,
       createPuller: (given) => {
         const puller = new FakePuller(given);
         pullers.push(puller);

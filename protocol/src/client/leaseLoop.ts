@@ -1,7 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
-import type { LeaseAsk, LeaseReply } from './controlClient.ts';
+import { sleep } from '../sleep.ts';
+import type { LeaseAsk } from './controlClient.ts';
+import type { LeaseReply } from './leaseAsking.ts';
 import { type LeaseState, shouldRenew } from './leaseRenewal.ts';
 import { type TaskError, taskErrorOf } from './taskReport.ts';
 
@@ -25,6 +27,8 @@ export interface LeaseLoopDependencies {
   readonly client: {
     lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply>;
   };
+  /** The client's: a grant's life counts from when it was asked for. */
+  readonly clock: Clock;
   /** A pull of the grant's extents that is not started; also called with renewed grants. */
   readonly createPuller: (grant: PullGrant, requestedAtMs: number) => Puller;
   /** Zero: nothing is wanted. Asked often; mayWant() says that this may have changed. */
@@ -114,7 +118,7 @@ export class LeaseLoop {
 
   /** Until complete or aborted; what is held then is settled. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
-    this.#graceful = withGrace(signal);
+    this.#graceful = withGrace(this.#dependencies.clock, signal);
     while (!signal.aborted && !this.#dependencies.complete()) {
       let pauseMs: number | undefined;
       this.#asked = false;
@@ -209,6 +213,7 @@ export class LeaseLoop {
 
   /** Until the pull has ended, renewing the lease meanwhile. */
   async #pull(held: Held, signal: AbortSignal): Promise<Awaited<Puller['ended']> | 'gone'> {
+    const { clock } = this.#dependencies;
     const { puller } = held;
     const over = new AbortController();
     let ended: Awaited<Puller['ended']> | undefined;
@@ -221,7 +226,7 @@ export class LeaseLoop {
     });
     const stop = AbortSignal.any([signal, over.signal]);
     while (ended === undefined && !gone && !signal.aborted) {
-      const look = { ...held.state, nowMs: performance.now() };
+      const look = { ...held.state, nowMs: clock.now() };
       if (renewing === undefined && shouldRenew(look, this.#extentsOf(held))) {
         renewing = this.#renew(held, signal)
           .then((answer) => {
@@ -231,7 +236,7 @@ export class LeaseLoop {
             renewing = undefined;
           });
       }
-      await sleep(LOOK_MS, undefined, { signal: stop }).catch(() => {});
+      await sleep(clock, LOOK_MS, stop).catch(() => {});
     }
     await renewing;
     if (gone) return 'gone';
@@ -252,9 +257,9 @@ export class LeaseLoop {
     const unfinished = this.#unfinished(held);
     // A smaller grant is acknowledged when what is under way has come down to it.
     if (puller.fitsGrant()) state.acknowledged = held.grant.version;
-    const leftMs = state.requestedAtMs + state.ttlMs - performance.now();
+    const leftMs = state.requestedAtMs + state.ttlMs - this.#dependencies.clock.now();
     // Should the answer be lost, the next attempt is a third of a life away, not at once.
-    state.triedAtMs = performance.now();
+    state.triedAtMs = this.#dependencies.clock.now();
     const { answer, requestedAtMs } = await this.#dependencies.client.lease(
       {
         op: 'renew',
@@ -305,12 +310,17 @@ export class LeaseLoop {
       unfinished: this.#unfinished(held),
       ...(failure !== undefined && { failure }),
     };
+    const { client, clock, onProblem } = this.#dependencies;
+    // Not the loop's signal: when the process ends, this is what is still to be said.
+    const late = new AbortController();
+    const timer = clock.setTimer(SETTLE_MS, () => late.abort());
     try {
-      // Not the loop's signal: when the process ends, this is what is still to be said.
-      await this.#dependencies.client.lease(ask, SETTLE_MS, AbortSignal.timeout(SETTLE_MS));
+      await client.lease(ask, SETTLE_MS, late.signal);
     } catch (error) {
       // The lease then ends by itself; that costs the origin's quota, no more.
-      this.#dependencies.onProblem(error);
+      onProblem(error);
+    } finally {
+      timer.cancel();
     }
   }
 
@@ -378,15 +388,15 @@ export class LeaseLoop {
     this.#wake = () => over.abort();
     const stop = AbortSignal.any([signal, over.signal]);
     this.#isIdle = delayMs === undefined;
-    await sleep(delayMs ?? LONGEST_TIMER_MS, undefined, { signal: stop }).catch(() => {});
+    await sleep(this.#dependencies.clock, delayMs ?? LONGEST_TIMER_MS, stop).catch(() => {});
     this.#isIdle = false;
   }
 }
 
 /** Aborts a while after `signal`. */
-function withGrace(signal: AbortSignal): AbortSignal {
+function withGrace(clock: Clock, signal: AbortSignal): AbortSignal {
   const late = new AbortController();
-  const abort = () => setTimeout(() => late.abort(signal.reason), GRACE_MS).unref();
+  const abort = () => clock.setTimer(GRACE_MS, () => late.abort(signal.reason));
   if (signal.aborted) abort();
   else signal.addEventListener('abort', abort, { once: true });
   return late.signal;

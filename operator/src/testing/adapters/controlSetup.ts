@@ -125,7 +125,7 @@ function newProcess(
   const ports = { bitTorrentPort: 6881, ...(options.kind === 'relay' && { httpPort: 8081 }) };
   const client = new ControlClient(
     { ...options, ...ports },
-    { onProblem: (error) => problems.push(error) },
+    { clock: systemClock, onProblem: (error) => problems.push(error) },
   );
   const abort = new AbortController();
   const told: WorkEvent[] = [];
