@@ -137,6 +137,11 @@ export class OriginPuller implements Puller {
     this.#timer = undefined;
     for (;;) {
       const now = this.#dependencies.clock.now();
+      // Timers stand still while a machine sleeps: the one of the end may come too late.
+      if (now >= this.#pacer.expiresAtMs) {
+        this.#finish({ kind: 'stopped', reason: 'expiry' });
+        return;
+      }
       const busy = this.#running.size;
       // While the origin fails, one request at a time finds out whether it still does.
       if (busy >= (this.#failures > 0 ? 1 : this.#pacer.connections)) return;

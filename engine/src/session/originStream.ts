@@ -195,6 +195,10 @@ export class OriginStream implements Puller {
           },
           onChunk: async (chunk) => {
             count(chunk.byteLength);
+            // Timers stand still while a machine sleeps: the one of the end may come too late.
+            if (this.#dependencies.clock.now() >= this.#expiresAtMs) {
+              return this.#finish({ kind: 'stopped', reason: 'expiry' });
+            }
             if (stream.offset + chunk.byteLength > file.sizeBytes) {
               unseenBytes = UNSEEN_BYTES;
               const message = `the file has more than ${file.sizeBytes} bytes now`;
