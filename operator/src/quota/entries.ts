@@ -17,6 +17,8 @@ export type Entry =
       readonly leaseId: string;
       /** One run of one process. */
       readonly holder: string;
+      /** Of the holder's request: one that comes late does not end what a later one was granted. */
+      readonly sequence?: number;
       readonly uid: string;
       readonly epoch: number;
       /** Raw Ed25519, base64; a later leader certifies it, too. Empty for all but pullers. */

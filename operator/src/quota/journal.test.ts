@@ -84,6 +84,24 @@ describe('a journal', () => {
     expect(store.of(HOST)).toHaveLength(2);
   });
 
+  it('writes again what a change of the primary lost before the database was sure of it', async () => {
+    const journal = newJournal('a');
+    await journal.open(signal);
+    store.fault = () => 'lost';
+    const done = journal.append([grant('x')]);
+    await settle();
+    const barrier = store.barrier.bind(store);
+    store.barrier = async () => {
+      store.documents.delete(`${HOST}/2`);
+      store.barrier = barrier;
+    };
+    store.fault = () => 'none';
+    await clock.advance(600);
+    await done;
+    expect(store.documents.has(`${HOST}/2`)).toBe(true);
+    expect(leasesOf(journal)).toEqual(['x']);
+  });
+
   it('ends when a later leader was there, also one of the same term', async () => {
     const former = newJournal('a');
     await former.open(signal);

@@ -28,8 +28,9 @@ export interface JournalStore {
    * anything else when the outcome is unknown.
    */
   insert(document: JournalDocument, signal: AbortSignal): Promise<void>;
+  /** As a majority has it: what was read here is not lost any more. */
   find(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument | undefined>;
-  /** In order, those after `sequence`. */
+  /** In order, those after `sequence` that a majority has. */
   after(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument[]>;
   /**
    * When it resolves, everything that was written before it is durable, too: also a document of
@@ -223,14 +224,15 @@ export class Journal {
           continue;
         }
         const { origin } = this.#options;
+        // It exists; a database that changes its primary may still lose it.
+        await this.#persist(() => store.barrier(signal), signal);
         const there = await this.#persist(
           () => store.find(origin, document.sequence, signal),
           signal,
         );
-        if (there?.nonce !== document.nonce) return false;
-        // It exists; a database that changes its primary may still lose it.
-        await this.#persist(() => store.barrier(signal), signal);
-        return true;
+        // Lost in between, and not there for a majority: to be written again.
+        if (there === undefined) continue;
+        return there.nonce === document.nonce;
       }
     }
   }

@@ -6,6 +6,8 @@ import { DuplicateDocumentError, type JournalStore, type StoredSnapshot } from '
 const DUPLICATE_KEY = 11_000;
 /** Under the time to live of a lease: who waits longer asks again. */
 const TIMEOUT_MS = 5_000;
+/** What a majority has: another primary has it, too. */
+const SURE = { readConcern: 'majority' as const, timeoutMS: TIMEOUT_MS };
 const DURABLE = { writeConcern: { w: 'majority' as const, journal: true }, timeoutMS: TIMEOUT_MS };
 
 interface BarrierRow {
@@ -51,15 +53,14 @@ export class MongoJournalStore implements JournalStore {
     signal: AbortSignal,
   ): Promise<JournalDocument | undefined> {
     signal.throwIfAborted();
-    const options = { timeoutMS: TIMEOUT_MS };
-    const found = await this.#journal.findOne({ _id: documentId(origin, sequence) }, options);
+    const found = await this.#journal.findOne({ _id: documentId(origin, sequence) }, SURE);
     return found ?? undefined;
   }
 
   async after(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument[]> {
     signal.throwIfAborted();
     return this.#journal
-      .find({ origin, sequence: { $gt: sequence } }, { timeoutMS: TIMEOUT_MS })
+      .find({ origin, sequence: { $gt: sequence } }, SURE)
       .sort({ sequence: 1 })
       .toArray();
   }
@@ -72,12 +73,12 @@ export class MongoJournalStore implements JournalStore {
 
   async origins(signal: AbortSignal): Promise<string[]> {
     signal.throwIfAborted();
-    return this.#journal.distinct('origin', {}, { timeoutMS: TIMEOUT_MS });
+    return this.#journal.distinct('origin', {}, SURE);
   }
 
   async loadSnapshot(origin: string, signal: AbortSignal): Promise<StoredSnapshot | undefined> {
     signal.throwIfAborted();
-    const row = await this.#snapshots.findOne({ _id: origin }, { timeoutMS: TIMEOUT_MS });
+    const row = await this.#snapshots.findOne({ _id: origin }, SURE);
     return row ?? undefined;
   }
 

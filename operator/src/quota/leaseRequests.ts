@@ -108,7 +108,7 @@ export class LeaseRequests {
     const book = this.#books.bookFor(pull.distribution.url);
     const now = this.#dependencies.clock.now();
     if (book === undefined || now < pull.unsureUntilMs) return wait('NotReady');
-    this.#closeForgotten(holder, uid, epoch);
+    if (!this.#closeForgotten(holder, request)) return wait('NotReady');
     const group = this.#books.groupOf(book);
     for (const each of group.books) each.rollPeriod();
     const pullers = this.#pulls.pullersOf(uid);
@@ -148,6 +148,7 @@ export class LeaseRequests {
     const lease = {
       leaseId,
       holder: holder.id,
+      sequence: request.sequence,
       uid,
       epoch,
       pullerKey,
@@ -232,14 +233,17 @@ export class LeaseRequests {
   /**
    * A holder asks for one lease an epoch at a time, with everything closed that it had before. One
    * that it does not know of, because the answer was lost, or whose end we were not told, is over.
+   * False: this request comes late, and what a later one was granted is in use.
    */
-  #closeForgotten(holder: LeaseHolder, uid: string, epoch: number): void {
-    for (const book of this.#books.all()) {
-      for (const lease of book.ledger.leases.values()) {
-        if (lease.holder !== holder.id || lease.uid !== uid || lease.epoch !== epoch) continue;
-        book.closeLease(lease.leaseId).catch(() => {});
-      }
-    }
+  #closeForgotten(holder: LeaseHolder, { uid, epoch, sequence }: Acquire): boolean {
+    const own = [...this.#books.all()].flatMap((book) =>
+      [...book.ledger.leases.values()]
+        .filter((lease) => lease.holder === holder.id && lease.uid === uid && lease.epoch === epoch)
+        .map((lease) => ({ book, lease })),
+    );
+    if (own.some(({ lease }) => (lease.sequence ?? 0) > sequence)) return false;
+    for (const { book, lease } of own) book.closeLease(lease.leaseId).catch(() => {});
+    return true;
   }
 
   #want(

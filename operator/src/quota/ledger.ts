@@ -12,6 +12,7 @@ export interface LeaseVersion extends Terms {
 export interface LeaseRecord {
   readonly leaseId: string;
   readonly holder: string;
+  readonly sequence?: number;
   readonly uid: string;
   readonly epoch: number;
   readonly pullerKey: string;

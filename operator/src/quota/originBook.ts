@@ -5,16 +5,15 @@
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
+import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs } from './drift.ts';
 import type { Entry } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
 import { apply, emptyLedger, type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
 
 /** Counted by the holder from when it first sent its request. */
 export const LEASE_TTL_MS = 10_000;
-/** Twice the drift bound e = 0.1 %, and what a message may wait in our own queues. */
-const EXPIRY_MARGIN_MS = LEASE_TTL_MS * 0.002 + 80;
-/** The longest that a lease may be in force after its last grant. */
-export const LEASE_LIFE_MS = LEASE_TTL_MS + EXPIRY_MARGIN_MS;
+/** The longest that a lease may be in force after its last grant, among clocks as good as that. */
+export const LEASE_LIFE_MS = LEASE_TTL_MS + expiryMarginMs(LEASE_TTL_MS, CLOCK_DRIFT);
 /** After the kubelet has reported a container's end: its sockets are closed by then. */
 const ENDED_MS = 1_000;
 
@@ -41,6 +40,8 @@ export interface OriginBookOptions {
   readonly limits: Limits;
   readonly term: number;
   readonly nonce: string;
+  /** Of clocks, at most; absent: what holders take for granted. */
+  readonly clockDrift?: number | undefined;
 }
 
 export interface OriginBookDependencies {
@@ -50,6 +51,8 @@ export interface OriginBookDependencies {
   readonly wallClock: () => number;
   readonly onLost: (error: Error) => void;
   readonly onRetry: (error: unknown) => void;
+  /** Resolves when it is certain that nobody led later when this was called. */
+  readonly confirm: () => Promise<void>;
   /** A lease has expired: nothing is pulled under it any more. */
   readonly onExpired: (lease: LeaseRecord) => void;
   /** A lease is over; `usedBytes` undefined: nobody said what it took. */
@@ -65,13 +68,15 @@ export class OriginBook {
   readonly #dependencies: OriginBookDependencies;
   readonly #journal: Journal;
   readonly #timers = new Map<string, Timer>();
+  readonly #clockDrift: number;
   #ledger: Ledger = emptyLedger;
   #open = false;
   #closed = false;
 
   constructor(options: OriginBookOptions, dependencies: OriginBookDependencies) {
     const { store, clock, onLost, onRetry } = dependencies;
-    const { host, term, nonce } = options;
+    const { host, term, nonce, clockDrift = CLOCK_DRIFT } = options;
+    this.#clockDrift = clockDrift;
     this.host = host;
     this.limits = options.limits;
     this.#dependencies = dependencies;
@@ -91,10 +96,11 @@ export class OriginBook {
   /** Every lease that is open gets a full life from now: nobody knows how old it is. */
   async open(signal: AbortSignal): Promise<void> {
     await this.#journal.open(signal);
+    await this.#dependencies.confirm();
     if (this.#closed) return;
     this.#ledger = this.#journal.ledger;
     for (const lease of this.#ledger.leases.values()) {
-      if (lease.expired) this.#closeLater(lease.leaseId, this.limits.closeAfterMs);
+      if (lease.expired) this.#closeLater(lease.leaseId, this.#lostMs());
       else this.#expireLater(lease.leaseId);
     }
     this.#open = true;
@@ -166,13 +172,19 @@ export class OriginBook {
   }
 
   #expireLater(leaseId: string): void {
-    this.#later(leaseId, LEASE_LIFE_MS, () => {
+    const marginMs = expiryMarginMs(LEASE_TTL_MS, this.#clockDrift);
+    this.#later(leaseId, LEASE_TTL_MS + marginMs, () => {
       const lease = this.#ledger.leases.get(leaseId);
       this.commit({ kind: 'expire', leaseId }).catch(() => {});
-      this.#closeLater(leaseId, this.limits.closeAfterMs);
+      this.#closeLater(leaseId, this.#lostMs());
       if (lease !== undefined) this.#dependencies.onExpired(lease);
       this.#dependencies.onFreed(this);
     });
+  }
+
+  /** Then the origin has closed what nobody else closes. */
+  #lostMs(): number {
+    return closedAfterMs(this.limits.closeAfterMs, this.#clockDrift);
   }
 
   #closeLater(leaseId: string, delayMs: number): void {

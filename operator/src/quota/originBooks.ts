@@ -9,8 +9,8 @@
  * room: in whatever order those become durable, they are true.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
-import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
 import {
   coveringPolicy,
   hostOf,
@@ -19,7 +19,9 @@ import {
   regionNamed,
   regionOf,
 } from './coverage.ts';
+import { CLOCK_DRIFT, grantableShare } from './drift.ts';
 import type { JournalStore } from './journal.ts';
+import { LEADERS, Leaders } from './leaders.ts';
 import { LeaseError } from './leases.ts';
 import { type LeaseRecord, type Usage, usageOf } from './ledger.ts';
 import { type LimitsInForce, limitsInForce } from './limitsInForce.ts';
@@ -32,6 +34,8 @@ export interface OriginBooksOptions {
   };
   /** Serve only what an Origin covers. */
   readonly requireOrigin: boolean;
+  /** How far clocks are off true time at most, as a share; absent: 0.001, as holders take it. */
+  readonly clockDrift?: number | undefined;
 }
 
 export interface OriginBooksDependencies {
@@ -57,6 +61,7 @@ export interface OriginBooksDependencies {
 interface Leadership {
   readonly term: number;
   readonly nonce: string;
+  readonly leaders: Leaders;
   readonly abort: AbortController;
 }
 
@@ -110,21 +115,46 @@ export class OriginBooks {
 
   /** Fences the journals of all hosts that there ever were, and of each new one as it comes. */
   lead(term: number, nonce: string): void {
-    const leadership = { term, nonce, abort: new AbortController() };
+    const abort = new AbortController();
+    const { signal } = abort;
+    const leaders = new Leaders({ term, nonce }, this.#dependenciesUnder(abort));
+    const leadership = { term, nonce, leaders, abort };
     this.#leadership = leadership;
     this.#refresh();
-    const { signal } = leadership.abort;
-    this.#untilDone(() => this.#dependencies.store.origins(signal), signal).then(
-      (hosts) => {
-        this.#isListed = true;
-        for (const host of hosts) this.#open(host, leadership);
-      },
-      () => {},
+    const hosts = this.#untilDone(() => leaders.open(signal), signal).then(() =>
+      this.#untilDone(() => this.#dependencies.store.origins(signal), signal),
     );
+    hosts.then(
+      (found) => {
+        this.#isListed = true;
+        for (const host of found) if (host !== LEADERS) this.#open(host, leadership);
+      },
+      (error) => this.#failed(error, abort.signal),
+    );
+  }
+
+  /** What a journal tells of a leader that leads no more is no news. */
+  #dependenciesUnder({ signal }: AbortController) {
+    const { onLost } = this.#dependencies;
+    return {
+      ...this.#dependencies,
+      onLost: (error: Error) => {
+        if (!signal.aborted) onLost(error);
+      },
+    };
+  }
+
+  /** A journal with a gap: what needs it is granted nothing, the others go on. */
+  #failed(error: Error & { code?: unknown }, signal: AbortSignal): void {
+    const { onBroken, onLost } = this.#dependencies;
+    if (signal.aborted) return;
+    if (error.code === 'JournalBroken') onBroken(error);
+    else onLost(error);
   }
 
   stepDown(): void {
     this.#leadership?.abort.abort(new LeaseError('NotLeading', 'this replica leads no more'));
+    this.#leadership?.leaders.close();
     this.#leadership = undefined;
     this.#isListed = false;
     this.#timer?.cancel();
@@ -217,14 +247,16 @@ export class OriginBooks {
   }
 
   #limitsUnder(policy: OriginPolicy | undefined): Limits {
-    const { defaultLimits } = this.#options;
+    const { defaultLimits, clockDrift = CLOCK_DRIFT } = this.#options;
     const nowMs = this.#dependencies.wallClock();
     const key = policy?.name ?? '';
     const known = this.#inForce.get(key);
     if (known !== undefined && nowMs >= known.sinceMs && nowMs < known.untilMs) return known.limits;
     const made = limitsInForce(defaultLimits, policy, nowMs);
-    this.#inForce.set(key, made);
-    return made.limits;
+    const grantable = made.limits.bandwidthBytesPerSecond * grantableShare(clockDrift);
+    const limits = { ...made.limits, bandwidthBytesPerSecond: grantable };
+    this.#inForce.set(key, { ...made, limits });
+    return limits;
   }
 
   /** Schedules change limits by the wall clock, which may be set: looked at again and again. */
@@ -241,28 +273,18 @@ export class OriginBooks {
     this.#timer = this.#dependencies.clock.setTimer(LOOK_MS, () => this.#refresh());
   }
 
-  #open(host: string, { term, nonce, abort }: Leadership): OriginBook {
+  #open(host: string, { term, nonce, leaders, abort }: Leadership): OriginBook {
     const known = this.#books.get(host);
     if (known !== undefined) return known;
-    const { onBroken, onLost, onOpen, ...rest } = this.#dependencies;
+    const { signal } = abort;
     const book = new OriginBook(
-      { host, term, nonce, limits: this.#limitsOf(host) },
-      {
-        ...rest,
-        onLost: (error) => {
-          if (!abort.signal.aborted) onLost(error);
-        },
-      },
+      { host, term, nonce, limits: this.#limitsOf(host), clockDrift: this.#options.clockDrift },
+      { ...this.#dependenciesUnder(abort), confirm: () => leaders.confirm(signal) },
     );
     this.#books.set(host, book);
-    this.#untilDone(() => book.open(abort.signal), abort.signal).then(
-      () => onOpen(book),
-      (error: Error & { code?: unknown }) => {
-        if (abort.signal.aborted) return;
-        // A journal with a gap: this host is granted nothing, the others go on.
-        if (error.code === 'JournalBroken') onBroken(error);
-        else onLost(error);
-      },
+    this.#untilDone(() => book.open(signal), signal).then(
+      () => this.#dependencies.onOpen(book),
+      (error) => this.#failed(error, signal),
     );
     return book;
   }

@@ -140,14 +140,20 @@ export class PullRegistry {
   #revoke(pull: Pull): void {
     const { uid, epoch, revokedPullers } = pull.distribution;
     pull.pool.forgetHeld();
-    pull.unsureUntilMs = this.#dependencies.clock.now() + UNSURE_MS;
+    this.#isUnsure(pull);
     for (const { ledger } of this.#dependencies.books.all()) {
       for (const lease of ledger.leases.values()) {
         if (lease.uid !== uid || lease.epoch !== epoch) continue;
         if (revokedPullers.includes(lease.pullerKey)) release(pull, lease.leaseId);
       }
     }
-    this.#dependencies.clock.setTimer(UNSURE_MS, () => this.#dependencies.wake(uid));
+  }
+
+  /** Whoever is told to wait meanwhile is called at its end. */
+  #isUnsure(pull: Pull): void {
+    const { clock, wake } = this.#dependencies;
+    pull.unsureUntilMs = clock.now() + UNSURE_MS;
+    clock.setTimer(UNSURE_MS, () => wake(pull.distribution.uid));
   }
 
   /** What leases of an earlier leader have, nobody else gets until they are over. */
@@ -156,7 +162,7 @@ export class PullRegistry {
     if (pull === undefined || !isOpen) return;
     const leases = [...ledger.leases.values()].filter((lease) => this.of(lease) === pull);
     if (chargeOf(ledger, uid).epoch === pull.distribution.epoch || leases.length > 0) {
-      pull.unsureUntilMs = this.#dependencies.clock.now() + UNSURE_MS;
+      this.#isUnsure(pull);
     }
     for (const { leaseId, extents, expired, purpose } of leases) {
       if (expired) continue;

@@ -61,9 +61,13 @@ export class TestLeases {
     await this.clock.advance(1);
   }
 
-  async ask(holder: string, request: Partial<LeaseRequest>): Promise<LeaseAnswer> {
+  nextSequence(): number {
     this.#sequence += 1;
-    const base = { incarnation: holder.padEnd(8, '-'), sequence: this.#sequence };
+    return this.#sequence;
+  }
+
+  async ask(holder: string, request: Partial<LeaseRequest>): Promise<LeaseAnswer> {
+    const base = { incarnation: holder.padEnd(8, '-'), sequence: this.nextSequence() };
     const common = { wantRateBytesPerSecond: 1e9, wantConnections: 8, pullerKey: PULLER };
     const acquire = { uid: 'a', epoch: 1, ...common };
     const full = { ...base, ...(request.op === 'acquire' ? acquire : common), ...request };

@@ -1,0 +1,117 @@
+import type { LeaseAnswer } from '@sluice/protocol/messages.ts';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { settle } from '../testing/fakeClock.ts';
+import { aLeasedDistribution, anOriginPolicy } from '../testing/leasing.ts';
+import { LIMITS, PULLER, relay, renewal, TestLeases } from '../testing/testLeases.ts';
+import type { LeaseService } from './leaseService.ts';
+
+const HOSTS = ['cdn.example.com', 'other.example.com'];
+/** The next leader grants so soon after it has taken over. */
+const GRANTS_AFTER_MS = 2_000;
+
+let leases: TestLeases;
+let former: LeaseService;
+let formerLost: Error[];
+
+beforeEach(async () => {
+  leases = new TestLeases();
+  former = leases.service;
+  formerLost = leases.lost;
+  knowBoth(former);
+  await leases.lead(1);
+});
+
+function knowBoth(service: LeaseService): void {
+  service.setOrigins([anOriginPolicy(LIMITS, { hosts: HOSTS })]);
+  service.setDistribution(aLeasedDistribution());
+}
+
+/** At a host that nobody was asked for before. */
+function newHost(service: LeaseService): void {
+  service.setDistribution(aLeasedDistribution({ uid: 'b', url: 'http://other.example.com/file' }));
+}
+
+let sequence = 1_000;
+async function acquireFrom(
+  service: LeaseService,
+  holder: string,
+  uid: string,
+): Promise<LeaseAnswer | 'refused'> {
+  sequence += 1;
+  const key = { incarnation: 'incarnation', sequence };
+  const want = { wantRateBytesPerSecond: 1e9, wantConnections: 8, pullerKey: PULLER };
+  const request = { op: 'acquire' as const, ...key, uid, epoch: 1, ...want };
+  const answer = service.answer(relay(holder), request).catch(() => 'refused' as const);
+  await leases.clock.advance(600);
+  return answer;
+}
+
+async function nextLeader(): Promise<LeaseService> {
+  leases.service = leases.newService();
+  knowBoth(leases.service);
+  await leases.lead(2);
+  return leases.service;
+}
+
+describe('after a change of the leader', () => {
+  it('the former one grants nothing at a host that the next one has fenced', async () => {
+    await leases.acquire('one', { wantConnections: 1, wantRateBytesPerSecond: 1e6 });
+    await nextLeader();
+    expect(await acquireFrom(former, 'two', 'a')).not.toMatchObject({ outcome: 'granted' });
+    await leases.clock.advance(2_000);
+    expect(formerLost).toHaveLength(1);
+  });
+
+  it('nor at one that was never asked before: the limits are common to both', async () => {
+    const next = await nextLeader();
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    expect(await acquireFrom(next, 'one', 'a')).toMatchObject({ outcome: 'granted' });
+    newHost(former);
+    await settle();
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      const answer = await acquireFrom(former, 'two', 'b');
+      expect(answer).not.toMatchObject({ outcome: 'granted' });
+    }
+    expect(formerLost.length).toBeGreaterThan(0);
+  });
+
+  it('the next one counts what the former one granted at a host a moment before', async () => {
+    newHost(former);
+    await settle();
+    await leases.clock.advance(10);
+    expect(await acquireFrom(former, 'one', 'b')).toMatchObject({ outcome: 'granted' });
+    const next = await nextLeader();
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    // All connections are the other host's still.
+    expect(await acquireFrom(next, 'two', 'a')).toMatchObject({ outcome: 'wait' });
+  });
+
+  it('the next one grants within 2 s, and calls whoever has asked too early', async () => {
+    await leases.acquire('one', { wantConnections: 1, wantRateBytesPerSecond: 1e6 });
+    await nextLeader();
+    const asked = await leases.ask('two', { op: 'acquire' });
+    expect(asked).toMatchObject({ outcome: 'wait', reason: 'NotReady' });
+    await leases.clock.advance(GRANTS_AFTER_MS - 100);
+    expect(leases.asks).toContain('two');
+    expect(await leases.ask('two', { op: 'acquire' })).toMatchObject({ outcome: 'granted' });
+  });
+
+  it('a request to acquire that comes late ends nothing that a later one was granted', async () => {
+    const late = leases.nextSequence();
+    const grant = await leases.acquire('one');
+    await nextLeader();
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    await leases.ask('one', { op: 'acquire', sequence: late });
+    const renewed = await leases.ask('one', renewal(grant, 0));
+    expect(renewed).toMatchObject({ outcome: 'granted', grant: { leaseId: grant.leaseId } });
+  });
+
+  it('what nobody has ended is still ended by the next request of its holder', async () => {
+    const grant = await leases.acquire('one');
+    await nextLeader();
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    const again = await leases.acquire('one');
+    expect(again.leaseId).not.toBe(grant.leaseId);
+    expect(leases.durableUsage().connections).toBe(again.connections);
+  });
+});
