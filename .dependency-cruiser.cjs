@@ -60,14 +60,14 @@ module.exports = {
       name: 'products-import-no-simulation',
       comment: 'sim/ is for tests and benchmarks; nothing that is shipped knows of it.',
       severity: 'error',
-      from: { path: PACKAGES, pathNot: `${TEST}|^engine/src/sim/` },
-      to: { path: '^engine/src/sim/' },
+      from: { path: PACKAGES, pathNot: `${TEST}|^(engine|operator)/src/sim/` },
+      to: { path: '^(engine|operator)/src/sim/' },
     },
     {
       name: 'simulation-touches-nothing-real',
       comment: 'No socket, file or timer: a world follows from its seed.',
       severity: 'error',
-      from: { path: '^engine/src/sim/', pathNot: TEST },
+      from: { path: '^(engine|operator)/src/sim/', pathNot: TEST },
       to: {
         path: '^(node:)?(net|fs|http|https|dgram|timers|child_process|worker_threads)|^engine/src/adapters/',
       },

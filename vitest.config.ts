@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * unit: in process, no network beyond loopback, seconds.
- * simulation: whole swarms on a virtual clock, in process; longer than `make verify` may take.
+ * simulation: whole swarms, and leases under faults, on a virtual clock, in process; longer than `make verify` may take.
  * integration: real servers (FerretDB, kube-apiserver, etcd, BitTorrent clients) on loopback.
  * cluster and e2e: the real test cluster, one file after the other.
  */
@@ -18,7 +18,7 @@ export default defineConfig({
             'e2e/{demo,install,health}/**/*.test.ts',
             'bench/**/*.test.ts',
           ],
-          exclude: ['**/*.integration.test.ts', 'engine/src/sim/**', '**/node_modules/**'],
+          exclude: ['**/*.integration.test.ts', '*/src/sim/**', '**/node_modules/**'],
           // Of one processor fewer than there are, half of a small machine would stand idle.
           maxWorkers: '100%',
           // What a file needs of a fresh process it makes itself; to load everything anew for each
@@ -32,7 +32,7 @@ export default defineConfig({
       {
         test: {
           name: 'simulation',
-          include: ['engine/src/sim/**/*.test.ts'],
+          include: ['*/src/sim/**/*.test.ts'],
           testTimeout: 60_000,
         },
       },

@@ -1,0 +1,431 @@
+/**
+ * Control servers, their database, holders and an origin, with all that lies between them. Who
+ * leads is decided here, and nobody else is told in time.
+ */
+import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
+import { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
+import { ControlError } from '@sluice/protocol/client/controlError.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { LeasedDistribution } from '../quota/leases.ts';
+import { ControlServer } from './controlServer.ts';
+import { Faults } from './faults.ts';
+import { Machine } from './machine.ts';
+import { type OracleLimits, OriginOracle } from './originOracle.ts';
+import { SimulatedDatabase } from './simulatedDatabase.ts';
+import { SimulatedHolder } from './simulatedHolder.ts';
+import { SimulatedOrigin } from './simulatedOrigin.ts';
+
+export interface QuotaWorldOptions {
+  readonly seed: number;
+  /** Between clocks and true time, at most. */
+  readonly drift: number;
+  readonly servers: number;
+  readonly relays: number;
+  readonly agents: number;
+  readonly closeAfterMs: number;
+  readonly latencyMs: number;
+  readonly limits: OracleLimits;
+  /** Until a period of traffic ends, on the true calendar. */
+  readonly periodEndsInMs: number;
+  /** Whether one of the distributions is at a host that gives no ranges. */
+  readonly hasStream: boolean;
+}
+
+export const PERIOD_SECONDS = 3_600;
+const PIECE_BYTES = 65_536;
+const PIECES = 2_048;
+const STREAM_HOST = 'c.example.com';
+const REQUEST_TIMEOUT_MS = 5_000;
+const LATEST_MS = 30_000;
+/** Clocks of the calendar differ by no more, together less than what the design allows. */
+export const MAX_SKEW_MS = 25_000;
+const REPORT_MS = 1_000;
+const keys = generateFeedKeyPair();
+const pullerKey = generateFeedKeyPair().publicKey.toString('base64');
+
+export class QuotaWorld {
+  readonly clock = new VirtualClock();
+  readonly random: SeededRandom;
+  readonly faults: Faults;
+  readonly oracle: OriginOracle;
+  readonly database: SimulatedDatabase;
+  readonly origin: SimulatedOrigin;
+  readonly servers: ControlServer[] = [];
+  readonly holders: SimulatedHolder[] = [];
+  readonly problems: string[] = [];
+  leader: ControlServer | undefined;
+  limits: OracleLimits;
+  readonly #options: QuotaWorldOptions;
+  readonly #wallStartMs: number;
+  readonly #skews = new Map<string, number>();
+  readonly #cut = new Set<string>();
+  /** Processes whose end the kubelet has reported. */
+  readonly #ended: string[] = [];
+  #distributions: LeasedDistribution[];
+  #term = 0;
+  #runs = 0;
+
+  constructor(options: QuotaWorldOptions) {
+    this.#options = options;
+    const { seed, limits, closeAfterMs, latencyMs } = options;
+    this.limits = limits;
+    this.random = new SeededRandom(seed);
+    this.faults = new Faults(this.random);
+    this.oracle = new OriginOracle(limits, PERIOD_SECONDS * 1000);
+    const { clock: world, random, faults, oracle } = this;
+    const skewMs = this.#skew();
+    this.#wallStartMs = PERIOD_SECONDS * 1000 * 500_000 - options.periodEndsInMs;
+    this.database = new SimulatedDatabase(world, random, faults);
+    this.origin = new SimulatedOrigin(
+      {
+        closeAfterMs,
+        latencyMs,
+        sizeBytes: PIECE_BYTES * PIECES,
+        streams: STREAM_HOST,
+        wallMs: () => this.#wallMs() + skewMs,
+      },
+      { world, random, faults, oracle },
+    );
+    const hosts = ['a.example.com', 'b.example.com', ...(options.hasStream ? [STREAM_HOST] : [])];
+    this.#distributions = hosts.map((host) => distributionAt(host, host !== STREAM_HOST));
+  }
+
+  begin(): void {
+    for (let at = 0; at < this.#options.servers; at += 1) this.servers.push(this.newServer(at));
+    this.elect(this.servers[0] as ControlServer);
+    const kinds = { relay: this.#options.relays, agent: this.#options.agents };
+    for (const kind of ['relay', 'agent'] as const) {
+      for (let at = 0; at < kinds[kind]; at += 1) {
+        this.holders.push(this.newHolder(kind, `${kind}-${at + 1}`));
+      }
+    }
+    this.#reportHeld();
+  }
+
+  newServer(at: number): ControlServer {
+    const machine = this.#machine(`server-${at + 1}`);
+    const server: ControlServer = new ControlServer({
+      machine,
+      clockDrift: this.#options.drift,
+      store: this.database.storeOf(machine),
+      random: this.random,
+      wallClock: () => this.#wallMs() + (this.#skews.get(machine.name) ?? 0),
+      onLost: () => this.#electLater(server),
+      onBroken: (error) => this.problems.push(error.message),
+      onAsk: (holder, uid, epoch) => this.#call(holder, uid, epoch),
+    });
+    server.know(this.#policies(), this.#distributions);
+    machine.onDeath(() => {
+      this.origin.ended(machine, true);
+      this.clock.setTimer(1_000 + this.random.next() * 4_000, () => {
+        this.servers[at] = this.newServer(at);
+      });
+      this.#electLater(server);
+    });
+    return server;
+  }
+
+  newHolder(kind: 'relay' | 'agent', name: string): SimulatedHolder {
+    const machine = this.#machine(name);
+    const incarnation = String(this.#runs).padStart(8, '0');
+    const holder: SimulatedHolder = new SimulatedHolder(
+      { kind, incarnation, pullerKey },
+      {
+        machine,
+        random: this.random,
+        origin: this.origin,
+        post: (request, signal) => this.#post(holder, request, signal),
+      },
+    );
+    for (const each of this.#distributions) this.#pull(holder, each);
+    return holder;
+  }
+
+  /** Nobody else is told: they find out when they write, or hear of it later. */
+  elect(server: ControlServer): void {
+    this.#term += 1;
+    this.leader = server;
+    for (const each of this.servers) {
+      if (each === server || !each.leads) continue;
+      const told = () => {
+        if (this.leader !== each && each.leads) each.stepDown();
+      };
+      this.clock.setTimer(this.random.next() * 20_000, () => each.machine.enter(told));
+    }
+    server.machine.enter(() => {
+      server.know(this.#policies(), this.#distributions);
+      server.lead(this.#term);
+      this.clock.settleSoon();
+    });
+    this.clock.setTimer(500, () => {
+      for (const id of this.#ended) this.#tellEnded(id);
+    });
+  }
+
+  /** Another one than now, when there is one that runs. */
+  failOver(): void {
+    const running = this.servers.filter(({ machine }) => machine.isRunning);
+    const others = running.filter((server) => server !== this.leader);
+    const next = pick(others.length > 0 ? others : running, this.random);
+    if (next === undefined) this.clock.setTimer(1_000, () => this.failOver());
+    else this.elect(next);
+  }
+
+  /** A process ends; its kernel lives on, or does not. */
+  killHolder(at: number, hasPower: boolean): void {
+    const { machine, holder } = this.holders[at] as SimulatedHolder;
+    if (!machine.isAlive) return;
+    machine.kill();
+    this.origin.ended(machine, hasPower);
+    if (hasPower) {
+      this.clock.setTimer(this.random.next() * 5_000, () => {
+        this.#ended.push(holder.id);
+        this.#tellEnded(holder.id);
+      });
+    }
+    this.clock.setTimer(500 + this.random.next() * 8_000, () => {
+      this.holders[at] = this.newHolder(holder.kind, machine.name);
+    });
+  }
+
+  /** From the control servers; what it has open at the origin stays. */
+  cutOff(holder: SimulatedHolder, forMs: number): void {
+    const { name } = holder.machine;
+    this.#cut.add(name);
+    this.clock.setTimer(forMs, () => this.#cut.delete(name));
+  }
+
+  jumpWallClock(server: ControlServer): void {
+    this.#skews.set(server.machine.name, this.#skew());
+  }
+
+  /** An edit of the Origin reaches every server in its own time; calls back when all know it. */
+  edit(limits: OracleLimits, heardByAll: () => void): void {
+    this.limits = limits;
+    const waiting = new Set<Machine>();
+    for (const server of this.servers) {
+      if (!server.machine.isAlive) continue;
+      waiting.add(server.machine);
+      const heard = () => {
+        if (waiting.delete(server.machine) && waiting.size === 0) heardByAll();
+      };
+      server.machine.onDeath(heard);
+      this.clock.setTimer(this.random.next() * 200, () =>
+        server.machine.enter(() => {
+          server.service.setOrigins(this.#policies());
+          heard();
+        }),
+      );
+    }
+  }
+
+  /** Everything at the origin is another version now. */
+  nextEpoch(): void {
+    this.#distributions = this.#distributions.map((each) => ({ ...each, epoch: each.epoch + 1 }));
+    const told = this.#distributions;
+    for (const { machine, service } of this.servers) {
+      machine.enter(() => {
+        for (const each of told) service.setDistribution(each);
+      });
+    }
+    for (const holder of this.holders) {
+      holder.machine.enter(() => {
+        for (const each of told) this.#pull(holder, each);
+      });
+    }
+  }
+
+  /** The operator asks the origin itself, under a lease. */
+  probe(): void {
+    const server = this.leader;
+    const url = this.#distributions[0]?.url;
+    if (server === undefined || url === undefined || !server.machine.isRunning) return;
+    const { machine, service } = server;
+    const never = new AbortController().signal;
+    service
+      .charge({ url, uid: 'probe', maxBytes: 65_536 }, never, async (lease) => {
+        const connection = this.origin.sourceFor(machine).connection(new URL(url));
+        try {
+          const range = { start: 0, end: 1 };
+          const asked = { headers: {}, range, onHead: () => {}, onChunk: () => {} };
+          const { wireBytes } = await connection.request(asked, lease);
+          return { result: undefined, usedBytes: wireBytes };
+        } finally {
+          await connection.close();
+        }
+      })
+      .catch(() => {});
+  }
+
+  #pull(holder: SimulatedHolder, distribution: LeasedDistribution): void {
+    if (holder.holder.kind === 'relay' || distribution.ranges) holder.pull(distribution);
+  }
+
+  #electLater(lost: ControlServer): void {
+    if (this.leader !== lost) return;
+    this.clock.setTimer(200 + this.random.next() * 2_000, () => {
+      if (this.leader === lost) this.failOver();
+    });
+  }
+
+  #tellEnded(holderId: string): void {
+    const server = this.leader;
+    server?.machine.enter(() => server.service.holderEnded(holderId));
+  }
+
+  #reportHeld(): void {
+    this.clock.setTimer(REPORT_MS, () => this.#reportHeld());
+    const server = this.leader;
+    if (server === undefined) return;
+    for (const { machine, holder, held } of this.holders.map((each) => ({
+      machine: each.machine,
+      holder: each.holder,
+      held: (uid: string) => each.held(uid),
+    }))) {
+      const isHeard = machine.isRunning && !this.#cut.has(machine.name);
+      if (holder.kind !== 'relay' || !isHeard || this.faults.happens('reportLost')) continue;
+      for (const { uid } of this.#distributions) {
+        const has = held(uid);
+        if (has === undefined) continue;
+        const { epoch, bitfield } = has;
+        server.machine.enter(() => server.service.setHeld(uid, epoch, holder.id, bitfield));
+      }
+    }
+  }
+
+  /** One attempt of a holder to reach whoever leads. */
+  #post(holder: SimulatedHolder, request: LeaseRequest, signal: AbortSignal): Promise<LeaseAnswer> {
+    const { promise, resolve, reject } = Promise.withResolvers<LeaseAnswer>();
+    const { machine } = holder;
+    const settle = (act: () => void) => () => {
+      act();
+      this.clock.settleSoon();
+    };
+    const timer = machine.setTimer(
+      REQUEST_TIMEOUT_MS,
+      settle(() => reject(new ControlError('TimedOut', 'no answer'))),
+    );
+    const abort = settle(() => reject(new ControlError('Aborted', 'aborted')));
+    signal.addEventListener('abort', abort, { once: true });
+    const back = (act: () => void) => {
+      if (this.#cut.has(machine.name) || this.faults.happens('answerLost')) return;
+      const delayMs = this.faults.happens('answerLate') ? this.#lateMs() : this.#delayMs();
+      this.clock.setTimer(delayMs, () => machine.enter(settle(act)));
+    };
+    const deliver = () => {
+      if (this.#cut.has(machine.name)) return;
+      const server = this.#route();
+      if (server === undefined || !server.machine.isAlive) {
+        back(() => reject(new ControlError('Unreachable', 'nobody is there')));
+        return;
+      }
+      server.machine.enter(() => {
+        if (!server.leads) {
+          back(() => reject(new ControlError('Unavailable', 'it does not lead')));
+          return;
+        }
+        server.service.answer(holder.holder, structuredClone(request)).then(
+          (answer) => back(() => resolve(structuredClone(answer))),
+          () => back(() => reject(new ControlError('Unavailable', 'it does not lead any more'))),
+        );
+        this.clock.settleSoon();
+      });
+    };
+    if (!this.faults.happens('requestLost')) {
+      const delayMs = this.faults.happens('requestLate') ? this.#lateMs() : this.#delayMs();
+      this.clock.setTimer(delayMs, deliver);
+    }
+    if (this.faults.happens('requestDoubled')) this.clock.setTimer(this.#lateMs(), deliver);
+    return promise.finally(() => {
+      timer.cancel();
+      signal.removeEventListener('abort', abort);
+    });
+  }
+
+  #route(): ControlServer | undefined {
+    if (!this.faults.happens('requestToAnother')) return this.leader;
+    return pick(
+      this.servers.filter(({ leads }) => leads),
+      this.random,
+    );
+  }
+
+  #call(holderId: string, uid: string, epoch: number): void {
+    const called = this.holders.find(({ holder }) => holder.id === holderId);
+    if (called === undefined || this.#cut.has(called.machine.name)) return;
+    const deliver = (delayMs: number) =>
+      this.clock.setTimer(delayMs, () => called.machine.enter(() => called.asked(uid, epoch)));
+    if (!this.faults.happens('callLost')) deliver(this.#delayMs());
+    if (this.faults.happens('callDoubled')) deliver(this.#lateMs());
+  }
+
+  #policies(): OriginPolicy[] {
+    const { connections, bandwidthBytesPerSecond, trafficBytes } = this.limits;
+    const isLimited = trafficBytes !== Number.POSITIVE_INFINITY;
+    return [
+      {
+        name: 'cdn',
+        hosts: ['a.example.com', 'b.example.com', STREAM_HOST],
+        limits: {
+          maxConnections: connections,
+          maxBandwidthBytesPerSecond: bandwidthBytesPerSecond,
+          ...(isLimited && {
+            maxTraffic: { bytes: trafficBytes, periodSeconds: PERIOD_SECONDS },
+          }),
+        },
+        closeAfterSeconds: this.#options.closeAfterMs / 1000,
+        allowPrivateAddresses: false,
+        allowAgentCredentials: false,
+      },
+    ];
+  }
+
+  #machine(name: string): Machine {
+    this.#runs += 1;
+    const { drift } = this.#options;
+    const share = this.random.next() < 0.5 ? Math.sign(this.random.next() - 0.5) : 0;
+    const own = share === 0 ? (this.random.next() * 2 - 1) * drift : share * drift;
+    return new Machine(name, this.clock, { drift: own, startMs: this.random.next() * 1e6 });
+  }
+
+  #wallMs(): number {
+    return this.#wallStartMs + this.clock.now();
+  }
+
+  #skew(): number {
+    return (this.random.next() * 2 - 1) * MAX_SKEW_MS;
+  }
+
+  #delayMs(): number {
+    return 0.5 + this.random.next() * 4;
+  }
+
+  #lateMs(): number {
+    return this.random.next() ** 3 * LATEST_MS;
+  }
+}
+
+function distributionAt(host: string, ranges: boolean): LeasedDistribution {
+  return {
+    uid: host,
+    epoch: 1,
+    swarmId: '0'.repeat(40),
+    url: `http://${host}/file`,
+    priority: 0,
+    suspend: false,
+    files: [{ path: 'file', sizeBytes: PIECE_BYTES * PIECES }],
+    pieceLengthBytes: PIECE_BYTES,
+    pieceCount: PIECES,
+    ranges,
+    topUpBytes: PIECE_BYTES * PIECES,
+    feedPublicKey: keys.publicKey.toString('base64'),
+    feedSeed: keys.seed.toString('base64'),
+    revokedPullers: [],
+  };
+}
+
+export function pick<T>(from: readonly T[], random: SeededRandom): T | undefined {
+  return from[random.below(from.length)];
+}

@@ -1,0 +1,222 @@
+import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
+import type { ControlServer } from './controlServer.ts';
+import type { OracleLimits } from './originOracle.ts';
+import { pick, QuotaWorld, type QuotaWorldOptions } from './quotaWorld.ts';
+import type { SimulatedHolder } from './simulatedHolder.ts';
+
+export interface QuotaVerdict {
+  /** Empty when everything is as it should be. */
+  readonly problems: readonly string[];
+  readonly faults: ReadonlyMap<string, number>;
+  readonly virtualSeconds: number;
+  /** The most that was seen, as a share of each limit. */
+  readonly peak: {
+    readonly connections: number;
+    readonly window: number;
+    readonly traffic: number;
+  };
+  readonly originBytes: number;
+}
+
+const MIB = 2 ** 20;
+const FAULTS_MS = 90_000;
+/** Between two faults of machines, people and databases, on average: in one world, in another. */
+const EACH_MS = [800, 2_500, 8_000] as const;
+const PROBE_MS = 7_000;
+/** Without faults, and once what was lost is given back, bytes come within this. */
+const AGAIN_MS = 30_000;
+
+/** Everything about it follows from the seed. `drift`: of each clock, at most. */
+export async function tryQuotaWorld(seed: number, drift = 0.001): Promise<QuotaVerdict> {
+  const random = new SeededRandom(seed ^ 0x51_0c_e0);
+  const options = optionsFrom(seed, drift, random);
+  const world = new QuotaWorld(options);
+  world.begin();
+  const stopped = scheduleFaults(world, random, drift);
+  await world.clock.run(() => world.oracle.violations.length > 0, FAULTS_MS);
+  stopped();
+  world.faults.end();
+  heal(world, random);
+  await world.clock.run(() => world.oracle.violations.length > 0, options.closeAfterMs + 15_000);
+  const problems = [...world.oracle.violations.slice(0, 3), ...world.problems];
+  world.nextEpoch();
+  const before = world.oracle.totalBytes;
+  const goesOn = () => world.oracle.totalBytes > before;
+  const isUnlimited = world.limits.trafficBytes === Number.POSITIVE_INFINITY;
+  if (problems.length === 0 && !(await world.clock.run(goesOn, AGAIN_MS)) && isUnlimited) {
+    problems.push(`nothing comes from the origin ${AGAIN_MS / 1000} s after the last fault`);
+  }
+  const { peak, totalBytes: originBytes } = world.oracle;
+  const virtualSeconds = world.clock.now() / 1000;
+  return { problems, faults: world.faults.counts, virtualSeconds, peak, originBytes };
+}
+
+function optionsFrom(seed: number, drift: number, random: SeededRandom): QuotaWorldOptions {
+  const hasStream = random.next() < 0.15;
+  return {
+    seed,
+    drift,
+    servers: 2 + random.below(2),
+    relays: 1 + random.below(4),
+    agents: random.below(4),
+    closeAfterMs: Math.round(1_000 * (random.next() < 0.1 ? 150 : 2 + random.below(30))),
+    latencyMs: random.next() < 0.2 ? 100 + random.next() * 200 : 2 + random.next() * 40,
+    limits: someLimits(random, hasStream),
+    periodEndsInMs: random.next() * 240_000 - 90_000,
+    hasStream,
+  };
+}
+
+function someLimits(random: SeededRandom, hasStream: boolean): OracleLimits {
+  const bandwidthBytesPerSecond = Math.round(MIB * ((hasStream ? 6 : 0.5) + random.next() * 4));
+  const seconds = random.next() < 0.4 ? 10 + random.next() * 60 : Number.POSITIVE_INFINITY;
+  return {
+    connections: 1 + random.below(8),
+    bandwidthBytesPerSecond,
+    trafficBytes: Math.round(bandwidthBytesPerSecond * seconds),
+  };
+}
+
+/** Returns what ends them. */
+function scheduleFaults(world: QuotaWorld, random: SeededRandom, drift: number): () => void {
+  let isOver = false;
+  const eachMs = pick(EACH_MS, random) as number;
+  const next = () => {
+    if (isOver) return;
+    const [name, act] = pick(Object.entries(FAULTS), random) as [string, Fault];
+    if (act(world, random, drift)) world.faults.count(name);
+    world.clock.setTimer(random.next() * 2 * eachMs, next);
+  };
+  const probe = () => {
+    if (isOver) return;
+    world.probe();
+    world.clock.setTimer(random.next() * 2 * PROBE_MS, probe);
+  };
+  world.clock.setTimer(4_000, next);
+  world.clock.setTimer(1_000, probe);
+  return () => {
+    isOver = true;
+  };
+}
+
+/** Everybody goes on, and somebody leads. */
+function heal(world: QuotaWorld, random: SeededRandom): void {
+  for (const { machine } of [...world.servers, ...world.holders]) {
+    machine.thaw({ timersFirst: random.next() < 0.5 });
+  }
+  for (const holder of world.holders) holder.want(1e9);
+  if (world.leader === undefined || !world.leader.machine.isAlive) world.failOver();
+}
+
+/** Whether there was something to go wrong. */
+type Fault = (world: QuotaWorld, random: SeededRandom, drift: number) => boolean;
+
+const FAULTS: Readonly<Record<string, Fault>> = {
+  failover: (world) => {
+    world.failOver();
+    return true;
+  },
+  leaderKilled: (world) => {
+    world.leader?.machine.kill();
+    return world.leader !== undefined;
+  },
+  serverKilled: (world, random) => {
+    pick(world.servers, random)?.machine.kill();
+    return true;
+  },
+  leaderFrozen: (world, random) => {
+    if (world.leader === undefined) return false;
+    freeze(world, world.leader, random, 20_000);
+    return true;
+  },
+  /** Frozen, and replaced meanwhile: it wakes up as a leader of the past. */
+  leaderFrozenAndReplaced: (world, random) => {
+    if (world.leader === undefined) return false;
+    freeze(world, world.leader, random, 30_000);
+    world.clock.setTimer(random.next() * 10_000, () => world.failOver());
+    return true;
+  },
+  databaseAway: (world, random) => {
+    world.database.away(random.next() * 12_000);
+    return true;
+  },
+  databaseAlone: (world, random) => {
+    world.database.alone(random.next() * 8_000);
+    return true;
+  },
+  primaryChanged: (world, random) => {
+    const stuck = world.servers.filter(() => random.next() < 0.3);
+    world.database.changePrimary(new Set(stuck.map(({ machine }) => machine)));
+    return true;
+  },
+  wallClockJumped: (world, random) => {
+    const server = pick(world.servers, random);
+    if (server !== undefined) world.jumpWallClock(server);
+    return server !== undefined;
+  },
+  limitsEdited: (world, random, drift) => {
+    const { connections, bandwidthBytesPerSecond: rate, trafficBytes } = world.limits;
+    const limits = {
+      connections: Math.max(1, Math.round(connections * (0.4 + random.next()))),
+      bandwidthBytesPerSecond: Math.max(MIB / 4, Math.round(rate * (0.5 + random.next()))),
+      trafficBytes: Math.round(trafficBytes * (0.8 + random.next() * 0.4)),
+    };
+    const changeId = world.oracle.changed(limits);
+    world.edit(limits, () => {
+      const lifetimeMs = 10_000 * (1 + 4 * drift) + 150;
+      world.oracle.inForce(changeId, world.clock.now() + lifetimeMs);
+    });
+    return true;
+  },
+  holderKilled: (world, random) => {
+    world.killHolder(random.below(world.holders.length), true);
+    return true;
+  },
+  powerLost: (world, random) => {
+    world.killHolder(random.below(world.holders.length), false);
+    return true;
+  },
+  holderStopped: (world, random) => {
+    const at = random.below(world.holders.length);
+    const holder = world.holders[at] as SimulatedHolder;
+    holder.machine.enter(() => holder.stop());
+    world.clock.setTimer(3_000, () => world.killHolder(at, true));
+    return true;
+  },
+  holderFrozen: (world, random) => {
+    freeze(world, pick(world.holders, random) as SimulatedHolder, random, 40_000);
+    return true;
+  },
+  holderSlept: (world, random) => {
+    const { machine } = pick(world.holders, random) as SimulatedHolder;
+    const sleptMs = random.next() * 40_000;
+    machine.freeze();
+    world.clock.setTimer(sleptMs, () => machine.thaw({ timersFirst: true, sleptMs }));
+    return true;
+  },
+  holderCutOff: (world, random) => {
+    world.cutOff(pick(world.holders, random) as SimulatedHolder, random.next() * 25_000);
+    return true;
+  },
+  wantChanged: (world, random) => {
+    const holder = pick(world.holders, random) as SimulatedHolder;
+    const rate = random.next() < 0.3 ? 0 : random.next() ** 2 * 8 * MIB;
+    holder.machine.enter(() => holder.want(Math.round(rate)));
+    return true;
+  },
+  sourceChanged: (world) => {
+    world.nextEpoch();
+    return true;
+  },
+};
+
+function freeze(
+  world: QuotaWorld,
+  { machine }: ControlServer | SimulatedHolder,
+  random: SeededRandom,
+  longestMs: number,
+): void {
+  machine.freeze();
+  const timersFirst = random.next() < 0.5;
+  world.clock.setTimer(random.next() * longestMs, () => machine.thaw({ timersFirst }));
+}
