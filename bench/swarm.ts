@@ -3,7 +3,8 @@
  * time of the last node against the fluid bound, in each set-up of lib/setups.ts. Systems take
  * turns. What was measured is recorded, a result and a picture for each set-up, when all systems
  * took part or with --record.
- *   node bench/swarm.ts [--runs 5] [--only a,b] [--systems sluice,aria2] [--rate-share 1] [--quiet] [--record]
+ *   node bench/swarm.ts [--runs 5] [--only a,b] [--systems sluice,aria2] [--rate-share 1]
+ *     [--node-share 1] [--quiet] [--record]
  */
 import { parseArgs } from 'node:util';
 import { aria2 } from './lib/alternatives/aria2.ts';
@@ -35,6 +36,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: SETUPS.map(({ name }) => name).join(',') },
     systems: { type: 'string', default: SYSTEMS.map(({ name }) => name).join(',') },
     'rate-share': { type: 'string', default: '1' },
+    'node-share': { type: 'string', default: '1' },
     record: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
   },
@@ -43,8 +45,11 @@ const { values } = parseArgs({
 await runBenchmark(import.meta.filename, measure);
 
 async function measure(signal: AbortSignal): Promise<boolean> {
-  const rateShare = Number(values['rate-share']);
-  const setups = chosen('only', values.only, SETUPS).map((each) => scaled(each, rateShare));
+  const scale = {
+    rateShare: Number(values['rate-share']),
+    nodeShare: Number(values['node-share']),
+  };
+  const setups = chosen('only', values.only, SETUPS).map((each) => scaled(each, scale));
   const systems = chosen('systems', values.systems, SYSTEMS);
   const runs: RoundRun[] = [];
   const holds = new Map<string, boolean>();

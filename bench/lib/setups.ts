@@ -83,16 +83,38 @@ export const SETUPS: readonly Setup[] = [
     relays: times(2, both(200)),
     nodes: Array.from({ length: 12 }, (_, at) => both(at % 4 === 3 ? 10 : 100)),
   },
+  {
+    name: 'g',
+    about: 'four relays pull the one copy together',
+    sizeMiB: 128,
+    origin: 100,
+    relays: times(4, both(200)),
+    nodes: times(8, both(100)),
+  },
 ];
 
-/** The same set-up with every rate times `share`: ratios stay, a slow machine keeps up. */
-export function scaled(setup: Setup, share: number): Setup {
-  const link = ({ down, up }: LinkRates): LinkRates => ({ down: down * share, up: up * share });
+/** For machines that the whole of a set-up would keep too busy. */
+export interface Scale {
+  /** Times every rate: ratios stay. */
+  readonly rateShare: number;
+  /** Of the nodes, from the first on; those that come late are fewer likewise. */
+  readonly nodeShare: number;
+}
+
+/** A smaller one has the number of its nodes in its name: it is another set-up. */
+export function scaled(setup: Setup, { rateShare, nodeShare }: Scale): Setup {
+  const link = ({ down, up }: LinkRates): LinkRates => ({
+    down: down * rateShare,
+    up: up * rateShare,
+  });
+  const count = Math.round(setup.nodes.length * nodeShare);
   return {
     ...setup,
-    origin: setup.origin * share,
+    ...(nodeShare !== 1 && { name: `${setup.name}-${count}nodes` }),
+    origin: setup.origin * rateShare,
     relays: setup.relays.map(link),
-    nodes: setup.nodes.map(link),
+    nodes: setup.nodes.slice(0, count).map(link),
+    ...(setup.lateNodes !== undefined && { lateNodes: Math.round(setup.lateNodes * nodeShare) }),
   };
 }
 
