@@ -147,7 +147,7 @@ export class ControlServer {
         },
         spec: aSpec({ source: { url } }),
       },
-      1,
+      { uid, epoch: 1 },
       source,
       new Date().toISOString(),
     );

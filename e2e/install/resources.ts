@@ -46,6 +46,8 @@ export function distributionResource(options: DistributionOptions): object {
     spec: {
       source: { url, ...(sha256 !== undefined && { digest: `sha256:${sha256}` }) },
       target: { path: name },
+      // The next test is not to find what the one before has left.
+      deletionGraceSeconds: 0,
       ...spec,
     },
   };

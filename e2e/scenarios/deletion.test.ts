@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { describe, expect } from 'vitest';
 import { foldersOf, withDatabase } from '../install/remains.ts';
+import { distributionResource } from '../install/resources.ts';
 import { expectEverywhere, MIB, nameOf, scenario, untilEverywhere } from './scenario.ts';
 
 describe('a Distribution that is deleted', () => {
@@ -34,6 +35,35 @@ describe('a Distribution that is deleted', () => {
       const { connections } = await on.cluster.origin.stats();
       const { usage } = await on.sluice.originStatus('scenarios');
       return connections.open === 0 && usage?.connections === 0 ? true : undefined;
+    });
+  });
+
+  scenario('and applied again within its grace has its files at once', async (on) => {
+    const file = await on.putFile('again.bin', 8 * MIB);
+    const uid = await on.distribute(file, { spec: { deletionGraceSeconds: 3600 } });
+    await untilEverywhere(on.sluice, file);
+    await on.sluice.remove(nameOf(file));
+    await expectEverywhere(on.sluice, file);
+    const { bytesTotal } = await on.cluster.origin.stats();
+
+    const name = 'again-by-another-name';
+    const target = { path: nameOf(file) };
+    const spec = { target, deletionGraceSeconds: 2 };
+    const { url, sha256 } = file;
+    await on.sluice.apply(distributionResource({ name, url, sha256, spec }));
+    await on.sluice.untilReady(name, 30_000);
+    await expectEverywhere(on.sluice, file);
+    expect((await on.cluster.origin.stats()).bytesTotal, 'bytes of the origin').toBe(bytesTotal);
+
+    await on.sluice.remove(name);
+    await on.sluice.until('the files are gone', async () => {
+      return (await foldersOf(on.cluster, uid)).length === 0 ? true : undefined;
+    });
+    await withDatabase(on.cluster, async (database) => {
+      await on.sluice.until('the rows are gone', async () => {
+        const { distributions, assignments } = await database.count(uid);
+        return distributions + assignments === 0 ? true : undefined;
+      });
     });
   });
 

@@ -61,6 +61,7 @@ describe('what the API server says of custom resources', () => {
       suspend: false,
       progressDeadlineSeconds: 600,
       deletionPolicy: 'Delete',
+      deletionGraceSeconds: 3600,
     });
     expect(status).toEqual({ observedGeneration: -1 });
     const origin = await create<Origin>('origins', { hosts: ['cdn.example.com'] });

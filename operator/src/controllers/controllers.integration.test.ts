@@ -88,6 +88,7 @@ describe('the controllers', () => {
         spec: {
           source: { url: `http://origin.example.com/${name}.bin` },
           target: { path: name },
+          deletionGraceSeconds: 0,
           ...spec,
         },
       },
@@ -248,11 +249,14 @@ describe('the controllers', () => {
       WAIT,
     );
     expect(data.plans.get(metadata.uid)?.record.epoch).toBe(1);
+    const found = data.source();
+    const undigested = found.files?.map(({ sha256, ...file }) => file);
+    data.source = () => ({ ...found, ...(undigested && { files: undigested }) });
     await edit('set', { spec: { source: { files: [{ path: 'b.bin' }, { path: 'a/empty' }] } } });
-    await vi.waitFor(
-      () => expect(data.plans.get(metadata.uid)?.record.epoch).toBeGreaterThan(1),
-      WAIT,
-    );
+    await vi.waitFor(() => expect(data.plans.get(metadata.uid)?.record.epoch).toBe(2), WAIT);
+    data.confirm(metadata.uid);
+    await remove('set');
+    await vi.waitFor(() => expect(read('set')).rejects.toMatchObject({ code: 'NotFound' }), WAIT);
     data.source = FakeDataSide.source;
   });
 
@@ -284,6 +288,75 @@ describe('the controllers', () => {
       WAIT,
     );
     expect(data.plans.get(metadata.uid)?.record.epoch).toBe(1);
+  });
+
+  it('give the files of a deleted Distribution to the one that comes in its place', async () => {
+    const spec = { target: { path: 'heritage' }, deletionGraceSeconds: 600 };
+    const digest = `sha256:${'ab'.repeat(32)}`;
+    const source = { url: 'http://origin.example.com/heritage.bin', digest };
+    const first = await apply('heritage', { ...spec, source });
+    await vi.waitFor(() => expect(data.plans.has(first.metadata.uid)).toBe(true), WAIT);
+    const { record } = data.plans.get(first.metadata.uid)!;
+    data.confirm(first.metadata.uid);
+    await remove('heritage');
+    await vi.waitFor(
+      () => expect(read('heritage')).rejects.toMatchObject({ code: 'NotFound' }),
+      WAIT,
+    );
+    expect(data.tombstones.get(first.metadata.uid)).toBe(false);
+    expect(data.plots.has(first.metadata.uid)).toBe(true);
+    data.source = () => {
+      throw new Error('nobody is asked where the digest is the same');
+    };
+    const { metadata } = await apply('heir', { ...spec, source });
+    await vi.waitFor(
+      () =>
+        expect(data.plans.get(first.metadata.uid)?.record).toMatchObject({
+          owner: metadata.uid,
+          name: 'heir',
+          epoch: 1,
+          swarmId: record.swarmId,
+        }),
+      WAIT,
+    );
+    data.source = FakeDataSide.source;
+    // The leader after this one knows whose it is.
+    await controllers.stop();
+    data.plans.clear();
+    controllers = newControllers();
+    await controllers.start(new AbortController().signal);
+    await controllers.lead();
+    await vi.waitFor(() => expect(data.plans.has(first.metadata.uid)).toBe(true), WAIT);
+    data.report(first.metadata.uid, [ready('node-a'), ready('node-b')]);
+    await vi.waitFor(
+      async () => expect(await condition('heir', 'Ready')).toBe('True/Delivered'),
+      WAIT,
+    );
+    await edit('heir', { spec: { source: { digest: null } } });
+    await vi.waitFor(() => expect(data.plans.get(first.metadata.uid)?.record.epoch).toBe(2), WAIT);
+  });
+
+  it('ask the origin whether adopted files without a digest are the same', async () => {
+    const spec = { target: { path: 'undigested' }, deletionGraceSeconds: 600 };
+    const source = { url: 'http://origin.example.com/undigested.bin' };
+    const first = await apply('undigested', { ...spec, source });
+    const { uid } = first.metadata;
+    await vi.waitFor(() => expect(data.plans.has(uid)).toBe(true), WAIT);
+    data.confirm(uid);
+    await remove('undigested');
+    await vi.waitFor(() => expect(data.plots.has(uid)).toBe(true), WAIT);
+    let asked = 0;
+    data.source = () => {
+      asked += 1;
+      return FakeDataSide.source();
+    };
+    const second = await apply('undigested-too', { ...spec, source });
+    await vi.waitFor(() => {
+      expect(asked).toBe(1);
+      expect(data.records.get(uid)).toMatchObject({ epoch: 1, owner: second.metadata.uid });
+      expect(data.records.get(uid)?.unproven).toBeUndefined();
+    }, WAIT);
+    data.source = FakeDataSide.source;
   });
 
   it('let the path go to the younger when the older is deleted', async () => {

@@ -49,7 +49,10 @@ export interface EpochFile extends TaskFile {
 
 /** One epoch, kept in the store before anyone hears of it. Never logged. */
 export interface EpochRecord {
+  /** Names the data, on disks and in the journal: of the Distribution that it was made for. */
   readonly uid: string;
+  /** The Distribution that has adopted it; absent: the one that it was made for. */
+  readonly owner?: string;
   readonly namespace: string;
   readonly name: string;
   readonly epoch: number;
@@ -74,13 +77,45 @@ export interface EpochRecord {
   readonly startedAt: string;
   /** Raw keys, base64, of pullers that signed what the origin does not give. */
   readonly revokedPullers?: readonly string[];
+  /** It was adopted, and the origin was not asked since whether it still has the same. */
+  readonly unproven?: true;
 }
 
+/** The newest epochs of Distributions, and of deleted ones until their files are gone. */
 export interface EpochStore {
-  load(uid: string): Promise<EpochRecord | undefined>;
+  /** Of the Distribution of this uid; not of a grave. */
+  load(owner: string): Promise<EpochRecord | undefined>;
   save(record: EpochRecord): Promise<void>;
+  /** Also a grave. */
   delete(uid: string): Promise<void>;
-  uids(): Promise<string[]>;
+  /** Without graves. */
+  living(): Promise<{ readonly uid: string; readonly owner: string }[]>;
+
+  /** Durable: the files of this epoch go at that time. An earlier word stands. */
+  bury(uid: string, plot: Plot): Promise<void>;
+  graves(): Promise<Grave[]>;
+  /** The record, in another Distribution's name now; undefined: it is no grave, or is condemned. */
+  adopt(
+    uid: string,
+    heir: { readonly owner: string; readonly name: string },
+  ): Promise<EpochRecord | undefined>;
+  /** From now on nobody adopts it. False: it is no grave. */
+  condemn(uid: string): Promise<boolean>;
+}
+
+/** Where the files of a deleted Distribution are, and until when. */
+export interface Plot {
+  /** `spec.target.path`. */
+  readonly path: string;
+  /** Milliseconds since the Unix epoch: another leader must know it. */
+  readonly dueAtMs: number;
+  readonly condemned: boolean;
+}
+
+export interface Grave extends Plot {
+  readonly uid: string;
+  readonly owner: string;
+  readonly namespace: string;
 }
 
 export interface DistributionPlan {
@@ -237,6 +272,8 @@ export interface Coordinator {
   remove(uid: string, options: { readonly deleteFiles: boolean }): void;
   /** No process has it any more; one that is gone is not waited for. */
   removed(uid: string): boolean;
+  /** Nodes that have not said that its files are gone, for as long as that takes; undefined: not known yet. */
+  missing(uid: string): readonly string[] | undefined;
   progress(uid: string): DistributionProgress | undefined;
   resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource>;
   onChange(listener: (uid: string) => void): void;

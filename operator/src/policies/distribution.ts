@@ -6,6 +6,7 @@ import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
 import type { EpochRecord, OriginRefusal } from '../controllers/dataSide.ts';
 import { type Failure, failure } from './failures.ts';
 import { isMadeFrom, namedFiles, setProblem } from './fileSet.ts';
+import { isProven } from './graves.ts';
 import type { TargetNode } from './nodes.ts';
 import { fileNameOf } from './source.ts';
 
@@ -117,6 +118,6 @@ function sourceProblem(source: DistributionSpec['source']): string | undefined {
 function sourceIsKnown(input: DistributionInput): Verdict | undefined {
   const { record, spec } = input;
   if (record === undefined) return { action: 'resolve', serve: undefined };
-  const current = isMadeFrom(record, spec.source);
+  const current = isMadeFrom(record, spec.source) && isProven(record);
   return current && !input.sourceChanged ? undefined : { action: 'resolve', serve: record };
 }

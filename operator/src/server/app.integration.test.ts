@@ -299,6 +299,70 @@ describe('a removal', () => {
   });
 });
 
+describe('files that stay for a grace', () => {
+  it('are let go of, go later, and are missed until the node has said that they are gone', async () => {
+    const plan = aPlan();
+    const { uid } = plan.record;
+    const { coordinator, assignments } = control;
+    coordinator.apply(plan);
+    coordinator.primed();
+    const agent = await connect(AGENT);
+    await agent.client.report({ transfers: [aTransfer(uid, { state: 'ready' })] }, NEVER);
+    coordinator.remove(uid, { deleteFiles: false });
+    await vi.waitFor(() => expect(coordinator.removed(uid)).toBe(true), WAIT);
+    // What was reported a moment before is written: it says who has the files.
+    await vi.waitFor(async () => expect(await assignments.load(uid)).toHaveLength(1), WAIT);
+
+    coordinator.remove(uid, { deleteFiles: true });
+    await vi.waitFor(
+      () => expect(toldOf(agent, 'remove').map((each) => each.deleteFiles)).toEqual([false, true]),
+      WAIT,
+    );
+    await vi.waitFor(() => expect(coordinator.missing(uid)).toEqual([AGENT.node]), WAIT);
+    await agent.client.report({ transfers: [aTransfer(uid, { state: 'removed' })] }, NEVER);
+    expect(coordinator.missing(uid)).toEqual([]);
+  });
+
+  it('are served again to another Distribution, and nothing is pulled that every node has', async () => {
+    const plan = aPlan();
+    const { uid } = plan.record;
+    const { coordinator } = control;
+    coordinator.apply(plan);
+    coordinator.primed();
+    const agent = await connect(AGENT);
+    const relay = await connect(RELAY);
+    await agent.client.report({ transfers: [aTransfer(uid, { state: 'ready' })] }, NEVER);
+    coordinator.remove(uid, { deleteFiles: false });
+    await vi.waitFor(() => expect(toldOf(agent, 'remove')).toHaveLength(1), WAIT);
+    const record = { ...plan.record, owner: 'heir', name: 'again' };
+    await vi.waitFor(async () => {
+      expect(await control.assignments.load(uid)).toHaveLength(1);
+    }, WAIT);
+    coordinator.apply({ ...plan, record });
+    await vi.waitFor(() => {
+      const names = toldOf(agent, 'task').map(({ task }) => task.name);
+      expect(names).toEqual([plan.record.name, 'again']);
+      expect(coordinator.view('heir')?.nodes).toMatchObject([{ state: 'ready' }]);
+    }, WAIT);
+    const ask = {
+      op: 'acquire',
+      uid,
+      epoch: 1,
+      wantRateBytesPerSecond: 1_000_000,
+      wantConnections: 1,
+      pullerKey: generateFeedKeyPair().publicKey.toString('base64'),
+    } as const;
+    const { answer } = await relay.client.lease(ask, 2_000, NEVER);
+    expect(answer).toMatchObject({ outcome: 'wait' });
+    // One node more, and there is somebody to pull for.
+    const nodes = [...plan.nodes, { name: 'node-late', domain: plan.nodes[0]!.domain }];
+    coordinator.apply({ ...plan, record, nodes });
+    await vi.waitFor(async () => {
+      expect((await relay.client.lease(ask, 2_000, NEVER)).answer.outcome).toBe('granted');
+    }, WAIT);
+  });
+});
+
 describe('a removal that an earlier leader began', () => {
   it('waits for the agents that have the file, though they have not found this leader yet', async () => {
     const plan = aPlan();

@@ -21,11 +21,6 @@ export class AssignmentWriter {
     this.#unsaved.set(keyOf(row), row);
   }
 
-  /** What was not written of this distribution is not to be. */
-  drop(uid: string): void {
-    for (const [key, row] of this.#unsaved) if (row.uid === uid) this.#unsaved.delete(key);
-  }
-
   clear(): void {
     this.#unsaved.clear();
   }

@@ -56,6 +56,8 @@ interface Distribution {
   /** Of the plan's epoch, by node. */
   nodes: Map<string, NodeRecord>;
   sourceChanged: boolean;
+  /** What the nodes have is read from the store: before it nobody pulls for them. */
+  isRecalled: boolean;
   /** Of the plan's epoch: pullers whose word does not count, raw keys in base64. */
   revoked: readonly string[];
 }
@@ -148,7 +150,7 @@ export class Coordinator implements CoordinatorPort {
     else {
       const revoked = record.revokedPullers ?? [];
       this.#arbiter.forget(uid);
-      known = { plan, nodes: new Map(), sourceChanged: false, revoked };
+      known = { plan, nodes: new Map(), sourceChanged: false, isRecalled: false, revoked };
       this.#distributions.set(uid, known);
       this.#recall(uid, epoch);
     }
@@ -167,19 +169,24 @@ export class Coordinator implements CoordinatorPort {
   }
 
   remove(uid: string, { deleteFiles }: { readonly deleteFiles: boolean }): void {
-    if (this.#removals.has(uid)) return;
+    if (!this.#removals.isNews({ uid, deleteFiles })) return;
     const known = this.#distributions.get(uid);
     this.#removals.begin({ uid, deleteFiles }, known && new Set(known.nodes.keys()));
+    // Whoever asks later, another leader perhaps, is to know which nodes have something of it.
+    this.#rows.save((each) => this.#distributions.has(each));
     this.#distributions.delete(uid);
     this.#deps.leases.removeDistribution(uid);
     this.#arbiter.forget(uid);
-    this.#rows.drop(uid);
     this.#tellSoon();
   }
 
   removed(uid: string): boolean {
     // Not before they have been told.
     return this.#isPrimed && this.#removals.isOver(uid);
+  }
+
+  missing(uid: string): readonly string[] | undefined {
+    return this.#isPrimed ? this.#removals.missing(uid) : undefined;
   }
 
   progress(uid: string): DistributionProgress | undefined {
@@ -210,11 +217,19 @@ export class Coordinator implements CoordinatorPort {
   }
 
   /** Everything that is known of a distribution, node by node. */
-  view(uid: string): DistributionView | undefined {
+  view(owner: string): DistributionView | undefined {
+    const uid = this.#ownedBy(owner);
     const progress = this.progress(uid);
     const plan = this.#distributions.get(uid)?.plan;
     if (progress === undefined || plan === undefined) return undefined;
     return distributionViewOf(plan.record, progress, this.fleet.list());
+  }
+
+  /** Names the data of a Distribution: its own uid, unless it has adopted another one's. */
+  #ownedBy(owner: string): string {
+    if (this.#distributions.has(owner)) return owner;
+    const adopted = [...this.#distributions].find(([, { plan }]) => plan.record.owner === owner);
+    return adopted?.[0] ?? owner;
   }
 
   resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource> {
@@ -256,7 +271,11 @@ export class Coordinator implements CoordinatorPort {
     return this.#rows.delete(uid);
   }
 
-  #lease({ plan: { record, priority, suspend, ...plan }, revoked }: Distribution): void {
+  #lease(distribution: Distribution): void {
+    const {
+      plan: { record, priority, suspend, ...plan },
+      revoked,
+    } = distribution;
     const policy = coveringPolicy(record.url, this.#policies);
     this.#deps.leases.setDistribution({
       uid: record.uid,
@@ -265,7 +284,11 @@ export class Coordinator implements CoordinatorPort {
       url: record.url,
       priority: Math.min(priority, policy?.maxPriority ?? priority),
       // Nothing more is taken from the origin; what is on the nodes stays, and goes on among them.
-      suspend: suspend || this.refusalOf(record) !== undefined,
+      suspend:
+        suspend ||
+        this.refusalOf(record) !== undefined ||
+        !distribution.isRecalled ||
+        isEverywhere(distribution),
       files: record.files,
       pieceLengthBytes: record.pieceLengthBytes,
       pieceCount: record.pieceCount,
@@ -327,7 +350,9 @@ export class Coordinator implements CoordinatorPort {
       received,
       ...(error && { error }),
     };
+    const wasEverywhere = isEverywhere(distribution);
     distribution.nodes.set(process.node, progress);
+    if (isEverywhere(distribution) !== wasEverywhere) this.#lease(distribution);
     this.#rows.note({ uid, epoch, node: process.node, progress });
   }
 
@@ -362,7 +387,12 @@ export class Coordinator implements CoordinatorPort {
       const { stream } = process;
       const wanted = desired.get(process.id);
       if (stream === undefined || wanted === undefined) continue;
-      for (const message of difference(process.told, wanted)) stream.send(message);
+      for (const message of difference(process.told, wanted)) {
+        if (message.type === 'remove' && message.epoch === undefined) {
+          forgetReports(process, message.uid);
+        }
+        stream.send(message);
+      }
       process.told = wanted;
       if (this.#isPrimed && !process.synced) {
         process.synced = true;
@@ -408,7 +438,13 @@ export class Coordinator implements CoordinatorPort {
 
   /** What the nodes had before this replica led, until they report. */
   #recall(uid: string, epoch: number): void {
-    this.#deps.assignments.load(uid).then(
+    const isRecalled = () => {
+      const distribution = this.#distributions.get(uid);
+      if (distribution?.plan.record.epoch !== epoch) return;
+      distribution.isRecalled = true;
+      this.#lease(distribution);
+    };
+    const recalled = this.#deps.assignments.load(uid).then(
       (assignments) => {
         const distribution = this.#distributions.get(uid);
         if (distribution?.plan.record.epoch !== epoch) return;
@@ -419,6 +455,7 @@ export class Coordinator implements CoordinatorPort {
       },
       (error) => this.#deps.logger.warn('assignments cannot be read', { uid, error }),
     );
+    recalled.then(isRecalled);
   }
 
   #sweep(): void {
@@ -454,4 +491,16 @@ export class Coordinator implements CoordinatorPort {
     };
     again();
   }
+}
+
+/** Nobody waits for a byte: nothing is pulled, also not by a relay that has come since. */
+function isEverywhere({ plan, nodes }: Distribution): boolean {
+  return (
+    plan.nodes.length > 0 && plan.nodes.every(({ name }) => nodes.get(name)?.state === 'ready')
+  );
+}
+
+/** What a process says from now on is its answer to a tombstone. */
+function forgetReports({ reports }: FleetProcess, uid: string): void {
+  for (const [key, report] of reports) if (report.uid === uid) reports.delete(key);
 }

@@ -174,13 +174,17 @@ class MongoDataSide implements DataSide {
   /** The rows of the nodes go with the distribution's. */
   #epochStore(epochs: EpochStore): EpochStore {
     return {
-      load: (uid) => orDatabaseError(epochs.load(uid)),
+      load: (owner) => orDatabaseError(epochs.load(owner)),
       save: (record: EpochRecord) => orDatabaseError(epochs.save(record)),
+      bury: (uid, plot) => orDatabaseError(epochs.bury(uid, plot)),
+      graves: () => orDatabaseError(epochs.graves()),
+      adopt: (uid, heir) => orDatabaseError(epochs.adopt(uid, heir)),
+      condemn: (uid) => orDatabaseError(epochs.condemn(uid)),
       delete: async (uid) => {
         await this.coordinator.forget(uid);
         await epochs.delete(uid);
       },
-      uids: () => epochs.uids(),
+      living: () => epochs.living(),
     };
   }
 

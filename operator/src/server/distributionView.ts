@@ -34,7 +34,7 @@ export interface DistributionView {
 }
 
 export function distributionViewOf(
-  { uid, namespace, name, epoch, source, pieceCount }: EpochRecord,
+  { uid, owner = uid, namespace, name, epoch, source, pieceCount }: EpochRecord,
   progress: DistributionProgress,
   processes: Iterable<FleetProcess>,
 ): DistributionView {
@@ -47,7 +47,7 @@ export function distributionViewOf(
     else relays.push(relayViewOf(process, report));
   }
   return {
-    uid,
+    uid: owner,
     namespace,
     name,
     epoch,

@@ -102,6 +102,36 @@ describe('a removal', () => {
     expect(removals.has(UID)).toBe(false);
   });
 
+  it('is news when files go that were to stay, and not the other way round', () => {
+    removals.begin({ uid: UID, deleteFiles: false }, new Set(['node-a']));
+    expect(removals.isNews({ uid: UID, deleteFiles: false })).toBe(false);
+    expect(removals.isNews({ uid: UID, deleteFiles: true })).toBe(true);
+    removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a']));
+    expect(removals.isNews({ uid: UID, deleteFiles: false })).toBe(false);
+    expect(removals.isNews({ uid: 'other', deleteFiles: false })).toBe(true);
+  });
+
+  it('misses the nodes that have not removed it, however long they are away', async () => {
+    rows = async () => [rowOf('node-a'), rowOf('node-b')];
+    removals.begin({ uid: UID, deleteFiles: true }, undefined);
+    expect(removals.missing(UID)).toBeUndefined();
+    await settle();
+    await clock.advance(600_000);
+    expect(removals.missing(UID)).toEqual(['node-a', 'node-b']);
+    processes = [agentOn('node-a', 'removed'), agentOn('node-c', 'ready')];
+    expect(removals.missing(UID)).toEqual(['node-b', 'node-c']);
+    processes = [agentOn('node-a', 'removed'), agentOn('node-b', 'removed')];
+    expect(removals.missing(UID)).toEqual([]);
+  });
+
+  it('that was told that files stay is not over when they are to go', () => {
+    removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a']));
+    const told = agentOn('node-a', 'removed');
+    const removal = { type: 'remove' as const, uid: UID, deleteFiles: false };
+    processes = [{ ...told, told: { ...nothing, removals: new Map([[UID, removal]]) } }];
+    expect(removals.isOver(UID)).toBe(false);
+  });
+
   it('is none any more when the distribution is there again', () => {
     removals.begin({ uid: UID, deleteFiles: true }, new Set());
     removals.cancel(UID);

@@ -41,6 +41,12 @@ export class Removals {
     return this.#tombstones.has(uid);
   }
 
+  /** Whether it says more than what was begun: that files go that were to stay. */
+  isNews({ uid, deleteFiles }: Tombstone): boolean {
+    const known = this.#tombstones.get(uid);
+    return known === undefined || (deleteFiles && !known.deleteFiles);
+  }
+
   /** `nodes` that have something of it; undefined when an earlier leader began: then they are read. */
   begin({ uid, deleteFiles }: Tombstone, nodes: ReadonlySet<string> | undefined): void {
     const atMs = this.#dependencies.clock.now();
@@ -69,6 +75,16 @@ export class Removals {
       processes.filter(({ kind }) => kind === 'agent').map(({ node }) => node),
     );
     return [...tombstone.nodes].every((node) => present.has(node));
+  }
+
+  /** Nodes that have something and have not removed it, absent ones for ever; undefined: not known. */
+  missing(uid: string): readonly string[] | undefined {
+    const tombstone = this.#tombstones.get(uid);
+    if (tombstone?.nodes === undefined) return undefined;
+    const agents = [...this.#dependencies.processes()].filter(({ kind }) => kind === 'agent');
+    const present = new Map(agents.map((agent) => [agent.node, hasRemoved(agent, tombstone)]));
+    const having = new Set([...tombstone.nodes, ...present.keys()]);
+    return [...having].filter((node) => present.get(node) !== true);
   }
 
   /** Forgets what is over and was told for long enough. */

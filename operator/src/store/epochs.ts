@@ -1,5 +1,5 @@
-import type { Collection, Db } from 'mongodb';
-import type { EpochRecord, EpochStore } from '../controllers/dataSide.ts';
+import type { Collection, Db, Filter } from 'mongodb';
+import type { EpochRecord, EpochStore, Grave, Plot } from '../controllers/dataSide.ts';
 
 const DURABLE = { writeConcern: { w: 'majority' as const, journal: true } };
 
@@ -9,10 +9,15 @@ export interface RevocationStore {
 }
 
 interface EpochRow extends EpochRecord {
-  /** The distribution's uid: its newest epoch. */
+  /** The record's uid: its newest epoch. */
   readonly _id: string;
+  /** Its Distribution is deleted. */
+  readonly plot?: Plot;
 }
 
+const LIVING: Filter<EpochRow> = { plot: { $exists: false } };
+
+/** One document a distribution, so that each turn of its life is one atomic write. */
 export class MongoEpochStore implements EpochStore, RevocationStore {
   readonly #rows: Collection<EpochRow>;
 
@@ -20,11 +25,10 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     this.#rows = database.collection('distributions');
   }
 
-  async load(uid: string): Promise<EpochRecord | undefined> {
-    const row = await this.#rows.findOne({ _id: uid });
-    if (row === null) return undefined;
-    const { _id, ...record } = row;
-    return record;
+  async load(owner: string): Promise<EpochRecord | undefined> {
+    const own = { ...LIVING, _id: owner, owner: { $exists: false } };
+    const row = (await this.#rows.findOne({ ...LIVING, owner })) ?? (await this.#rows.findOne(own));
+    return row === null ? undefined : recordOf(row);
   }
 
   async save(record: EpochRecord): Promise<void> {
@@ -41,8 +45,49 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     await this.#rows.deleteOne({ _id: uid }, DURABLE);
   }
 
-  async uids(): Promise<string[]> {
-    const rows = await this.#rows.find({}, { projection: { _id: 1 } }).toArray();
-    return rows.map(({ _id }) => _id);
+  async living(): Promise<{ uid: string; owner: string }[]> {
+    const rows = await this.#rows.find(LIVING, { projection: { _id: 1, owner: 1 } }).toArray();
+    return rows.map(({ _id, owner = _id }) => ({ uid: _id, owner }));
   }
+
+  async bury(uid: string, plot: Plot): Promise<void> {
+    await this.#rows.updateOne({ ...LIVING, _id: uid }, { $set: { plot } }, DURABLE);
+  }
+
+  async graves(): Promise<Grave[]> {
+    const projection = { _id: 1, owner: 1, namespace: 1, plot: 1 };
+    const rows = await this.#rows.find({ plot: { $exists: true } }, { projection }).toArray();
+    return rows.map(({ _id, owner = _id, namespace, plot }) => ({
+      uid: _id,
+      owner,
+      namespace,
+      ...(plot as Plot),
+    }));
+  }
+
+  async adopt(
+    uid: string,
+    { owner, name }: { readonly owner: string; readonly name: string },
+  ): Promise<EpochRecord | undefined> {
+    const row = await this.#rows.findOneAndUpdate(
+      { _id: uid, 'plot.condemned': false },
+      { $set: { owner, name, unproven: true }, $unset: { plot: '' } },
+      { returnDocument: 'after', ...DURABLE },
+    );
+    return row === null ? undefined : recordOf(row);
+  }
+
+  async condemn(uid: string): Promise<boolean> {
+    const change = { $set: { 'plot.condemned': true } };
+    const { matchedCount } = await this.#rows.updateOne(
+      { _id: uid, plot: { $exists: true } },
+      change,
+      DURABLE,
+    );
+    return matchedCount > 0;
+  }
+}
+
+function recordOf({ _id, plot, ...record }: EpochRow): EpochRecord {
+  return record;
 }

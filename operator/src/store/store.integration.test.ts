@@ -35,10 +35,10 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     await epochs.save(aRecord({ uid: 'b' }));
     await epochs.save(aRecord({ uid: 'a', epoch: 2 }));
     expect(await epochs.load('a')).toEqual(aRecord({ uid: 'a', epoch: 2 }));
-    expect((await epochs.uids()).sort()).toEqual(['a', 'b']);
+    expect((await epochs.living()).map(({ uid }) => uid).sort()).toEqual(['a', 'b']);
     await epochs.delete('a');
     await epochs.delete('a');
-    expect(await epochs.uids()).toEqual(['b']);
+    expect(await epochs.living()).toEqual([{ uid: 'b', owner: 'b' }]);
   });
 
   it('who is revoked in an epoch is kept with it, and not with the next one', async () => {
@@ -50,6 +50,39 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     await epochs.save(aRecord({ uid: 'a', epoch: 2 }));
     await epochs.saveRevoked('a', 1, ['late']);
     expect(await epochs.load('a')).toEqual(aRecord({ uid: 'a', epoch: 2 }));
+  });
+
+  it('what is buried is no Distribution any more, until another one adopts it', async () => {
+    const epochs = new MongoEpochStore(server.database);
+    const plot = { path: 'model', dueAtMs: 5_000, condemned: false };
+    await epochs.bury('none', plot);
+    await epochs.save(aRecord({ uid: 'a' }));
+    await epochs.bury('a', plot);
+    await epochs.bury('a', { ...plot, dueAtMs: 9_000 });
+    expect(await epochs.load('a')).toBeUndefined();
+    expect(await epochs.living()).toEqual([]);
+    expect(await epochs.graves()).toEqual([{ uid: 'a', owner: 'a', namespace: 'ml', ...plot }]);
+
+    const adopted = aRecord({ uid: 'a', owner: 'b', name: 'again', unproven: true });
+    expect(await epochs.adopt('a', { owner: 'b', name: 'again' })).toEqual(adopted);
+    expect(await epochs.adopt('a', { owner: 'c', name: 'late' })).toBeUndefined();
+    expect(await epochs.condemn('a')).toBe(false);
+    expect(await epochs.load('b')).toEqual(adopted);
+    expect(await epochs.load('a')).toBeUndefined();
+    expect(await epochs.living()).toEqual([{ uid: 'a', owner: 'b' }]);
+    expect(await epochs.graves()).toEqual([]);
+  });
+
+  it('what is condemned is adopted by nobody', async () => {
+    const epochs = new MongoEpochStore(server.database);
+    await epochs.save(aRecord({ uid: 'a' }));
+    await epochs.bury('a', { path: 'model', dueAtMs: 5_000, condemned: false });
+    expect(await epochs.condemn('a')).toBe(true);
+    expect(await epochs.condemn('a')).toBe(true);
+    expect(await epochs.adopt('a', { owner: 'b', name: 'again' })).toBeUndefined();
+    expect(await epochs.graves()).toMatchObject([{ uid: 'a', condemned: true }]);
+    await epochs.delete('a');
+    expect(await epochs.graves()).toEqual([]);
   });
 
   it('each node has one assignment of a distribution, the one that was written last', async () => {

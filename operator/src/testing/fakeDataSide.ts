@@ -5,10 +5,12 @@ import type {
   DistributionProgress,
   EpochRecord,
   EpochStore,
+  Grave,
   NodeProgress,
   OriginPolicy,
   OriginRefusal,
   OriginUsage,
+  Plot,
   RefusableSource,
   ResolvedSource,
 } from '../controllers/dataSide.ts';
@@ -18,6 +20,8 @@ import { aProgress, aUsage, troubles } from './objects.ts';
 export class FakeDataSide implements Coordinator, EpochStore {
   readonly plans = new Map<string, DistributionPlan>();
   readonly records = new Map<string, EpochRecord>();
+  /** Where files of deleted Distributions are, by uid. */
+  readonly plots = new Map<string, Plot>();
   /** By uid: whether the files are to be deleted. */
   readonly tombstones = new Map<string, boolean>();
   /** The uids that were known when everything had been said. */
@@ -103,8 +107,14 @@ export class FakeDataSide implements Coordinator, EpochStore {
     return record && `${record.namespace}/${record.name}`;
   }
 
-  async load(uid: string): Promise<EpochRecord | undefined> {
-    return this.records.get(uid);
+  missing(uid: string): readonly string[] | undefined {
+    return this.#confirmed.has(uid) ? [] : undefined;
+  }
+
+  async load(owner: string): Promise<EpochRecord | undefined> {
+    return [...this.records.values()].find(
+      (record) => (record.owner ?? record.uid) === owner && !this.plots.has(record.uid),
+    );
   }
 
   async save(record: EpochRecord): Promise<void> {
@@ -113,9 +123,41 @@ export class FakeDataSide implements Coordinator, EpochStore {
 
   async delete(uid: string): Promise<void> {
     this.records.delete(uid);
+    this.plots.delete(uid);
   }
 
-  async uids(): Promise<string[]> {
-    return [...this.records.keys()];
+  async living(): Promise<{ uid: string; owner: string }[]> {
+    const records = [...this.records.values()].filter(({ uid }) => !this.plots.has(uid));
+    return records.map(({ uid, owner = uid }) => ({ uid, owner }));
+  }
+
+  async bury(uid: string, plot: Plot): Promise<void> {
+    if (!this.plots.has(uid)) this.plots.set(uid, plot);
+  }
+
+  async graves(): Promise<Grave[]> {
+    return [...this.plots].flatMap(([uid, plot]) => {
+      const record = this.records.get(uid);
+      if (record === undefined) return [];
+      return [{ uid, owner: record.owner ?? uid, namespace: record.namespace, ...plot }];
+    });
+  }
+
+  async adopt(
+    uid: string,
+    heir: { readonly owner: string; readonly name: string },
+  ): Promise<EpochRecord | undefined> {
+    const record = this.records.get(uid);
+    if (record === undefined || this.plots.get(uid)?.condemned !== false) return undefined;
+    const adopted = { ...record, ...heir, unproven: true } as const;
+    this.plots.delete(uid);
+    this.records.set(uid, adopted);
+    return adopted;
+  }
+
+  async condemn(uid: string): Promise<boolean> {
+    const plot = this.plots.get(uid);
+    if (plot !== undefined) this.plots.set(uid, { ...plot, condemned: true });
+    return plot !== undefined;
   }
 }

@@ -23,6 +23,7 @@ export function aSpec(
     suspend: false,
     progressDeadlineSeconds: 600,
     deletionPolicy: 'Delete',
+    deletionGraceSeconds: 0,
     ...overrides,
     source: { url: 'http://origin.example.com/file.bin', ...overrides.source },
     target: {

@@ -198,6 +198,13 @@ const DistributionSpec = Type.Object({
     default: 'Delete',
     description: 'What becomes of the files on the nodes when the Distribution is deleted.',
   }),
+  deletionGraceSeconds: Type.Integer({
+    minimum: 0,
+    maximum: 2_592_000,
+    default: 3600,
+    description:
+      'With deletionPolicy Delete: how long the files stay after the Distribution is gone. One with the same namespace and path that is applied meanwhile adopts them.',
+  }),
 });
 
 const DistributionStatus = Type.Object({

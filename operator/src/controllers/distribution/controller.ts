@@ -14,16 +14,25 @@ import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
 import { classifyError, requeueMs } from '../../policies/failures.ts';
-import { namedFiles } from '../../policies/fileSet.ts';
+import { isMadeFrom, namedFiles } from '../../policies/fileSet.ts';
+import { isSameSource } from '../../policies/graves.ts';
 import { databaseAway } from '../../policies/idleFailures.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
-import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
+import type {
+  Coordinator,
+  EpochRecord,
+  EpochStore,
+  ResolvedSource,
+  Troubles,
+} from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
 import type { DistributionApi } from './api.ts';
 import { makeEpoch } from './epoch.ts';
 import { gather } from './gather.ts';
+import { Graveyard } from './graveyard.ts';
 import { Memory } from './memory.ts';
 import { planOf } from './plan.ts';
+import { Removal } from './removal.ts';
 import { ResolveTimeout, resolveTimeoutMs } from './resolveTimeout.ts';
 import { StatusWriter } from './statusWriter.ts';
 
@@ -45,8 +54,6 @@ export interface DistributionControllerDependencies {
   onReconciled?(latencyMs: number): void;
 }
 
-/** Processes that answer confirm within seconds; one that cannot must not keep the object alive. */
-const REMOVE_WAIT_MS = 60_000;
 /** Plans and status are made again so often even if nothing seems to have changed. */
 const RESYNC_MS = 60_000;
 /** While nothing else would wake it: relays that do not come, nodes that stand still. */
@@ -60,6 +67,8 @@ export class DistributionController {
   readonly #deps: DistributionControllerDependencies;
   readonly #queue: WorkQueue;
   readonly #status: StatusWriter;
+  readonly #graveyard: Graveyard;
+  readonly #removal: Removal;
   readonly #memories = new Map<string, Memory>();
   readonly #keys = new Map<string, string>();
   /** Keys not worked on since the start; undefined once all were. */
@@ -69,6 +78,11 @@ export class DistributionController {
     this.#deps = dependencies;
     const { clock, random, logger } = dependencies;
     this.#status = new StatusWriter(dependencies);
+    this.#graveyard = new Graveyard({
+      ...dependencies,
+      nodeExists: (name) => dependencies.nodes.get(name) !== undefined,
+    });
+    this.#removal = new Removal({ ...dependencies, graveyard: this.#graveyard });
     this.#queue = new WorkQueue(
       { concurrency: CONCURRENCY },
       {
@@ -95,9 +109,10 @@ export class DistributionController {
     coordinator.onChange((uid) => this.#wake(uid));
     fleet.onChange(() => this.wakeAll());
     const existing = new Set([...distributions.list()].map((object) => object.metadata.uid));
-    for (const uid of await epochs.uids()) {
-      if (!existing.has(uid)) await this.#forget(uid);
+    for (const { uid, owner } of await epochs.living()) {
+      if (!existing.has(owner)) await this.#forget(uid);
     }
+    await this.#graveyard.load();
     this.#unprimed = new Set([...distributions.list()].map(keyOf));
     this.#primed('');
     this.wakeAll();
@@ -105,7 +120,7 @@ export class DistributionController {
   }
 
   async stop(): Promise<void> {
-    await this.#queue.stop();
+    await Promise.all([this.#queue.stop(), this.#graveyard.stop()]);
   }
 
   /** A Distribution was added, changed or deleted; its neighbours may now have their path. */
@@ -136,6 +151,8 @@ export class DistributionController {
     if (this.#unprimed?.size !== 0) return;
     this.#unprimed = undefined;
     this.#deps.coordinator.primed();
+    // Who is there adopts first: what is due is deleted only then.
+    this.#graveyard.start();
   }
 
   #wake(uid: string): void {
@@ -148,7 +165,7 @@ export class DistributionController {
   async #reconcile(key: string, signal: AbortSignal): Promise<void> {
     const distribution = this.#deps.distributions.get(key);
     const known = this.#memories.get(key);
-    if (known !== undefined && known.uid !== distribution?.metadata.uid) {
+    if (known !== undefined && known.owner !== distribution?.metadata.uid) {
       // Deleted behind the finalizer's back, and perhaps made anew under the same name.
       this.#memories.delete(key);
       await this.#forget(known.uid);
@@ -167,8 +184,10 @@ export class DistributionController {
     if (memory === undefined) {
       const record = await this.#deps.epochs.load(uid);
       memory = new Memory(uid, record, this.#deps.clock.now());
+      // Deleted under a leader before this one.
+      memory.uid = record?.uid ?? this.#graveyard.graveOf(uid)?.uid ?? uid;
       this.#memories.set(key, memory);
-      this.#keys.set(uid, key);
+      this.#keys.set(memory.uid, key);
     }
     memory.forgetFailureOfOldSource(distribution.spec.source);
     return memory;
@@ -199,6 +218,9 @@ export class DistributionController {
     const verdict = decideDistribution(input);
     if (verdict.action === 'remove') return this.#remove(key, distribution, memory, signal);
     await api.ensureFinalizer(distribution, signal);
+    if (verdict.action !== 'hold' && (await this.#adopt(key, distribution, memory))) {
+      return this.#act(key, distribution, memory, signal);
+    }
     switch (verdict.action) {
       case 'hold':
         fleet.setDemand(memory.uid, undefined);
@@ -225,6 +247,25 @@ export class DistributionController {
         break;
     }
     await this.#report(key, distribution, memory, signal);
+  }
+
+  /** True when it took over the files of one that was deleted from its path. */
+  async #adopt(
+    key: string,
+    { metadata: { uid, name, namespace }, spec }: Distribution,
+    memory: Memory,
+  ): Promise<boolean> {
+    if (memory.record !== undefined) return false;
+    const heir = { owner: uid, name };
+    const record = await this.#graveyard.adopt(heir, namespace, spec.target.path);
+    if (record === undefined) return false;
+    this.#keys.delete(memory.uid);
+    this.#keys.set(record.uid, key);
+    this.#deps.fleet.setDemand(memory.uid, undefined);
+    memory.begin(record, this.#deps.clock.now());
+    const fields = { distribution: key, uid: record.uid, epoch: record.epoch };
+    this.#deps.logger.info('files of a deleted distribution are adopted', fields);
+    return true;
   }
 
   #gather(distribution: Distribution, memory: Memory): DistributionInput {
@@ -322,8 +363,17 @@ export class DistributionController {
         { uid: memory.uid, url: spec.source.url, headers, ...named },
         AbortSignal.any([signal, timeout.signal]),
       );
-      const number = (memory.record?.epoch ?? 0) + 1;
-      const record = makeEpoch(distribution, number, source, this.#deps.wallTime());
+      const { record: before } = memory;
+      if (before !== undefined && this.#isProvenBy(source, before, spec.source)) {
+        const { unproven, ...proven } = before;
+        await epochs.save(proven);
+        memory.begin(proven, clock.now());
+        return true;
+      }
+      // What was told under a number stays: also where the database has forgotten it.
+      const number = Math.max(before?.epoch ?? 0, distribution.status?.epoch?.number ?? 0) + 1;
+      const identity = { uid: memory.uid, epoch: number };
+      const record = makeEpoch(distribution, identity, source, this.#deps.wallTime());
       await epochs.save(record);
       memory.begin(record, clock.now());
       // An origin that alternates between versions must not make epochs without end.
@@ -376,30 +426,31 @@ export class DistributionController {
     } else this.#queue.addAfter(key, result.settled ? RESYNC_MS : WATCHFUL_MS);
   }
 
-  /** Files go only if the policy says so; the object goes when nobody works on it any more. */
+  /** The object goes when nobody works on it any more. */
   async #remove(
     key: string,
     distribution: Distribution,
     memory: Memory,
     signal: AbortSignal,
   ): Promise<void> {
-    const { api, clock, coordinator, epochs, fleet, logger } = this.#deps;
-    const deleteFiles = distribution.spec.deletionPolicy === 'Delete';
-    fleet.setDemand(memory.uid, undefined);
-    coordinator.remove(memory.uid, { deleteFiles });
-    memory.removingSinceMs ??= clock.now();
-    const waitedMs = clock.now() - memory.removingSinceMs;
-    const removed = coordinator.removed(memory.uid);
-    if (!removed && waitedMs < REMOVE_WAIT_MS) {
+    this.#deps.fleet.setDemand(memory.uid, undefined);
+    if (!(await this.#removal.step(key, distribution, memory))) {
       await this.#report(key, distribution, memory, signal);
       this.#queue.addAfter(key, 500);
       return;
     }
-    if (!removed) logger.warn('deleted without every confirmation', { distribution: key });
-    await epochs.delete(memory.uid);
-    await api.dropFinalizer(distribution, signal);
+    await this.#deps.api.dropFinalizer(distribution, signal);
     this.#memories.delete(key);
     this.#keys.delete(memory.uid);
+  }
+
+  /** Whether adopted files are what the source has: then their epoch goes on. */
+  #isProvenBy(
+    source: ResolvedSource,
+    record: EpochRecord,
+    spec: Distribution['spec']['source'],
+  ): boolean {
+    return record.unproven === true && isMadeFrom(record, spec) && isSameSource(record, source);
   }
 
   /** Without a Distribution nobody said that files are to be deleted: they stay. */

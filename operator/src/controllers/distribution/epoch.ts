@@ -10,7 +10,7 @@ import type { EpochFile, EpochRecord, ResolvedSource } from '../dataSide.ts';
 
 export function makeEpoch(
   { metadata, spec }: Distribution,
-  epoch: number,
+  { uid, epoch }: { readonly uid: string; readonly epoch: number },
   source: ResolvedSource,
   startedAt: string,
 ): EpochRecord {
@@ -21,9 +21,10 @@ export function makeEpoch(
   const files = layout.files.map(({ path }) => given.get(path) as EpochFile);
   const { pieceLengthBytes } = layout;
   const keys = generateFeedKeyPair();
-  const owner = { uid: metadata.uid, epoch, feedKey: keys.publicKey };
+  const owner = { uid, epoch, feedKey: keys.publicKey };
   return {
-    uid: metadata.uid,
+    uid,
+    ...(uid !== metadata.uid && { owner: metadata.uid }),
     namespace: metadata.namespace,
     name: metadata.name,
     epoch,

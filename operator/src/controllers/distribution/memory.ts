@@ -12,7 +12,10 @@ const STATUS_INTERVAL_MS = 1000;
 const HEADERS_FRESH_MS = 30_000;
 
 export class Memory {
-  readonly uid: string;
+  /** Of the Distribution. */
+  readonly owner: string;
+  /** Names its data: of the epoch that it has adopted, else its own. */
+  uid: string;
   record: EpochRecord | undefined;
   failure: Failure | undefined;
   /** The origin is not asked before. */
@@ -28,13 +31,15 @@ export class Memory {
   #moved = { mark: '', atMs: 0 };
   #headers: { secretName: string | undefined; headers: Headers; readMs: number } | undefined;
 
-  constructor(uid: string, record: EpochRecord | undefined, nowMs: number) {
-    this.uid = uid;
+  constructor(owner: string, record: EpochRecord | undefined, nowMs: number) {
+    this.owner = owner;
+    this.uid = record?.uid ?? owner;
     this.record = record;
     this.#moved.atMs = nowMs;
   }
 
   begin(record: EpochRecord, nowMs: number): void {
+    this.uid = record.uid;
     this.record = record;
     this.failure = undefined;
     this.#failures = 0;

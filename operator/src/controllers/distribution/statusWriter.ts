@@ -60,7 +60,7 @@ export class StatusWriter {
     // Also of what is over before it may be written: the story is not to have holes.
     const events = distributionEvents(memory.told ?? previous, status);
     memory.told = status;
-    this.#tell(distribution, memory.uid, events);
+    this.#tell(distribution, events);
     const settled = !status.conditions?.some((condition) => condition.type === 'Reconciling');
     if (sameStatus(previous, status)) return { settled };
     const dueInMs = memory.statusDueInMs(nowMs);
@@ -76,12 +76,8 @@ export class StatusWriter {
     return { settled };
   }
 
-  #tell(
-    { metadata }: Distribution,
-    uid: string,
-    events: ReturnType<typeof distributionEvents>,
-  ): void {
-    const { namespace, name } = metadata;
+  #tell({ metadata }: Distribution, events: ReturnType<typeof distributionEvents>): void {
+    const { namespace, name, uid } = metadata;
     const subject = { resource: resources.distributions, namespace, name, uid };
     for (const event of events) this.#deps.events.record(subject, event);
   }

@@ -1,0 +1,127 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createLogger } from 'winston';
+import { FakeClock, settle } from '../../testing/fakeClock.ts';
+import { FakeDataSide } from '../../testing/fakeDataSide.ts';
+import { aRecord } from '../../testing/objects.ts';
+import { Graveyard } from './graveyard.ts';
+
+const record = aRecord({ uid: 'old' });
+const heir = { owner: 'new', name: 'again' };
+
+let clock: FakeClock;
+let data: FakeDataSide;
+let nodes: Set<string>;
+let graveyard: Graveyard;
+
+beforeEach(async () => {
+  clock = new FakeClock();
+  data = new FakeDataSide();
+  nodes = new Set(['n1']);
+  await data.save(record);
+  graveyard = newGraveyard();
+});
+
+/** Of a leader. */
+function newGraveyard(): Graveyard {
+  return new Graveyard({
+    epochs: data,
+    coordinator: data,
+    nodeExists: (name) => nodes.has(name),
+    clock,
+    wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
+    logger: createLogger({ silent: true }),
+  });
+}
+
+async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 1_000) {
+    await clock.advance(Math.min(left, 1_000));
+    await settle();
+  }
+}
+
+describe('a graveyard', () => {
+  it('has the files deleted when the grace is over, and forgets them when they are gone', async () => {
+    await graveyard.bury(record, 'model', 5_000);
+    graveyard.start();
+    await pass(4_000);
+    expect(data.tombstones.size).toBe(0);
+    await pass(2_000);
+    expect(data.tombstones.get('old')).toBe(true);
+    expect(await data.graves()).toMatchObject([{ uid: 'old', condemned: true }]);
+    data.confirm('old');
+    await pass(2_000);
+    expect(data.records.size).toBe(0);
+    expect(await data.graves()).toEqual([]);
+  });
+
+  it('gives them to the one that comes in their place meanwhile, and they stay', async () => {
+    await graveyard.bury(record, 'model', 5_000);
+    graveyard.start();
+    expect(await graveyard.adopt(heir, 'other', 'model')).toBeUndefined();
+    expect(await graveyard.adopt(heir, 'ml', 'model')).toMatchObject({
+      uid: 'old',
+      owner: 'new',
+      name: 'again',
+      epoch: record.epoch,
+      unproven: true,
+    });
+    await pass(10_000);
+    expect(data.tombstones.size).toBe(0);
+    expect(await data.load('new')).toMatchObject({ uid: 'old' });
+    expect(await data.load('old')).toBeUndefined();
+  });
+
+  it('gives nobody what is going', async () => {
+    await graveyard.bury(record, 'model', 1_000);
+    graveyard.start();
+    await pass(3_000);
+    expect(await graveyard.adopt(heir, 'ml', 'model')).toBeUndefined();
+    const other = aRecord({ uid: 'at-once' });
+    await data.save(other);
+    await graveyard.bury(other, 'model', 0);
+    expect(await graveyard.adopt(heir, 'ml', 'model')).toBeUndefined();
+  });
+
+  it('clears the way at once for what lies in the same folder, or around it', async () => {
+    await graveyard.bury(record, 'model', 3_600_000);
+    graveyard.start();
+    expect(await graveyard.adopt(heir, 'ml', 'model/7b')).toBeUndefined();
+    await pass(2_000);
+    expect(data.tombstones.get('old')).toBe(true);
+  });
+
+  it('is what the leader before has left, and nothing starts before everybody was looked at', async () => {
+    await graveyard.bury(record, 'model', 5_000);
+    await graveyard.stop();
+    await pass(10_000);
+    graveyard = newGraveyard();
+    await graveyard.load();
+    await pass(10_000);
+    expect(data.tombstones.size).toBe(0);
+    expect(graveyard.graveOf('old')).toMatchObject({ uid: 'old', path: 'model' });
+    graveyard.start();
+    await pass(1_000);
+    expect(data.tombstones.get('old')).toBe(true);
+  });
+
+  it('of a database that was restored empty deletes nothing', async () => {
+    await graveyard.bury(record, 'model', 1_000);
+    await graveyard.stop();
+    data.records.clear();
+    data.plots.clear();
+    graveyard = newGraveyard();
+    await graveyard.load();
+    graveyard.start();
+    await pass(10_000);
+    expect(data.tombstones.size).toBe(0);
+  });
+
+  it('deletes nothing that the database gives to somebody else', async () => {
+    await graveyard.bury(record, 'model', 1_000);
+    graveyard.start();
+    await data.adopt('old', heir);
+    await pass(10_000);
+    expect(data.tombstones.size).toBe(0);
+  });
+});
