@@ -39,6 +39,8 @@ export async function tryQuotaWorld(seed: number, drift = 0.001): Promise<QuotaV
   heal(world, random);
   await world.clock.run(() => world.oracle.violations.length > 0, options.closeAfterMs + 15_000);
   const problems = [...world.oracle.violations.slice(0, 3), ...world.problems];
+  // Not sooner: what befell a machine that was frozen it hears of when it goes on.
+  for (const holder of world.holders) holder.want(1e9);
   world.nextEpoch();
   const before = world.oracle.totalBytes;
   const goesOn = () => world.oracle.totalBytes > before;
@@ -104,7 +106,6 @@ function heal(world: QuotaWorld, random: SeededRandom): void {
   for (const { machine } of [...world.servers, ...world.holders]) {
     machine.thaw({ timersFirst: random.next() < 0.5 });
   }
-  for (const holder of world.holders) holder.want(1e9);
   if (world.leader === undefined || !world.leader.machine.isAlive) world.failOver();
 }
 
