@@ -431,6 +431,32 @@ describe('the controllers', () => {
       const { status } = await server.admin.request<Origin>({ method: 'GET', path: `${path}/cdn` });
       expect(status?.summary?.connections).toBe('1 of 4');
     }, WAIT);
+    const told = async (): Promise<string[]> => {
+      const events = listPath(resources.events, 'default');
+      type Events = { items: { reason: string; note: string; regarding: { name: string } }[] };
+      const { items } = await server.admin.request<Events>({ method: 'GET', path: events });
+      const own = items.filter(({ regarding }) => regarding.name === 'cdn');
+      return own.map(({ reason, note }) => `${reason}: ${note}`);
+    };
+    const held = { reason: 'BandwidthInUse', waiting: 2, rateBytesPerSecond: 500 } as const;
+    data.usage = { heldBack: [{ uid: 'x', wantRateBytesPerSecond: 2000, ...held }] };
+    await vi.waitFor(async () => {
+      const { status } = await server.admin.request<Origin>({ method: 'GET', path: `${path}/cdn` });
+      expect(status?.conditions?.find(({ type }) => type === 'Limiting')).toMatchObject({
+        status: 'True',
+        reason: 'BandwidthInUse',
+        message: expect.stringContaining('gets 500 B/s, wants up to 2 KiB/s (2 processes wait)'),
+      });
+      expect(await told()).toHaveLength(1);
+    }, WAIT);
+    // Other figures are another message, and no other event.
+    data.usage = { heldBack: [{ uid: 'x', wantRateBytesPerSecond: 3000, ...held }] };
+    await vi.waitFor(async () => {
+      const { status } = await server.admin.request<Origin>({ method: 'GET', path: `${path}/cdn` });
+      const limiting = status?.conditions?.find(({ type }) => type === 'Limiting');
+      expect(limiting?.message).toContain('2.9 KiB/s');
+    }, WAIT);
+    expect(await told()).toHaveLength(1);
   });
 
   it('hold what an Origin does not serve for its namespace, until the namespace has the labels', async () => {

@@ -50,10 +50,19 @@ describe('the limits in force', () => {
       const { untilMs } = limitsInForce(DEFAULTS, policy, ms);
       expect(untilMs).toBeGreaterThan(ms);
       expect(connectionsAt(untilMs - 1)).toBe(now);
-      if (now !== seen.at(-1)) seen.push(now);
+      expect(connectionsAt(untilMs)).not.toBe(now);
+      seen.push(now);
       ms = untilMs;
     }
     expect(seen).toEqual([8, 1, 8, 1, 8]);
+  });
+
+  it('are known for good when the schedule changes nothing', () => {
+    const [window] = policy.schedule;
+    const always = { ...policy, schedule: [{ ...window!, from: 0, to: 1440 }] };
+    const { limits, untilMs } = limitsInForce(DEFAULTS, always, 0);
+    expect(limits.connections).toBe(1);
+    expect(untilMs).toBe(Number.POSITIVE_INFINITY);
   });
 
   it('keep the limit of bytes, which is by period', () => {

@@ -18,6 +18,8 @@ export interface LimitsInForce {
 }
 
 const DEFAULT_CLOSE_AFTER_SECONDS = 120;
+/** Looked at again then, if nothing has changed. */
+const MAX_EDGES = 8;
 
 /** `nowMs` since the Unix epoch. */
 export function limitsInForce(
@@ -33,14 +35,27 @@ export function limitsInForce(
     return { limits, sinceMs: Number.NEGATIVE_INFINITY, untilMs: Number.POSITIVE_INFINITY };
   }
   const aheadMs = LEASE_LIFE_MS + closeAfterSeconds * 1000 + BOUNDARY_MS;
-  const lowest = lowestWithin(base, schedule, nowMs - BOUNDARY_MS, nowMs + aheadMs);
-  // Either end of that time may reach the next boundary first.
-  const leaves = nextChangeAt(base, schedule, nowMs - BOUNDARY_MS);
-  const enters = nextChangeAt(base, schedule, nowMs + aheadMs);
-  const never = Number.POSITIVE_INFINITY;
-  return {
-    limits: limitsOf({ limits: { ...base, ...lowest }, closeAfterSeconds }),
-    sinceMs: nowMs,
-    untilMs: Math.min((leaves ?? never) + BOUNDARY_MS, (enters ?? never) - aheadMs),
+  const lowestAt = (ms: number) => lowestWithin(base, schedule, ms - BOUNDARY_MS, ms + aheadMs);
+  const nextEdge = (ms: number) => {
+    // Either end of that time may reach the next boundary first.
+    const leaves = nextChangeAt(base, schedule, ms - BOUNDARY_MS) ?? Number.POSITIVE_INFINITY;
+    const enters = nextChangeAt(base, schedule, ms + aheadMs) ?? Number.POSITIVE_INFINITY;
+    return Math.min(leaves + BOUNDARY_MS, enters - aheadMs);
   };
+  const lowest = lowestAt(nowMs);
+  let untilMs = nextEdge(nowMs);
+  // A window that is entered changes nothing when its limits are the higher ones.
+  for (let edges = 1; edges < MAX_EDGES && Number.isFinite(untilMs); edges += 1) {
+    if (!isSame(lowestAt(untilMs), lowest)) break;
+    untilMs = nextEdge(untilMs);
+  }
+  const limits = limitsOf({ limits: { ...base, ...lowest }, closeAfterSeconds });
+  return { limits, sinceMs: nowMs, untilMs };
+}
+
+function isSame(one: Limit, other: Limit): boolean {
+  return (
+    one.maxConnections === other.maxConnections &&
+    one.maxBandwidthBytesPerSecond === other.maxBandwidthBytesPerSecond
+  );
 }

@@ -18,7 +18,7 @@ const PATHS = ['/', '/a', '/a/b', '/c'];
 const URLS = HOSTS.flatMap((host) =>
   ['/x', '/a/x', '/a/b/x', '/c/x'].map((path) => `http://${host}${path}`),
 );
-const DEFAULTS = { maxConnections: 2, maxBandwidthBytesPerSecond: 2 * MIB };
+const DEFAULT_CONNECTIONS = 2;
 const TRAFFIC_BYTES = 24 * MIB;
 const CLOSE_AFTER_MS = 20_000;
 /** Of a lease that was renewed once more to come down, and of what its holder left open. */
@@ -29,8 +29,14 @@ interface Rule {
   readonly path: string;
 }
 
+interface Origin {
+  readonly rules: readonly Rule[];
+  /** A MiB per second for each. */
+  readonly connections: number;
+}
+
 type Step =
-  | { readonly kind: 'edit'; readonly origins: readonly (readonly Rule[])[] }
+  | { readonly kind: 'edit'; readonly origins: readonly Origin[] }
   | { readonly kind: 'act'; readonly holder: number; readonly done: number }
   | { readonly kind: 'lose'; readonly holder: number }
   | { readonly kind: 'lead' }
@@ -42,7 +48,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       kind: fc.constant('edit' as const),
-      origins: fc.array(fc.array(rule, { minLength: 1, maxLength: 3 }), { maxLength: 3 }),
+      origins: fc.array(
+        fc.record({
+          rules: fc.array(rule, { minLength: 1, maxLength: 3 }),
+          connections: fc.integer({ min: 1, max: 3 }),
+        }),
+        { maxLength: 3 },
+      ),
     }),
   },
   {
@@ -81,6 +93,7 @@ class World {
   /** Bytes that were settled, or must be taken for taken, by URL. */
   readonly taken = new Map<string, number>();
   rules: readonly { readonly rule: Rule; readonly origin: number }[] = [];
+  origins: readonly Origin[] = [];
   editedMs = 0;
   granted = 0;
   #policies: readonly OriginPolicy[] = [];
@@ -100,10 +113,11 @@ class World {
   }
 
   /** Of two Origins with the same rule the first one has it, as the older one would. */
-  edit(origins: readonly (readonly Rule[])[]): void {
+  edit(origins: readonly Origin[]): void {
     const seen = new Set<string>();
     const rules: { rule: Rule; origin: number }[] = [];
-    this.#policies = origins.flatMap((list, origin) => {
+    this.origins = origins;
+    this.#policies = origins.flatMap(({ rules: list, connections }, origin) => {
       const hosts = list.flatMap((each) => {
         const text = each.host + (each.path === '/' ? '' : each.path);
         if (seen.has(text)) return [];
@@ -111,7 +125,8 @@ class World {
         rules.push({ rule: each, origin });
         return [text];
       });
-      const limits = { ...DEFAULTS, maxTraffic: { bytes: TRAFFIC_BYTES, periodSeconds: 7e6 } };
+      const maxTraffic = { bytes: TRAFFIC_BYTES, periodSeconds: 7e6 };
+      const limits = { ...limitsOf(connections), maxTraffic };
       return hosts.length === 0
         ? []
         : [
@@ -177,21 +192,24 @@ class World {
   /** When everything from before the last edit is over, every Origin is within its limits. */
   check(): void {
     if (this.clock.now() - this.editedMs < SETTLED_MS) return;
-    for (const { url } of this.holders) {
-      const { connections, windowBytes } = this.#openUnder(url);
-      expect(connections).toBeLessThanOrEqual(DEFAULTS.maxConnections);
-      expect(windowBytes).toBeLessThanOrEqual(DEFAULTS.maxBandwidthBytesPerSecond);
-    }
+    for (const { url } of this.holders) this.#checkOpen(url);
   }
 
   /** Whatever was edited when, nothing is granted that does not fit beside what is open. */
   #checkGrant(url: string): void {
-    const { connections, windowBytes } = this.#openUnder(url);
-    expect(connections).toBeLessThanOrEqual(DEFAULTS.maxConnections);
-    expect(windowBytes).toBeLessThanOrEqual(DEFAULTS.maxBandwidthBytesPerSecond);
+    this.#checkOpen(url);
     if (this.#ownerOf(url).startsWith('o')) {
       expect(this.#takenUnder(url)).toBeLessThanOrEqual(TRAFFIC_BYTES);
     }
+  }
+
+  #checkOpen(url: string): void {
+    const { connections, windowBytes } = this.#openUnder(url);
+    const owner = this.#ownerOf(url);
+    const origin = owner.startsWith('o') ? this.origins[Number(owner.slice(1))] : undefined;
+    const limits = limitsOf(origin?.connections ?? DEFAULT_CONNECTIONS);
+    expect(connections).toBeLessThanOrEqual(limits.maxConnections);
+    expect(windowBytes).toBeLessThanOrEqual(limits.maxBandwidthBytesPerSecond);
   }
 
   #openUnder(url: string): { connections: number; windowBytes: number } {
@@ -246,12 +264,16 @@ class World {
 
   #newService(): LeaseService {
     const { clock, journal: store } = this;
-    return aLeaseService({ store, clock }, { defaultLimits: DEFAULTS });
+    return aLeaseService({ store, clock }, { defaultLimits: limitsOf(DEFAULT_CONNECTIONS) });
   }
 }
 
+function limitsOf(connections: number) {
+  return { maxConnections: connections, maxBandwidthBytesPerSecond: connections * MIB };
+}
+
 describe('Origins that are edited while leases live', () => {
-  it('open no second allowance, whatever is deleted, made anew, split or moved', async () => {
+  it('open no second allowance, whatever is deleted, made anew, split, moved or lowered', async () => {
     let granted = 0;
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 80 }), async (steps) => {

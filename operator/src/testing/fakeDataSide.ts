@@ -27,6 +27,12 @@ export class FakeDataSide implements Coordinator, EpochStore {
   /** The uids that were known when everything had been said. */
   primedWith: readonly string[] | undefined;
   policies: readonly OriginPolicy[] = [];
+  /** What is said of each Origin's use, besides what it allows. */
+  usage: Partial<OriginUsage> = {
+    connections: 1,
+    rateBytesPerSecond: 1000,
+    trafficBytes: 5000,
+  };
   source: () => ResolvedSource = FakeDataSide.source;
   readonly troubles = troubles();
   readonly #confirmed = new Set<string>();
@@ -91,9 +97,7 @@ export class FakeDataSide implements Coordinator, EpochStore {
     const { limits } = aUsage();
     const allowed = this.policies.find((policy) => policy.name === name)?.limits.maxConnections;
     return aUsage({
-      connections: 1,
-      rateBytesPerSecond: 1000,
-      trafficBytes: 5000,
+      ...this.usage,
       limits: { ...limits, connections: allowed ?? limits.connections },
     });
   }
