@@ -3,7 +3,9 @@ import path from 'node:path';
 import { repositoryRoot } from '../../e2e/cluster/paths.ts';
 
 /** What the image sets for its process, so that a benchmark measures the process as it is shipped. */
-export function imageEnvironment(image: 'node-agent' | 'relay-image'): Record<string, string> {
+export function imageEnvironment(
+  image: 'node-agent' | 'relay-image' | 'operator',
+): Record<string, string> {
   return parseEnvironment(readFileSync(path.join(repositoryRoot, image, 'Dockerfile'), 'utf8'));
 }
 

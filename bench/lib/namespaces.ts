@@ -16,6 +16,8 @@ export const STATE_FOLDER = '/run/bench';
 
 /** The name under which the control server has its certificate, and where it listens. */
 export const CONTROL_HOST = 'control';
+/** The same of an operator that runs as in a cluster. */
+export const OPERATOR_HOST = 'sluice-control.sluice-system.svc';
 export const BRIDGE = 'bench0';
 export const BRIDGE_ADDRESS = '10.80.0.1';
 
@@ -82,7 +84,10 @@ async function prepareNamespaces(): Promise<void> {
   await mkdir('/run/netns');
   await mkdir(STATE_FOLDER);
   const hosts = '/run/hosts';
-  await writeFile(hosts, `127.0.0.1 localhost\n${BRIDGE_ADDRESS} ${CONTROL_HOST}\n`);
+  await writeFile(
+    hosts,
+    `127.0.0.1 localhost\n${BRIDGE_ADDRESS} ${CONTROL_HOST} ${OPERATOR_HOST}\n`,
+  );
   await run('mount', ['-n', '--bind', hosts, '/etc/hosts']);
   await run('ip', ['link', 'set', 'lo', 'up']);
   await run('ip', ['link', 'add', BRIDGE, 'type', 'bridge', 'forward_delay', '0']);

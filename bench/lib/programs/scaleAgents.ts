@@ -1,0 +1,125 @@
+/**
+ * Many agents in one process: the client, work loop and report loop of the real agent, and in place
+ * of the engine a transfer that only counts. Told by the parent what to be; tells it the first
+ * moment at which each distribution was anybody's task here, and how many are ready.
+ */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { ControlWorker } from '@sluice/protocol/client/controlWorker.ts';
+import { reportOf } from '@sluice/protocol/client/taskReport.ts';
+import type { TaskHost, TaskRunner } from '@sluice/protocol/client/workLoop.ts';
+import type { Task, TransferState } from '@sluice/protocol/messages.ts';
+
+export interface ScaleAgentsOptions {
+  readonly controlUrl: string;
+  readonly caFile: string;
+  /** For the tokens. */
+  readonly folder: string;
+  readonly agents: readonly { readonly node: string; readonly token: string }[];
+  /** How long a transfer takes, give or take a fifth. */
+  readonly transferMs: number;
+}
+
+export type ScaleAgentsMessage =
+  | { readonly type: 'task'; readonly name: string; readonly atMs: number }
+  | { readonly type: 'counts'; readonly tasks: number; readonly ready: number };
+
+const COUNT_MS = 500;
+
+const seen = new Set<string>();
+const counts = { tasks: 0, ready: 0 };
+
+process.once('message', (options: ScaleAgentsOptions) => {
+  options.agents.forEach((agent, at) => {
+    // As pods start: not all in the same millisecond.
+    setTimeout(() => startAgent(options, agent), at * 4);
+  });
+  setInterval(() => tell({ type: 'counts', ...counts }), COUNT_MS);
+});
+
+function startAgent(
+  { controlUrl, caFile, folder, transferMs }: ScaleAgentsOptions,
+  { node, token }: ScaleAgentsOptions['agents'][number],
+): void {
+  const tokenFile = path.join(folder, `token-${node}`);
+  writeFileSync(tokenFile, token);
+  const onProblem = () => {};
+  const client = new ControlClient(
+    { controlUrl: new URL(controlUrl), caFile, tokenFile, kind: 'agent', bitTorrentPort: 6881 },
+    { clock: systemClock, onProblem },
+  );
+  const host: TaskHost = {
+    create: (task, onChange) => new CountingTask(task, transferMs, onChange),
+    deleteFiles: async () => [],
+    synced: async () => {},
+  };
+  const disk = async () => undefined;
+  new ControlWorker({ newestOnly: true }, { client, host, disk, onProblem }).start();
+}
+
+class CountingTask implements TaskRunner {
+  readonly #task: Task;
+  readonly #onChange: () => void;
+  readonly #durationMs: number;
+  readonly #sizeBytes: number;
+  #startedMs = 0;
+  #state: TransferState = 'pending';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(task: Task, transferMs: number, onChange: () => void) {
+    this.#task = task;
+    this.#onChange = onChange;
+    this.#durationMs = transferMs * (0.8 + 0.4 * Math.random());
+    this.#sizeBytes = task.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    counts.tasks += 1;
+    if (seen.has(task.name)) return;
+    seen.add(task.name);
+    tell({ type: 'task', name: task.name, atMs: performance.timeOrigin + performance.now() });
+  }
+
+  start(): void {
+    this.#startedMs = performance.now();
+    this.#state = 'transferring';
+    this.#timer = setTimeout(() => {
+      this.#state = 'ready';
+      counts.ready += 1;
+      this.#onChange();
+    }, this.#durationMs);
+  }
+
+  report() {
+    const share = Math.min(1, (performance.now() - this.#startedMs) / this.#durationMs);
+    const isReady = this.#state === 'ready';
+    const verifiedBytes = isReady ? this.#sizeBytes : Math.floor(share * this.#sizeBytes);
+    const rate = isReady ? 0 : (1000 * this.#sizeBytes) / this.#durationMs;
+    return reportOf(
+      this.#task,
+      { state: this.#state },
+      {
+        verifiedPieces: Math.floor(verifiedBytes / this.#task.pieceLengthBytes),
+        verifiedBytes,
+        received: { fromPeers: verifiedBytes, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+        uploadedBytes: verifiedBytes,
+        rateBytesPerSecond: rate,
+      },
+    );
+  }
+
+  update(): void {}
+
+  setPeers(): void {}
+
+  askLease(): void {}
+
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer);
+    counts.tasks -= 1;
+    if (this.#state === 'ready') counts.ready -= 1;
+  }
+}
+
+function tell(message: ScaleAgentsMessage): void {
+  process.send?.(message);
+}

@@ -1,0 +1,77 @@
+/**
+ * The operator at scale: the real process on a real kube-apiserver, etcd and database, and for each
+ * node an agent that speaks the real control API and only counts its transfer.
+ *   node bench/operatorScale.ts [--set-ups 100x1,1000x10,10000x100,100x1000] [--transfer 90] [--profile FOLDER]
+ * NODESxDISTRIBUTIONS: the first goes to all nodes, the others to a hundred nodes each.
+ */
+import { parseArgs } from 'node:util';
+import { figureOf } from './lib/figures.ts';
+import { ownArguments, runBenchmark } from './lib/namespaces.ts';
+import { record } from './lib/record.ts';
+import { runScale, type ScaleRun } from './lib/scale/run.ts';
+
+const { values } = parseArgs({
+  args: ownArguments(),
+  options: {
+    'set-ups': { type: 'string', default: '100x1,1000x10,10000x100,100x1000' },
+    transfer: { type: 'string', default: '90' },
+    profile: { type: 'string' },
+  },
+});
+
+await runBenchmark(import.meta.filename, measure);
+
+async function measure(signal: AbortSignal): Promise<boolean> {
+  const runs: ScaleRun[] = [];
+  for (const name of values['set-ups'].split(',')) {
+    const [nodes = 0, distributions = 0] = name.split('x').map(Number);
+    const transferMs = Number(values.transfer) * 1000;
+    const run = await runScale(
+      { nodes, distributions, transferMs, profile: values.profile },
+      signal,
+    );
+    console.log(JSON.stringify(run));
+    runs.push(run);
+  }
+  const args = ownArguments().join(' ');
+  return record({
+    name: 'operatorScale',
+    command: `make bench NAME=operatorScale${args === '' ? '' : ` ARGS='${args}'`}`,
+    about: [
+      'The operator as in its image, on kube-apiserver, etcd and FerretDB of the test cluster; nodes',
+      'and pods are objects, agents speak the control API over TLS and only count their bytes, all on',
+      `one machine. Transfers of ${values.transfer} s. Memory in MB of 10^6 bytes.`,
+    ].join(' '),
+    runs,
+    figures: runs.flatMap(figuresOf),
+  });
+}
+
+function figuresOf(run: ScaleRun) {
+  const { nodes, distributions } = run;
+  const figure = (what: string, unit: string, value: number, atMost?: number) =>
+    figureOf(
+      `${nodes} nodes, ${distributions} distributions: ${what}`,
+      unit,
+      [value],
+      atMost === undefined ? undefined : { atMost, judgedBy: 'everyRun' },
+    );
+  const isLarge = nodes >= 10_000;
+  return [
+    figure('processor in transfer', 'cores', run.transfer.cores, isLarge ? 0.5 : undefined),
+    figure('processor when all is delivered', 'cores', run.settled.cores),
+    figure('memory in transfer', 'MB', run.transfer.rssMb, isLarge ? 200 : undefined),
+    figure('most memory', 'MB', run.peakRssMb),
+    figure(
+      'status writes a second and distribution',
+      '1/s',
+      run.transfer.statusWritesPerSecondAndDistribution,
+      1,
+    ),
+    figure('status writes when all is delivered', '1/s', run.settled.statusWritesPerSecond),
+    figure('apply to first task, worst', 's', run.firstTaskSeconds.worst, 3),
+    figure('reconciliation, median below', 's', run.transfer.reconcileP50Seconds),
+    figure('reconciliation, 99 of 100 below', 's', run.transfer.reconcileP99Seconds),
+    figure('database', 'MB', run.databaseMb),
+  ];
+}
