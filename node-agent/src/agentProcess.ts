@@ -4,6 +4,7 @@ import {
   DEFAULT_HTTP_OPTIONS,
   NodeHttpSource,
 } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
+import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { EngineHost } from '@sluice/engine/session/host.ts';
 import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
@@ -34,7 +35,8 @@ export class AgentProcess {
   constructor(config: AgentConfig, { logger, wallClock }: AgentProcessDependencies) {
     this.#config = config;
     this.#logger = logger;
-    const { bitTorrentPort, healthPort, root, minFreePercent } = config;
+    const { bitTorrentPort, healthPort, root, minFreePercent, checkSeconds, rehashSeconds } =
+      config;
     this.#engine = new EngineHost({ port: bitTorrentPort, role: 'agent' });
     const onProblem = (error: unknown) => {
       metrics.controlProblem();
@@ -45,7 +47,11 @@ export class AgentProcess {
       { clock: systemClock, onProblem },
     );
     const host = new AgentHost(
-      { root, minFreePercent },
+      {
+        root,
+        minFreePercent,
+        check: { lookMs: checkSeconds * 1000, rehashMs: rehashSeconds * 1000 },
+      },
       {
         engine: this.#engine,
         client,
@@ -53,6 +59,7 @@ export class AgentProcess {
         httpSource: (allowsPrivate) =>
           new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, lookup: guardedLookup(allowsPrivate) }),
         clock: systemClock,
+        random: () => systemRandom.next(),
         wallClock,
         logger,
       },

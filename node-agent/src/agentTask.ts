@@ -22,13 +22,16 @@ import { noteLink } from './deletion.ts';
 import { checkSpace, diskSpaceOf } from './diskGuard.ts';
 import { earlierVersions } from './earlierVersions.ts';
 import { errorFields } from './logger.ts';
+import { OriginPull } from './originPull.ts';
 import { OriginTopUp } from './originTopUp.ts';
+import { type CheckSettings, type Damage, placedDamage } from './placedCheck.ts';
 import { type VersionPaths, versionPathsOf } from './versionPaths.ts';
 
 export interface AgentTaskOptions {
   readonly task: Task;
   readonly root: string;
   readonly minFreePercent: number;
+  readonly check: CheckSettings;
 }
 
 export interface AgentTaskDependencies {
@@ -39,11 +42,16 @@ export interface AgentTaskDependencies {
   /** Connections to an origin whose name may, or may not, mean a private address. */
   readonly httpSource: (allowsPrivate: boolean) => HttpSource;
   readonly clock: Clock;
+  /** 0 to 1. */
+  readonly random: () => number;
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
   readonly logger: Logger;
   readonly onChange: () => void;
 }
+
+/** Who was wrong of one piece is so of others, and is gone with the first: a few will do. */
+const DISPUTES_AT_ONCE = 2;
 
 /** Nothing on this node changes what these say; another epoch does. */
 const FINAL_REASONS: ReadonlySet<string> = new Set([
@@ -62,7 +70,9 @@ export class AgentTask implements TaskRunner {
   #transfer: Transfer | undefined;
   #version: Version | undefined;
   #topUp: TopUp | undefined;
-  #origin: OriginTopUp | undefined;
+  /** What takes from the origin now. */
+  #origin: OriginTopUp | OriginPull | undefined;
+  #change = new AbortController();
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
   #pieceCount = 0;
   #failure: TaskError | undefined;
@@ -73,7 +83,7 @@ export class AgentTask implements TaskRunner {
     this.#options = options;
     this.#dependencies = dependencies;
     this.#life = new TaskLife({
-      attempt: (signal) => this.#attempt(signal),
+      attempt: (signal) => this.#keep(signal),
       onFailure: (error) => this.#fail(error),
       mayRetry: (error) => !FINAL_REASONS.has(taskErrorOf(error).reason),
     });
@@ -84,7 +94,9 @@ export class AgentTask implements TaskRunner {
   }
 
   update(task: Task): void {
+    const changes = task.pulls !== this.#task.pulls;
     this.#task = task;
+    if (changes) this.#change.abort();
     this.#transfer?.revoke(revokedPullersOf(task));
     this.#applyDelivery();
     this.#applyTarget();
@@ -108,15 +120,32 @@ export class AgentTask implements TaskRunner {
       this.#state === 'transferring' && progress.verifiedPieces === this.#pieceCount;
     const state = verifying ? 'verifying' : this.#state;
     const firstByteAtMs = this.#firstByteOf(progress.firstByteAt);
-    return reportOf(this.#task, { state, error, firstByteAtMs }, progress);
+    const pulled = this.#task.pulls === true && {
+      bitfield: transfer.bitfield(),
+      spread: transfer.spreadPieces(),
+      revokedPullers: this.#task.revokedPullers?.length,
+      disputes: transfer.disputes(DISPUTES_AT_ONCE),
+    };
+    return reportOf(this.#task, { state, error, firstByteAtMs, ...pulled }, progress);
   }
 
   async stop(): Promise<void> {
     await this.#life.stop();
   }
 
-  /** Works until aborted; rejects when the transfer fails. */
-  async #attempt(signal: AbortSignal): Promise<void> {
+  /** A version that is not as it was placed any more is looked through, and what is wrong fetched. */
+  async #keep(signal: AbortSignal): Promise<void> {
+    let damage: Damage | undefined;
+    do {
+      damage = await this.#attempt(damage?.kind === 'rotten', signal);
+      if (damage === undefined) return;
+      const { uid, epoch } = this.#task;
+      this.#dependencies.logger.warn('a placed version is damaged', { uid, epoch, ...damage });
+    } while (!signal.aborted);
+  }
+
+  /** Works until aborted, or what is placed is damaged; rejects when the transfer fails. */
+  async #attempt(isSuspicious: boolean, signal: AbortSignal): Promise<Damage | undefined> {
     const task = this.#task;
     const paths = versionPathsOf(this.#options.root, task);
     await this.#makeRoom(paths);
@@ -144,25 +173,29 @@ export class AgentTask implements TaskRunner {
     });
     transfer.revoke(revokedPullersOf(this.#task));
     const { swarmId, relayToken } = task;
-    const origin = new OriginTopUp(
-      { task: () => this.#task, layout },
-      { ...this.#dependencies, transfer },
+    const options = { task: () => this.#task, layout };
+    const originTopUp = new OriginTopUp(options, { ...this.#dependencies, transfer });
+    const originPull = new OriginPull(options, { ...this.#dependencies, transfer });
+    const topUp = new TopUp(
+      { swarmId, relayToken },
+      { http, clock, target: transfer, origin: originTopUp },
     );
-    const topUp = new TopUp({ swarmId, relayToken }, { http, clock, target: transfer, origin });
     const over = new AbortController();
     let helped = Promise.resolve();
     try {
       await Promise.race([transfer.start(), transfer.failed]);
       signal.throwIfAborted();
-      this.#origin = origin;
       this.#begin(transfer, topUp);
       topUp.start();
-      helped = origin.run(AbortSignal.any([signal, over.signal]));
+      helped = this.#useOrigin(originTopUp, originPull, AbortSignal.any([signal, over.signal]));
       await Promise.race([transfer.completed, transfer.failed, aborted(signal)]);
       if (!signal.aborted) this.#enter('ready');
       this.#applyTarget();
       await topUp.stop();
-      await Promise.race([transfer.failed, aborted(signal)]);
+      const check = { ...this.#options.check, layout, paths, isSuspicious };
+      const whole = AbortSignal.any([signal, over.signal]);
+      const damaged = placedDamage(check, { ...this.#dependencies, store }, whole);
+      return await Promise.race([transfer.failed, damaged]);
     } finally {
       over.abort();
       await topUp.stop();
@@ -174,6 +207,17 @@ export class AgentTask implements TaskRunner {
       await engine.removeTransfer(task.swarmId);
       logger.info('transfer ended', { uid: task.uid, epoch: task.epoch });
     }
+  }
+
+  /** One at a time: to the control server they are one holder of one lease. */
+  async #useOrigin(topUp: OriginTopUp, pull: OriginPull, signal: AbortSignal): Promise<void> {
+    let change: AbortController;
+    do {
+      change = new AbortController();
+      this.#change = change;
+      this.#origin = this.#task.pulls === true ? pull : topUp;
+      await this.#origin.run(AbortSignal.any([signal, change.signal]));
+    } while (change.signal.aborted && !signal.aborted);
   }
 
   /** Before the first byte; a version that was begun has its space already. */
@@ -203,7 +247,7 @@ export class AgentTask implements TaskRunner {
     this.#transfer?.setRates({ minRate, maxRate, maxUploadRate });
     const sources = topUp.flatMap((source): HelpSource[] => {
       if (source === 'Relay') return ['relay'];
-      return this.#task.source === undefined ? [] : ['origin'];
+      return this.#task.source === undefined || this.#task.pulls === true ? [] : ['origin'];
     });
     this.#topUp?.setPolicy({ minRate, sources, isCarried: transport === 'HTTP' });
     this.#applyPeers();

@@ -12,6 +12,10 @@ export interface AgentConfig {
   readonly healthPort: number;
   /** Part of the disk that must stay free; no transfer starts that would take it. */
   readonly minFreePercent: number;
+  /** How often placed files are looked at. */
+  readonly checkSeconds: number;
+  /** How often all their bytes are hashed again. */
+  readonly rehashSeconds: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -26,6 +30,11 @@ export function readConfig(values: Readonly<Record<string, string | undefined>> 
     bitTorrentPort: environment.port('SLUICE_BITTORRENT_PORT', 6881),
     healthPort: environment.port('SLUICE_HEALTH_PORT', 8082),
     minFreePercent: environment.integer('SLUICE_MIN_FREE_PERCENT', 15, { min: 0, max: 90 }),
+    checkSeconds: environment.integer('SLUICE_CHECK_SECONDS', 60, { min: 1, max: 86_400 }),
+    rehashSeconds: environment.integer('SLUICE_REHASH_SECONDS', 604_800, {
+      min: 1,
+      max: 31_536_000,
+    }),
     logLevel: environment.oneOf('SLUICE_LOG_LEVEL', 'info', LOG_LEVELS),
   };
   environment.check();

@@ -3,7 +3,7 @@
  * from a simple table, over real TLS, and an HTTP origin, all on loopback.
  */
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
@@ -66,6 +66,8 @@ function distribute(
     delivery?: Task['delivery'];
     /** Nobody can be reached over BitTorrent. */
     blocked?: boolean;
+    /** The agent that stands in for the relay. */
+    pulls?: string;
   } = {},
 ): Distribution {
   const body = randomBytes(sizeBytes);
@@ -106,7 +108,8 @@ function distribute(
   };
   distributions.set(uid, made);
   for (const { name } of programs) {
-    for (const message of fleet.messagesFor(task, name, made))
+    const told = name === change.pulls ? { ...task, pulls: true } : task;
+    for (const message of fleet.messagesFor(told, name, made))
       fleet.control.send(message, { name });
   }
   return made;
@@ -209,6 +212,82 @@ describe('relay and agents', () => {
     expect(report.verifiedBytes).toBe(24 * MIB + 1);
   });
 
+  it('pull in place of the relay when it is told to, sign, and leave it to the relay again', async () => {
+    await fleet.kill('relay', 'SIGTERM');
+    const { body, task } = distribute('standIn', 24 * MIB, { rate: 8 * MIB, pulls: 'one' });
+    await fleet.reported('two', 'standIn', ({ verifiedBytes }) => verifiedBytes > 4 * MIB);
+    expect(fleet.control.lastReport('one', 'standIn')?.bitfield).toBeDefined();
+    fleet.control.send({ type: 'task', task: { ...task, pulls: false } }, { name: 'one' });
+    await vi.waitFor(() => expect(settled.at(-1)).toBe('standIn'), { timeout: 5_000 });
+    expect([...leases.values()].filter(({ uid }) => uid === 'standIn')).toEqual([]);
+    fleet.launch('relay');
+    const reports = await Promise.all(['one', 'two'].map((name) => fleet.ready(name, 'standIn')));
+    expect(reports[0]?.received.fromOrigin).toBeGreaterThan(4 * MIB);
+    expect(reports[1]?.received.fromOrigin).toBe(0);
+    expect(await sha256OnDisk('two', 'standIn')).toBe(sha256Of(body));
+    expect(origin.sentBytes.get('/standIn.bin')).toBeLessThanOrEqual(body.length * 1.1);
+  });
+
+  it('bring back what vanishes or is changed on the disk of a node', async () => {
+    const { body } = distribute('mended', 3 * MIB);
+    await Promise.all(['one', 'two'].map((name) => fleet.ready(name, 'mended')));
+    const file = visible('one', 'mended');
+    const isWhole = () =>
+      vi.waitFor(async () => expect(await sha256OnDisk('one', 'mended')).toBe(sha256Of(body)), {
+        timeout: 30_000,
+        interval: 100,
+      });
+    await rm(file);
+    await isWhole();
+    await fleet.reported('one', 'mended', (now) => now.state === 'ready' && receivedBytes(now) > 0);
+
+    const opened = await open(file, 'r+');
+    await opened.write(Buffer.from('evil'), 0, 4, PIECE + 5);
+    await opened.close();
+    await isWhole();
+    // The one piece, and no other.
+    await fleet.reported(
+      'one',
+      'mended',
+      (now) => now.state === 'ready' && receivedBytes(now) === PIECE,
+    );
+
+    await rm(path.dirname(file));
+    await isWhole();
+  });
+
+  it('stop within two seconds when suspended, and fetch nothing twice after', async () => {
+    const made = distribute('paused', 24 * MIB, { rate: 6 * MIB });
+    const { task, body } = made;
+    await fleet.reported('one', 'paused', ({ verifiedBytes }) => verifiedBytes > 4 * MIB);
+    const stop = { type: 'remove', uid: 'paused', epoch: 1, deleteFiles: false } as const;
+    fleet.control.send(stop);
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    const sent = () => origin.sentBytes.get('/paused.bin') ?? 0;
+    const atStop = sent();
+    expect([...leases.values()].filter(({ uid }) => uid === 'paused')).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(sent()).toBe(atStop);
+    expect(atStop).toBeLessThan(body.length);
+
+    const before = ['one', 'two'].map((name) => fleet.control.lastReport(name, 'paused'));
+    fleet.control.reports.length = 0;
+    for (const { name } of programs) {
+      for (const message of fleet.messagesFor(task, name, made)) {
+        fleet.control.send(message, { name });
+      }
+    }
+    const after = await Promise.all(['one', 'two'].map((name) => fleet.ready(name, 'paused')));
+    expect(await sha256OnDisk('one', 'paused')).toBe(sha256Of(body));
+    for (const [index, report] of after.entries()) {
+      const had = before[index]?.verifiedBytes ?? 0;
+      expect(had).toBeGreaterThan(0);
+      expect(receivedBytes(report)).toBeLessThanOrEqual(body.length - had);
+    }
+    // But for what was on its way when it stopped: a piece a connection.
+    expect(sent()).toBeLessThanOrEqual(body.length + 4 * PIECE);
+  });
+
   it('go on while the control server is gone, and report when it is back', async () => {
     const { body } = distribute('alone', 24 * MIB, { rate: 8 * MIB, extentPieces: 96 });
     await fleet.reported('one', 'alone', ({ verifiedBytes }) => verifiedBytes > 4 * MIB);
@@ -299,6 +378,6 @@ describe('relay and agents', () => {
     await fleet.reported('relay', 'last', ({ verifiedBytes }) => verifiedBytes > 0);
     expect(await fleet.kill('relay', 'SIGTERM')).toBe(0);
     expect(settled.at(-1)).toBe('last');
-    expect(leases.size).toBe(0);
+    expect([...leases.values()].filter(({ uid }) => uid === 'last')).toEqual([]);
   });
 });

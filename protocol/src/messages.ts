@@ -123,6 +123,8 @@ export const Task = Type.Object({
   delivery: Delivery,
   /** Raw Ed25519 keys of pullers whose signatures do not count any more. */
   revokedPullers: Type.Optional(Type.Array(Base64(64), { maxItems: MAX_REVOKED })),
+  /** Agents: no relay does, so this one pulls extents and signs their hashes, as a relay would. */
+  pulls: Type.Optional(Type.Boolean()),
   /** Where the origin is, for processes that may pull from it under leases. */
   source: Type.Optional(TaskSource),
   /** Where the version becomes visible; absent for relays, which only cache. */
@@ -215,13 +217,13 @@ export const TransferReport = Type.Object({
   uploadedBytes: Bytes,
   /** Received payload bytes per second over the last second. */
   rateBytesPerSecond: Bytes,
-  /** Relays: what they hold, a BitTorrent bitfield (high bit first), so that extents are planned. */
+  /** Who pulls: what it holds, a BitTorrent bitfield (high bit first), so that extents are planned. */
   bitfield: Type.Optional(Base64(16_384)),
-  /** Relays: what any of their peers has, so that the origin is not asked for it again. */
+  /** Who pulls: what any of its peers has, so that the origin is not asked for it again. */
   spread: Type.Optional(Base64(16_384)),
-  /** Relays: how many of the task's revoked pullers the bitfield takes into account. */
+  /** Who pulls: how many of the task's revoked pullers the bitfield takes into account. */
   revokedPullers: Type.Optional(Bytes),
-  /** Relays: a few at a time, until they are settled. */
+  /** Who pulls: a few at a time, until they are settled. */
   disputes: Type.Optional(Type.Array(PieceDispute, { maxItems: 4 })),
   /** Milliseconds since the Unix epoch of the first payload byte; for people, not for decisions. */
   firstByteAtMs: Type.Optional(Bytes),

@@ -30,7 +30,9 @@ export class FeedPublisher {
     return this.#signer !== undefined;
   }
 
+  /** Undefined: it pulls no more; what is due is signed before. */
   setSigner(signer: FeedSigner | undefined): void {
+    if (signer === undefined) this.stop();
     this.#signer = signer;
     this.signSoon();
   }

@@ -100,6 +100,7 @@ export class ProcessFleet {
         SLUICE_HEALTH_PORT: String(program.healthPort),
         SLUICE_STOCK_PORT: String(program.stockPort),
         SLUICE_MIN_FREE_PERCENT: '0',
+        SLUICE_CHECK_SECONDS: '1',
         SLUICE_LOG_LEVEL: 'debug',
       },
     });
@@ -127,7 +128,8 @@ export class ProcessFleet {
   messagesFor(task: Task, name: string, { blocked = false } = {}): WorkMessage[] {
     const { kind } = this.programOf(name);
     const { source, target, ...common } = task;
-    const isTold = kind === 'relay' || task.delivery.topUp.includes('Origin');
+    const isTold =
+      kind === 'relay' || task.pulls === true || task.delivery.topUp.includes('Origin');
     const own = { ...common, ...(isTold && { source }), ...(kind === 'agent' && { target }) };
     const peers = this.programs
       .filter((program) => program.name !== name)

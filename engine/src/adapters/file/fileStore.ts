@@ -190,6 +190,23 @@ export class FileStore implements PieceStore {
     if (this.#state?.isWhole === true) await this.#setModes(signal);
   }
 
+  /**
+   * Hashes a piece once more. False: it is not as it was written, or cannot be read; that is noted,
+   * and the next open() lacks it. True also when it is not here.
+   */
+  async recheck(piece: number, signal: AbortSignal): Promise<boolean> {
+    const hash = this.#written.get(piece);
+    const state = this.#state;
+    if (hash === undefined || state === undefined || this.#closed) return true;
+    const checking = this.#stands(piece, hash, signal).catch(() => false);
+    this.#puts.add(checking);
+    const stands = await checking.finally(() => this.#puts.delete(checking));
+    if (stands || signal.aborted || this.#closed) return true;
+    await state.setWhole(false);
+    await state.lost([piece]);
+    return false;
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
