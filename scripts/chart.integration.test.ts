@@ -1,11 +1,9 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { promisify } from 'node:util';
-import { beforeAll, describe, expect, it } from 'vitest';
-import { parse, parseAllDocuments } from 'yaml';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { type Permission, permissions } from '../operator/src/kube/permissions.ts';
-import { findHelm, KUBE_VERSION } from './helm.ts';
+import { renderChart } from './helm.ts';
 
 const chart = path.resolve(import.meta.dirname, '../helm/sluice');
 
@@ -34,31 +32,7 @@ interface Rendered {
 }
 
 describe('the chart', () => {
-  let helm: string;
-
-  beforeAll(async () => {
-    const found = await findHelm();
-    if (found === undefined) throw new Error('no helm: run `make setup`');
-    helm = found;
-  });
-
-  async function render(...values: string[]): Promise<Rendered[]> {
-    const set = values.flatMap((value) => ['--set', value]);
-    const args = [
-      'template',
-      'sluice',
-      chart,
-      '--namespace',
-      'sluice-system',
-      '--kube-version',
-      KUBE_VERSION,
-      ...set,
-    ];
-    const { stdout } = await promisify(execFile)(helm, args, { maxBuffer: 16 * 1024 * 1024 });
-    return parseAllDocuments(stdout)
-      .map((document) => document.toJS() as Rendered | null)
-      .filter((object) => object !== null);
-  }
+  const render = (...values: string[]) => renderChart<Rendered>(values);
 
   async function refusal(...values: string[]): Promise<string> {
     return render(...values).then(
@@ -82,11 +56,12 @@ describe('the chart', () => {
 
   it('runs every pod as Pod Security `restricted` asks', async () => {
     const workloads = (await render()).filter((o) =>
-      ['Deployment', 'StatefulSet'].includes(o.kind),
+      ['Deployment', 'StatefulSet', 'Job'].includes(o.kind),
     );
     expect(workloads.map((o) => o.metadata.name).sort()).toEqual([
       'sluice-mongodb',
       'sluice-operator',
+      'sluice-uninstall',
     ]);
     for (const workload of workloads) {
       expect(workload.spec.template.spec.securityContext).toMatchObject({
@@ -112,6 +87,7 @@ describe('the chart', () => {
       ['sluice-operator', true],
       ['sluice-relay', false],
       ['sluice-agent', false],
+      ['sluice-uninstall', true],
     ]);
   });
 
@@ -120,10 +96,39 @@ describe('the chart', () => {
     const rules = (kind: string) =>
       (find(objects, kind, 'sluice-operator') as { rules?: object[] }).rules;
     const expected = (list: readonly Permission[]) => list.map(({ reason: _, ...rule }) => rule);
-    expect(rules('ClusterRole')).toEqual(expected(permissions.cluster));
+    const { persistentVolumeClaims } = permissions.workloads;
+    expect(rules('ClusterRole')).toEqual(
+      expected([...permissions.cluster, ...persistentVolumeClaims]),
+    );
     expect(rules('Role')).toEqual(expected(permissions.namespace));
     const roles = objects.filter((o) => /Role$/.test(o.kind)).map((o) => o.metadata.name);
-    expect(roles).toEqual(['sluice-operator', 'sluice-operator']);
+    expect(roles).toEqual([
+      ...['sluice-operator', 'sluice-operator'],
+      ...['sluice-uninstall', 'sluice-uninstall'],
+    ]);
+  });
+
+  it('gives rights for the pods that use the files only where they are asked for', async () => {
+    const rules = async (...values: string[]) => {
+      const found = find(await render(...values), 'ClusterRole', 'sluice-operator');
+      return (found as { rules?: object[] }).rules ?? [];
+    };
+    const { persistentVolumeClaims, nodeLabels } = permissions.workloads;
+    const counts = [
+      (await rules('workloads.persistentVolumeClaims=false')).length,
+      (await rules('workloads.nodeLabels=true')).length,
+    ];
+    const fixed = permissions.cluster.length;
+    expect(counts).toEqual([fixed, fixed + persistentVolumeClaims.length + nodeLabels.length]);
+    const operator = find(
+      await render('workloads.nodeLabels=true'),
+      'Deployment',
+      'sluice-operator',
+    );
+    expect(environment(operator)).toMatchObject({
+      SLUICE_PERSISTENT_VOLUME_CLAIMS: 'true',
+      SLUICE_NODE_LABELS: 'true',
+    });
   });
 
   it('brings the CRDs as they are in crds/, and keeps them when the release is uninstalled', async () => {
@@ -149,7 +154,7 @@ describe('the chart', () => {
     expect(budget(await render('operator.replicas=2'))).toBe(1);
   });
 
-  it('lets only the operator reach MongoDB, and only relays and agents the control API', async () => {
+  it('lets only the operator reach MongoDB, and only relays and agents the control API and each other', async () => {
     const objects = await render();
     const component = (name: string) => ({
       podSelector: {
@@ -163,6 +168,17 @@ describe('the chart', () => {
       { ports: [{ port: 'control' }], from: [component('relay'), component('agent')] },
       { ports: [{ port: 'metrics' }] },
     ]);
+    const processes = [component('relay'), component('agent')];
+    expect(find(objects, 'NetworkPolicy', 'sluice-relay').spec.ingress).toEqual([
+      { ports: [{ port: 'bittorrent' }, { port: 'http' }], from: processes },
+      { ports: [{ port: 'health' }] },
+    ]);
+    expect(find(objects, 'NetworkPolicy', 'sluice-agent').spec.ingress).toEqual([
+      { ports: [{ port: 'bittorrent' }], from: processes },
+      { ports: [{ port: 'health' }] },
+    ]);
+    const withStock = find(await render('relay.stockPort=6889'), 'NetworkPolicy', 'sluice-relay');
+    expect(withStock.spec.ingress).toContainEqual({ ports: [{ port: 'stock' }] });
     const without = await render('networkPolicy.enabled=false');
     expect(without.filter((o) => o.kind === 'NetworkPolicy')).toEqual([]);
   });

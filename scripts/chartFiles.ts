@@ -40,17 +40,22 @@ async function expectedFiles(): Promise<Map<string, string>> {
   files.set(
     'permissions.yaml',
     '# Generated from operator/src/kube/permissions.ts by scripts/chartFiles.ts; not edited by hand.\n' +
-      `cluster:\n${rules(permissions.cluster)}namespace:\n${rules(permissions.namespace)}`,
+      `cluster:\n${rules(permissions.cluster)}namespace:\n${rules(permissions.namespace)}` +
+      Object.entries(permissions.workloads)
+        .map(([name, list]) => `${name}:\n${rules(list)}`)
+        .join('') +
+      `uninstall:\n  cluster:\n${rules(permissions.uninstall.cluster, '  ')}` +
+      `  namespace:\n${rules(permissions.uninstall.namespace, '  ')}`,
   );
   return files;
 }
 
 /** RBAC rules, each under a comment with its reason. */
-function rules(list: readonly Permission[]): string {
+function rules(list: readonly Permission[], indent = ''): string {
   return list
     .map(({ reason, ...rule }) => {
       const fields = Object.entries(rule).map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
-      return `  # ${reason}\n  - ${fields.join('\n    ')}\n`;
+      return `${indent}  # ${reason}\n${indent}  - ${fields.join(`\n${indent}    `)}\n`;
     })
     .join('');
 }

@@ -1,8 +1,11 @@
 /** Where Helm is: on the PATH, or where the test cluster's set-up keeps its binaries. */
+import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access, glob } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
+import { parseAllDocuments } from 'yaml';
 
 /** A Helm that was built from source takes its own guess for the cluster's version: say it. */
 export const KUBE_VERSION = '1.34.0';
@@ -18,6 +21,23 @@ export async function findHelm(): Promise<string | undefined> {
     if (await isExecutable(candidate)) return candidate;
   }
   return undefined;
+}
+
+/** What the chart makes with these values (`name=value`), hooks included. */
+export async function renderChart<T>(values: readonly string[] = []): Promise<T[]> {
+  const helm = await findHelm();
+  if (helm === undefined) throw new Error('no helm: run `make setup`');
+  const chart = path.resolve(import.meta.dirname, '../helm/sluice');
+  const set = values.flatMap((value) => ['--set', value]);
+  const args = ['template', 'sluice', chart, '--namespace', 'sluice-system'];
+  const { stdout } = await promisify(execFile)(
+    helm,
+    [...args, '--kube-version', KUBE_VERSION, ...set],
+    { maxBuffer: 16 * 1024 * 1024 },
+  );
+  return parseAllDocuments(stdout)
+    .map((document) => document.toJS() as T | null)
+    .filter((object) => object !== null);
 }
 
 async function isExecutable(file: string): Promise<boolean> {

@@ -15,6 +15,7 @@ describe('the configuration', () => {
       agentRoot: '/var/lib/sluice',
       controlPort: 8443,
       requireOrigin: false,
+      workloads: { persistentVolumeClaims: true, nodeLabels: false },
       defaultLimits: { maxConnections: 8, maxBandwidthBytesPerSecond: 100 * 2 ** 20 },
     });
   });

@@ -24,6 +24,8 @@ export interface Config {
     readonly maxBandwidthBytesPerSecond: number;
   };
   readonly logLevel: string;
+  /** What it has the rights to do for the pods that use the files. */
+  readonly workloads: { readonly persistentVolumeClaims: boolean; readonly nodeLabels: boolean };
 }
 
 export class ConfigError extends Error {
@@ -74,6 +76,8 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       (value) => (/^[0-9]{1,9}$/.test(value) && +value >= 1 && +value <= most ? +value : undefined),
       `write a whole number from 1 to ${most}`,
     );
+  const yesOrNo = (name: string, fallback: 'true' | 'false') =>
+    oneOf(name, fallback, ['true', 'false']) === 'true';
   const config: Config = {
     namespace: text('SLUICE_NAMESPACE'),
     podName: text('SLUICE_POD_NAME'),
@@ -106,7 +110,11 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     ),
     controlPort: integer('SLUICE_CONTROL_PORT', '8443', 65_535),
     metricsPort: integer('SLUICE_METRICS_PORT', '8080', 65_535),
-    requireOrigin: oneOf('SLUICE_REQUIRE_ORIGIN', 'false', ['true', 'false']) === 'true',
+    requireOrigin: yesOrNo('SLUICE_REQUIRE_ORIGIN', 'false'),
+    workloads: {
+      persistentVolumeClaims: yesOrNo('SLUICE_PERSISTENT_VOLUME_CLAIMS', 'true'),
+      nodeLabels: yesOrNo('SLUICE_NODE_LABELS', 'false'),
+    },
     defaultLimits: {
       maxConnections: integer('SLUICE_DEFAULT_MAX_CONNECTIONS', '8', 10_000),
       maxBandwidthBytesPerSecond: read(
@@ -120,6 +128,18 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   };
   if (problems.length > 0) throw new ConfigError(problems);
   return config;
+}
+
+/** What the uninstall hook is told. */
+export interface UninstallConfig {
+  readonly namespace: string;
+  readonly logLevel: string;
+}
+
+export function readUninstallConfig(): UninstallConfig {
+  const { SLUICE_NAMESPACE: namespace, SLUICE_LOG_LEVEL: logLevel = 'info' } = process.env;
+  if (!namespace) throw new ConfigError(['SLUICE_NAMESPACE is not set: give a value']);
+  return { namespace, logLevel };
 }
 
 export function readConfig(): Config {

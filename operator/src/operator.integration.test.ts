@@ -64,6 +64,7 @@ describe('the operator', () => {
         requireOrigin: false,
         defaultLimits: { maxConnections: 8, maxBandwidthBytesPerSecond: 1 },
         logLevel: 'error',
+        workloads: { persistentVolumeClaims: true, nodeLabels: true },
       },
       {
         kubeConfig: server.operatorConfig,

@@ -80,7 +80,7 @@ export class Operator {
       onLost: (error) => this.#ended.reject(error),
     });
     this.#controllers = new Controllers(
-      { instance: config.podName, fleet: config },
+      { instance: config.podName, fleet: config, workloads: config.workloads },
       {
         ...dependencies,
         client: this.#client,

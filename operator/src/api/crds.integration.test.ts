@@ -54,7 +54,7 @@ describe('what the API server says of custom resources', () => {
   it('fills in the defaults', async () => {
     const { spec, status } = await create<Distribution>('distributions', distribution({}));
     expect(spec).toMatchObject({
-      target: { fileMode: '0644', nodeSelector: {}, keepVersions: 1 },
+      target: { fileMode: '0644', nodeLabel: false, nodeSelector: {}, keepVersions: 1 },
       delivery: { topUp: ['Relay', 'Origin'], maxOriginShare: '10%', transport: 'Hybrid' },
       relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200 },
       priority: 0,
@@ -198,6 +198,11 @@ describe('what the API server says of custom resources', () => {
     ['a slash at the end', { target: { path: 'a/' } }, /has an empty segment/],
     ['a path of Sluice', { target: { path: '.sluice/x' } }, /begins with \.sluice/],
     ['a path with odd characters', { target: { path: 'a b' } }, /characters other than/],
+    [
+      'a claim with a name that none can have',
+      { target: { persistentVolumeClaim: 'Model_1' } },
+      /spec\.target\.persistentVolumeClaim: 'Model_1' is not the name of a claim/,
+    ],
     [
       'a mode that others cannot read',
       { target: { fileMode: '0640' } },

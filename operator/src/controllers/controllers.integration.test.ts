@@ -63,6 +63,7 @@ describe('the controllers', () => {
           controlPort: 8443,
           logLevel: 'info',
         },
+        workloads: { persistentVolumeClaims: true, nodeLabels: true },
       },
       {
         client: server.operator,

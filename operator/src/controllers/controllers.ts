@@ -9,7 +9,13 @@ import type { Distribution } from '../api/v1alpha1/distribution.ts';
 import type { Origin } from '../api/v1alpha1/origin.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { EventRecorder } from '../kube/events.ts';
-import type { NamespaceObject, NodeObject, WorkloadObject } from '../kube/objects.ts';
+import type {
+  ClaimObject,
+  NamespaceObject,
+  NodeObject,
+  VolumeObject,
+  WorkloadObject,
+} from '../kube/objects.ts';
 import { listPath, type Resource, resources } from '../kube/paths.ts';
 import { type KubeObject, Reflector } from '../kube/reflector.ts';
 import { trimNode } from '../kube/trim.ts';
@@ -19,11 +25,15 @@ import { DistributionController } from './distribution/controller.ts';
 import { FleetController } from './fleet/controller.ts';
 import type { FleetOptions } from './fleet/manifests.ts';
 import { OriginController } from './origin/controller.ts';
+import { distributionUidOf } from './workloads/volumes.ts';
+import { Workloads } from './workloads/workloads.ts';
 
 export interface ControllersOptions {
   /** Names this replica in events. */
   readonly instance: string;
   readonly fleet: FleetOptions;
+  /** What it may do for the pods that use the files. */
+  readonly workloads: { readonly persistentVolumeClaims: boolean; readonly nodeLabels: boolean };
 }
 
 export interface ControllersDependencies {
@@ -49,9 +59,12 @@ export class Controllers {
   readonly #namespaces: Reflector<NamespaceObject>;
   readonly #deployments: Reflector<WorkloadObject>;
   readonly #daemonSets: Reflector<WorkloadObject>;
+  readonly #volumes: Reflector<VolumeObject> | undefined;
+  readonly #claims: Reflector<ClaimObject> | undefined;
   readonly #events: EventRecorder;
   readonly #fleet: FleetController;
   readonly #origin: OriginController;
+  readonly #workloads: Workloads;
   readonly #distribution: DistributionController;
   #synced = false;
   #leading = false;
@@ -66,7 +79,10 @@ export class Controllers {
     });
     this.#nodes = this.#reflect<NodeObject>(resources.nodes, {
       trim: trimNode,
-      onChange: (current, previous) => this.#distribution.nodeChanged(current, previous),
+      onChange: (current, previous) => {
+        this.#distribution.nodeChanged(current, previous);
+        this.#workloads.labels?.nodeChanged(current, previous);
+      },
     });
     this.#origins = this.#reflect<Origin>(resources.origins, {
       onChange: () => this.#origin.changed(),
@@ -81,6 +97,16 @@ export class Controllers {
     };
     this.#deployments = this.#reflect<WorkloadObject>(resources.deployments, workloads);
     this.#daemonSets = this.#reflect<WorkloadObject>(resources.daemonSets, workloads);
+    if (options.workloads.persistentVolumeClaims) {
+      const ours = {
+        ofSluice: true,
+        index: distributionUidOf,
+        onChange: (current: KubeObject | undefined, previous: KubeObject | undefined) =>
+          this.#workloads.volumes?.objectChanged(current, previous),
+      };
+      this.#volumes = this.#reflect<VolumeObject>(resources.persistentVolumes, ours);
+      this.#claims = this.#reflect<ClaimObject>(resources.persistentVolumeClaims, ours);
+    }
     this.#events = new EventRecorder(
       { instance: options.instance },
       {
@@ -100,12 +126,21 @@ export class Controllers {
       onPolicies: () => this.#distribution.wakeAll(),
       events: this.#events,
     });
+    this.#workloads = new Workloads(options.fleet, {
+      ...dependencies,
+      distributions: this.distributions,
+      nodes: this.#nodes,
+      volumes: this.#volumes,
+      claims: this.#claims,
+      labelsNodes: options.workloads.nodeLabels,
+    });
     this.#distribution = new DistributionController({
       ...dependencies,
       distributions: this.distributions,
       nodes: this.#nodes,
       api: distributionApi(client),
       fleet: this.#fleet,
+      workloads: this.#workloads,
       events: this.#events,
     });
   }
@@ -142,12 +177,18 @@ export class Controllers {
     this.#leading = true;
     this.#origin.start();
     this.#fleet.start();
+    this.#workloads.start();
     await this.#distribution.start();
   }
 
   async stop(): Promise<void> {
     this.#leading = false;
-    await Promise.all([this.#distribution.stop(), this.#origin.stop(), this.#fleet.stop()]);
+    await Promise.all([
+      this.#distribution.stop(),
+      this.#origin.stop(),
+      this.#fleet.stop(),
+      this.#workloads.stop(),
+    ]);
     this.#events.stop();
     await Promise.all(this.#reflectors().map((reflector) => reflector.stop()));
   }
@@ -160,6 +201,8 @@ export class Controllers {
       this.#namespaces,
       this.#deployments,
       this.#daemonSets,
+      ...(this.#volumes === undefined ? [] : [this.#volumes]),
+      ...(this.#claims === undefined ? [] : [this.#claims]),
     ] as unknown as Reflector<never>[];
   }
 
@@ -167,17 +210,19 @@ export class Controllers {
     resource: Resource,
     more: {
       readonly namespace?: string;
+      /** Only what the operator made. */
+      readonly ofSluice?: boolean;
       readonly index?: (object: T) => string | undefined;
       readonly trim?: (object: T) => T;
       onChange(current: T | undefined, previous: T | undefined): void;
     },
   ): Reflector<T> {
     const { client, clock, random, logger } = this.#deps;
-    const { namespace, index, trim, onChange } = more;
+    const { namespace, ofSluice = namespace !== undefined, index, trim, onChange } = more;
     return new Reflector<T>(
       {
         path: listPath(resource, namespace),
-        ...(namespace !== undefined && { labelSelector: MANAGED }),
+        ...(ofSluice && { labelSelector: MANAGED }),
       },
       {
         client,

@@ -8,9 +8,6 @@ export interface NamespaceObject extends KubeObject {
 }
 
 export interface NodeObject extends KubeObject {
-  readonly metadata: KubeObject['metadata'] & {
-    readonly labels?: Readonly<Record<string, string>>;
-  };
   readonly spec?: { readonly unschedulable?: boolean };
 }
 
@@ -18,9 +15,7 @@ export interface NodeObject extends KubeObject {
 export interface WorkloadObject extends KubeObject {
   readonly metadata: KubeObject['metadata'] & {
     readonly generation?: number;
-    readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
-    readonly deletionTimestamp?: string;
   };
   readonly spec?: { readonly replicas?: number };
   readonly status?: { readonly availableReplicas?: number };
@@ -29,4 +24,15 @@ export interface WorkloadObject extends KubeObject {
 export interface SecretObject {
   /** Base64. */
   readonly data?: Readonly<Record<string, string>>;
+}
+
+/** A PersistentVolume. */
+export interface VolumeObject extends KubeObject {
+  readonly spec: { readonly claimRef?: { readonly uid?: string } };
+}
+
+/** A PersistentVolumeClaim. */
+export interface ClaimObject extends KubeObject {
+  readonly spec: { readonly volumeName?: string };
+  readonly status?: { readonly phase?: string };
 }

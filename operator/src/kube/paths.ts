@@ -17,6 +17,12 @@ export const resources = {
   nodes: { apiVersion: 'v1', kind: 'Node', plural: 'nodes' },
   pods: { apiVersion: 'v1', kind: 'Pod', plural: 'pods' },
   secrets: { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' },
+  persistentVolumes: { apiVersion: 'v1', kind: 'PersistentVolume', plural: 'persistentvolumes' },
+  persistentVolumeClaims: {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    plural: 'persistentvolumeclaims',
+  },
   deployments: { apiVersion: 'apps/v1', kind: 'Deployment', plural: 'deployments' },
   daemonSets: { apiVersion: 'apps/v1', kind: 'DaemonSet', plural: 'daemonsets' },
   leases: { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', plural: 'leases' },

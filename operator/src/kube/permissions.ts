@@ -21,6 +21,16 @@ export interface Permissions {
   readonly cluster: readonly Permission[];
   /** In the operator's own namespace only. */
   readonly namespace: readonly Permission[];
+  /** In every namespace, and only where the chart's value `workloads.<name>` is true. */
+  readonly workloads: {
+    readonly persistentVolumeClaims: readonly Permission[];
+    readonly nodeLabels: readonly Permission[];
+  };
+  /** Of the chart's uninstall hook alone. */
+  readonly uninstall: {
+    readonly cluster: readonly Permission[];
+    readonly namespace: readonly Permission[];
+  };
 }
 
 export const permissions: Permissions = {
@@ -122,8 +132,51 @@ export const permissions: Permissions = {
       apiGroups: [''],
       resources: ['configmaps', 'secrets'],
       resourceNames: ['sluice-ca'],
-      verbs: ['get', 'update', 'patch'],
-      reason: 'server: the CA of the control API, published and rotated',
+      verbs: ['update'],
+      reason:
+        'server: the CA of the control API, published and rotated; read by the rule for secrets',
     },
   ],
+  workloads: {
+    persistentVolumeClaims: [
+      {
+        apiGroups: [''],
+        resources: ['persistentvolumes'],
+        verbs: ['list', 'watch', 'create', 'delete'],
+        reason: 'controllers/workloads/volumes: the volume of spec.target.persistentVolumeClaim',
+      },
+      {
+        apiGroups: [''],
+        resources: ['persistentvolumeclaims'],
+        verbs: ['get', 'list', 'watch', 'create', 'delete'],
+        reason: 'controllers/workloads/volumes: its claim; get: whose a claim of that name is',
+      },
+    ],
+    nodeLabels: [
+      {
+        apiGroups: [''],
+        resources: ['nodes'],
+        verbs: ['patch'],
+        reason: 'controllers/workloads/nodeLabels: spec.target.nodeLabel',
+      },
+    ],
+  },
+  uninstall: {
+    cluster: [
+      {
+        apiGroups: ['sluice.dev'],
+        resources: ['distributions'],
+        verbs: ['list', 'patch'],
+        reason: 'controllers/distribution/letGo: takes the finalizer away',
+      },
+    ],
+    namespace: [
+      {
+        apiGroups: [''],
+        resources: ['pods'],
+        verbs: ['list'],
+        reason: 'controllers/distribution/letGo: waits until the operator is gone',
+      },
+    ],
+  },
 };

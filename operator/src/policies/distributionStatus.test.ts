@@ -23,6 +23,7 @@ function input(overrides: Partial<StatusInput> = {}): StatusInput {
     nodes: [target('n1'), target('n2')],
     progress: aProgress([aReport('n1'), aReport('n2')]),
     relays: [{ domain: 'a', desired: 1, available: 1 }],
+    workloads: [],
     idleForMs: 0,
     progressDeadlineSeconds: 600,
     troubles: troubles(),

@@ -39,6 +39,8 @@ export interface StatusInput {
   readonly nodes: readonly TargetNode[];
   readonly progress: DistributionProgress | undefined;
   readonly relays: readonly RelayState[];
+  /** Of what is kept for the pods that use the files. */
+  readonly workloads: readonly Value[];
   /** Since a byte moved or a node changed its state. */
   readonly idleForMs: number;
   readonly progressDeadlineSeconds: number;
@@ -130,6 +132,7 @@ function conditionsOf(
       : [{ ...ready.value, type: ready.phase, status: 'True' } as const]),
     sourceResolved(input),
     ...(relays === undefined ? [] : [relays]),
+    ...input.workloads,
   ];
 }
 

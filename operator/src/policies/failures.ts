@@ -23,7 +23,20 @@ type ProgressReason =
   | 'RelaysStarting'
   | 'RelaysNotNeeded';
 
-export type FailureReason = Exclude<DistributionReason, ProgressReason>;
+/** Of the conditions about pods that use the files: these keep no node from having them. */
+type WorkloadReason =
+  | 'VolumeBound'
+  | 'VolumePending'
+  | 'VolumeOutdated'
+  | 'ClaimTerminating'
+  | 'ClaimConflict'
+  | 'ClaimRefused'
+  | 'VolumesDisabled'
+  | 'NodesLabelled'
+  | 'NodesBeingLabelled'
+  | 'NodeLabelsDisabled';
+
+export type FailureReason = Exclude<DistributionReason, ProgressReason | WorkloadReason>;
 
 export interface Failure {
   readonly reason: FailureReason;

@@ -51,10 +51,21 @@ function conditionEvents(
       events.push({ type: 'Warning', reason, action: 'Deliver', note: message });
     } else if (type === 'RelaysAvailable' && isFailure(reason)) {
       events.push({ type: 'Warning', reason, action: 'Relay', note: message });
+    } else if (WORKLOAD_WARNINGS.has(reason)) {
+      events.push({ type: 'Warning', reason, action: 'Mount', note: message });
     }
   }
   return events;
 }
+
+/** Pods cannot use the files until somebody acts. */
+const WORKLOAD_WARNINGS: ReadonlySet<string> = new Set([
+  'ClaimConflict',
+  'ClaimRefused',
+  'VolumeOutdated',
+  'VolumesDisabled',
+  'NodeLabelsDisabled',
+]);
 
 /** One event a new reason, however many nodes have it: a thousand full disks are one story. */
 function failedNodeEvents(

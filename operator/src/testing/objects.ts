@@ -31,6 +31,7 @@ export function aSpec(
       path: 'model',
       fileMode: '0644',
       keepVersions: 1,
+      nodeLabel: false,
       ...overrides.target,
     },
   };

@@ -10,7 +10,9 @@ export type DistributionConditionType =
   | 'Reconciling'
   | 'Stalled'
   | 'SourceResolved'
-  | 'RelaysAvailable';
+  | 'RelaysAvailable'
+  | 'VolumeAvailable'
+  | 'NodesLabelled';
 
 export type OriginConditionType = 'Ready' | 'Reconciling' | 'Stalled' | 'Limiting';
 
@@ -58,6 +60,17 @@ export const distributionReasons = {
   RelaysMissing:
     'A domain had no relay for more than 30 seconds; its nodes are served by other domains, or pull under leases.',
   RelaysNotNeeded: 'No node waits for bytes.',
+  VolumeBound: 'Pods can mount the claim of spec.target.persistentVolumeClaim.',
+  VolumePending: 'The claim of spec.target.persistentVolumeClaim is not bound to its volume yet.',
+  VolumeOutdated:
+    'The claim is for the nodes of an earlier spec.target.nodeSelector, or for another folder; pods may use it, so it is made anew only after you have deleted it.',
+  ClaimTerminating: 'The claim is being deleted and waits for the pods that use it.',
+  ClaimConflict: 'A claim of that name exists that was not made for this Distribution.',
+  ClaimRefused: 'The API server refuses the volume or the claim, for example because of a quota.',
+  VolumesDisabled: 'The operator runs without workloads.persistentVolumeClaims.',
+  NodesLabelled: 'Each node that shows the file bears the label.',
+  NodesBeingLabelled: 'Labels of nodes are being set or removed, some tens a second.',
+  NodeLabelsDisabled: 'The operator runs without workloads.nodeLabels.',
 } as const;
 
 export type DistributionReason = keyof typeof distributionReasons;

@@ -7,6 +7,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { Conditions, Rate, refuse, rules } from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
 import { Source } from './source.ts';
+import { workloadFields } from './workloadFields.ts';
 
 const Count = (description: string) => Type.Integer({ minimum: 0, description });
 
@@ -74,6 +75,7 @@ const Target = Type.Object(
       description:
         'Earlier versions that stay on a node, for pods that still run on them; the newest that were whole. A pod whose version is removed loses its files.',
     }),
+    ...workloadFields,
   },
   { description: 'Which nodes get the file, and where.' },
 );

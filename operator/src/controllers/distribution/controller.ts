@@ -17,6 +17,7 @@ import { classifyError, requeueMs } from '../../policies/failures.ts';
 import { isMadeFrom, namedFiles } from '../../policies/fileSet.ts';
 import { isSameSource } from '../../policies/graves.ts';
 import { databaseAway } from '../../policies/idleFailures.ts';
+import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
 import type {
   Coordinator,
@@ -26,6 +27,7 @@ import type {
   Troubles,
 } from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
+import type { WorkloadsView } from '../workloads/workloads.ts';
 import type { DistributionApi } from './api.ts';
 import { makeEpoch } from './epoch.ts';
 import { gather } from './gather.ts';
@@ -44,6 +46,7 @@ export interface DistributionControllerDependencies {
   readonly epochs: EpochStore;
   readonly troubles: Troubles;
   readonly fleet: FleetView;
+  readonly workloads: WorkloadsView;
   readonly events: EventRecorder;
   readonly clock: Clock;
   readonly random: Random;
@@ -105,8 +108,9 @@ export class DistributionController {
 
   /** Wants synced reflectors; forgets epochs whose Distribution vanished while nobody led. */
   async start(): Promise<void> {
-    const { coordinator, distributions, epochs, fleet } = this.#deps;
+    const { coordinator, distributions, epochs, fleet, workloads } = this.#deps;
     coordinator.onChange((uid) => this.#wake(uid));
+    workloads.onChange((uid) => this.#wake(uid));
     fleet.onChange(() => this.wakeAll());
     const existing = new Set([...distributions.list()].map((object) => object.metadata.uid));
     for (const { uid, owner } of await epochs.living()) {
@@ -129,6 +133,7 @@ export class DistributionController {
     if (object === undefined) return;
     this.#queue.add(keyOf(object));
     if (current !== undefined) return;
+    this.#deps.workloads.forget(object.metadata.uid);
     for (const neighbour of this.#deps.distributions.indexed(object.metadata.namespace)) {
       this.#queue.add(keyOf(neighbour));
     }
@@ -419,6 +424,11 @@ export class DistributionController {
   ): Promise<void> {
     const input = this.#gather(distribution, memory);
     const nowMs = this.#deps.clock.now();
+    const { action } = decideDistribution(input);
+    // The younger of two with one path has no files for pods, nor has one that is going.
+    if (action !== 'hold' && action !== 'remove') {
+      this.#deps.workloads.want(distribution, this.#deps.coordinator.progress(memory.uid));
+    }
     const result = await this.#status.write(distribution, memory, input, signal);
     if (result.dueInMs !== undefined) this.#queue.addAfter(key, result.dueInMs);
     else if (memory.failure !== undefined && memory.nextTryMs > nowMs) {
@@ -439,6 +449,7 @@ export class DistributionController {
       this.#queue.addAfter(key, 500);
       return;
     }
+    await this.#deps.workloads.release(memory.uid, signal);
     await this.#deps.api.dropFinalizer(distribution, signal);
     this.#memories.delete(key);
     this.#keys.delete(memory.uid);
@@ -463,8 +474,13 @@ export class DistributionController {
   }
 }
 
-/** What of a node matters; the kubelet changes the rest every few seconds. */
+/**
+ * What of a node matters; the kubelet changes the rest every few seconds. Labels that follow from
+ * progress are not news: each of them would wake every distribution.
+ */
 function nodeFacts(node: NodeObject | undefined): string {
   if (node === undefined) return '';
-  return JSON.stringify([node.metadata.uid, node.metadata.labels, node.spec?.unschedulable]);
+  const labels = Object.entries(node.metadata.labels ?? {});
+  const facts = labels.filter(([key]) => !isDistributionLabel(key));
+  return JSON.stringify([node.metadata.uid, facts, node.spec?.unschedulable]);
 }

@@ -23,6 +23,7 @@ function setUp() {
     events: { record: (_: object, { reason }: { reason: string }) => told.push(reason) },
     fleet: { relayStates: () => [] },
     troubles: troubles(),
+    workloads: { conditions: () => [] },
     wallTime: () => '2026-01-01T00:10:00Z',
   };
   const writer = new StatusWriter(

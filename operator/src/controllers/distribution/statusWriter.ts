@@ -19,7 +19,7 @@ export interface WriteResult {
 export class StatusWriter {
   readonly #deps: Pick<
     DistributionControllerDependencies,
-    'api' | 'clock' | 'coordinator' | 'events' | 'fleet' | 'troubles' | 'wallTime'
+    'api' | 'clock' | 'coordinator' | 'events' | 'fleet' | 'troubles' | 'wallTime' | 'workloads'
   >;
 
   constructor(dependencies: DistributionControllerDependencies) {
@@ -52,6 +52,7 @@ export class StatusWriter {
         spec.relays.topologyKey,
         new Set(input.nodes.map((node) => node.domain)),
       ),
+      workloads: this.#deps.workloads.conditions(distribution),
       idleForMs: memory.idleForMs(progress, nowMs),
       progressDeadlineSeconds: spec.progressDeadlineSeconds,
       troubles: this.#deps.troubles,

@@ -19,6 +19,7 @@ import { toolCache } from '../config.ts';
 const START_TIMEOUT_MS = 60_000;
 const ADMIN_TOKEN = 'admin-token';
 const OPERATOR_TOKEN = 'operator-token';
+const UNINSTALLER_TOKEN = 'uninstaller-token';
 export const OPERATOR_NAMESPACE = 'sluice-system';
 
 export interface TestApiServer {
@@ -27,6 +28,8 @@ export interface TestApiServer {
   /** May do what kube/permissions.ts says. */
   readonly operator: KubeClient;
   readonly operatorConfig: KubeConfig;
+  /** May do what the chart's uninstall hook may. */
+  readonly uninstaller: KubeClient;
   /** Ends the API server as a crash does, and starts it again on the same data. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -51,6 +54,7 @@ export async function startApiServer(): Promise<TestApiServer> {
   const stop = async () => {
     await admin.close();
     await operator.close();
+    await uninstaller.close();
     await Promise.all(children.map(end));
     await rm(folder, { recursive: true, force: true });
   };
@@ -85,6 +89,7 @@ export async function startApiServer(): Promise<TestApiServer> {
   const operatorConfig = kubeConfig(port!, OPERATOR_TOKEN);
   const admin = new KubeClient({}, { config: kubeConfig(port!, ADMIN_TOKEN) });
   const operator = new KubeClient({}, { config: operatorConfig });
+  const uninstaller = new KubeClient({}, { config: kubeConfig(port!, UNINSTALLER_TOKEN) });
   try {
     await ready(admin, folder);
     await install(admin);
@@ -96,6 +101,7 @@ export async function startApiServer(): Promise<TestApiServer> {
     admin,
     operator,
     operatorConfig,
+    uninstaller,
     async restart() {
       await end(server);
       server = startServer();
@@ -136,6 +142,7 @@ async function writeKeys(folder: string): Promise<void> {
   const tokens = [
     `${ADMIN_TOKEN},admin,admin,system:masters`,
     `${OPERATOR_TOKEN},operator,operator`,
+    `${UNINSTALLER_TOKEN},uninstall,uninstall`,
   ];
   await writeFile(path.join(folder, 'tokens.csv'), `${tokens.join('\n')}\n`);
 }
@@ -182,21 +189,26 @@ async function install(admin: KubeClient): Promise<void> {
     path: '/api/v1/namespaces',
     body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: OPERATOR_NAMESPACE } },
   });
-  await grant(admin, 'ClusterRole', permissions.cluster);
-  await grant(admin, 'Role', permissions.namespace);
+  const { persistentVolumeClaims, nodeLabels } = permissions.workloads;
+  const cluster = [...permissions.cluster, ...persistentVolumeClaims, ...nodeLabels];
+  await grant(admin, 'operator', 'ClusterRole', cluster);
+  await grant(admin, 'operator', 'Role', permissions.namespace);
+  await grant(admin, 'uninstall', 'ClusterRole', permissions.uninstall.cluster);
+  await grant(admin, 'uninstall', 'Role', permissions.uninstall.namespace);
   for (const definition of customResourceDefinitions)
     await established(admin, definition.metadata.name);
 }
 
 async function grant(
   admin: KubeClient,
+  user: 'operator' | 'uninstall',
   kind: 'ClusterRole' | 'Role',
   rules: readonly Permission[],
 ): Promise<void> {
   const apiVersion = 'rbac.authorization.k8s.io/v1';
   const scope = kind === 'Role' ? `/namespaces/${OPERATOR_NAMESPACE}` : '';
   const base = `/apis/${apiVersion}${scope}/${kind.toLowerCase()}`;
-  const metadata = { name: 'sluice-operator' };
+  const metadata = { name: `sluice-${user}` };
   const withoutReason = rules.map(({ reason: _reason, ...rule }) => rule);
   const role = { apiVersion, kind, metadata, rules: withoutReason };
   await admin.request({ method: 'POST', path: `${base}s`, body: role });
@@ -204,8 +216,8 @@ async function grant(
     apiVersion,
     kind: `${kind}Binding`,
     metadata,
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind, name: 'sluice-operator' },
-    subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'operator' }],
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind, ...metadata },
+    subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: user }],
   };
   await admin.request({ method: 'POST', path: `${base}bindings`, body: binding });
 }

@@ -1,0 +1,90 @@
+/**
+ * Takes the operator's finalizer from every Distribution when Sluice is uninstalled: nobody is left
+ * who would. The Distributions and their files stay; a Sluice that is installed again goes on.
+ */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
+import type { Logger } from 'winston';
+import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import { isKubeError, type KubeClient } from '../../kube/client.ts';
+import { listPath, resources } from '../../kube/paths.ts';
+import { distributionApi, FINALIZER } from './api.ts';
+
+export interface LetGoDependencies {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+interface List<T> {
+  readonly metadata: { readonly continue?: string };
+  readonly items?: readonly T[];
+}
+
+const PAGE_SIZE = 500;
+const OPERATOR_PODS = 'app.kubernetes.io/name=sluice,app.kubernetes.io/component=operator';
+/** The operator's pods end within their 30 s. */
+const GONE_WITHIN_MS = 90_000;
+const POLL_MS = 500;
+
+/** Throws when the operator still runs: it would put its finalizer back. */
+export async function letGo(
+  { namespace }: { readonly namespace: string },
+  { client, clock, logger }: LetGoDependencies,
+  signal: AbortSignal,
+): Promise<void> {
+  const giveUpAtMs = clock.now() + GONE_WITHIN_MS;
+  while ((await operatorPods(client, namespace, signal)) > 0) {
+    if (clock.now() > giveUpAtMs) {
+      throw new Error(
+        `pods of the operator still run in ${namespace}; delete the Deployment sluice-operator and try again`,
+      );
+    }
+    await sleep(clock, POLL_MS, signal);
+  }
+  const { dropFinalizer } = distributionApi(client);
+  let count = 0;
+  for await (const distribution of distributions(client, signal)) {
+    if (!distribution.metadata.finalizers?.includes(FINALIZER)) continue;
+    await dropFinalizer(distribution, signal);
+    count += 1;
+  }
+  logger.info('finalizers removed', { count });
+}
+
+async function operatorPods(
+  client: KubeClient,
+  namespace: string,
+  signal: AbortSignal,
+): Promise<number> {
+  const { items = [] } = await client.request<List<object>>({
+    method: 'GET',
+    path: listPath(resources.pods, namespace),
+    query: { labelSelector: OPERATOR_PODS },
+    signal,
+  });
+  return items.length;
+}
+
+async function* distributions(
+  client: KubeClient,
+  signal: AbortSignal,
+): AsyncGenerator<Distribution> {
+  let next: string | undefined;
+  do {
+    const page: List<Distribution> = await client
+      .request<List<Distribution>>({
+        method: 'GET',
+        path: listPath(resources.distributions),
+        query: { limit: PAGE_SIZE, continue: next },
+        signal,
+      })
+      .catch((error) => {
+        // The CRDs are gone already, and every Distribution with them.
+        if (isKubeError(error, 'NotFound')) return { metadata: {} };
+        throw error;
+      });
+    yield* page.items ?? [];
+    next = page.metadata.continue || undefined;
+  } while (next !== undefined);
+}
