@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { LastOnesLast } from './e2e/sequencer.ts';
 
 /**
  * unit: in process, no network beyond loopback, seconds.
@@ -8,6 +9,7 @@ import { defineConfig } from 'vitest/config';
  */
 export default defineConfig({
   test: {
+    sequence: { sequencer: LastOnesLast },
     projects: [
       {
         test: {

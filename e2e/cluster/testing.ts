@@ -4,23 +4,26 @@ import type { Cluster } from './cluster.ts';
 
 export interface ScriptPod {
   readonly name: string;
-  readonly node: string;
+  /** Without one the scheduler chooses. */
+  readonly node?: string;
   readonly image: string;
   /** ES module source. */
   readonly script: string;
   /** Never for one that runs to its end. */
   readonly restartPolicy?: 'Always' | 'Never';
+  /** Name of a claim that it sees, read-only, at /data. */
+  readonly claim?: string;
 }
 
 /** Creates a pod with the labels `app: <name>`, with no more rights than it needs. */
 export async function createPod(cluster: Cluster, pod: ScriptPod): Promise<void> {
-  const { name, node, image, script, restartPolicy = 'Always' } = pod;
+  const { name, node, image, script, restartPolicy = 'Always', claim } = pod;
   const manifest = {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name, labels: { app: name } },
     spec: {
-      nodeName: node,
+      ...(node !== undefined && { nodeName: node }),
       restartPolicy,
       terminationGracePeriodSeconds: 0,
       // What was evicted from a node that is away would not come back with it.
@@ -41,8 +44,12 @@ export async function createPod(cluster: Cluster, pod: ScriptPod): Promise<void>
             capabilities: { drop: ['ALL'] },
             readOnlyRootFilesystem: true,
           },
+          ...(claim !== undefined && { volumeMounts: [{ name: 'data', mountPath: '/data' }] }),
         },
       ],
+      ...(claim !== undefined && {
+        volumes: [{ name: 'data', persistentVolumeClaim: { claimName: claim, readOnly: true } }],
+      }),
     },
   };
   await cluster.kubectl(['create', '-f', '-'], { input: JSON.stringify(manifest) });

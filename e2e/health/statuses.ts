@@ -37,6 +37,7 @@ function statusOf(overrides: Partial<StatusInput>): DistributionStatus {
     nodes: NODES.map((name) => ({ name, domain: 'a', unschedulable: false })),
     progress: aProgress(NODES.map((name) => aReport(name))),
     relays: [],
+    workloads: [],
     idleForMs: 0,
     progressDeadlineSeconds: 600,
     troubles: troubles(),

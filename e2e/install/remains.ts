@@ -47,11 +47,29 @@ export async function withDatabase<T>(
   }
 }
 
+interface SecretsRow {
+  readonly _id: string;
+  readonly feedSeed: string;
+  readonly swarmSecret: string;
+  readonly relayToken: string;
+}
+
 export class DistributionRows {
   readonly #client: MongoClient;
 
   constructor(client: MongoClient) {
     this.#client = client;
+  }
+
+  /** Keys and tokens of a distribution, which nobody but its processes may hear. */
+  async secrets(uid: string): Promise<string[]> {
+    const rows = this.#client.db().collection<SecretsRow>('distributions');
+    const row = await rows.findOne({ _id: uid });
+    const { feedSeed, swarmSecret, relayToken } = row ?? ({} as Partial<SecretsRow>);
+    return [feedSeed, swarmSecret, relayToken].map((secret) => {
+      if (!secret) throw new Error(`${uid} has no such secret`);
+      return secret;
+    });
   }
 
   /** The journal keeps what was taken from the origin: its limits outlive a Distribution. */

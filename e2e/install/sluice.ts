@@ -157,21 +157,36 @@ export class Sluice {
 export async function installSluice(
   cluster: Cluster,
   images: SluiceImages,
-  change: { readonly relayIdleSeconds?: number } = {},
+  change: { readonly relayIdleSeconds?: number; readonly nodeLabels?: boolean } = {},
 ): Promise<Sluice> {
-  const folder = path.join(cluster.stateFolder, 'install');
-  await mkdir(folder, { recursive: true });
-  const values = path.join(folder, 'values.json');
+  const values = valuesFile(cluster);
+  await mkdir(path.dirname(values), { recursive: true });
   await writeFile(values, JSON.stringify(chartValues(images)));
+  return installAgain(cluster, change);
+}
+
+function valuesFile(cluster: Cluster): string {
+  return path.join(cluster.stateFolder, 'install/values.json');
+}
+
+/** With the images and values of the first time. */
+export async function installAgain(
+  cluster: Cluster,
+  change: { readonly relayIdleSeconds?: number; readonly nodeLabels?: boolean } = {},
+): Promise<Sluice> {
   try {
     await cluster.helm([
       ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
-      ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
+      ...['--namespace', NAMESPACE, '--create-namespace', '--values', valuesFile(cluster)],
       ...['--wait', '--timeout', INSTALL_TIMEOUT],
       ...(change.relayIdleSeconds === undefined
         ? []
         : ['--set', `relay.idleSeconds=${change.relayIdleSeconds}`]),
+      ...(change.nodeLabels ? ['--set', 'workloads.nodeLabels=true'] : []),
     ]);
+    // An operator that comes back waits until the Lease of the one before has run out.
+    const made = ['wait', 'daemonset/sluice-agent', '-n', NAMESPACE, '--for=create'];
+    await cluster.kubectl([...made, '--timeout=60s']);
     const agents = ['rollout', 'status', 'daemonset/sluice-agent', '-n', NAMESPACE];
     await cluster.kubectl([...agents, '--timeout=90s'], { timeoutMs: 100_000 });
   } catch (cause) {

@@ -33,8 +33,18 @@ export interface DistributeOptions {
 
 let attached: Promise<Sluice> | undefined;
 
-export function scenario(what: string, run: (scenario: Scenario) => Promise<void>): void {
-  it(what, { timeout: TIMEOUT_MS }, async () => {
+interface ScenarioOptions {
+  /** Nothing is left that could clean up after it. */
+  readonly removesSluice?: boolean;
+  readonly timeoutMs?: number;
+}
+
+export function scenario(
+  what: string,
+  run: (scenario: Scenario) => Promise<void>,
+  { removesSluice = false, timeoutMs = TIMEOUT_MS }: ScenarioOptions = {},
+): void {
+  it(what, { timeout: timeoutMs }, async () => {
     attached ??= attach();
     const sluice = await attached;
     const { origin } = sluice.cluster;
@@ -48,7 +58,9 @@ export function scenario(what: string, run: (scenario: Scenario) => Promise<void
       throw error;
     } finally {
       for (const file of files) await origin.behave(`/${file.name}`, undefined);
-      await sluice.cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']);
+      if (!removesSluice) {
+        await sluice.cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']);
+      }
     }
   });
 }

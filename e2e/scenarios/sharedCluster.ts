@@ -36,6 +36,7 @@ async function install(
 ): Promise<void> {
   const sluice = await installSluice(cluster, images, {
     relayIdleSeconds: RELAY_IDLE_SECONDS,
+    nodeLabels: true,
   });
   await sluice.apply(originResource('scenarios', 'origin.sluice.test', LIMITS));
   await sluice.read.close();
