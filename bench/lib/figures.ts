@@ -44,6 +44,12 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
 }
 
+/** Of values in ascending order: the smallest that so large a share of them is not above. */
+export function percentile(ascending: readonly number[], share: number): number {
+  const at = Math.ceil(share * ascending.length) - 1;
+  return ascending[Math.max(0, at)] ?? 0;
+}
+
 /** A line for people. */
 export function figureLine({ name, unit, median, min, max, goal, holds }: Figure): string {
   const spread = `${median} ${unit} (${min} to ${max})`.replaceAll('  ', ' ');

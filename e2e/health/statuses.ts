@@ -154,6 +154,7 @@ function origin(of: typeof older): object {
     previous: undefined,
     verdict: verdicts.get(of.metadata.name)!,
     usage: undefined,
+    journals: undefined,
     heldBack: [],
     nameOf: () => undefined,
     now: '2026-01-01T00:10:00Z',

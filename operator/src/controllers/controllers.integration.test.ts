@@ -5,6 +5,7 @@ import { createLogger } from 'winston';
 import type { Distribution } from '../api/v1alpha1/distribution.ts';
 import type { Origin } from '../api/v1alpha1/origin.ts';
 import { listPath, objectPath, resources } from '../kube/paths.ts';
+import { marksOf } from '../policies/originJournals.ts';
 import {
   OPERATOR_NAMESPACE,
   startApiServer,
@@ -489,5 +490,39 @@ describe('the controllers', () => {
     await vi.waitFor(async () => {
       expect(await condition('refused', 'SourceResolved')).toBe('True/Resolved');
     }, WAIT);
+  });
+
+  it('keep the marks of journals in the status of the Origin, and say when one is behind', async () => {
+    const path = `${listPath(resources.origins)}/cdn`;
+    const status = async () => {
+      const origin = await server.admin.request<Origin>({ method: 'GET', path });
+      return origin.status;
+    };
+    const mark = {
+      host: 'origin.example.com:443',
+      identity: 'a',
+      written: 3,
+      sequence: 8_195,
+      trafficBytes: 4_000,
+      periodStartMs: Date.UTC(2026, 10, 1),
+    };
+    const untilMs = Date.UTC(2026, 10, 26, 2);
+    data.journals = { marks: [mark], behind: [{ host: mark.host, untilMs }] };
+    data.originChanged('cdn');
+    await vi.waitFor(() => expect(data.marked.at(-1)).toEqual(mark), WAIT);
+    const behind = await status();
+    expect(marksOf([behind]).get(mark.host)).toEqual(mark);
+    expect(behind?.conditions?.find(({ type }) => type === 'Ready')).toMatchObject({
+      status: 'False',
+      reason: 'JournalBehind',
+    });
+    // A leader that knows nothing yet takes nothing away.
+    data.journals = undefined;
+    data.originChanged('cdn');
+    await vi.waitFor(async () => {
+      const ready = (await status())?.conditions?.find(({ type }) => type === 'Ready');
+      expect(ready?.status).toBe('True');
+    }, WAIT);
+    expect(marksOf([await status()]).get(mark.host)).toEqual(mark);
   });
 });

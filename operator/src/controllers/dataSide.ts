@@ -9,6 +9,7 @@ import type {
   Validator,
 } from '@sluice/protocol/messages.ts';
 import type { LimitWindow } from '../policies/schedule.ts';
+import type { JournalMark, OriginJournals } from '../quota/marks.ts';
 
 export interface SourceRequest {
   readonly url: string;
@@ -282,6 +283,12 @@ export interface Coordinator {
   refusalOf(source: RefusableSource): OriginRefusal | undefined;
   /** Namespace and name, of what was applied. */
   nameOf(uid: string): string | undefined;
+  /** What the Origin's status is to say of its journals; undefined: as it says now. */
+  originJournals(name: string): OriginJournals | undefined;
+  /** The status says so now. */
+  originMarked(marks: readonly JournalMark[]): void;
+  /** An Origin's status is to be written now: grants wait for it. */
+  onOriginChange(listener: (name: string) => void): void;
 }
 
 /** The whole data side: store, control API, coordinator. */

@@ -34,6 +34,7 @@ function statusOf(
     previous,
     verdict: fine,
     usage: aUsage({ limits: LIMITS, ...usage }),
+    journals: undefined,
     heldBack,
     nameOf: (uid) => (uid === 'gone' ? undefined : `ml/${uid}`),
     now: '2026-01-01T00:00:00Z',

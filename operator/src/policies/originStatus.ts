@@ -3,8 +3,10 @@ import type { OriginConditionType, OriginReason } from '../api/v1alpha1/conditio
 import type { OriginStatus } from '../api/v1alpha1/origin.ts';
 import { formatBytes } from '../api/v1alpha1/quantity.ts';
 import type { HeldBack, LimitReason, OriginUsage } from '../controllers/dataSide.ts';
+import type { OriginJournals } from '../quota/marks.ts';
 import { type ConditionValue, stampConditions } from './conditions.ts';
 import type { OriginVerdict } from './origin.ts';
+import { behindMessage, journalStatus } from './originJournals.ts';
 
 type Condition = ConditionValue<OriginConditionType, OriginReason>;
 
@@ -13,6 +15,7 @@ export interface OriginStatusInput {
   readonly previous: OriginStatus | undefined;
   readonly verdict: OriginVerdict;
   readonly usage: OriginUsage | undefined;
+  readonly journals: OriginJournals | undefined;
   /** Those that were held back lately; of `usage`, those that are now. */
   readonly heldBack: readonly HeldBack[];
   /** Namespace and name. */
@@ -34,6 +37,7 @@ export function originStatus(input: OriginStatusInput): OriginStatus {
       input.generation,
       input.now,
     ),
+    ...journalStatus(input.journals, input.previous),
     ...(usage && { usage: usageOf(usage, input.previous), summary: summaryOf(usage) }),
   };
 }
@@ -51,6 +55,15 @@ function conditionsOf(input: OriginStatusInput): Condition[] {
     return [
       { type: 'Ready', status: 'False', ...problem },
       { type: 'Stalled', status: 'True', ...problem },
+      ...limiting,
+    ];
+  }
+  const behind = behindMessage(input.journals);
+  if (behind !== undefined) {
+    const why = { reason: 'JournalBehind', message: behind } as const;
+    return [
+      { type: 'Ready', status: 'False', ...why },
+      { type: 'Reconciling', status: 'True', ...why },
       ...limiting,
     ];
   }

@@ -181,19 +181,21 @@ export function maxMin(wants: readonly Want[], total: number): number[] {
   let left = total;
   while (open.length > 0) {
     const weight = open.reduce((sum, at) => sum + (wants[at] as Want).weight, 0);
-    const satisfied = open.filter((at) => {
+    const among = left;
+    const unsatisfied: number[] = [];
+    for (const at of open) {
       const { want, weight: own } = wants[at] as Want;
-      return want <= (left * own) / weight;
-    });
-    if (satisfied.length === 0) {
-      for (const at of open) given[at] = (left * (wants[at] as Want).weight) / weight;
+      if (want > (among * own) / weight) unsatisfied.push(at);
+      else {
+        given[at] = want;
+        left -= want;
+      }
+    }
+    if (unsatisfied.length === open.length) {
+      for (const at of open) given[at] = (among * (wants[at] as Want).weight) / weight;
       return given;
     }
-    for (const at of satisfied) {
-      given[at] = (wants[at] as Want).want;
-      left -= (wants[at] as Want).want;
-    }
-    open = open.filter((at) => !satisfied.includes(at));
+    open = unsatisfied;
   }
   return given;
 }

@@ -57,12 +57,28 @@ export type Entry =
   | { readonly kind: 'close'; readonly leaseId: string; readonly atMs: number }
   /** From here on the period that began at `startMs` is the one that counts. */
   | { readonly kind: 'period'; readonly startMs: number }
-  /** A leader's first document of its term: whoever led before collides with it. */
-  | { readonly kind: 'fence'; readonly term: number };
+  /**
+   * A leader's first document of its term: whoever led before collides with it. The first one of all
+   * names the journal.
+   */
+  | { readonly kind: 'fence'; readonly term: number; readonly identity?: string }
+  | {
+      /**
+       * The database had lost what came after `after`: the journal goes on from the mark in the
+       * Origin's status. All that the mark allows was taken, for want of knowledge; every lease that
+       * is missing has ended by time.
+       */
+      readonly kind: 'restart';
+      readonly after: number;
+      readonly identity: string;
+      readonly trafficBytes: number;
+      readonly periodStartMs: number;
+      readonly atMs: number;
+    };
 
 /** One insert: entries that became durable together. */
 export interface JournalDocument {
-  /** `<origin>/<sequence>`, dense. */
+  /** `<origin>/<sequence>`, dense but for restarts. */
   readonly _id: string;
   /** Host and port: what is taken there stays counted when another Origin covers it. */
   readonly origin: string;

@@ -4,6 +4,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
+import { Compaction, type SnapshotStore, sizeOf } from './compaction.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
   apply,
@@ -11,8 +12,9 @@ import {
   fromSnapshot,
   type Ledger,
   type LedgerSnapshot,
-  toSnapshot,
+  usageOf,
 } from './ledger.ts';
+import { isBehind, isOlder, isWithin, type JournalMark, type JournalPosition } from './marks.ts';
 
 export interface StoredSnapshot {
   readonly origin: string;
@@ -22,7 +24,7 @@ export interface StoredSnapshot {
 }
 
 /** Where documents are kept: MongoDB, or memory that a test makes fail. */
-export interface JournalStore {
+export interface JournalStore extends SnapshotStore {
   /**
    * Durable when it resolves. Rejects with a DuplicateDocumentError when that id exists, with
    * anything else when the outcome is unknown.
@@ -30,8 +32,8 @@ export interface JournalStore {
   insert(document: JournalDocument, signal: AbortSignal): Promise<void>;
   /** As a majority has it: what was read here is not lost any more. */
   find(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument | undefined>;
-  /** In order, those after `sequence` that a majority has. */
-  after(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument[]>;
+  /** In order, those after `sequence` that a majority has; a few at a time, however many there are. */
+  after(origin: string, sequence: number, signal: AbortSignal): AsyncIterable<JournalDocument>;
   /**
    * When it resolves, everything that was written before it is durable, too: also a document of
    * which we know only that it exists.
@@ -40,10 +42,6 @@ export interface JournalStore {
   /** All that have a journal. */
   origins(signal: AbortSignal): Promise<string[]>;
   loadSnapshot(origin: string, signal: AbortSignal): Promise<StoredSnapshot | undefined>;
-  /** A newer one stays: this may come late, from a leader of the past. */
-  saveSnapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<void>;
-  /** All but fences, up to and with `sequence`. */
-  prune(origin: string, sequence: number, signal: AbortSignal): Promise<void>;
 }
 
 export class DuplicateDocumentError extends Error {
@@ -65,23 +63,36 @@ export interface JournalOptions {
   readonly nonce: string;
 }
 
+/** What is known of a journal besides itself. */
+export interface KnownMark {
+  readonly mark: JournalMark;
+  /** How long a lease that the journal lacks can be in use, by this clock. */
+  readonly lifetimeMs: number;
+}
+
 export interface JournalDependencies {
   readonly store: JournalStore;
   readonly clock: Clock;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallClock: () => number;
   /** Somebody else leads: nothing may be granted any more. */
   readonly onLost: (error: Error) => void;
   /** The database does not answer; tried again with the same document. */
   readonly onRetry: (error: unknown) => void;
+  /** What waits is beyond the mark. */
+  readonly onUnmarked?: () => void;
 }
 
 const RETRY_MS = 500;
-const SNAPSHOT_EVERY = 256;
-/** Kept below a snapshot, for people who look. */
-const KEEP_DOCUMENTS = 64;
-const MAX_ENTRIES = 512;
+/** Of one document. What waits longer goes into the next one. */
+const MAX_ENTRIES = 1_024;
+/** A document of MongoDB has 16 MiB at most; one lease with many extents may have 300 KiB. */
+const MAX_BYTES = 1024 * 1024;
 
 interface Pending {
   readonly entries: readonly Entry[];
+  /** With these entries and all before them. */
+  readonly after: Ledger;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
@@ -90,16 +101,23 @@ export class Journal {
   readonly #options: JournalOptions;
   readonly #dependencies: JournalDependencies;
   readonly #abort = new AbortController();
+  readonly #compaction: Compaction;
   #durable: Ledger = emptyLedger;
+  #pending: Ledger = emptyLedger;
   #sequence = 0;
-  #snapshotAt = 0;
   #queue: Pending[] = [];
   #writing = false;
   #failure: Error | undefined;
+  /** Most of the period's traffic since the queue was empty last. */
+  #peakBytes = 0;
+  #isMarked = false;
+  #mark: JournalMark | undefined;
+  #behindUntilMs: number | undefined;
 
   constructor(options: JournalOptions, dependencies: JournalDependencies) {
     this.#options = options;
     this.#dependencies = dependencies;
+    this.#compaction = new Compaction(options.origin, dependencies);
   }
 
   /** What is durable. */
@@ -107,30 +125,78 @@ export class Journal {
     return this.#durable;
   }
 
+  /** With all that was appended, durable or not: what decisions are made from. */
+  get pending(): Ledger {
+    return this.#pending;
+  }
+
   get sequence(): number {
     return this.#sequence;
+  }
+
+  /** With all that was appended; of traffic the most that anything on the way comes to. */
+  get position(): JournalPosition {
+    const { identity, periodStartMs } = this.#pending;
+    const trafficBytes = Math.max(this.#peakBytes, usageOf(this.#pending).trafficBytes);
+    return { identity, sequence: this.#sequence + 1, periodStartMs, trafficBytes };
+  }
+
+  get mark(): JournalMark | undefined {
+    return this.#mark;
+  }
+
+  /** By the wall clock, while the database lacks what the mark says was written. */
+  get behindUntilMs(): number | undefined {
+    return this.#behindUntilMs;
+  }
+
+  /** Whether nothing is written beyond a mark. */
+  set isMarked(isMarked: boolean) {
+    this.#isMarked = isMarked;
+    void this.#write();
+  }
+
+  /** It is in the Origin's status now, or in one of those that have a part of the host. */
+  marked(mark: JournalMark): void {
+    if (this.#mark === undefined || !isOlder(mark, this.#mark)) this.#mark = mark;
+    void this.#write();
   }
 
   /**
    * Reads what is there, then writes this term's fence behind it. A leader of the past that still
    * writes collides with the fence; what it wrote before is read here. Resolves when the fence is
    * durable. Terms are not compared: they begin anew when somebody deletes the Lease.
+   *
+   * A journal that is behind its mark lacks leases that may be in use: it goes on behind the mark
+   * when they have ended.
    */
-  async open(signal: AbortSignal): Promise<void> {
-    const { store } = this.#dependencies;
-    const { origin } = this.#options;
-    const snapshot = await store.loadSnapshot(origin, signal);
-    if (snapshot !== undefined) {
-      this.#durable = fromSnapshot(snapshot.ledger);
-      this.#sequence = snapshot.sequence;
-      this.#snapshotAt = snapshot.sequence;
-    }
-    const fence: Entry = { kind: 'fence', term: this.#options.term };
+  async open(signal: AbortSignal, known?: KnownMark): Promise<void> {
+    const { term, nonce } = this.#options;
+    const { clock, wallClock } = this.#dependencies;
+    const { mark, lifetimeMs = 0 } = known ?? {};
+    this.#mark = mark;
+    const fence: Entry = { kind: 'fence', term, identity: nonce };
     for (;;) {
-      await this.#catchUp(signal);
-      const document = this.#document([fence], true);
+      const isWhole = await this.#catchUp(signal);
+      const at = { identity: this.#durable.identity, sequence: this.#sequence };
+      const isRestart = mark !== undefined && (!isWhole || isBehind(at, mark));
+      if (!isRestart && !isWhole) {
+        const message = `the journal of ${this.#options.origin} has no document ${this.#sequence + 1}`;
+        throw new JournalError('JournalBroken', message);
+      }
+      if (isRestart && this.#behindUntilMs === undefined) {
+        this.#behindUntilMs = wallClock() + lifetimeMs;
+        await sleep(clock, lifetimeMs, signal);
+        // Somebody may have written meanwhile.
+        continue;
+      }
+      const entries = isRestart ? [restartOf(mark, this.#sequence, wallClock()), fence] : [fence];
+      const sequence = isRestart ? mark.sequence + 1 : this.#sequence + 1;
+      const document = this.#document(entries, true, sequence);
       if (await this.#insert(document, signal)) {
-        this.#take(document);
+        this.#read(document);
+        this.#pending = this.#durable;
+        this.#behindUntilMs = undefined;
         return;
       }
     }
@@ -139,8 +205,12 @@ export class Journal {
   /** Resolves when the entries are durable. What was appended earlier is durable then, too. */
   append(entries: readonly Entry[]): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    const after = entries.reduce(apply, this.#pending);
+    const goesOn = this.#queue.length > 0 && after.periodStartMs === this.#pending.periodStartMs;
+    this.#peakBytes = Math.max(goesOn ? this.#peakBytes : 0, usageOf(after).trafficBytes);
+    this.#pending = after;
     return new Promise((resolve, reject) => {
-      this.#queue.push({ entries, resolve, reject });
+      this.#queue.push({ entries, after, resolve, reject });
       void this.#write();
     });
   }
@@ -153,15 +223,41 @@ export class Journal {
     for (const { reject } of this.#queue.splice(0)) reject(error);
   }
 
-  async #catchUp(signal: AbortSignal): Promise<void> {
-    const { store } = this.#dependencies;
-    for (const document of await store.after(this.#options.origin, this.#sequence, signal)) {
-      if (document.sequence !== this.#sequence + 1) {
-        const message = `the journal of ${this.#options.origin} has no document ${this.#sequence + 1}`;
-        throw new JournalError('JournalBroken', message);
-      }
-      this.#take(document);
+  /** False when a document is missing. */
+  async #catchUp(signal: AbortSignal): Promise<boolean> {
+    for (;;) {
+      await this.#loadSnapshot(signal);
+      if (await this.#readOn(signal)) return true;
+      // Whoever leads until we fence may have removed what a newer snapshot holds, meanwhile.
+      const { origin } = this.#options;
+      const newer = await this.#dependencies.store.loadSnapshot(origin, signal);
+      if (newer === undefined || newer.sequence <= this.#sequence) return false;
     }
+  }
+
+  async #loadSnapshot(signal: AbortSignal): Promise<void> {
+    const snapshot = await this.#dependencies.store.loadSnapshot(this.#options.origin, signal);
+    if (snapshot === undefined || snapshot.sequence <= this.#sequence) return;
+    this.#durable = fromSnapshot(snapshot.ledger);
+    this.#sequence = snapshot.sequence;
+  }
+
+  /** What is behind a hole is passed over, up to where the journal was made to go on. */
+  async #readOn(signal: AbortSignal): Promise<boolean> {
+    const { store } = this.#dependencies;
+    let isWhole = true;
+    for await (const document of store.after(this.#options.origin, this.#sequence, signal)) {
+      isWhole =
+        document.sequence === this.#sequence + 1 || isRestartAfter(document, this.#sequence);
+      if (isWhole) this.#read(document);
+    }
+    return isWhole;
+  }
+
+  #read(document: JournalDocument): void {
+    this.#sequence = document.sequence;
+    this.#durable = document.entries.reduce(apply, this.#durable);
+    this.#compaction.took(document);
   }
 
   /** One insert in flight; all that waits meanwhile goes into the next document together. */
@@ -170,20 +266,21 @@ export class Journal {
     this.#writing = true;
     try {
       while (this.#queue.length > 0 && this.#failure === undefined) {
-        const batch = this.#nextBatch();
-        const document = this.#document(
-          batch.flatMap(({ entries }) => entries),
-          false,
-        );
+        const size = this.#batchSize();
+        if (!this.#mayWrite(size)) {
+          this.#dependencies.onUnmarked?.();
+          break;
+        }
+        const batch = this.#queue.splice(0, size);
+        const entries = batch.flatMap((pending) => pending.entries);
+        const document = this.#document(entries, false, this.#sequence + 1);
         try {
           const inserted = await this.#insert(document, this.#abort.signal);
           if (!inserted) {
             const message = `another leader wrote ${document._id}`;
             throw new JournalError('NotLeading', message);
           }
-          this.#take(document);
-          for (const { resolve } of batch) resolve();
-          await this.#maybeSnapshot();
+          this.#took(document, batch);
         } catch (error) {
           const lost = error instanceof Error ? error : new Error(String(error));
           for (const { reject } of batch) reject(lost);
@@ -196,13 +293,33 @@ export class Journal {
     }
   }
 
-  #nextBatch(): Pending[] {
-    let count = 0;
-    const fits = this.#queue.findIndex(({ entries }) => {
-      count += entries.length;
-      return count > MAX_ENTRIES;
+  #took(document: JournalDocument, batch: readonly Pending[]): void {
+    this.#sequence = document.sequence;
+    this.#durable = batch.at(-1)?.after ?? this.#durable;
+    for (const { resolve } of batch) resolve();
+    this.#compaction.took(document);
+    // Inserts go on beside it.
+    void this.#compaction.run(this.#sequence, this.#durable, this.#abort.signal);
+  }
+
+  #batchSize(): number {
+    let [count, bytes] = [0, 0];
+    const fits = this.#queue.findIndex((pending) => {
+      count += pending.entries.length;
+      bytes += sizeOf(pending);
+      return count > MAX_ENTRIES || bytes > MAX_BYTES;
     });
-    return this.#queue.splice(0, fits === -1 ? this.#queue.length : Math.max(1, fits));
+    return fits === -1 ? this.#queue.length : Math.max(1, fits);
+  }
+
+  /** Whether so much of the queue is within the mark. */
+  #mayWrite(size: number): boolean {
+    const after = this.#queue[size - 1]?.after;
+    if (!this.#isMarked || after === undefined) return true;
+    const { identity, periodStartMs } = after;
+    const { trafficBytes } = usageOf(after);
+    const position = { identity, sequence: this.#sequence + 1, periodStartMs, trafficBytes };
+    return this.#mark !== undefined && isWithin(position, this.#mark);
   }
 
   /**
@@ -250,31 +367,18 @@ export class Journal {
     }
   }
 
-  #document(entries: readonly Entry[], fence: boolean): JournalDocument {
+  #document(entries: readonly Entry[], fence: boolean, sequence: number): JournalDocument {
     const { origin, term, nonce } = this.#options;
-    const sequence = this.#sequence + 1;
     return { _id: documentId(origin, sequence), origin, sequence, term, nonce, fence, entries };
   }
+}
 
-  #take(document: JournalDocument): void {
-    this.#sequence = document.sequence;
-    this.#durable = document.entries.reduce(apply, this.#durable);
-  }
+function restartOf(mark: JournalMark, after: number, atMs: number): Entry {
+  const { identity, trafficBytes, periodStartMs } = mark;
+  return { kind: 'restart', after, identity, trafficBytes, periodStartMs, atMs };
+}
 
-  /** Only shortens the next leader's reading: a failure is tried again later. */
-  async #maybeSnapshot(): Promise<void> {
-    if (this.#sequence - this.#snapshotAt < SNAPSHOT_EVERY) return;
-    const { store } = this.#dependencies;
-    const { origin } = this.#options;
-    const sequence = this.#sequence;
-    const ledger = toSnapshot(this.#durable);
-    this.#snapshotAt = sequence;
-    const signal = this.#abort.signal;
-    try {
-      await store.saveSnapshot({ origin, sequence, ledger }, signal);
-      await store.prune(origin, sequence - KEEP_DOCUMENTS, signal);
-    } catch (error) {
-      this.#dependencies.onRetry(error);
-    }
-  }
+function isRestartAfter({ entries }: JournalDocument, sequence: number): boolean {
+  const [first] = entries;
+  return first?.kind === 'restart' && first.after === sequence;
 }

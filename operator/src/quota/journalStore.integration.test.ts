@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
@@ -28,8 +29,22 @@ function documentOf(sequence: number, nonce = 'one'): JournalDocument {
 function newJournal(nonce: string): Journal {
   return new Journal(
     { origin: HOST, term: 1, nonce },
-    { store, clock: systemClock, onLost: (error) => lost.push(error), onRetry: () => {} },
+    {
+      store,
+      clock: systemClock,
+      onLost: (error) => lost.push(error),
+      onRetry: () => {},
+      wallClock: () => 1e12,
+    },
   );
+}
+
+async function sequencesAfter(sequence: number): Promise<number[]> {
+  const sequences: number[] = [];
+  for await (const document of store.after(HOST, sequence, signal)) {
+    sequences.push(document.sequence);
+  }
+  return sequences;
 }
 
 function grant(leaseId: string): Entry {
@@ -44,6 +59,14 @@ function grant(leaseId: string): Entry {
     terms: { rateBytesPerSecond: 100, slackBytes: 10, connections: 1, maxBytes: 1000 },
     extents: [{ first: 0, count: 2 }],
   };
+}
+
+/** Leases that are granted and settled in one document. */
+function comeAndGo(at: number, count: number): Entry[] {
+  return Array.from({ length: count / 2 }, (_, each) => `gone-${at}-${each}`).flatMap((leaseId) => [
+    grant(leaseId),
+    { kind: 'settle', leaseId, usedBytes: 1, atMs: 1e12 },
+  ]);
 }
 
 describe.each(await testDatabases())('in %s', (_name, start) => {
@@ -67,8 +90,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       await expect(refused).rejects.toBeInstanceOf(DuplicateDocumentError);
       expect(await store.find(HOST, 2, signal)).toEqual(documentOf(2));
       expect(await store.find(HOST, 4, signal)).toBeUndefined();
-      const sequences = (await store.after(HOST, 1, signal)).map(({ sequence }) => sequence);
-      expect(sequences).toEqual([2, 3, 10]);
+      expect(await sequencesAfter(1)).toEqual([2, 3, 10]);
       expect(await store.origins(signal)).toEqual([HOST]);
       await store.barrier(signal);
       await store.barrier(signal);
@@ -86,8 +108,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     it('removes what is in a snapshot, but no fence', async () => {
       for (const sequence of [1, 2, 3]) await store.insert(documentOf(sequence), signal);
       await store.prune(HOST, 2, signal);
-      const sequences = (await store.after(HOST, 0, signal)).map(({ sequence }) => sequence);
-      expect(sequences).toEqual([1, 3]);
+      expect(await sequencesAfter(0)).toEqual([1, 3]);
     });
   });
 
@@ -95,25 +116,57 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     it('is folded from a snapshot and what came after it by the next leader', async () => {
       const first = newJournal('first');
       await first.open(signal);
-      // More than a snapshot is apart, each in a document of its own.
-      for (let at = 0; at < 300; at += 1) await first.append([grant(`lease-${at}`)]);
+      // More than a snapshot is apart.
+      for (let at = 0; at < 50; at += 1) {
+        await first.append([grant(`lease-${at}`), ...comeAndGo(at, 400)]);
+      }
       const second = newJournal('second');
       await second.open(signal);
       expect(usageOf(second.ledger)).toEqual(usageOf(first.ledger));
-      expect(second.ledger.leases.size).toBe(300);
-      expect(await store.loadSnapshot(HOST, signal)).toMatchObject({ sequence: 256 });
+      expect(second.ledger.leases.size).toBe(50);
+      expect(await store.loadSnapshot(HOST, signal)).toMatchObject({ origin: HOST });
       await expect(first.append([grant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
       expect(lost).toHaveLength(1);
       await second.append([grant('next')]);
       expect(second.ledger.leases.has('late')).toBe(false);
     });
 
+    it('loses nothing that it said was durable, whenever the database is killed', async () => {
+      const journal = newJournal('only');
+      await journal.open(signal);
+      const durable: string[] = [];
+      let isOver = false;
+      // Snapshots and their pruning are in it: each is due after 16,384 entries.
+      const writing = (async () => {
+        for (let at = 0; !isOver; at += 1) {
+          await journal.append([grant(`kept-${at}`), ...comeAndGo(at, 400)]);
+          durable.push(`kept-${at}`);
+        }
+      })();
+      for (const afterMs of [37, 211, 523, 89]) {
+        const before = durable.length;
+        await expect.poll(() => durable.length, { timeout: 20_000 }).toBeGreaterThan(before + 8);
+        await sleep(afterMs);
+        await server.crash();
+        await server.restart();
+      }
+      const snapshot = () => store.loadSnapshot(HOST, signal);
+      await expect.poll(snapshot, { timeout: 60_000 }).toBeDefined();
+      isOver = true;
+      await writing;
+      expect(lost).toEqual([]);
+      const reader = newJournal('reader');
+      await reader.open(signal);
+      expect([...reader.ledger.leases.keys()].sort()).toEqual(durable.sort());
+      expect(usageOf(reader.ledger)).toEqual(usageOf(journal.ledger));
+    }, 120_000);
+
     it('goes on with what was under way when the database comes back', async () => {
       const journal = newJournal('only');
       await journal.open(signal);
       await server.crash();
       const durable = journal.append([grant('patient')]);
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await sleep(300);
       expect(journal.ledger.leases.size).toBe(0);
       await server.restart();
       await durable;

@@ -11,6 +11,7 @@ import { MeteredOrigin } from '../testing/adapters/meteredOrigin.ts';
 import { systemLeases } from '../testing/adapters/systemLeases.ts';
 import { startTestDatabase, type TestDatabase } from '../testing/adapters/testDatabase.ts';
 import { hostOf } from './coverage.ts';
+import type { JournalDocument } from './entries.ts';
 import { MongoJournalStore } from './journalStore.ts';
 import type { LeaseService } from './leaseService.ts';
 import { apply, emptyLedger, usageOf } from './ledger.ts';
@@ -191,7 +192,8 @@ describe('two relays at one origin', () => {
       trafficBytes: origin.meter.totalBytes,
     });
     expect(service.originBytes('a')).toBe(origin.meter.totalBytes);
-    const documents = await store.after(hostOf(url), 0, signal);
+    const documents: JournalDocument[] = [];
+    for await (const document of store.after(hostOf(url), 0, signal)) documents.push(document);
     // Renewals come as extents run short, not all the time.
     expect(documents.length).toBeLessThan(150);
     const ledger = documents.flatMap(({ entries }) => entries).reduce(apply, emptyLedger);

@@ -20,8 +20,9 @@ import {
   type SourceFailure,
 } from './leases.ts';
 import { type LeaseRecord, maxBytesOf } from './ledger.ts';
+import type { JournalMark, OriginJournals } from './marks.ts';
 import type { OriginBook } from './originBook.ts';
-import { isOver, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
+import { isOver, type LoadMarks, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
 import { OriginReport } from './originReport.ts';
 import { Probes } from './probes.ts';
 import { PullRegistry } from './pullRegistry.ts';
@@ -62,6 +63,7 @@ export class LeaseService {
   #nonce = '';
   #serial = 0;
   #ask: (holder: string, uid: string, epoch: number) => void = () => {};
+  #short: (originName: string) => void = () => {};
 
   constructor(options: OriginBooksOptions, dependencies: LeaseServiceDependencies) {
     const { clock, random, wallClock, observe = () => {} } = dependencies;
@@ -75,6 +77,7 @@ export class LeaseService {
       onCommitted: (ms) => observe({ kind: 'committed', ms }),
       onFreed: (book) => this.#freed(book),
       onLimits: (book) => this.#limitsChanged(book),
+      onShort: (originName) => this.#short(originName),
     });
     const newLeaseId = () => this.#newLeaseId();
     this.#pulls = new PullRegistry({
@@ -133,11 +136,14 @@ export class LeaseService {
     this.#pulls.setHeld(uid, epoch, holder, bitfield, spread);
   }
 
-  /** Every journal is fenced before its first grant. */
-  lead(term: number): void {
+  /**
+   * Every journal is fenced before its first grant. With `loadMarks` none goes beyond the mark in its
+   * Origin's status, which whoever is told by onShort() moves.
+   */
+  lead(term: number, loadMarks?: LoadMarks): void {
     this.stepDown();
     this.#nonce = randomBytes(12).toString('hex');
-    this.#books.lead(term, this.#nonce);
+    this.#books.lead(term, this.#nonce, loadMarks);
     this.#pulls.prepare();
   }
 
@@ -198,6 +204,21 @@ export class LeaseService {
   /** Who waits for a limit, by purpose. */
   waiting(): Readonly<Record<'pull' | 'topUp', number>> {
     return this.#sharing.waiting();
+  }
+
+  /** What the Origin's status is to say of its journals; undefined: as it says now. */
+  journalsOf(originName: string): OriginJournals | undefined {
+    return this.#books.journalsOf(originName);
+  }
+
+  /** It says so now: what was granted within these marks is written. */
+  marked(marks: readonly JournalMark[]): void {
+    this.#books.marked(marks);
+  }
+
+  /** Is told when the marks of an Origin are to be moved now. */
+  onShort(listener: (originName: string) => void): void {
+    this.#short = listener;
   }
 
   /** What was taken for this distribution, all epochs, as far as its holders have said. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { GENERATION_UIDS } from './charges.ts';
 import type { Entry, Terms } from './entries.ts';
 import {
   apply,
@@ -9,7 +10,9 @@ import {
   fromSnapshot,
   type Ledger,
   periodStartAt,
+  topUpBytesOf,
   toSnapshot,
+  type Usage,
   usageOf,
 } from './ledger.ts';
 
@@ -103,12 +106,18 @@ describe('the ledger', () => {
 
   it('forgets what distributions took that are long gone, not what is recent', () => {
     let ledger = emptyLedger;
-    for (let at = 0; at < 2_100; at += 1) {
-      ledger = apply(ledger, { ...grant('x'), uid: `uid-${at}` } as Entry);
-      ledger = apply(ledger, settle('x', 1));
+    const many = 2 * GENERATION_UIDS + 10;
+    for (let at = 0; at < many; at += 1) {
+      for (const uid of [`uid-${at}`, 'steady']) {
+        ledger = apply(ledger, { ...grant('x'), uid } as Entry);
+        ledger = apply(ledger, settle('x', 1));
+      }
     }
-    expect(ledger.charges.size).toBe(2_000);
-    expect(chargeOf(ledger, 'uid-2099').bytes).toBe(1);
+    const { newer, older } = ledger.charges;
+    expect(newer.size + older.size).toBeLessThanOrEqual(2 * GENERATION_UIDS);
+    expect(chargeOf(ledger, 'uid-0').bytes).toBe(0);
+    expect(chargeOf(ledger, `uid-${many - GENERATION_UIDS + 1}`).bytes).toBe(1);
+    expect(chargeOf(ledger, 'steady').bytes).toBe(many);
   });
 
   it('is the same after a snapshot', () => {
@@ -122,7 +131,97 @@ describe('the ledger', () => {
     const stored = JSON.parse(JSON.stringify(toSnapshot(ledger)));
     expect(fromSnapshot(stored)).toEqual(ledger);
   });
+
+  it('keeps sums that a count of all leases gives, at each prefix and from a snapshot on', () => {
+    fc.assert(
+      fc.property(fc.array(anEntry, { maxLength: 80 }), fc.nat(80), (entries, snapshotAt) => {
+        let ledger = emptyLedger;
+        for (const [at, entry] of entries.entries()) {
+          ledger = apply(ledger, entry);
+          if (at === snapshotAt)
+            ledger = fromSnapshot(JSON.parse(JSON.stringify(toSnapshot(ledger))));
+          for (const except of [undefined, ...LEASES]) {
+            expect(usageOf(ledger, except)).toEqual(recount(ledger, except));
+            for (const uid of UIDS) {
+              const { topUp } = chargeOf(ledger, uid);
+              const settled = topUp?.epoch === 1 ? topUp.bytes : 0;
+              const open = recountTopUp(ledger, uid, except);
+              expect(topUpBytesOf(ledger, uid, 1, except)).toBe(settled + open);
+            }
+          }
+        }
+      }),
+    );
+  });
 });
+
+const LEASES = ['x', 'y', 'z'];
+const UIDS = ['a', 'b'];
+const someTerms = fc.record({
+  rateBytesPerSecond: fc.nat(1_000),
+  slackBytes: fc.nat(100),
+  connections: fc.nat(8),
+  maxBytes: fc.nat(10_000),
+});
+const leaseId = fc.constantFrom(...LEASES);
+const someGrant = fc
+  .record({
+    leaseId,
+    uid: fc.constantFrom(...UIDS),
+    epoch: fc.integer({ min: 1, max: 2 }),
+    terms: someTerms,
+    isTopUp: fc.boolean(),
+  })
+  .map(({ isTopUp, ...change }): Entry => {
+    const purpose = isTopUp ? { purpose: 'topUp' as const } : {};
+    return { ...grant('x'), ...change, ...purpose } as Entry;
+  });
+const someRenew = fc
+  .record({ leaseId, terms: someTerms, version: fc.integer({ min: 1, max: 4 }), back: fc.nat(2) })
+  .map(({ version, back, ...change }): Entry => {
+    return { ...renew(version, version - back, {}), ...change } as Entry;
+  });
+const someEnd = fc
+  .record({ leaseId, usedBytes: fc.nat(9_000), atMs: fc.nat(200_000) })
+  .chain(({ leaseId, usedBytes, atMs }) =>
+    fc.constantFrom<Entry>(
+      { kind: 'settle', leaseId, usedBytes, atMs: START_MS + atMs },
+      { kind: 'close', leaseId, atMs: START_MS + atMs },
+      { kind: 'expire', leaseId },
+    ),
+  );
+const somePeriod = fc.nat(3).map((at): Entry => {
+  return { kind: 'period', startMs: START_MS + at * HOUR_MS };
+});
+const anEntry = fc.oneof(
+  { weight: 3, arbitrary: someGrant },
+  { weight: 3, arbitrary: someRenew },
+  { weight: 3, arbitrary: someEnd },
+  { weight: 1, arbitrary: somePeriod },
+);
+
+/** As the design says it, over all leases, without anything that the ledger keeps. */
+function recount(ledger: Ledger, except: string | undefined): Usage {
+  const most = (values: number[]) => Math.max(0, ...values);
+  const sum = { connections: 0, rateBytesPerSecond: 0, windowBytes: 0, trafficBytes: 0 };
+  sum.trafficBytes = ledger.settledBytes;
+  for (const { leaseId, versions, expired } of ledger.leases.values()) {
+    if (leaseId === except) continue;
+    const rates = versions.map(({ rateBytesPerSecond }) => (expired ? 0 : rateBytesPerSecond));
+    sum.connections += most(versions.map(({ connections }) => connections));
+    sum.rateBytesPerSecond += most(rates);
+    sum.windowBytes += most(versions.map(({ slackBytes }, at) => slackBytes + (rates[at] ?? 0)));
+    sum.trafficBytes += most(versions.map(({ maxBytes }) => maxBytes));
+  }
+  return sum;
+}
+
+function recountTopUp(ledger: Ledger, uid: string, except: string | undefined): number {
+  return [...ledger.leases.values()]
+    .filter(({ purpose, leaseId }) => purpose === 'topUp' && leaseId !== except)
+    .filter((lease) => lease.uid === uid && lease.epoch === 1)
+    .reduce((sum, { versions }) => sum + Math.max(...versions.map(({ maxBytes }) => maxBytes)), 0);
+}
 
 describe('a period of traffic', () => {
   const begin: Entry = { kind: 'period', startMs: START_MS };

@@ -3,7 +3,9 @@
  * leader. What counts against a limit is charged high: unknown means spent.
  */
 import type { Extent } from '@sluice/protocol/messages.ts';
+import { type Charge, type Charges, chargeTo, noCharges, withCharge } from './charges.ts';
 import type { Entry, Terms } from './entries.ts';
+import { PersistentMap } from './persistentMap.ts';
 
 export interface LeaseVersion extends Terms {
   readonly version: number;
@@ -25,14 +27,6 @@ export interface LeaseRecord {
   readonly expired: boolean;
 }
 
-export interface Charge {
-  readonly bytes: number;
-  /** The last epoch that anything was pulled of. */
-  readonly epoch: number;
-  /** Of this, by top-up of that epoch. */
-  readonly topUp?: { readonly epoch: number; readonly bytes: number };
-}
-
 export interface SettledSecond {
   /** Since the Unix epoch. */
   readonly second: number;
@@ -45,29 +39,40 @@ export interface SettledSecond {
  * what was settled from so long before it.
  */
 export const BOUNDARY_MS = 60_000;
-/** Of distributions that are long gone nobody asks. */
-const MAX_UIDS = 2_000;
 
 export interface Ledger {
+  /** Of the journal; '' before its first document. */
+  readonly identity: string;
   /** Not settled and not closed. */
-  readonly leases: ReadonlyMap<string, LeaseRecord>;
+  readonly leases: PersistentMap<LeaseRecord>;
+  /** What these leases take together: kept, because it is asked at every grant. */
+  readonly open: Usage;
+  /** What those of them that top up may take, by distribution and epoch. */
+  readonly openTopUps: PersistentMap<number>;
   /** Start of the traffic period, milliseconds since the Unix epoch; 0 before the first. */
   readonly periodStartMs: number;
   /** Of settled and closed leases in the period. */
   readonly settledBytes: number;
-  /** The same by second of the wall clock, for the last two minutes. */
+  /** The same by second of the wall clock, for the two minutes before the latest one. */
   readonly recent: readonly SettledSecond[];
+  readonly latest: SettledSecond;
   /** Settled and closed leases, by distribution, over all periods; the latest ones. */
-  readonly charges: ReadonlyMap<string, Charge>;
+  readonly charges: Charges;
   readonly term: number;
 }
 
+const NOTHING: Usage = { connections: 0, rateBytesPerSecond: 0, windowBytes: 0, trafficBytes: 0 };
+
 export const emptyLedger: Ledger = {
-  leases: new Map(),
+  identity: '',
+  leases: PersistentMap.empty(),
+  open: NOTHING,
+  openTopUps: PersistentMap.empty(),
   periodStartMs: 0,
   settledBytes: 0,
   recent: [],
-  charges: new Map(),
+  latest: { second: 0, bytes: 0 },
+  charges: noCharges,
   term: 0,
 };
 
@@ -96,15 +101,28 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
     case 'close':
       return without(ledger, entry.leaseId, maxBytesOf, entry.atMs);
     case 'period':
-      // Leases that live across the boundary count whole in the new period, too.
-      return {
-        ...ledger,
-        periodStartMs: entry.startMs,
-        settledBytes: carriedInto(ledger, entry.startMs),
-      };
-    case 'fence':
-      return { ...ledger, term: Math.max(ledger.term, entry.term) };
+      return inPeriod(ledger, entry.startMs);
+    case 'fence': {
+      const identity = ledger.identity || (entry.identity ?? '');
+      return { ...ledger, identity, term: Math.max(ledger.term, entry.term) };
+    }
+    case 'restart':
+      return restarted(ledger, entry);
   }
+}
+
+/** Leases that live across the boundary count whole in the new period, too. */
+function inPeriod(ledger: Ledger, startMs: number): Ledger {
+  return { ...ledger, periodStartMs: startMs, settledBytes: carriedInto(ledger, startMs) };
+}
+
+/** What nobody knows of was taken, and just now: it may be of this period or of the next. */
+function restarted(ledger: Ledger, entry: Extract<Entry, { kind: 'restart' }>): Ledger {
+  const { identity, periodStartMs, trafficBytes, atMs } = entry;
+  const begun = periodStartMs > ledger.periodStartMs ? inPeriod(ledger, periodStartMs) : ledger;
+  const lost = Math.max(0, trafficBytes - usageOf(begun).trafficBytes);
+  const settledBytes = begun.settledBytes + lost;
+  return { ...begun, identity, settledBytes, ...withSettled(begun, lost, atMs) };
 }
 
 /** Start of the period that counts at this time of the wall clock. */
@@ -112,11 +130,14 @@ export function periodStartAt(nowMs: number, periodMs: number): number {
   return Math.floor((nowMs - BOUNDARY_MS) / periodMs) * periodMs;
 }
 
-function carriedInto({ periodStartMs, settledBytes, recent }: Ledger, startMs: number): number {
+function carriedInto(
+  { periodStartMs, settledBytes, recent, latest }: Ledger,
+  startMs: number,
+): number {
   // Without a period before it, the journal may have begun within this one.
   if (periodStartMs === 0) return settledBytes;
   const from = startMs - BOUNDARY_MS;
-  return recent
+  return [...recent, latest]
     .filter(({ second }) => (second + 1) * 1000 > from)
     .reduce((sum, { bytes }) => sum + bytes, 0);
 }
@@ -131,43 +152,46 @@ export interface Usage {
 }
 
 /** `except` leaves one lease out: what all the others take. */
-export function usageOf(ledger: Ledger, except?: string): Usage {
-  let connections = 0;
-  let rateBytesPerSecond = 0;
-  let windowBytes = 0;
-  let trafficBytes = ledger.settledBytes;
-  for (const lease of ledger.leases.values()) {
-    if (lease.leaseId === except) continue;
-    connections += connectionsOf(lease);
-    rateBytesPerSecond += lease.expired ? 0 : rateOf(lease);
-    windowBytes += windowBytesOf(lease);
-    trafficBytes += maxBytesOf(lease);
+export function usageOf({ leases, open, settledBytes }: Ledger, except?: string): Usage {
+  const left = except === undefined ? undefined : leases.get(except);
+  const usage = left === undefined ? open : minus(open, usageOfLease(left));
+  return { ...usage, trafficBytes: settledBytes + usage.trafficBytes };
+}
+
+/** Of versions that may all be in force, the most counts of everything. */
+function usageOfLease({ versions, expired }: LeaseRecord): Usage {
+  const most = { connections: 0, rateBytesPerSecond: 0, windowBytes: 0, trafficBytes: 0 };
+  for (const { connections, rateBytesPerSecond, slackBytes, maxBytes } of versions) {
+    const rate = expired ? 0 : rateBytesPerSecond;
+    most.connections = Math.max(most.connections, connections);
+    most.rateBytesPerSecond = Math.max(most.rateBytesPerSecond, rate);
+    most.windowBytes = Math.max(most.windowBytes, rate + slackBytes);
+    most.trafficBytes = Math.max(most.trafficBytes, maxBytes);
   }
-  return { connections, rateBytesPerSecond, windowBytes, trafficBytes };
+  return most;
 }
 
-export function maxBytesOf({ versions }: LeaseRecord): number {
-  return Math.max(...versions.map(({ maxBytes }) => maxBytes));
+function plus(one: Usage, other: Usage): Usage {
+  return {
+    connections: one.connections + other.connections,
+    rateBytesPerSecond: one.rateBytesPerSecond + other.rateBytesPerSecond,
+    windowBytes: one.windowBytes + other.windowBytes,
+    trafficBytes: one.trafficBytes + other.trafficBytes,
+  };
 }
 
-export function connectionsOf({ versions }: LeaseRecord): number {
-  return Math.max(...versions.map(({ connections }) => connections));
-}
-
-function rateOf({ versions }: LeaseRecord): number {
-  return Math.max(...versions.map(({ rateBytesPerSecond }) => rateBytesPerSecond));
-}
-
-function windowBytesOf({ versions, expired }: LeaseRecord): number {
-  const windows = versions.map(({ rateBytesPerSecond, slackBytes }) =>
-    expired ? slackBytes : rateBytesPerSecond + slackBytes,
-  );
-  return Math.max(...windows);
+function minus(one: Usage, other: Usage): Usage {
+  return {
+    connections: one.connections - other.connections,
+    rateBytesPerSecond: one.rateBytesPerSecond - other.rateBytesPerSecond,
+    windowBytes: one.windowBytes - other.windowBytes,
+    trafficBytes: one.trafficBytes - other.trafficBytes,
+  };
 }
 
 /** Of settled and closed leases, for one distribution, over all periods. */
 export function chargeOf(ledger: Ledger, uid: string): Charge {
-  return ledger.charges.get(uid) ?? { bytes: 0, epoch: 0 };
+  return chargeTo(ledger.charges, uid);
 }
 
 /**
@@ -176,42 +200,56 @@ export function chargeOf(ledger: Ledger, uid: string): Charge {
  */
 export function topUpBytesOf(ledger: Ledger, uid: string, epoch: number, except?: string): number {
   const { topUp } = chargeOf(ledger, uid);
-  let bytes = topUp?.epoch === epoch ? topUp.bytes : 0;
-  for (const lease of ledger.leases.values()) {
-    const counts = lease.purpose === 'topUp' && lease.uid === uid && lease.epoch === epoch;
-    if (counts && lease.leaseId !== except) bytes += maxBytesOf(lease);
-  }
-  return bytes;
+  const settled = topUp?.epoch === epoch ? topUp.bytes : 0;
+  const key = topUpKey({ uid, epoch });
+  const left = except === undefined ? undefined : ledger.leases.get(except);
+  const isOfThese = left?.purpose === 'topUp' && topUpKey(left) === key;
+  const others = (ledger.openTopUps.get(key) ?? 0) - (isOfThese ? maxBytesOf(left) : 0);
+  return settled + others;
 }
 
-/** As JSON can hold it, for snapshots. */
+function topUpKey({ uid, epoch }: { readonly uid: string; readonly epoch: number }): string {
+  return `${uid}/${epoch}`;
+}
+
+export function maxBytesOf(lease: LeaseRecord): number {
+  return usageOfLease(lease).trafficBytes;
+}
+
+/** As JSON can hold it, for snapshots: what follows from the rest is left out. */
 export interface LedgerSnapshot {
   readonly leases: readonly LeaseRecord[];
   readonly periodStartMs: number;
   readonly settledBytes: number;
   readonly recent: readonly SettledSecond[];
-  readonly charges: readonly (readonly [string, Charge])[];
+  readonly latest: SettledSecond;
+  readonly charges: Readonly<Record<keyof Charges, readonly (readonly [string, Charge])[]>>;
   readonly term: number;
 }
 
 export function toSnapshot(ledger: Ledger): LedgerSnapshot {
+  const { open: _, openTopUps: __, leases, charges, ...rest } = ledger;
   return {
-    ...ledger,
-    leases: [...ledger.leases.values()],
-    charges: [...ledger.charges],
+    ...rest,
+    leases: [...leases.values()],
+    charges: { newer: [...charges.newer], older: [...charges.older] },
   };
 }
 
-export function fromSnapshot(snapshot: LedgerSnapshot): Ledger {
-  return {
-    ...snapshot,
-    leases: new Map(snapshot.leases.map((lease) => [lease.leaseId, lease])),
-    charges: new Map(snapshot.charges.map(([uid, charge]) => [uid, charge])),
+export function fromSnapshot({ leases, charges, ...rest }: LedgerSnapshot): Ledger {
+  const { newer, older } = charges;
+  const settled: Ledger = {
+    ...emptyLedger,
+    ...rest,
+    charges: { newer: PersistentMap.of(newer), older: PersistentMap.of(older) },
   };
+  return leases.reduce(withLease, settled);
 }
 
 function withLease(ledger: Ledger, lease: LeaseRecord): Ledger {
-  return { ...ledger, leases: new Map(ledger.leases).set(lease.leaseId, lease) };
+  const before = ledger.leases.get(lease.leaseId);
+  const leases = ledger.leases.with(lease.leaseId, lease);
+  return { ...counted(ledger, before, lease), leases };
 }
 
 function without(
@@ -223,49 +261,48 @@ function without(
   const lease = ledger.leases.get(leaseId);
   if (lease === undefined) return ledger;
   const bytes = charge(lease);
-  const leases = new Map(ledger.leases);
-  leases.delete(leaseId);
-  const before = chargeOf(ledger, lease.uid);
-  const charges = new Map(ledger.charges);
-  // At the end again: the first ones are those that were charged longest ago.
-  charges.delete(lease.uid);
-  const epoch = bytes > 0 ? Math.max(before.epoch, lease.epoch) : before.epoch;
-  charges.set(lease.uid, {
-    bytes: before.bytes + bytes,
-    epoch,
-    ...topUpAfter(before, lease, bytes),
-  });
-  for (const uid of charges.keys()) {
-    if (charges.size <= MAX_UIDS) break;
-    charges.delete(uid);
-  }
   return {
-    ...ledger,
-    leases,
-    charges,
+    ...counted(ledger, lease, undefined),
+    leases: ledger.leases.without(leaseId),
+    charges: withCharge(ledger.charges, lease, bytes),
     settledBytes: ledger.settledBytes + bytes,
-    recent: withSettled(ledger.recent, bytes, atMs),
+    ...withSettled(ledger, bytes, atMs),
   };
 }
 
-function topUpAfter({ topUp }: Charge, lease: LeaseRecord, bytes: number): Pick<Charge, 'topUp'> {
-  const isNewer = lease.epoch > (topUp?.epoch ?? 0);
-  if (lease.purpose !== 'topUp' || (!isNewer && lease.epoch !== topUp?.epoch)) {
-    return topUp === undefined ? {} : { topUp };
-  }
-  return { topUp: { epoch: lease.epoch, bytes: (isNewer ? 0 : (topUp?.bytes ?? 0)) + bytes } };
+/** The sums over open leases, when one of them changes, comes or goes. */
+function counted(
+  ledger: Ledger,
+  before: LeaseRecord | undefined,
+  after: LeaseRecord | undefined,
+): Ledger {
+  const took = before === undefined ? NOTHING : usageOfLease(before);
+  const takes = after === undefined ? NOTHING : usageOfLease(after);
+  let { openTopUps } = ledger;
+  if (before?.purpose === 'topUp') openTopUps = added(openTopUps, before, -took.trafficBytes);
+  if (after?.purpose === 'topUp') openTopUps = added(openTopUps, after, takes.trafficBytes);
+  return { ...ledger, open: plus(minus(ledger.open, took), takes), openTopUps };
+}
+
+function added(
+  sums: PersistentMap<number>,
+  lease: LeaseRecord,
+  bytes: number,
+): PersistentMap<number> {
+  const key = topUpKey(lease);
+  const sum = (sums.get(key) ?? 0) + bytes;
+  return sum === 0 ? sums.without(key) : sums.with(key, sum);
 }
 
 function withSettled(
-  recent: readonly SettledSecond[],
+  { recent, latest }: Ledger,
   bytes: number,
   atMs: number,
-): SettledSecond[] {
-  const last = recent.at(-1);
+): Pick<Ledger, 'recent' | 'latest'> {
   // A clock that is set back moves nothing into an earlier period.
-  const second = Math.max(Math.floor(atMs / 1000), last?.second ?? 0);
+  const second = Math.max(Math.floor(atMs / 1000), latest.second);
+  if (second === latest.second) return { recent, latest: { second, bytes: latest.bytes + bytes } };
   const oldest = second - (2 * BOUNDARY_MS) / 1000;
-  const kept = recent.filter((each) => each.second >= oldest);
-  if (last?.second !== second) return [...kept, { second, bytes }];
-  return [...kept.slice(0, -1), { second, bytes: last.bytes + bytes }];
+  const kept = [...recent, latest].filter((each) => each.second >= oldest);
+  return { recent: kept, latest: { second, bytes } };
 }

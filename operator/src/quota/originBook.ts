@@ -8,7 +8,8 @@ import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs } from './drift.ts';
 import type { Entry } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
-import { apply, emptyLedger, type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
+import { type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
+import { isRunningShort, type JournalMark, nextMark } from './marks.ts';
 
 /** Counted by the holder from when it first sent its request. */
 export const LEASE_TTL_MS = 10_000;
@@ -60,6 +61,8 @@ export interface OriginBookDependencies {
   readonly onCommitted: (ms: number) => void;
   /** Something may be granted that could not be before. */
   readonly onFreed: (book: OriginBook) => void;
+  /** The mark in the Origin's status is to be moved soon: what is beyond it waits. */
+  readonly onShort: (book: OriginBook) => void;
 }
 
 export class OriginBook {
@@ -69,18 +72,20 @@ export class OriginBook {
   readonly #journal: Journal;
   readonly #timers = new Map<string, Timer>();
   readonly #clockDrift: number;
-  #ledger: Ledger = emptyLedger;
   #open = false;
   #closed = false;
+  #isMarked = false;
 
   constructor(options: OriginBookOptions, dependencies: OriginBookDependencies) {
-    const { store, clock, onLost, onRetry } = dependencies;
     const { host, term, nonce, clockDrift = CLOCK_DRIFT } = options;
     this.#clockDrift = clockDrift;
     this.host = host;
     this.limits = options.limits;
     this.#dependencies = dependencies;
-    this.#journal = new Journal({ origin: host, term, nonce }, { store, clock, onLost, onRetry });
+    this.#journal = new Journal(
+      { origin: host, term, nonce },
+      { ...dependencies, onUnmarked: () => dependencies.onShort(this) },
+    );
   }
 
   /** Its fence is durable: grants may begin. */
@@ -90,16 +95,38 @@ export class OriginBook {
 
   /** With all that is under way to the journal: what decisions are made from. */
   get ledger(): Ledger {
-    return this.#ledger;
+    return this.#journal.pending;
+  }
+
+  /** By the wall clock: until then nothing is granted, for the database has lost what it had. */
+  get behindUntilMs(): number | undefined {
+    return this.#journal.behindUntilMs;
+  }
+
+  /** An Origin covers it: nothing becomes durable beyond the mark in the status. */
+  set isMarked(isMarked: boolean) {
+    this.#isMarked = isMarked;
+    this.#journal.isMarked = isMarked;
+  }
+
+  /** What the Origin's status is to say now; undefined: nothing is known yet. */
+  nextMark(): JournalMark | undefined {
+    const { mark, position, sequence } = this.#journal;
+    if (!this.#open) return mark;
+    return nextMark(this.host, position, sequence, this.#markLimits(), mark);
+  }
+
+  /** It says so now. */
+  marked(mark: JournalMark): void {
+    if (this.#open) this.#journal.marked(mark);
   }
 
   /** Every lease that is open gets a full life from now: nobody knows how old it is. */
-  async open(signal: AbortSignal): Promise<void> {
-    await this.#journal.open(signal);
+  async open(mark: JournalMark | undefined, signal: AbortSignal): Promise<void> {
+    await this.#journal.open(signal, mark && { mark, lifetimeMs: this.#lifeMs() });
     await this.#dependencies.confirm();
     if (this.#closed) return;
-    this.#ledger = this.#journal.ledger;
-    for (const lease of this.#ledger.leases.values()) {
+    for (const lease of this.ledger.leases.values()) {
       if (lease.expired) this.#closeLater(lease.leaseId, this.#lostMs());
       else this.#expireLater(lease.leaseId);
     }
@@ -138,13 +165,13 @@ export class OriginBook {
     const { traffic } = this.limits;
     if (traffic === undefined || !this.isOpen) return;
     const startMs = periodStartAt(this.#dependencies.wallClock(), traffic.periodMs);
-    if (startMs <= this.#ledger.periodStartMs) return;
+    if (startMs <= this.ledger.periodStartMs) return;
     this.#commit([{ kind: 'period', startMs }]).catch(() => {});
   }
 
   /** The kubelet has reported the end of this holder's container. */
   holderEnded(holder: string): void {
-    for (const lease of this.#ledger.leases.values()) {
+    for (const lease of this.ledger.leases.values()) {
       if (lease.holder === holder) this.#closeLater(lease.leaseId, ENDED_MS);
     }
   }
@@ -152,12 +179,12 @@ export class OriginBook {
   #commit(entries: readonly Entry[]): Promise<void> {
     const gone: [LeaseRecord, number | undefined][] = [];
     for (const entry of entries) {
-      const before = 'leaseId' in entry ? this.#ledger.leases.get(entry.leaseId) : undefined;
-      this.#ledger = apply(this.#ledger, entry);
       if (entry.kind === 'grant' || entry.kind === 'renew') this.#expireLater(entry.leaseId);
-      if ((entry.kind === 'settle' || entry.kind === 'close') && before !== undefined) {
-        this.#cancel(entry.leaseId);
-        gone.push([before, entry.kind === 'settle' ? entry.usedBytes : undefined]);
+      if (entry.kind !== 'settle' && entry.kind !== 'close') continue;
+      this.#cancel(entry.leaseId);
+      const lease = this.ledger.leases.get(entry.leaseId);
+      if (lease !== undefined) {
+        gone.push([lease, entry.kind === 'settle' ? entry.usedBytes : undefined]);
       }
     }
     const { clock, onCommitted, onGone } = this.#dependencies;
@@ -167,14 +194,29 @@ export class OriginBook {
       () => onCommitted(clock.now() - startedAtMs),
       () => {},
     );
+    this.#askForMark();
     for (const each of gone) onGone(...each);
     return durable;
   }
 
+  #askForMark(): void {
+    if (!this.#isMarked) return;
+    const { position, mark } = this.#journal;
+    if (isRunningShort(position, mark, this.#markLimits())) this.#dependencies.onShort(this);
+  }
+
+  #markLimits() {
+    const { bandwidthBytesPerSecond, traffic } = this.limits;
+    return { bandwidthBytesPerSecond, traffic };
+  }
+
+  #lifeMs(): number {
+    return LEASE_TTL_MS + expiryMarginMs(LEASE_TTL_MS, this.#clockDrift);
+  }
+
   #expireLater(leaseId: string): void {
-    const marginMs = expiryMarginMs(LEASE_TTL_MS, this.#clockDrift);
-    this.#later(leaseId, LEASE_TTL_MS + marginMs, () => {
-      const lease = this.#ledger.leases.get(leaseId);
+    this.#later(leaseId, this.#lifeMs(), () => {
+      const lease = this.ledger.leases.get(leaseId);
       this.commit({ kind: 'expire', leaseId }).catch(() => {});
       this.#closeLater(leaseId, this.#lostMs());
       if (lease !== undefined) this.#dependencies.onExpired(lease);

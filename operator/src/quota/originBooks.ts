@@ -25,6 +25,7 @@ import { LEADERS, Leaders } from './leaders.ts';
 import { LeaseError } from './leases.ts';
 import { type LeaseRecord, type Usage, usageOf } from './ledger.ts';
 import { type LimitsInForce, limitsInForce } from './limitsInForce.ts';
+import type { JournalMark, OriginJournals } from './marks.ts';
 import { type Limits, OriginBook } from './originBook.ts';
 
 export interface OriginBooksOptions {
@@ -56,13 +57,20 @@ export interface OriginBooksDependencies {
   readonly onFreed: (book: OriginBook) => void;
   /** Other limits hold there. */
   readonly onLimits: (book: OriginBook) => void;
+  /** The mark of one of this Origin's journals is to be moved soon. */
+  readonly onShort: (originName: string) => void;
 }
+
+/** What the Origins' status says now, by host. */
+export type LoadMarks = (signal: AbortSignal) => Promise<ReadonlyMap<string, JournalMark>>;
 
 interface Leadership {
   readonly term: number;
   readonly nonce: string;
   readonly leaders: Leaders;
   readonly abort: AbortController;
+  /** Undefined: no marks are kept, as in a benchmark without Kubernetes. */
+  readonly marks: Promise<ReadonlyMap<string, JournalMark>> | undefined;
 }
 
 /** Hosts under common limits. */
@@ -113,21 +121,28 @@ export class OriginBooks {
     return untilMs === Number.POSITIVE_INFINITY ? undefined : untilMs;
   }
 
-  /** Fences the journals of all hosts that there ever were, and of each new one as it comes. */
-  lead(term: number, nonce: string): void {
+  /**
+   * Fences the journals of all hosts that there ever were, by the database or by their marks, and of
+   * each new one as it comes.
+   */
+  lead(term: number, nonce: string, loadMarks: LoadMarks | undefined): void {
     const abort = new AbortController();
     const { signal } = abort;
     const leaders = new Leaders({ term, nonce }, this.#dependenciesUnder(abort));
-    const leadership = { term, nonce, leaders, abort };
+    const marks = loadMarks && this.#untilDone(() => loadMarks(signal), signal);
+    marks?.catch(() => {});
+    const leadership = { term, nonce, leaders, abort, marks };
     this.#leadership = leadership;
     this.#refresh();
     const hosts = this.#untilDone(() => leaders.open(signal), signal).then(() =>
       this.#untilDone(() => this.#dependencies.store.origins(signal), signal),
     );
-    hosts.then(
-      (found) => {
+    Promise.all([hosts, marks]).then(
+      ([found, marked]) => {
         this.#isListed = true;
-        for (const host of found) if (host !== LEADERS) this.#open(host, leadership);
+        for (const host of [...found, ...(marked?.keys() ?? [])]) {
+          if (host !== LEADERS) this.#open(host, leadership);
+        }
       },
       (error) => this.#failed(error, abort.signal),
     );
@@ -221,6 +236,25 @@ export class OriginBooks {
     return group.books.every(({ isOpen }) => isOpen) ? group : undefined;
   }
 
+  /** Undefined while it is not known which journals there are. */
+  journalsOf(originName: string): OriginJournals | undefined {
+    if (this.#leadership?.marks === undefined || !this.#isListed) return undefined;
+    const books = [...this.#books.values()].filter(({ host }) =>
+      this.#policiesOver(host).some((policy) => policy?.name === originName),
+    );
+    return {
+      marks: books.flatMap((book) => book.nextMark() ?? []),
+      behind: books.flatMap(({ host, behindUntilMs: untilMs }) =>
+        untilMs === undefined ? [] : { host, untilMs },
+      ),
+    };
+  }
+
+  /** The Origin's status says so now. */
+  marked(marks: readonly JournalMark[]): void {
+    for (const mark of marks) this.#books.get(mark.host)?.marked(mark);
+  }
+
   find(leaseId: string): { book: OriginBook; lease: LeaseRecord } | undefined {
     for (const book of this.#books.values()) {
       const lease = book.ledger.leases.get(leaseId);
@@ -266,6 +300,7 @@ export class OriginBooks {
     for (const book of this.#books.values()) {
       const before = book.limits;
       book.limits = this.#limitsOf(book.host);
+      book.isMarked = this.#isMarked(book.host);
       if (!isSame(book.limits, before)) this.#dependencies.onLimits(book);
     }
     const isScheduled = this.#policies?.some(({ schedule = [] }) => schedule.length > 0);
@@ -273,16 +308,32 @@ export class OriginBooks {
     this.#timer = this.#dependencies.clock.setTimer(LOOK_MS, () => this.#refresh());
   }
 
-  #open(host: string, { term, nonce, leaders, abort }: Leadership): OriginBook {
+  #short(host: string): void {
+    const policy = this.#policiesOver(host).find((each) => each !== undefined);
+    if (policy !== undefined) this.#dependencies.onShort(policy.name);
+  }
+
+  #isMarked(host: string): boolean {
+    if (this.#leadership?.marks === undefined) return false;
+    return this.#policiesOver(host).some((policy) => policy !== undefined);
+  }
+
+  #open(host: string, { term, nonce, leaders, abort, marks }: Leadership): OriginBook {
     const known = this.#books.get(host);
     if (known !== undefined) return known;
     const { signal } = abort;
     const book = new OriginBook(
       { host, term, nonce, limits: this.#limitsOf(host), clockDrift: this.#options.clockDrift },
-      { ...this.#dependenciesUnder(abort), confirm: () => leaders.confirm(signal) },
+      {
+        ...this.#dependenciesUnder(abort),
+        confirm: () => leaders.confirm(signal),
+        onShort: () => this.#short(host),
+      },
     );
+    book.isMarked = this.#isMarked(host);
     this.#books.set(host, book);
-    this.#untilDone(() => book.open(signal), signal).then(
+    const open = async () => book.open((await marks)?.get(host), signal);
+    this.#untilDone(open, signal).then(
       () => this.#dependencies.onOpen(book),
       (error) => this.#failed(error, signal),
     );

@@ -22,6 +22,7 @@ import { originRefusal } from '../policies/originRefusal.ts';
 import { topUpBytes } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
+import type { JournalMark, OriginJournals } from '../quota/marks.ts';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
 import type { RevocationStore } from '../store/epochs.ts';
 import { Arbiter } from './arbiter.ts';
@@ -254,6 +255,18 @@ export class Coordinator implements CoordinatorPort {
   nameOf(uid: string): string | undefined {
     const record = this.#distributions.get(uid)?.plan.record;
     return record && `${record.namespace}/${record.name}`;
+  }
+
+  originJournals(name: string): OriginJournals | undefined {
+    return this.#deps.leases.journalsOf(name);
+  }
+
+  originMarked(marks: readonly JournalMark[]): void {
+    this.#deps.leases.marked(marks);
+  }
+
+  onOriginChange(listener: (name: string) => void): void {
+    this.#deps.leases.onShort(listener);
   }
 
   /**

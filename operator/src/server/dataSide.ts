@@ -6,15 +6,18 @@ import { sleep } from '@sluice/protocol/sleep.ts';
 import type { MongoClient } from 'mongodb';
 import { Gauge } from 'prom-client';
 import type { Logger } from 'winston';
+import type { Origin } from '../api/v1alpha1/origin.ts';
 import type { Config } from '../config.ts';
 import type { DataSide, EpochRecord, EpochStore, Troubles } from '../controllers/dataSide.ts';
 import { listPath, resources } from '../kube/paths.ts';
 import { Reflector } from '../kube/reflector.ts';
 import { trimPod } from '../kube/trim.ts';
 import type { DataSideEnvironment } from '../operator.ts';
+import { marksOf } from '../policies/originJournals.ts';
 import { MongoJournalStore } from '../quota/journalStore.ts';
 import { newLeaseMetrics } from '../quota/leaseMetrics.ts';
 import { LeaseService } from '../quota/leaseService.ts';
+import type { JournalMark } from '../quota/marks.ts';
 import { MongoAssignmentStore } from '../store/assignments.ts';
 import { databaseOf, newMongoClient } from '../store/database.ts';
 import { orDatabaseError } from '../store/databaseError.ts';
@@ -143,7 +146,7 @@ class MongoDataSide implements DataSide {
   async lead(term: number, signal: AbortSignal): Promise<void> {
     await this.#renewKeys(signal);
     this.coordinator.start();
-    this.#leases.lead(term);
+    this.#leases.lead(term, (until) => this.#loadMarks(until));
   }
 
   stepDown(): void {
@@ -169,6 +172,17 @@ class MongoDataSide implements DataSide {
 
   ready(): boolean {
     return this.#server?.listening === true;
+  }
+
+  /** From the API server itself: a copy that is watched may be older than what a leader before wrote. */
+  async #loadMarks(signal: AbortSignal): Promise<ReadonlyMap<string, JournalMark>> {
+    const path = listPath(resources.origins);
+    const { items } = await this.#deps.client.request<{ items: readonly Origin[] }>({
+      method: 'GET',
+      path,
+      signal,
+    });
+    return marksOf(items.map(({ status }) => status));
   }
 
   /** The rows of the nodes go with the distribution's. */

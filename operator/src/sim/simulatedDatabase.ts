@@ -98,12 +98,13 @@ export class SimulatedDatabase {
       },
       find: (origin, sequence) =>
         read(({ documents }) => documents.get(documentId(origin, sequence))),
-      after: (origin, sequence) =>
-        read(({ documents }) =>
+      after: async function* (origin, sequence) {
+        yield* await read(({ documents }) =>
           [...documents.values()]
             .filter((each) => each.origin === origin && each.sequence > sequence)
             .sort((a, b) => a.sequence - b.sequence),
-        ),
+        );
+      },
       barrier: () => write(() => {}).then(() => {}),
       origins: () =>
         read(({ documents }) => [...new Set([...documents.values()].map(({ origin }) => origin))]),

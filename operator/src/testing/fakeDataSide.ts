@@ -15,6 +15,7 @@ import type {
   ResolvedSource,
 } from '../controllers/dataSide.ts';
 import { originRefusal } from '../policies/originRefusal.ts';
+import type { JournalMark, OriginJournals } from '../quota/marks.ts';
 import { aProgress, aUsage, troubles } from './objects.ts';
 
 export class FakeDataSide implements Coordinator, EpochStore {
@@ -33,6 +34,10 @@ export class FakeDataSide implements Coordinator, EpochStore {
     rateBytesPerSecond: 1000,
     trafficBytes: 5000,
   };
+  journals: OriginJournals | undefined;
+  /** What the controller says that the status says. */
+  readonly marked: JournalMark[] = [];
+  originChanged: (name: string) => void = () => {};
   source: () => ResolvedSource = FakeDataSide.source;
   readonly troubles = troubles();
   readonly #confirmed = new Set<string>();
@@ -113,6 +118,18 @@ export class FakeDataSide implements Coordinator, EpochStore {
 
   missing(uid: string): readonly string[] | undefined {
     return this.#confirmed.has(uid) ? [] : undefined;
+  }
+
+  originJournals(): OriginJournals | undefined {
+    return this.journals;
+  }
+
+  originMarked(marks: readonly JournalMark[]): void {
+    this.marked.push(...marks);
+  }
+
+  onOriginChange(listener: (name: string) => void): void {
+    this.originChanged = listener;
   }
 
   async load(owner: string): Promise<EpochRecord | undefined> {

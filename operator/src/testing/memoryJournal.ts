@@ -24,8 +24,8 @@ export class MemoryJournal implements JournalStore {
     return this.documents.get(`${origin}/${sequence}`);
   }
 
-  async after(origin: string, sequence: number): Promise<JournalDocument[]> {
-    return this.of(origin).filter((document) => document.sequence > sequence);
+  async *after(origin: string, sequence: number): AsyncGenerator<JournalDocument, void, undefined> {
+    yield* this.of(origin).filter((document) => document.sequence > sequence);
   }
 
   async barrier(): Promise<void> {

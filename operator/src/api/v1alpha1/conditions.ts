@@ -86,6 +86,8 @@ export const originReasons = {
     'maxTraffic holds distributions back: the bytes of the period are taken, or may have been.',
   InvalidSchedule:
     'A window of spec.schedule names no time zone that is known; until that is mended it may lower the limits, at any time, but not raise them.',
+  JournalBehind:
+    'The database lacks leases that were granted: nothing is granted until they have ended.',
   HostConflict: 'An older Origin has the same host; its limits hold for it.',
 } as const;
 

@@ -6,6 +6,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { DAY_NAMES } from './days.ts';
 import { ByteCount, Conditions, Duration, Rate, refuse, rules } from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
+import { OriginJournals } from './originJournals.ts';
 
 const Limits = Type.Object(
   {
@@ -195,6 +196,7 @@ const OriginSpec = Type.Object({
 const OriginStatus = Type.Object({
   observedGeneration: Type.Integer({ default: -1 }),
   conditions: Type.Optional(Conditions),
+  journals: Type.Optional(OriginJournals),
   usage: Type.Optional(
     Type.Object(
       {

@@ -59,6 +59,7 @@ export class OriginController {
   /** Wants a synced reflector: the limits must hold before the first byte is leased. */
   start(): void {
     this.changed();
+    this.#deps.coordinator.onOriginChange((name) => this.#queue.add(name));
     this.#queue.start();
   }
 
@@ -106,6 +107,7 @@ export class OriginController {
     const seen = this.#limiting.get(name) ?? notLimiting;
     const limiting = seeLimiting(seen, usage?.heldBack ?? [], clock.now());
     this.#limiting.set(name, limiting);
+    const journals = coordinator.originJournals(name);
     const status = originStatus({
       generation: origin.metadata.generation ?? 0,
       previous,
@@ -113,10 +115,14 @@ export class OriginController {
       usage,
       heldBack: limiting.heldBack,
       nameOf: (of) => coordinator.nameOf(of),
+      journals,
       now: wallTime(),
     });
     this.#queue.addAfter(name, STATUS_INTERVAL_MS);
-    if (sameStatus(previous, status)) return;
+    if (sameStatus(previous, status)) {
+      coordinator.originMarked(journals?.marks ?? []);
+      return;
+    }
     try {
       await applyStatus(client, resources.origins, { metadata: { name, uid }, status }, signal);
     } catch (error) {
@@ -124,6 +130,7 @@ export class OriginController {
       throw error;
     }
     this.#written.set(name, { uid, status });
+    coordinator.originMarked(journals?.marks ?? []);
     this.#tell(origin, verdict, previous, status);
   }
 

@@ -1,0 +1,47 @@
+/** The marks of journals as an Origin's status has them, and what it says when one is behind. */
+import type { OriginStatus } from '../api/v1alpha1/origin.ts';
+import type { OriginJournalStatus } from '../api/v1alpha1/originJournals.ts';
+import type { JournalMark, OriginJournals } from '../quota/marks.ts';
+
+export function journalStatusOf({ periodStartMs, ...mark }: JournalMark): OriginJournalStatus {
+  if (periodStartMs === 0) return mark;
+  return { ...mark, periodStart: new Date(periodStartMs).toISOString() };
+}
+
+export function journalMarkOf({ periodStart, ...mark }: OriginJournalStatus): JournalMark {
+  return { ...mark, periodStartMs: periodStart === undefined ? 0 : Date.parse(periodStart) };
+}
+
+/** By host. Where a host has moved from one Origin to another, both may name it: the later counts. */
+export function marksOf(statuses: Iterable<OriginStatus | undefined>): Map<string, JournalMark> {
+  const marks = new Map<string, JournalMark>();
+  for (const status of statuses) {
+    for (const journal of status?.journals ?? []) {
+      const known = marks.get(journal.host);
+      const isLater = journal.sequence > (known?.sequence ?? -1);
+      if (isLater) marks.set(journal.host, journalMarkOf(journal));
+    }
+  }
+  return marks;
+}
+
+/**
+ * What the status is to say. While nothing is known it says what it said: a mark that is lost
+ * protects nothing.
+ */
+export function journalStatus(
+  journals: OriginJournals | undefined,
+  previous: OriginStatus | undefined,
+): Pick<OriginStatus, 'journals'> {
+  const next = journals?.marks.map(journalStatusOf) ?? previous?.journals ?? [];
+  if (next.length === 0) return {};
+  return { journals: next.toSorted((one, other) => (one.host < other.host ? -1 : 1)) };
+}
+
+/** Undefined: the database has all that it had. */
+export function behindMessage(journals: OriginJournals | undefined): string | undefined {
+  const [first] = journals?.behind ?? [];
+  if (first === undefined) return undefined;
+  const until = new Date(first.untilMs).toISOString();
+  return `the database lacks what status.journals says was written for ${first.host} (was it restored, emptied or replaced?): nothing is granted until ${until}, when every lease that it has lost has ended; then all that the mark allows counts as taken`;
+}
