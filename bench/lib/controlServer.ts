@@ -65,7 +65,12 @@ export class ControlServer {
     });
     this.coordinator = new Coordinator({
       leases: this.#leases,
-      assignments: { load: async () => [], save: async () => {}, delete: async () => {} },
+      assignments: {
+        load: async () => [],
+        save: async () => {},
+        delete: async () => {},
+        deleteNodes: async () => {},
+      },
       revocations: { saveRevoked: async () => {} },
       clock: systemClock,
       logger: newLogger('error'),

@@ -40,6 +40,7 @@ function statusOf(overrides: Partial<StatusInput>): DistributionStatus {
     workloads: [],
     idleForMs: 0,
     progressDeadlineSeconds: 600,
+    maxUnready: 0,
     troubles: troubles(),
     now: '2026-01-01T00:10:00Z',
     ...overrides,

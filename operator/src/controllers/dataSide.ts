@@ -119,6 +119,13 @@ export interface Grave extends Plot {
   readonly namespace: string;
 }
 
+export interface PlanNode {
+  readonly name: string;
+  readonly domain: string;
+  /** Of its object: a machine that was installed anew under the same name has another. */
+  readonly uid?: string;
+}
+
 export interface DistributionPlan {
   readonly record: EpochRecord;
   readonly headers: Readonly<Record<string, string>>;
@@ -136,9 +143,15 @@ export interface DistributionPlan {
     readonly fileMode: string;
     readonly keepVersions: number;
   };
-  readonly nodes: readonly { readonly name: string; readonly domain: string }[];
+  readonly nodes: readonly PlanNode[];
   readonly priority: number;
   readonly suspend: boolean;
+  /** Only relays of its own serve it, and nothing else. */
+  readonly dedicatedRelays?: boolean;
+  /** Nodes that may transfer at once; absent: all. */
+  readonly maxParallelNodes?: number;
+  /** What becomes of the files of a node that is no target any more; absent: they stay. */
+  readonly leaving?: { readonly deleteFiles: boolean; readonly graceMs: number };
 }
 
 export type NodeState = 'pending' | 'transferring' | 'verifying' | 'ready' | 'failed' | 'removed';
@@ -263,6 +276,8 @@ export interface OriginRefusal {
 
 export interface Coordinator {
   setOrigins(policies: readonly OriginPolicy[]): void;
+  /** Every node of the cluster, by name: of others nothing is to be removed. */
+  setNodes(names: ReadonlySet<string>): void;
   /** Idempotent; a larger epoch replaces the one before. */
   apply(plan: DistributionPlan): void;
   /**

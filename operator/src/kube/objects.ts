@@ -9,6 +9,15 @@ export interface NamespaceObject extends KubeObject {
 
 export interface NodeObject extends KubeObject {
   readonly spec?: { readonly unschedulable?: boolean };
+  readonly status?: {
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+  };
+}
+
+/** Its kubelet, or the node controller for a silent one, says so; a new node has said nothing yet. */
+export function isNotReady({ status }: NodeObject): boolean {
+  const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+  return ready !== undefined && ready.status !== 'True';
 }
 
 /** A Deployment or a DaemonSet. */

@@ -24,6 +24,11 @@ export const resources = {
     plural: 'persistentvolumeclaims',
   },
   deployments: { apiVersion: 'apps/v1', kind: 'Deployment', plural: 'deployments' },
+  podDisruptionBudgets: {
+    apiVersion: 'policy/v1',
+    kind: 'PodDisruptionBudget',
+    plural: 'poddisruptionbudgets',
+  },
   daemonSets: { apiVersion: 'apps/v1', kind: 'DaemonSet', plural: 'daemonsets' },
   leases: { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', plural: 'leases' },
   events: { apiVersion: 'events.k8s.io/v1', kind: 'Event', plural: 'events' },

@@ -117,6 +117,12 @@ export const permissions: Permissions = {
       reason: 'controllers/fleet: the agents',
     },
     {
+      apiGroups: ['policy'],
+      resources: ['poddisruptionbudgets'],
+      verbs: ['create', 'patch'],
+      reason: 'controllers/fleet: of the relays; they go with their Deployments',
+    },
+    {
       apiGroups: [''],
       resources: ['pods'],
       verbs: ['get', 'list', 'watch'],

@@ -26,6 +26,7 @@ function input(overrides: Partial<StatusInput> = {}): StatusInput {
     workloads: [],
     idleForMs: 0,
     progressDeadlineSeconds: 600,
+    maxUnready: 0,
     troubles: troubles(),
     now: NOW,
     ...overrides,
@@ -70,6 +71,27 @@ describe('the conditions', () => {
       'SourceResolved=True/Resolved',
       'RelaysAvailable=True/RelaysNotNeeded',
     ]);
+  });
+
+  it('say Ready when so many are missing as maxUnready allows, and no more', () => {
+    const nodes = ['n1', 'n2', 'n3', 'n4'].map((name) => target(name));
+    const with2 = aProgress([ready('n1'), ready('n2'), aReport('n3'), failed('n4', 'DiskFull')]);
+    const say = (maxUnready: number | string) =>
+      conditions(distributionStatus(input({ nodes, progress: with2, maxUnready })))[0];
+    expect(say(1)).toBe('Ready=False/Transferring');
+    expect(say(2)).toBe('Ready=True/Delivered');
+    expect(say('50%')).toBe('Ready=True/Delivered');
+    expect(say('49%')).toBe('Ready=False/Transferring');
+  });
+
+  it('do not wait for a node that is cordoned or not ready, and name it', () => {
+    const nodes = [target('n1'), target('n2', true), { ...target('n3'), notReady: true }];
+    const progress = aProgress([ready('n1')]);
+    const status = distributionStatus(input({ nodes, progress }));
+    expect(conditions(status)[0]).toBe('Ready=True/Delivered');
+    expect(status.conditions?.[0]?.message).toBe(
+      '1 of 1 nodes ready; not waited for: n2 (cordoned), n3 (not ready)',
+    );
   });
 
   it('stay Ready for the generation while a node that joined is served', () => {

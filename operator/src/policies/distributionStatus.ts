@@ -3,6 +3,7 @@
  * users and kubectl see.
  */
 import type { DistributionConditionType, DistributionReason } from '../api/v1alpha1/conditions.ts';
+import { type NodeCount, nodesOf } from '../api/v1alpha1/counts.ts';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { formatBytes, formatSeconds } from '../api/v1alpha1/quantity.ts';
 import type {
@@ -11,13 +12,14 @@ import type {
   NodeProgress,
   Troubles,
 } from '../controllers/dataSide.ts';
+import { absentNodes } from './absentNodes.ts';
 import { type ConditionValue, stampConditions } from './conditions.ts';
 import type { Verdict } from './distribution.ts';
-import { type Counts, isComplete, numbersOf } from './distributionNumbers.ts';
+import { type Counts, numbersOf } from './distributionNumbers.ts';
 import { type Failure, failure, phaseOf } from './failures.ts';
 import { AGENTS_MISSING_MS, idleFailure, listed } from './idleFailures.ts';
 import { commonReason, worstNodes } from './nodeFailures.ts';
-import type { TargetNode } from './nodes.ts';
+import { isAwaited, type TargetNode } from './nodes.ts';
 
 export interface RelayState {
   readonly domain: string;
@@ -44,6 +46,8 @@ export interface StatusInput {
   /** Since a byte moved or a node changed its state. */
   readonly idleForMs: number;
   readonly progressDeadlineSeconds: number;
+  /** How many nodes may lack the file while it is Ready. */
+  readonly maxUnready: NodeCount;
   readonly troubles: Troubles;
   /** RFC 3339, UTC. */
   readonly now: string;
@@ -101,8 +105,8 @@ function countNodes(
   for (const node of nodes) {
     const report = reports.get(node.name);
     const category = categoryOf(report);
-    // A cordoned node is served when it can be, but nobody waits for it.
-    if (node.unschedulable && category !== 'ready') continue;
+    // A cordoned node, or one that is not ready, is served when it can be; nobody waits for it.
+    if (!isAwaited(node) && category !== 'ready') continue;
     counts.desired += 1;
     counts[category] += 1;
   }
@@ -123,7 +127,7 @@ function conditionsOf(
   counts: Counts,
   reports: ReadonlyMap<string, NodeProgress>,
 ): Value[] {
-  const ready = readyOf(input, counts, reports);
+  const ready = named(readyOf(input, counts, reports), input, reports);
   const relays = relaysAvailable(input);
   return [
     { type: 'Ready', ...ready.value },
@@ -134,6 +138,17 @@ function conditionsOf(
     ...(relays === undefined ? [] : [relays]),
     ...input.workloads,
   ];
+}
+
+/** Whoever reads why it is, or is not, Ready reads of which nodes it is not the file's fault. */
+function named(
+  ready: Readiness,
+  { verdict, nodes }: StatusInput,
+  reports: ReadonlyMap<string, NodeProgress>,
+): Readiness {
+  if (verdict.action !== 'serve') return ready;
+  const message = ready.value.message + absentNodes(nodes, reports);
+  return { ...ready, value: { ...ready.value, message } };
 }
 
 interface Readiness {
@@ -156,7 +171,7 @@ function readyOf(
     case 'resolve':
       return resolving(input);
     case 'suspend':
-      if (input.recordIsCurrent && isComplete(counts)) return complete(counts);
+      if (input.recordIsCurrent && isEnough(counts, input)) return complete(counts);
       return notReady(undefined, 'Suspended', `spec.suspend is true; ${describe(counts)}`);
     case 'serve':
       return serving(input, counts, reports);
@@ -175,7 +190,7 @@ function serving(
   counts: Counts,
   reports: ReadonlyMap<string, NodeProgress>,
 ): Readiness {
-  if (isComplete(counts)) return complete(counts);
+  if (isEnough(counts, input)) return complete(counts);
   const open = counts.pending + counts.transferring + counts.unreachable;
   if (counts.failed > 0 && open === 0) return failed(counts, reports);
   if (input.idleForMs > input.progressDeadlineSeconds * 1000) {
@@ -209,6 +224,10 @@ function idlenessOf(
       .map(({ domain }) => domain),
     open: [...reports.values()].filter(({ state }) => state !== 'ready' && state !== 'failed'),
   };
+}
+
+function isEnough(counts: Counts, { maxUnready }: StatusInput): boolean {
+  return counts.desired - counts.ready <= nodesOf(maxUnready, counts.desired, 'down');
 }
 
 function complete(counts: Counts): Readiness {

@@ -8,7 +8,9 @@ function nodes(count: number, zone: string | undefined, from = 0) {
   return Array.from({ length: count }, (_, index) => ({
     name: `${zone ?? 'none'}-${from + index}`,
     labels: zone === undefined ? {} : { [ZONE]: zone },
+    uid: `uid-${from + index}`,
     unschedulable: false,
+    notReady: false,
   }));
 }
 
@@ -16,7 +18,7 @@ describe('relays', () => {
   it('are needed in each domain in which a node waits; nodes without the key form one', () => {
     const targets = targetNodes(
       [...nodes(3, 'a'), ...nodes(5, 'b'), ...nodes(1, undefined)],
-      {},
+      { nodeSelector: {} },
       ZONE,
     );
     const isReady = (name: string) => name.startsWith('a-');
@@ -28,18 +30,30 @@ describe('relays', () => {
   });
 
   it('are shared: the largest demand decides', () => {
-    const targets = targetNodes(nodes(10, 'a'), {}, ZONE);
+    const targets = targetNodes(nodes(10, 'a'), { nodeSelector: {} }, ZONE);
     const small = relayDemand(targets, () => false, { topologyKey: ZONE, nodesPerRelay: 10 });
     const large = relayDemand(targets, () => false, { topologyKey: ZONE, nodesPerRelay: 3 });
     expect(relayNeeds([small, large, small])).toMatchObject([{ replicas: 4 }]);
   });
 
+  it('are not shared with those that want their own', () => {
+    const targets = targetNodes(nodes(10, 'a'), { nodeSelector: {} }, ZONE);
+    const shared = relayDemand(targets, () => false, { topologyKey: ZONE, nodesPerRelay: 10 });
+    const own = { topologyKey: ZONE, nodesPerRelay: 5, dedicatedTo: 'uid-1' };
+    expect(relayNeeds([shared, relayDemand(targets, () => false, own)])).toEqual([
+      { topologyKey: ZONE, domain: 'a', replicas: 1 },
+      { topologyKey: ZONE, domain: 'a', dedicatedTo: 'uid-1', replicas: 2 },
+    ]);
+  });
+
   it('are for nodes that have every label of the selector', () => {
     const all = [
-      { name: 'x', labels: { gpu: 'yes', disk: 'fast' }, unschedulable: false },
-      { name: 'y', labels: { gpu: 'yes' }, unschedulable: false },
-    ];
-    const names = targetNodes(all, { gpu: 'yes', disk: 'fast' }, ZONE).map((node) => node.name);
+      { name: 'x', labels: { gpu: 'yes', disk: 'fast' } },
+      { name: 'y', labels: { gpu: 'yes' } },
+    ].map((node) => ({ ...node, uid: node.name, unschedulable: false, notReady: false }));
+    const names = targetNodes(all, { nodeSelector: { gpu: 'yes', disk: 'fast' } }, ZONE).map(
+      (node) => node.name,
+    );
     expect(names).toEqual(['x']);
   });
 });

@@ -5,6 +5,8 @@ import type { TargetNode } from './nodes.ts';
 export interface RelayDemand {
   readonly topologyKey: string;
   readonly nodesPerRelay: number;
+  /** The uid of the distribution, where relays are to serve no other. */
+  readonly dedicatedTo?: string;
   /** Target nodes per domain. */
   readonly domains: ReadonlyMap<string, { readonly nodes: number; readonly waiting: number }>;
 }
@@ -12,6 +14,8 @@ export interface RelayDemand {
 export interface RelayNeed {
   readonly topologyKey: string;
   readonly domain: string;
+  /** The uid of the only distribution that they serve; absent: they are shared. */
+  readonly dedicatedTo?: string;
   readonly replicas: number;
 }
 
@@ -19,7 +23,7 @@ export interface RelayNeed {
 export function relayDemand(
   nodes: readonly TargetNode[],
   isReady: (name: string) => boolean,
-  relays: { readonly topologyKey: string; readonly nodesPerRelay: number },
+  relays: Pick<RelayDemand, 'topologyKey' | 'nodesPerRelay' | 'dedicatedTo'>,
 ): RelayDemand {
   const domains = new Map<string, { nodes: number; waiting: number }>();
   for (const { name, domain } of nodes) {
@@ -35,12 +39,17 @@ export function relayDemand(
 /** A domain in which any distribution's node waits has relays, as many as the largest asks for. */
 export function relayNeeds(demands: Iterable<RelayDemand>): RelayNeed[] {
   const needs = new Map<string, RelayNeed>();
-  for (const { topologyKey, nodesPerRelay, domains } of demands) {
+  for (const { topologyKey, nodesPerRelay, dedicatedTo, domains } of demands) {
     for (const [domain, { nodes, waiting }] of domains) {
       if (waiting === 0) continue;
-      const key = `${topologyKey}=${domain}`;
+      const key = `${dedicatedTo ?? ''}/${topologyKey}=${domain}`;
       const replicas = Math.max(needs.get(key)?.replicas ?? 1, Math.ceil(nodes / nodesPerRelay));
-      needs.set(key, { topologyKey, domain, replicas });
+      needs.set(key, {
+        topologyKey,
+        domain,
+        ...(dedicatedTo !== undefined && { dedicatedTo }),
+        replicas,
+      });
     }
   }
   return [...needs.values()];

@@ -8,11 +8,18 @@ type TopUpPlan = Pick<
 
 /** Bytes of this epoch for all nodes together; undefined: they take nothing from the origin. */
 export function topUpBytes(plan: TopUpPlan, policy: OriginPolicy | undefined): number | undefined {
-  const { record, headers, delivery, maxOriginShare, nodes } = plan;
-  const hasCredentials = Object.keys(headers).length > 0;
+  const { record, delivery, maxOriginShare, nodes } = plan;
   if (!delivery.topUp.includes('Origin')) return undefined;
   // A stream from the first byte on, for one piece, would cost more than it helps.
   if (!record.source.ranges) return undefined;
-  if (hasCredentials && policy?.allowAgentCredentials !== true) return undefined;
+  if (!agentsMayKnow(plan, policy)) return undefined;
   return Math.floor(maxOriginShare * nodes.length * record.source.sizeBytes);
+}
+
+/** Credentials of the source go to agents only where that is allowed. */
+export function agentsMayKnow(
+  { headers }: Pick<DistributionPlan, 'headers'>,
+  policy: OriginPolicy | undefined,
+): boolean {
+  return Object.keys(headers).length === 0 || policy?.allowAgentCredentials === true;
 }

@@ -315,15 +315,15 @@ function askOf({ topUp }: Pick<Acquire, 'topUp'>): TopUpAsk | undefined {
   return { acceptable: Buffer.from(topUp.acceptable, 'base64'), wantBytes: topUp.wantBytes };
 }
 
-/** A relay pulls; a node tops up where its distribution lets it, in pieces and not in streams. */
+/** A relay pulls, or an agent in its place; a node tops up where its distribution lets it, in pieces and not in streams. */
 function mayHave(
-  { kind }: LeaseHolder,
+  { kind, standsIn = false }: LeaseHolder,
   { topUp, pullerKey = '' }: Acquire,
   { distribution }: Pull,
 ): boolean {
   if (topUp === undefined) {
     const isRevoked = distribution.revokedPullers.includes(pullerKey);
-    return kind === 'relay' && pullerKey !== '' && !isRevoked;
+    return (kind === 'relay' || standsIn) && pullerKey !== '' && !isRevoked;
   }
   return distribution.topUpBytes !== undefined && distribution.ranges;
 }

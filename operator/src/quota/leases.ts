@@ -6,6 +6,8 @@ export interface LeaseHolder {
   /** Pod and incarnation. */
   readonly id: string;
   readonly kind: 'relay' | 'agent';
+  /** An agent that pulls because no relay does. */
+  readonly standsIn?: boolean;
 }
 
 export interface LeasedDistribution {

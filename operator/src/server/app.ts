@@ -88,6 +88,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
       kind: asked.kind,
       node: caller.node,
       domain: caller.domain,
+      dedicatedTo: caller.dedicatedTo,
       host: caller.address,
       bitTorrentPort: asked.bitTorrentPort,
       httpPort: asked.httpPort,
@@ -141,7 +142,8 @@ export function newApp(dependencies: AppDependencies): express.Express {
       throw new ApiRefusal(403, 'NotAMember', message);
     }
     const { id, kind } = process;
-    response.json(await leases.answer({ id, kind }, asked));
+    const standsIn = asked.op === 'acquire' && coordinator.standsIn(process, asked.uid);
+    response.json(await leases.answer({ id, kind, standsIn }, asked));
   });
 
   app.use('/v1/distributions', newReadApi({ coordinator, client: dependencies.client, bearerOf }));

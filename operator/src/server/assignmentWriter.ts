@@ -21,6 +21,17 @@ export class AssignmentWriter {
     this.#unsaved.set(keyOf(row), row);
   }
 
+  /** Rows of nodes that have nothing of it any more. */
+  deleteNodes(uid: string, nodes: readonly string[]): void {
+    if (nodes.length === 0) return;
+    for (const node of nodes) this.#unsaved.delete(keyOf({ uid, node }));
+    const deleted = this.#saving.then(() => this.#deps.assignments.deleteNodes(uid, nodes));
+    // What stays is found again by the next leader, which tries the same.
+    this.#saving = deleted.catch((error) => {
+      this.#deps.logger.warn('assignments cannot be deleted', { uid, error });
+    });
+  }
+
   clear(): void {
     this.#unsaved.clear();
   }
@@ -47,6 +58,6 @@ export class AssignmentWriter {
   }
 }
 
-function keyOf({ uid, node }: Assignment): string {
+function keyOf({ uid, node }: Pick<Assignment, 'uid' | 'node'>): string {
   return `${uid}/${node}`;
 }

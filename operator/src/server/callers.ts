@@ -2,7 +2,7 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { type ProcessKind, TOKEN_AUDIENCE } from '@sluice/protocol/messages.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
-import { DOMAIN_LABEL } from '../controllers/fleet/manifests.ts';
+import { DEDICATED_LABEL, DOMAIN_LABEL } from '../controllers/fleet/manifests.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { objectPath, resources } from '../kube/paths.ts';
 import type { KubeObject } from '../kube/reflector.ts';
@@ -36,6 +36,7 @@ export interface Caller {
   readonly node: string;
   readonly address: string;
   readonly domain: string | undefined;
+  readonly dedicatedTo?: string | undefined;
 }
 
 interface TokenReview {
@@ -98,8 +99,8 @@ export class Callers {
       const message = 'the token names no pod and node: Kubernetes 1.32 or later is needed';
       throw new ApiRefusal(401, 'Unauthenticated', message);
     }
-    const { address, domain } = await this.#podOf(kind, pod, podUid, signal);
-    return { pod, podUid, node, address, domain };
+    const { address, domain, dedicatedTo } = await this.#podOf(kind, pod, podUid, signal);
+    return { pod, podUid, node, address, domain, dedicatedTo };
   }
 
   async #podOf(kind: ProcessKind, name: string, uid: string, signal: AbortSignal) {
@@ -114,7 +115,10 @@ export class Callers {
       if (metadata.uid !== uid || isOurs !== true) {
         throw new ApiRefusal(403, 'Forbidden', `pod ${name} was not made by the operator`);
       }
-      if (status?.podIP) return { address: status.podIP, domain: metadata.labels?.[DOMAIN_LABEL] };
+      if (status?.podIP) {
+        const { [DOMAIN_LABEL]: domain, [DEDICATED_LABEL]: dedicatedTo } = metadata.labels ?? {};
+        return { address: status.podIP, domain, dedicatedTo };
+      }
       await sleep(this.#clock, ADDRESS_WAIT_MS, signal);
     }
     throw new ApiRefusal(503, 'NotReady', `pod ${name} has no address yet`);

@@ -19,7 +19,7 @@ import type {
   SourceRequest,
 } from '../controllers/dataSide.ts';
 import { originRefusal } from '../policies/originRefusal.ts';
-import { topUpBytes } from '../policies/topUp.ts';
+import { agentsMayKnow, topUpBytes } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import type { JournalMark, OriginJournals } from '../quota/marks.ts';
@@ -27,11 +27,14 @@ import type { Assignment, AssignmentStore } from '../store/assignments.ts';
 import type { RevocationStore } from '../store/epochs.ts';
 import { Arbiter } from './arbiter.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
+import { Departures } from './departures.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
 import { type FleetProcess, FleetView, statesOf } from './fleetView.ts';
+import { type Agents, NodeBook } from './nodeBook.ts';
 import { pieceAtOrigin } from './pieceAtOrigin.ts';
 import { Removals } from './removals.ts';
 import { resolveSource } from './sourceResolver.ts';
+import { StandIns } from './standIns.ts';
 import {
   type Desired,
   difference,
@@ -50,15 +53,10 @@ export interface CoordinatorDependencies {
   readonly logger: Logger;
 }
 
-type NodeRecord = Assignment['progress'];
-
 interface Distribution {
-  plan: DistributionPlan;
-  /** Of the plan's epoch, by node. */
-  nodes: Map<string, NodeRecord>;
+  readonly book: NodeBook;
+  readonly standIns: StandIns;
   sourceChanged: boolean;
-  /** What the nodes have is read from the store: before it nobody pulls for them. */
-  isRecalled: boolean;
   /** Of the plan's epoch: pullers whose word does not count, raw keys in base64. */
   revoked: readonly string[];
 }
@@ -72,17 +70,11 @@ const SWEEP_MS = 5_000;
 /** A relay that was not heard of for so long: what it held may be pulled again. */
 const SILENT_RELAY_MS = 15_000;
 
-const PENDING: NodeRecord = {
-  state: 'pending',
-  verifiedBytes: 0,
-  rateBytesPerSecond: 0,
-  received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
-};
-
 export class Coordinator implements CoordinatorPort {
   readonly fleet: FleetView;
   readonly #deps: CoordinatorDependencies;
   readonly #distributions = new Map<string, Distribution>();
+  readonly #departures: Departures;
   readonly #removals: Removals;
   readonly #rows: AssignmentWriter;
   readonly #arbiter: Arbiter;
@@ -95,6 +87,12 @@ export class Coordinator implements CoordinatorPort {
   constructor(dependencies: CoordinatorDependencies) {
     this.#deps = dependencies;
     this.#rows = new AssignmentWriter(dependencies);
+    this.#departures = new Departures({
+      ...dependencies,
+      rows: this.#rows,
+      book: (uid) => this.#distributions.get(uid)?.book,
+      uids: () => this.#distributions.keys(),
+    });
     this.#arbiter = new Arbiter({
       ...dependencies,
       ask: (task, piece, signal) => pieceAtOrigin(task, piece, dependencies.leases, signal),
@@ -145,16 +143,22 @@ export class Coordinator implements CoordinatorPort {
   apply(plan: DistributionPlan): void {
     const { record } = plan;
     const { uid, epoch } = record;
-    let known = this.#distributions.get(uid);
+    const before = this.#distributions.get(uid);
     this.#removals.cancel(uid);
-    if (known?.plan.record.epoch === epoch) known.plan = plan;
-    else {
-      const revoked = record.revokedPullers ?? [];
+    let known = before;
+    if (known?.book.plan.record.epoch !== epoch) {
       this.#arbiter.forget(uid);
-      known = { plan, nodes: new Map(), sourceChanged: false, isRecalled: false, revoked };
+      const revoked = record.revokedPullers ?? [];
+      const book = known?.book ?? new NodeBook(plan);
+      const standIns = known?.standIns ?? new StandIns();
+      known = { book, standIns, sourceChanged: false, revoked };
       this.#distributions.set(uid, known);
-      this.#recall(uid, epoch);
     }
+    const { forgotten, reinstalled } = known.book.apply(plan, this.#deps.clock.now());
+    this.#rows.deleteNodes(uid, forgotten);
+    this.#forgetWord(uid, epoch, reinstalled);
+    this.#departures.forgetGone();
+    if (before === undefined) this.#recall(uid);
     this.#lease(known);
     // What was reported before the plan was known here counts, too.
     for (const process of this.fleet.list()) {
@@ -162,6 +166,10 @@ export class Coordinator implements CoordinatorPort {
       if (report !== undefined) this.#reported(process, [report]);
     }
     this.#tellSoon();
+  }
+
+  setNodes(names: ReadonlySet<string>): void {
+    this.#departures.setNodes(names);
   }
 
   primed(): void {
@@ -172,7 +180,7 @@ export class Coordinator implements CoordinatorPort {
   remove(uid: string, { deleteFiles }: { readonly deleteFiles: boolean }): void {
     if (!this.#removals.isNews({ uid, deleteFiles })) return;
     const known = this.#distributions.get(uid);
-    this.#removals.begin({ uid, deleteFiles }, known && new Set(known.nodes.keys()));
+    this.#removals.begin({ uid, deleteFiles }, known?.book.holders());
     // Whoever asks later, another leader perhaps, is to know which nodes have something of it.
     this.#rows.save((each) => this.#distributions.has(each));
     this.#distributions.delete(uid);
@@ -193,20 +201,16 @@ export class Coordinator implements CoordinatorPort {
   progress(uid: string): DistributionProgress | undefined {
     const distribution = this.#distributions.get(uid);
     if (distribution === undefined) return undefined;
-    const { plan, nodes } = distribution;
-    const connected = new Set(
-      this.fleet
-        .connected()
-        .filter(({ kind }) => kind === 'agent')
-        .map(({ node }) => node),
-    );
+    const { book } = distribution;
+    const { plan } = book;
+    const agents = this.#agents();
     const { leases } = this.#deps;
     const failure = leases.failureOf(uid, plan.record.epoch);
     return {
       epoch: plan.record.epoch,
       nodes: plan.nodes.map(({ name }): NodeProgress => {
-        const record = nodes.get(name) ?? PENDING;
-        const isConnected = connected.has(name);
+        const record = book.recordOf(name);
+        const isConnected = agents.get(name) === 'connected';
         // A rate of a process that is gone is none.
         const rateBytesPerSecond = isConnected ? record.rateBytesPerSecond : 0;
         return { ...record, rateBytesPerSecond, name, connected: isConnected };
@@ -221,7 +225,7 @@ export class Coordinator implements CoordinatorPort {
   view(owner: string): DistributionView | undefined {
     const uid = this.#ownedBy(owner);
     const progress = this.progress(uid);
-    const plan = this.#distributions.get(uid)?.plan;
+    const plan = this.#distributions.get(uid)?.book.plan;
     if (progress === undefined || plan === undefined) return undefined;
     return distributionViewOf(plan.record, progress, this.fleet.list());
   }
@@ -229,7 +233,9 @@ export class Coordinator implements CoordinatorPort {
   /** Names the data of a Distribution: its own uid, unless it has adopted another one's. */
   #ownedBy(owner: string): string {
     if (this.#distributions.has(owner)) return owner;
-    const adopted = [...this.#distributions].find(([, { plan }]) => plan.record.owner === owner);
+    const adopted = [...this.#distributions].find(
+      ([, { book }]) => book.plan.record.owner === owner,
+    );
     return adopted?.[0] ?? owner;
   }
 
@@ -246,14 +252,14 @@ export class Coordinator implements CoordinatorPort {
   }
 
   refusalOf({ uid, url, namespace }: RefusableSource): OriginRefusal | undefined {
-    const record = this.#distributions.get(uid)?.plan.record;
+    const record = this.#distributions.get(uid)?.book.plan.record;
     const files = record?.url === url ? record.files : [];
     const urls = files.map(({ path }) => fileUrlOf(url, path));
     return originRefusal(url, urls, namespace, this.#policies);
   }
 
   nameOf(uid: string): string | undefined {
-    const record = this.#distributions.get(uid)?.plan.record;
+    const record = this.#distributions.get(uid)?.book.plan.record;
     return record && `${record.namespace}/${record.name}`;
   }
 
@@ -274,9 +280,14 @@ export class Coordinator implements CoordinatorPort {
    * of a moment ago) or is suspended nobody can say so.
    */
   isStrangerTo(process: FleetProcess, uid: string): boolean {
-    const plan = this.#distributions.get(uid)?.plan;
+    const plan = this.#distributions.get(uid)?.book.plan;
     if (plan === undefined || plan.suspend) return false;
     return membersOf(plan, [process]).length === 0;
+  }
+
+  /** Whether this agent pulls because no relay does. */
+  standsIn({ id }: FleetProcess, uid: string): boolean {
+    return this.#distributions.get(uid)?.standIns.has(id) === true;
   }
 
   /** Rows of a distribution that is gone. */
@@ -284,11 +295,8 @@ export class Coordinator implements CoordinatorPort {
     return this.#rows.delete(uid);
   }
 
-  #lease(distribution: Distribution): void {
-    const {
-      plan: { record, priority, suspend, ...plan },
-      revoked,
-    } = distribution;
+  #lease({ book, revoked }: Distribution): void {
+    const { record, priority, suspend, ...plan } = book.plan;
     const policy = coveringPolicy(record.url, this.#policies);
     this.#deps.leases.setDistribution({
       uid: record.uid,
@@ -298,10 +306,7 @@ export class Coordinator implements CoordinatorPort {
       priority: Math.min(priority, policy?.maxPriority ?? priority),
       // Nothing more is taken from the origin; what is on the nodes stays, and goes on among them.
       suspend:
-        suspend ||
-        this.refusalOf(record) !== undefined ||
-        !distribution.isRecalled ||
-        isEverywhere(distribution),
+        suspend || this.refusalOf(record) !== undefined || !book.isRecalled || book.isEverywhere,
       files: record.files,
       pieceLengthBytes: record.pieceLengthBytes,
       pieceCount: record.pieceCount,
@@ -316,7 +321,7 @@ export class Coordinator implements CoordinatorPort {
   /** Durable before anybody hears of it: what was revoked once must not count again. */
   async #revoke({ uid, epoch }: Task, pullerKeys: readonly string[]): Promise<void> {
     const distribution = this.#distributions.get(uid);
-    if (distribution?.plan.record.epoch !== epoch) return;
+    if (distribution?.book.plan.record.epoch !== epoch) return;
     const revoked = [...new Set([...distribution.revoked, ...pullerKeys])].slice(0, MAX_REVOKED);
     await this.#deps.revocations.saveRevoked(uid, epoch, revoked);
     distribution.revoked = revoked;
@@ -328,7 +333,10 @@ export class Coordinator implements CoordinatorPort {
     for (const transfer of transfers) {
       const { uid, epoch } = transfer;
       const distribution = this.#distributions.get(uid);
-      if (distribution?.plan.record.epoch === epoch) this.#take(process, transfer, distribution);
+      if (distribution?.book.plan.record.epoch === epoch) {
+        this.#take(process, transfer, distribution);
+      }
+      if (process.kind === 'agent') this.#departures.seeOff(process, uid);
       this.#listener(uid);
     }
     // What a process has or has removed can change what it is to be told.
@@ -337,24 +345,11 @@ export class Coordinator implements CoordinatorPort {
   }
 
   #take(process: FleetProcess, transfer: TransferReport, distribution: Distribution): void {
-    const { uid, epoch } = transfer;
     if (transfer.error?.reason === 'SourceChanged') distribution.sourceChanged = true;
-    if (process.kind === 'relay') {
-      const { plan, revoked } = distribution;
-      if (transfer.disputes !== undefined) {
-        const policy = coveringPolicy(plan.record.url, this.#policies);
-        this.#arbiter.consider(taskFor(plan, 'relay', policy, revoked), transfer.disputes);
-      }
-      // What it said before it had heard of a revocation may be worth nothing.
-      const isUpToDate = (transfer.revokedPullers ?? 0) >= revoked.length;
-      if (transfer.bitfield === undefined || !isUpToDate) return;
-      const bitfield = Buffer.from(transfer.bitfield, 'base64');
-      const { spread } = transfer;
-      const spreadBitfield = spread === undefined ? undefined : Buffer.from(spread, 'base64');
-      this.#deps.leases.setHeld(uid, epoch, process.id, bitfield, spreadBitfield);
-      return;
+    if (process.kind === 'relay' || transfer.bitfield !== undefined) {
+      this.#takeHeld(process, transfer, distribution);
     }
-    if (!distribution.plan.nodes.some(({ name }) => name === process.node)) return;
+    if (process.kind === 'relay') return;
     const { state, verifiedBytes, rateBytesPerSecond, received, error } = transfer;
     const progress = {
       state,
@@ -363,10 +358,39 @@ export class Coordinator implements CoordinatorPort {
       received,
       ...(error && { error }),
     };
-    const wasEverywhere = isEverywhere(distribution);
-    distribution.nodes.set(process.node, progress);
-    if (isEverywhere(distribution) !== wasEverywhere) this.#lease(distribution);
-    this.#rows.note({ uid, epoch, node: process.node, progress });
+    const { book } = distribution;
+    const wasEverywhere = book.isEverywhere;
+    const row = book.take(process.node, progress);
+    if (row !== undefined) this.#rows.note(row);
+    if (book.isEverywhere !== wasEverywhere) this.#lease(distribution);
+  }
+
+  /** What a process that pulls says that it holds. */
+  #takeHeld(process: FleetProcess, transfer: TransferReport, distribution: Distribution): void {
+    const { uid, epoch } = transfer;
+    const { revoked } = distribution;
+    const { plan } = distribution.book;
+    if (transfer.disputes !== undefined) {
+      const policy = coveringPolicy(plan.record.url, this.#policies);
+      this.#arbiter.consider(taskFor(plan, 'relay', policy, revoked), transfer.disputes);
+    }
+    // What it said before it had heard of a revocation may be worth nothing.
+    const isUpToDate = (transfer.revokedPullers ?? 0) >= revoked.length;
+    if (transfer.bitfield === undefined || !isUpToDate) return;
+    const bitfield = Buffer.from(transfer.bitfield, 'base64');
+    const { spread } = transfer;
+    const spreadBitfield = spread === undefined ? undefined : Buffer.from(spread, 'base64');
+    this.#deps.leases.setHeld(uid, epoch, process.id, bitfield, spreadBitfield);
+  }
+
+  /** What agents have said of nodes that were installed anew since; one that lives says it again. */
+  #forgetWord(uid: string, epoch: number, nodes: ReadonlySet<string>): void {
+    if (nodes.size === 0) return;
+    for (const { kind, node, stream, reports } of this.fleet.list()) {
+      if (kind !== 'agent' || !nodes.has(node)) continue;
+      reports.delete(`${uid}/${epoch}`);
+      stream?.close();
+    }
   }
 
   #ended(process: FleetProcess): void {
@@ -379,9 +403,11 @@ export class Coordinator implements CoordinatorPort {
     });
   }
 
-  #dropHeld({ id, kind }: FleetProcess): void {
-    if (kind !== 'relay') return;
-    for (const [uid, { plan }] of this.#distributions) {
+  #dropHeld({ id, kind, reports }: FleetProcess): void {
+    const pulls = [...reports.values()].some(({ bitfield }) => bitfield !== undefined);
+    if (kind !== 'relay' && !pulls) return;
+    for (const [uid, { book }] of this.#distributions) {
+      const { plan } = book;
       this.#deps.leases.setHeld(uid, plan.record.epoch, id, undefined);
     }
   }
@@ -396,6 +422,8 @@ export class Coordinator implements CoordinatorPort {
   #tell(): void {
     const processes = this.fleet.connected();
     const desired = this.#desired(processes);
+    const books = [...this.#distributions.values()].map(({ book }) => book);
+    const isSure = this.#isPrimed && books.every((book) => book.isSure);
     for (const process of processes) {
       const { stream } = process;
       const wanted = desired.get(process.id);
@@ -407,7 +435,7 @@ export class Coordinator implements CoordinatorPort {
         stream.send(message);
       }
       process.told = wanted;
-      if (this.#isPrimed && !process.synced) {
+      if (isSure && !process.synced) {
         process.synced = true;
         stream.send({ type: 'synced' });
       }
@@ -422,23 +450,37 @@ export class Coordinator implements CoordinatorPort {
         { tasks: new Map(), peers: new Map(), removals: new Map() } satisfies Desired,
       ]),
     );
-    for (const [uid, { plan, revoked }] of this.#distributions) {
-      const members = membersOf(plan, processes);
+    const agents = this.#agents();
+    const now = this.#deps.clock.now();
+    for (const [uid, { book, standIns, revoked }] of this.#distributions) {
+      const { plan } = book;
+      const takesPart = book.turns(agents, now);
+      const members = membersOf(plan, processes).filter(
+        ({ process: { kind, node } }) => kind === 'relay' || takesPart(node),
+      );
       const peers = peersOf(members);
       const policy = coveringPolicy(plan.record.url, this.#policies);
       const tasks = {
         relay: taskFor(plan, 'relay', policy, revoked),
         agent: taskFor(plan, 'agent', policy, revoked),
+        standIn: taskFor(plan, 'agent', policy, revoked, true),
       };
+      // Over HTTP alone nobody would have anything of what one of them pulls.
+      const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
+      const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
+      const pulls = standIns.choose(members, isNeeded, now);
       for (const { process } of members) {
         const desired = all.get(process.id);
-        desired?.tasks.set(uid, tasks[process.kind]);
+        desired?.tasks.set(uid, tasks[pulls.has(process.id) ? 'standIn' : process.kind]);
         desired?.peers.set(uid, { epoch: plan.record.epoch, peers: peers.get(process.id) ?? [] });
         for (const removal of earlierEpochs(plan, process.kind, statesOf(process, uid))) {
           desired?.removals.set(`${uid}/${removal.epoch}`, removal);
         }
       }
     }
+    this.#departures.sendOff(processes, (id, uid, removal) => {
+      all.get(id)?.removals.set(uid, removal);
+    });
     for (const { uid, deleteFiles } of this.#removals.tombstones()) {
       for (const process of processes) {
         // A relay's cache is of no use without the distribution.
@@ -449,26 +491,32 @@ export class Coordinator implements CoordinatorPort {
     return all;
   }
 
+  #agents(): Agents {
+    const agents = new Map<string, 'connected' | 'silent'>();
+    for (const { kind, node, stream } of this.fleet.list()) {
+      if (kind !== 'agent' || agents.get(node) === 'connected') continue;
+      agents.set(node, stream === undefined ? 'silent' : 'connected');
+    }
+    return agents;
+  }
+
   /** What the nodes had before this replica led, until they report. */
-  #recall(uid: string, epoch: number): void {
-    const isRecalled = () => {
-      const distribution = this.#distributions.get(uid);
-      if (distribution?.plan.record.epoch !== epoch) return;
-      distribution.isRecalled = true;
-      this.#lease(distribution);
+  #recall(uid: string): void {
+    const book = this.#distributions.get(uid)?.book;
+    const take = (assignments: readonly Assignment[]) => {
+      const known = this.#distributions.get(uid);
+      if (known === undefined || known.book !== book) return;
+      const forgotten = known.book.recall(assignments, this.#deps.clock.now());
+      this.#rows.deleteNodes(uid, forgotten);
+      this.#departures.forgetGone();
+      this.#lease(known);
+      this.#listener(uid);
+      this.#tellSoon();
     };
-    const recalled = this.#deps.assignments.load(uid).then(
-      (assignments) => {
-        const distribution = this.#distributions.get(uid);
-        if (distribution?.plan.record.epoch !== epoch) return;
-        for (const { node, epoch: of, progress } of assignments) {
-          if (of === epoch && !distribution.nodes.has(node)) distribution.nodes.set(node, progress);
-        }
-        this.#listener(uid);
-      },
-      (error) => this.#deps.logger.warn('assignments cannot be read', { uid, error }),
-    );
-    recalled.then(isRecalled);
+    this.#deps.assignments.load(uid).then(take, (error) => {
+      this.#deps.logger.warn('assignments cannot be read', { uid, error });
+      take([]);
+    });
   }
 
   #sweep(): void {
@@ -479,6 +527,9 @@ export class Coordinator implements CoordinatorPort {
     }
     this.fleet.sweep(now);
     if (!this.#isPrimed) return;
+    // The grace of nodes that have left ends some time, and so does the wait for relays.
+    const waits = ({ book, standIns }: Distribution) => book.hasLeavers || standIns.isWaiting;
+    if ([...this.#distributions.values()].some(waits)) this.#tellSoon();
     this.#forgetReports();
     this.#removals.sweep();
   }
@@ -487,7 +538,7 @@ export class Coordinator implements CoordinatorPort {
   #forgetReports(): void {
     for (const { reports } of this.fleet.list()) {
       for (const [key, { uid, epoch }] of reports) {
-        const newest = this.#distributions.get(uid)?.plan.record.epoch;
+        const newest = this.#distributions.get(uid)?.book.plan.record.epoch;
         const isWanted = newest === undefined ? this.#removals.has(uid) : isAsked(epoch, newest);
         if (!isWanted) reports.delete(key);
       }
@@ -507,12 +558,6 @@ export class Coordinator implements CoordinatorPort {
 }
 
 /** Nobody waits for a byte: nothing is pulled, also not by a relay that has come since. */
-function isEverywhere({ plan, nodes }: Distribution): boolean {
-  return (
-    plan.nodes.length > 0 && plan.nodes.every(({ name }) => nodes.get(name)?.state === 'ready')
-  );
-}
-
 /** What a process says from now on is its answer to a tombstone. */
 function forgetReports({ reports }: FleetProcess, uid: string): void {
   for (const [key, report] of reports) if (report.uid === uid) reports.delete(key);

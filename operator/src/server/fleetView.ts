@@ -76,12 +76,18 @@ export class FleetView {
     // One main process a container: another run of the same pod proves that the one before is over.
     for (const other of [...this.#processes.values()]) {
       if (other.podUid === session.podUid) this.#end(other);
+      else if (session.kind === 'agent' && other.kind === 'agent' && other.node === session.node) {
+        // A node has one agent: of the one before the end was not heard, as when its machine died.
+        other.stream?.close();
+        other.stream = undefined;
+      }
     }
     const process: FleetProcess = {
       id: session.id,
       kind: session.kind,
       node: session.node,
       domain: session.domain,
+      dedicatedTo: session.dedicatedTo,
       host: session.host,
       bitTorrentPort: session.bitTorrentPort,
       httpPort: session.httpPort,

@@ -42,7 +42,12 @@ beforeEach(async () => {
   });
   coordinator = new Coordinator({
     leases,
-    assignments: { load: async () => [], save: async () => {}, delete: async () => {} },
+    assignments: {
+      load: async () => [],
+      save: async () => {},
+      delete: async () => {},
+      deleteNodes: async () => {},
+    },
     revocations: { saveRevoked: async (...of) => void saved.push(of) },
     clock: systemClock,
     logger: createLogger({ silent: true }),

@@ -21,6 +21,18 @@ function processOf(id: string, overrides: Partial<ProcessInfo>): ProcessInfo {
   return { id, kind: 'agent', node: 'node-a', domain: undefined, host: id, ...ports, ...overrides };
 }
 
+describe('relays', () => {
+  it('of a distribution of its own serve no other, and no others serve it', () => {
+    const relayOf = (id: string, dedicatedTo?: string) =>
+      processOf(id, { kind: 'relay', domain: 'zone-a', dedicatedTo });
+    const processes = [relayOf('shared'), relayOf('own', 'u'), relayOf('of-another', 'v')];
+    const servedBy = (plan: DistributionPlan) =>
+      membersOf(plan, processes).map(({ process }) => process.id);
+    expect(servedBy(planOf())).toEqual(['shared']);
+    expect(servedBy(planOf({ dedicatedRelays: true }))).toEqual(['own']);
+  });
+});
+
 describe('a version before the newest', () => {
   it.each<[string, [number, TransferState][], boolean]>([
     [

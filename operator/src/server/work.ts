@@ -21,6 +21,8 @@ export interface ProcessInfo {
   readonly node: string;
   /** Relays: the topology domain that their Deployment is for. */
   readonly domain: string | undefined;
+  /** Relays: uid of the only distribution that they serve. */
+  readonly dedicatedTo?: string | undefined;
   readonly host: string;
   readonly bitTorrentPort: number;
   readonly httpPort: number | undefined;
@@ -53,12 +55,17 @@ export function membersOf<P extends ProcessInfo>(
   if (plan.suspend) return [];
   const domains = new Map(plan.nodes.map(({ name, domain }) => [name, domain]));
   const served = new Set(domains.values());
+  const dedicatedTo = plan.dedicatedRelays === true ? plan.record.uid : undefined;
   const members: { process: P; domain: string }[] = [];
   for (const process of processes) {
     if (process.kind === 'agent') {
       const domain = domains.get(process.node);
       if (domain !== undefined) members.push({ process, domain });
-    } else if (process.domain !== undefined && served.has(process.domain)) {
+    } else if (
+      process.domain !== undefined &&
+      served.has(process.domain) &&
+      process.dedicatedTo === dedicatedTo
+    ) {
       members.push({ process, domain: process.domain });
     }
   }
@@ -87,17 +94,17 @@ function peerOf({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer
   };
 }
 
-/** `policy`: of the Origin that covers the source, if there is one. */
+/** `policy`: of the Origin that covers the source, if any; `pulls`: an agent, in a relay's place. */
 export function taskFor(
   plan: DistributionPlan,
   kind: ProcessKind,
   policy: OriginPolicy | undefined,
   revokedPullers: readonly string[] = [],
+  pulls = false,
 ): Task {
   const { record, delivery, target, headers } = plan;
   const { source } = record;
-  // Credentials of the origin go to agents only where that is allowed.
-  const hasSource = kind === 'relay' || topUpBytes(plan, policy) !== undefined;
+  const hasSource = kind === 'relay' || pulls || topUpBytes(plan, policy) !== undefined;
   return {
     uid: record.uid,
     namespace: record.namespace,
@@ -111,6 +118,7 @@ export function taskFor(
     relayToken: record.relayToken,
     delivery: { ...delivery, topUp: [...delivery.topUp] },
     ...(revokedPullers.length > 0 && { revokedPullers: [...revokedPullers] }),
+    ...(pulls && { pulls }),
     ...(hasSource && {
       source: {
         url: record.url,

@@ -6,6 +6,8 @@ export interface Assignment {
   readonly uid: string;
   readonly epoch: number;
   readonly node: string;
+  /** Of the node's object: one that was installed anew has another. Absent in rows from before. */
+  readonly nodeUid?: string;
   readonly progress: Omit<NodeProgress, 'name' | 'connected'>;
 }
 
@@ -18,6 +20,7 @@ export interface AssignmentStore {
   load(uid: string): Promise<Assignment[]>;
   save(assignments: readonly Assignment[]): Promise<void>;
   delete(uid: string): Promise<void>;
+  deleteNodes(uid: string, nodes: readonly string[]): Promise<void>;
 }
 
 export class MongoAssignmentStore implements AssignmentStore {
@@ -53,5 +56,9 @@ export class MongoAssignmentStore implements AssignmentStore {
 
   async delete(uid: string): Promise<void> {
     await this.#rows.deleteMany({ uid });
+  }
+
+  async deleteNodes(uid: string, nodes: readonly string[]): Promise<void> {
+    await this.#rows.deleteMany({ _id: { $in: nodes.map((node) => `${uid}/${node}`) } });
   }
 }

@@ -38,6 +38,7 @@ export class FakeDataSide implements Coordinator, EpochStore {
   /** What the controller says that the status says. */
   readonly marked: JournalMark[] = [];
   originChanged: (name: string) => void = () => {};
+  nodes: ReadonlySet<string> = new Set();
   source: () => ResolvedSource = FakeDataSide.source;
   readonly troubles = troubles();
   readonly #confirmed = new Set<string>();
@@ -65,6 +66,10 @@ export class FakeDataSide implements Coordinator, EpochStore {
 
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.policies = policies;
+  }
+
+  setNodes(names: ReadonlySet<string>): void {
+    this.nodes = names;
   }
 
   apply(plan: DistributionPlan): void {

@@ -17,8 +17,14 @@ export function aSpec(
   } = {},
 ): DistributionSpec {
   return {
-    delivery: { topUp: ['Relay'], maxOriginShare: '10%', transport: 'Hybrid' },
-    relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200 },
+    delivery: {
+      topUp: ['Relay'],
+      maxOriginShare: '10%',
+      transport: 'Hybrid',
+      maxParallelNodes: '100%',
+      maxUnready: 0,
+    },
+    relays: { topologyKey: 'topology.kubernetes.io/zone', nodesPerRelay: 200, dedicated: false },
     priority: 0,
     suspend: false,
     progressDeadlineSeconds: 600,

@@ -4,6 +4,8 @@
  * from them.
  */
 import { type Static, Type } from '@sinclair/typebox';
+import { NodeAffinity } from './affinity.ts';
+import { NodeCountField } from './counts.ts';
 import { Conditions, Rate, refuse, rules } from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
 import { Source } from './source.ts';
@@ -18,6 +20,7 @@ const Target = Type.Object(
       default: {},
       description: 'Labels of the nodes that get the file; empty means all nodes.',
     }),
+    affinity: Type.Optional(NodeAffinity),
     path: Type.String({
       minLength: 1,
       maxLength: 512,
@@ -130,6 +133,16 @@ const Delivery = Type.Object(
       description:
         'Hybrid: BitTorrent, and HTTP for nodes that are short. HTTP: no BitTorrent at the nodes, for networks that block it; the first source of topUp carries them.',
     }),
+    maxParallelNodes: NodeCountField('spec.delivery.maxParallelNodes', 1, {
+      default: '100%',
+      description:
+        'How many nodes may transfer at once: a number, or a share of the matching nodes, rounded up. When one has finished the next begins. When it is lowered, those that have least stop and go on later.',
+    }),
+    maxUnready: NodeCountField('spec.delivery.maxUnready', 0, {
+      default: 0,
+      description:
+        'How many nodes may lack the file while Ready turns True: a number, or a share of the matching nodes, rounded down. They are served all the same.',
+    }),
   },
   {
     default: {},
@@ -171,8 +184,17 @@ const Relays = Type.Object(
       default: 200,
       description: 'One relay more for each so many target nodes of a domain.',
     }),
+    dedicated: Type.Boolean({
+      default: false,
+      description:
+        'true: relays of its own, which serve no other Distribution, and no others serve it.',
+    }),
   },
-  { default: {}, description: 'Relays near the target nodes; all Distributions share them.' },
+  {
+    default: {},
+    description:
+      'Relays near the target nodes. Distributions share them, but for those that are dedicated.',
+  },
 );
 
 const DistributionSpec = Type.Object({
@@ -198,7 +220,8 @@ const DistributionSpec = Type.Object({
   }),
   deletionPolicy: Type.Union([Type.Literal('Delete'), Type.Literal('Retain')], {
     default: 'Delete',
-    description: 'What becomes of the files on the nodes when the Distribution is deleted.',
+    description:
+      'What becomes of the files when the Distribution is deleted, and on a node that spec.target does not match any more.',
   }),
   deletionGraceSeconds: Type.Integer({
     minimum: 0,
@@ -231,7 +254,9 @@ const DistributionStatus = Type.Object({
   ),
   nodes: Type.Optional(
     Type.Object({
-      desired: Count('Nodes that match spec.target.nodeSelector.'),
+      desired: Count(
+        'Nodes that match spec.target and are waited for: ready ones, and others once they have the file.',
+      ),
       pending: Count('Nodes that have not begun.'),
       transferring: Count('Nodes that receive or verify.'),
       ready: Count('Nodes that show the file of this epoch.'),

@@ -38,7 +38,7 @@ function quantityRule(field: string, least: string, most: string, what: string):
   );
 }
 
-function IntOrString(options: SchemaOptions) {
+export function IntOrString(options: SchemaOptions) {
   return Type.Unsafe<string | number>({
     'x-kubernetes-int-or-string': true,
     maxLength: 24,

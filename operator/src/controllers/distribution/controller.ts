@@ -4,12 +4,12 @@
  * Everything that a process is told follows from an epoch that is in the store already, so a new
  * leader tells the same.
  */
-import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import type { EventRecorder } from '../../kube/events.ts';
-import type { NodeObject } from '../../kube/objects.ts';
+import { isNotReady, type NodeObject } from '../../kube/objects.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
@@ -33,7 +33,7 @@ import { makeEpoch } from './epoch.ts';
 import { gather } from './gather.ts';
 import { Graveyard } from './graveyard.ts';
 import { Memory } from './memory.ts';
-import { planOf } from './plan.ts';
+import { planOf, relaysOf } from './plan.ts';
 import { Removal } from './removal.ts';
 import { ResolveTimeout, resolveTimeoutMs } from './resolveTimeout.ts';
 import { StatusWriter } from './statusWriter.ts';
@@ -76,6 +76,7 @@ export class DistributionController {
   readonly #keys = new Map<string, string>();
   /** Keys not worked on since the start; undefined once all were. */
   #unprimed: Set<string> | undefined;
+  #nodesTimer: Timer | undefined;
 
   constructor(dependencies: DistributionControllerDependencies) {
     this.#deps = dependencies;
@@ -111,6 +112,7 @@ export class DistributionController {
     const { coordinator, distributions, epochs, fleet, workloads } = this.#deps;
     coordinator.onChange((uid) => this.#wake(uid));
     workloads.onChange((uid) => this.#wake(uid));
+    this.#nameNodes();
     fleet.onChange(() => this.wakeAll());
     const existing = new Set([...distributions.list()].map((object) => object.metadata.uid));
     for (const { uid, owner } of await epochs.living()) {
@@ -124,6 +126,7 @@ export class DistributionController {
   }
 
   async stop(): Promise<void> {
+    this.#nodesTimer?.cancel();
     await Promise.all([this.#queue.stop(), this.#graveyard.stop()]);
   }
 
@@ -141,9 +144,21 @@ export class DistributionController {
 
   nodeChanged(current: NodeObject | undefined, previous: NodeObject | undefined): void {
     if (nodeFacts(current) === nodeFacts(previous)) return;
+    if (current === undefined || previous === undefined) this.#nodesSoon();
     for (const object of this.#deps.distributions.list()) {
       this.#queue.addAfter(keyOf(object), NODES_SETTLE_MS);
     }
+  }
+
+  /** Nodes come and go in groups: they are named once for all. */
+  #nodesSoon(): void {
+    this.#nodesTimer ??= this.#deps.clock.setTimer(NODES_SETTLE_MS, () => this.#nameNodes());
+  }
+
+  #nameNodes(): void {
+    this.#nodesTimer = undefined;
+    const { coordinator, nodes } = this.#deps;
+    coordinator.setNodes(new Set([...nodes.list()].map((node) => node.metadata.name)));
   }
 
   wakeAll(): void {
@@ -336,7 +351,11 @@ export class DistributionController {
     );
     const done = record?.source.sizeBytes === 0;
     const isReady = (name: string) => done || ready.has(name);
-    const demand: RelayDemand = relayDemand(input.nodes, isReady, input.spec.relays);
+    const demand: RelayDemand = relayDemand(
+      input.nodes,
+      isReady,
+      relaysOf(input.spec.relays, memory.uid),
+    );
     this.#deps.fleet.setDemand(memory.uid, demand);
   }
 
@@ -482,5 +501,5 @@ function nodeFacts(node: NodeObject | undefined): string {
   if (node === undefined) return '';
   const labels = Object.entries(node.metadata.labels ?? {});
   const facts = labels.filter(([key]) => !isDistributionLabel(key));
-  return JSON.stringify([node.metadata.uid, facts, node.spec?.unschedulable]);
+  return JSON.stringify([node.metadata.uid, facts, node.spec?.unschedulable, isNotReady(node)]);
 }

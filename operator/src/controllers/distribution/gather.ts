@@ -1,6 +1,6 @@
 /** Everything that the decision about one distribution needs, read from copies and memory. */
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
-import type { NodeObject } from '../../kube/objects.ts';
+import { isNotReady, type NodeObject } from '../../kube/objects.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
 import type { Failure } from '../../policies/failures.ts';
 import { targetNodes } from '../../policies/nodes.ts';
@@ -19,11 +19,7 @@ export interface Known {
 export function gather(known: Known): DistributionInput {
   const { metadata, spec } = known.distribution;
   const { record, progress } = known;
-  const nodes = targetNodes(
-    nodeFacts(known.nodes),
-    spec.target.nodeSelector,
-    spec.relays.topologyKey,
-  );
+  const nodes = targetNodes(nodeFacts(known.nodes), spec.target, spec.relays.topologyKey);
   return {
     uid: metadata.uid,
     name: metadata.name,
@@ -49,8 +45,9 @@ export function gather(known: Known): DistributionInput {
 }
 
 function* nodeFacts(nodes: Iterable<NodeObject>) {
-  for (const { metadata, spec } of nodes) {
-    const unschedulable = spec?.unschedulable === true;
-    yield { name: metadata.name, labels: metadata.labels ?? {}, unschedulable };
+  for (const node of nodes) {
+    const { name, uid, labels = {} } = node.metadata;
+    const unschedulable = node.spec?.unschedulable === true;
+    yield { name, uid, labels, unschedulable, notReady: isNotReady(node) };
   }
 }

@@ -1,7 +1,8 @@
 /** The epoch and the rest of the spec, in units, for those who work on it. */
+import { nodesOf } from '../../api/v1alpha1/counts.ts';
 import type { DistributionSpec } from '../../api/v1alpha1/distribution.ts';
 import { parseBytes } from '../../api/v1alpha1/quantity.ts';
-import type { TargetNode } from '../../policies/nodes.ts';
+import { isAwaited, type TargetNode } from '../../policies/nodes.ts';
 import type { DistributionPlan, EpochRecord } from '../dataSide.ts';
 
 export function planOf(
@@ -27,10 +28,32 @@ export function planOf(
       fileMode: target.fileMode,
       keepVersions: target.keepVersions,
     },
-    nodes: nodes.map(({ name, domain }) => ({ name, domain })),
+    nodes: inTurn(nodes).map(({ name, domain, uid }) => ({ name, domain, ...(uid && { uid }) })),
     priority: spec.priority,
     suspend: spec.suspend,
+    dedicatedRelays: spec.relays.dedicated,
+    leaving: {
+      deleteFiles: spec.deletionPolicy === 'Delete',
+      graceMs: spec.deletionGraceSeconds * 1000,
+    },
+    ...parallel(nodesOf(delivery.maxParallelNodes, nodes.length, 'up'), nodes.length),
   };
+}
+
+/** Those that somebody waits for first: where few may transfer at once, they do. */
+function inTurn(nodes: readonly TargetNode[]): TargetNode[] {
+  return [...nodes.filter(isAwaited), ...nodes.filter((node) => !isAwaited(node))];
+}
+
+/** Which relays a distribution wants. */
+export function relaysOf(relays: DistributionSpec['relays'], uid: string) {
+  const { topologyKey, nodesPerRelay, dedicated } = relays;
+  return { topologyKey, nodesPerRelay, ...(dedicated && { dedicatedTo: uid }) };
+}
+
+/** A limit that leaves all of them is none. */
+function parallel(most: number, total: number): { readonly maxParallelNodes?: number } {
+  return most < total ? { maxParallelNodes: most } : {};
 }
 
 /** The CRD admits only what parses; anything else is as good as absent. */

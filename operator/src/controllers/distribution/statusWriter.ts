@@ -8,6 +8,7 @@ import { isMadeFrom } from '../../policies/fileSet.ts';
 import { distributionEvents } from '../../policies/story.ts';
 import type { DistributionControllerDependencies } from './controller.ts';
 import type { Memory } from './memory.ts';
+import { relaysOf } from './plan.ts';
 
 export interface WriteResult {
   /** When it may be written again, if it was not written because it had just been. */
@@ -49,13 +50,14 @@ export class StatusWriter {
       nodes: input.nodes,
       progress,
       relays: this.#deps.fleet.relayStates(
-        spec.relays.topologyKey,
+        relaysOf(spec.relays, memory.uid),
         new Set(input.nodes.map((node) => node.domain)),
       ),
       workloads: this.#deps.workloads.conditions(distribution),
       idleForMs: memory.idleForMs(progress, nowMs),
       progressDeadlineSeconds: spec.progressDeadlineSeconds,
       troubles: this.#deps.troubles,
+      maxUnready: spec.delivery.maxUnready,
       now: this.#deps.wallTime(),
     });
     // Also of what is over before it may be written: the story is not to have holes.

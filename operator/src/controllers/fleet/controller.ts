@@ -15,20 +15,25 @@ import type { RelayState } from '../../policies/distributionStatus.ts';
 import { type RelayDemand, type RelayNeed, relayNeeds } from '../../policies/relays.ts';
 import {
   agentDaemonSet,
+  DEDICATED_LABEL,
   DOMAIN_LABEL,
   type FleetOptions,
   type Owner,
   relayDeployment,
+  relayDisruptionBudget,
   relayName,
   TOPOLOGY_KEY_ANNOTATION,
 } from './manifests.ts';
 import { RelayScaling } from './scaling.ts';
 
+/** Which relays of a domain. */
+export type RelaysOf = Pick<RelayNeed, 'topologyKey' | 'dedicatedTo'>;
+
 /** What the distributions' controller says to the fleet's, and asks of it. */
 export interface FleetView {
   /** Undefined: this distribution needs no relays now. */
   setDemand(uid: string, demand: RelayDemand | undefined): void;
-  relayStates(topologyKey: string, domains: ReadonlySet<string>): RelayState[];
+  relayStates(of: RelaysOf, domains: ReadonlySet<string>): RelayState[];
   /** Called when a domain gets its first relay, or loses its last. */
   onChange(listener: () => void): void;
 }
@@ -92,7 +97,10 @@ export class FleetController implements FleetView {
       const domain = metadata.labels?.[DOMAIN_LABEL];
       const topologyKey = metadata.annotations?.[TOPOLOGY_KEY_ANNOTATION];
       if (domain === undefined || topologyKey === undefined) continue;
-      this.#scaling.adopt({ domain, topologyKey, replicas: spec?.replicas ?? 1 }, nowMs);
+      const dedicatedTo = metadata.labels?.[DEDICATED_LABEL];
+      const own = dedicatedTo === undefined ? {} : { dedicatedTo };
+      const need = { domain, topologyKey, ...own, replicas: spec?.replicas ?? 1 };
+      this.#scaling.adopt(need, nowMs);
     }
     this.#queue.add(KEY);
     this.#queue.start();
@@ -114,10 +122,10 @@ export class FleetController implements FleetView {
     if (JSON.stringify(before) !== JSON.stringify(after)) this.#queue.addAfter(KEY, SETTLE_MS);
   }
 
-  relayStates(topologyKey: string, domains: ReadonlySet<string>): RelayState[] {
+  relayStates(of: RelaysOf, domains: ReadonlySet<string>): RelayState[] {
     const nowMs = this.#deps.clock.now();
     return [...domains].sort().map((domain) => {
-      const name = relayName(topologyKey, domain);
+      const name = relayName({ ...of, domain });
       const missingSinceMs = this.#missingSinceMs.get(name);
       return {
         domain,
@@ -158,25 +166,45 @@ export class FleetController implements FleetView {
     await this.#apply(resources.daemonSets, daemonSet, this.#deps.daemonSets, signal);
     const needs = relayNeeds(this.#demands.values());
     const { run, againInMs } = this.#scaling.decide(needs, clock.now());
-    this.#running = new Map(
-      run.map((need) => [relayName(need.topologyKey, need.domain), need] as const),
-    );
+    this.#running = new Map(run.map((need) => [relayName(need), need] as const));
     for (const [name, need] of this.#running) {
       const deployment = relayDeployment(this.#options, this.#owner, need);
-      await this.#apply(resources.deployments, deployment, this.#deps.deployments, signal);
+      const uid = await this.#apply(
+        resources.deployments,
+        deployment,
+        this.#deps.deployments,
+        signal,
+      );
       this.#watchAvailability(name);
+      await this.#budget(need, uid, signal);
     }
     await this.#deleteOthers(signal);
     this.#queue.addAfter(KEY, Math.min(HEAL_MS, againInMs ?? HEAL_MS));
   }
 
-  /** Skipped while the object is as it was applied; a stranger's edit raises its generation. */
+  /** Nobody watches it: what a stranger changes is set right within HEAL_MS. */
+  async #budget(need: RelayNeed, uid: string, signal: AbortSignal): Promise<void> {
+    const { client, clock } = this.#deps;
+    const budget = relayDisruptionBudget(this.#options, need, uid);
+    const key = `budget/${budget.metadata.name}`;
+    const text = JSON.stringify(budget);
+    const before = this.#applied.get(key);
+    const isRecent = before !== undefined && clock.now() - before.atMs < HEAL_MS / 2;
+    if (isRecent && before.text === text) return;
+    await applyObject(client, resources.podDisruptionBudgets, budget, signal);
+    this.#applied.set(key, { text, atMs: clock.now(), generation: undefined });
+  }
+
+  /**
+   * Skipped while the object is as it was applied; a stranger's edit raises its generation. Answers
+   * its uid.
+   */
   async #apply(
     resource: Resource,
     object: AppliedObject,
     copies: Reflector<WorkloadObject>,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<string> {
     const { name } = object.metadata;
     const text = JSON.stringify(object);
     const before = this.#applied.get(name);
@@ -184,13 +212,14 @@ export class FleetController implements FleetView {
     const copy = copies.get(`${this.#options.namespace}/${name}`);
     const untouched = copy !== undefined && copy.metadata.generation === before?.generation;
     const recent = before !== undefined && nowMs - before.atMs < HEAL_MS / 2;
-    if (untouched && recent && before.text === text) return;
+    if (untouched && recent && before.text === text) return copy.metadata.uid;
     const written = await applyObject<WorkloadObject>(this.#deps.client, resource, object, signal);
     const { generation } = written.metadata;
     this.#applied.set(name, { text, atMs: nowMs, generation });
     if (before?.text !== text || before.generation !== generation) {
       this.#deps.logger.info('workload applied', { kind: resource.kind, name });
     }
+    return written.metadata.uid;
   }
 
   async #deleteOthers(signal: AbortSignal): Promise<void> {
@@ -199,6 +228,7 @@ export class FleetController implements FleetView {
       if (!isRelay || this.#running.has(metadata.name) || metadata.deletionTimestamp) continue;
       await this.#delete(metadata.name, metadata.uid, signal);
       this.#applied.delete(metadata.name);
+      this.#applied.delete(`budget/${metadata.name}`);
       this.#missingSinceMs.delete(metadata.name);
     }
   }

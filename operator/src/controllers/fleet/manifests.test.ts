@@ -72,14 +72,16 @@ describe('the relays', () => {
 
   it('have a valid name of their own, whatever the domain is called', () => {
     const names = ['a', 'A', 'eu_west.1', '-', 'x'.repeat(63)].map((domain) =>
-      relayName(ZONE, domain),
+      relayName({ topologyKey: ZONE, domain }),
     );
     expect(new Set(names).size).toBe(names.length);
     for (const name of names) {
       expect(name).toMatch(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/);
       expect(name.length).toBeLessThanOrEqual(52);
     }
-    expect(relayName('kubernetes.io/hostname', 'a')).not.toBe(relayName(ZONE, 'a'));
+    const name = relayName({ topologyKey: ZONE, domain: 'a' });
+    expect(relayName({ topologyKey: 'kubernetes.io/hostname', domain: 'a' })).not.toBe(name);
+    expect(relayName({ topologyKey: ZONE, domain: 'a', dedicatedTo: 'uid-1' })).not.toBe(name);
   });
 
   it('are as restricted as Pod Security allows', () => {

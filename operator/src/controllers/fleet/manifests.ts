@@ -31,6 +31,8 @@ export const MANAGED_LABELS = {
   'app.kubernetes.io/managed-by': 'sluice-operator',
 } as const;
 export const DOMAIN_LABEL = 'sluice.dev/domain';
+/** Uid of the only distribution that a relay serves. */
+export const DEDICATED_LABEL = 'sluice.dev/dedicated-to';
 export const TOPOLOGY_KEY_ANNOTATION = 'sluice.dev/topology-key';
 export const AGENT_NAME = 'sluice-agent';
 
@@ -44,9 +46,14 @@ const TOKEN_SECONDS = 3600;
 /** Of the user `node` in no image: any number that is not 0 does. */
 const RELAY_UID = 65532;
 
-/** One name for each domain, however long its label's key and value are. */
-export function relayName(topologyKey: string, domain: string): string {
-  const hash = createHash('sha256').update(`${topologyKey}\n${domain}`).digest('hex').slice(0, 8);
+/** One name for each domain and owner, however long the label's key and value are. */
+export function relayName({
+  topologyKey,
+  domain,
+  dedicatedTo,
+}: Pick<RelayNeed, 'topologyKey' | 'domain' | 'dedicatedTo'>): string {
+  const facts = [topologyKey, domain, ...(dedicatedTo === undefined ? [] : [dedicatedTo])];
+  const hash = createHash('sha256').update(facts.join('\n')).digest('hex').slice(0, 8);
   const readable = domain
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
@@ -58,16 +65,16 @@ export function relayName(topologyKey: string, domain: string): string {
 export function relayDeployment(
   options: FleetOptions,
   owner: Owner | undefined,
-  { topologyKey, domain, replicas }: RelayNeed,
+  need: RelayNeed,
 ): AppliedObject {
-  const name = relayName(topologyKey, domain);
+  const { topologyKey, domain, replicas, dedicatedTo } = need;
+  const name = relayName(need);
   const stockPort = options.relayStockPort;
-  const labels = componentLabels('relay', domain);
-  const selector = {
-    'app.kubernetes.io/name': 'sluice',
-    'app.kubernetes.io/component': 'relay',
-    'sluice.dev/relay': name,
+  const labels = {
+    ...componentLabels('relay', domain),
+    ...(dedicatedTo !== undefined && { [DEDICATED_LABEL]: dedicatedTo }),
   };
+  const selector = relaySelector(name);
   return {
     metadata: {
       ...metadata(options, owner, name, labels),
@@ -123,6 +130,33 @@ export function relayDeployment(
         },
       },
     },
+  };
+}
+
+/**
+ * A drain takes the relays of a domain one after the other. It is the Deployment's and goes with
+ * it; `uid` is the Deployment's.
+ */
+export function relayDisruptionBudget(
+  options: FleetOptions,
+  need: RelayNeed,
+  uid: string,
+): AppliedObject {
+  const { namespace } = options;
+  const name = relayName(need);
+  const owner = { apiVersion: 'apps/v1', kind: 'Deployment', name, uid };
+  const labels = componentLabels('relay', need.domain);
+  return {
+    metadata: { namespace, name, labels, ownerReferences: [owner] },
+    spec: { maxUnavailable: 1, selector: { matchLabels: relaySelector(name) } },
+  };
+}
+
+function relaySelector(name: string): Record<string, string> {
+  return {
+    'app.kubernetes.io/name': 'sluice',
+    'app.kubernetes.io/component': 'relay',
+    'sluice.dev/relay': name,
   };
 }
 

@@ -53,6 +53,6 @@ export class RelayScaling {
   }
 }
 
-function keyOf({ topologyKey, domain }: RelayNeed): string {
-  return `${topologyKey}\n${domain}`;
+function keyOf({ topologyKey, domain, dedicatedTo = '' }: RelayNeed): string {
+  return `${topologyKey}\n${domain}\n${dedicatedTo}`;
 }

@@ -1,0 +1,114 @@
+/** The relays' Deployments at a real API server, from the first need to the end of the last. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { objectPath, resources } from '../kube/paths.ts';
+import { OPERATOR_NAMESPACE } from '../testing/adapters/apiServer.ts';
+import { leadingControllers, TestCluster } from '../testing/adapters/controllersSetup.ts';
+import { FakeDataSide } from '../testing/fakeDataSide.ts';
+import { aReport } from '../testing/objects.ts';
+import type { Controllers } from './controllers.ts';
+
+const ZONE = 'topology.kubernetes.io/zone';
+const WAIT = { timeout: 15_000, interval: 50 };
+
+interface Deployment {
+  metadata: { name: string; uid: string; labels: Record<string, string> };
+  spec: {
+    replicas: number;
+    template: {
+      metadata: { labels: Record<string, string> };
+      spec: { containers: { image: string }[] };
+    };
+  };
+}
+
+interface Budget {
+  metadata: { name: string; ownerReferences: { uid: string }[] };
+  spec: { maxUnavailable: number; selector: { matchLabels: Record<string, string> } };
+}
+
+let cluster: TestCluster;
+let data: FakeDataSide;
+let controllers: Controllers;
+
+beforeAll(async () => {
+  cluster = await TestCluster.start();
+  for (const name of ['a-1', 'a-2', 'a-3']) await cluster.addNode(name, { [ZONE]: 'a' });
+});
+beforeEach(async () => {
+  data = new FakeDataSide();
+  controllers = await leadingControllers(cluster.api, data, { relayIdleSeconds: 1 });
+});
+afterEach(() => controllers.stop());
+afterAll(() => cluster?.api.stop());
+
+const deployments = () => cluster.list<Deployment>(resources.deployments);
+
+async function deploymentsAre(count: number): Promise<Deployment[]> {
+  return vi.waitFor(async () => {
+    const found = await deployments();
+    expect(found).toHaveLength(count);
+    return found;
+  }, WAIT);
+}
+
+/** Every node has it; then it is deleted. */
+async function done(name: string, uid: string): Promise<void> {
+  await vi.waitFor(() => expect(data.plans.has(uid)).toBe(true), WAIT);
+  data.report(
+    uid,
+    ['a-1', 'a-2', 'a-3'].map((node) => aReport(node, { state: 'ready', verifiedBytes: 1000 })),
+  );
+  await vi.waitFor(async () => expect((await cluster.ready(name))?.status).toBe('True'), WAIT);
+  data.confirm(uid);
+  await cluster.delete(name);
+}
+
+describe('relays', () => {
+  it('come with a budget for disruptions, are set right when changed, and go when idle', async () => {
+    const { metadata } = await cluster.apply('shared', { relays: { nodesPerRelay: 2 } });
+    const [relay] = await deploymentsAre(1);
+    const { name } = relay!.metadata;
+    expect(relay!.spec.replicas).toBe(2);
+    await vi.waitFor(async () => {
+      const budgets = await cluster.list<Budget>(resources.podDisruptionBudgets);
+      const budget = budgets.find((each) => each.metadata.name === name)!;
+      expect(budget.spec.maxUnavailable).toBe(1);
+      expect(budget.metadata.ownerReferences).toMatchObject([{ uid: relay!.metadata.uid }]);
+      expect(relay!.spec.template.metadata.labels).toMatchObject(budget.spec.selector.matchLabels);
+    }, WAIT);
+
+    const path = objectPath(resources.deployments, { namespace: OPERATOR_NAMESPACE, name });
+    const container = { name: 'relay', image: 'evil:1' };
+    await cluster.api.admin.request({
+      method: 'PATCH',
+      path,
+      contentType: 'application/strategic-merge-patch+json',
+      body: { spec: { replicas: 0, template: { spec: { containers: [container] } } } },
+    });
+    await vi.waitFor(async () => {
+      const [again] = await deployments();
+      expect(again?.spec.replicas).toBe(2);
+      expect(again?.spec.template.spec.containers[0]?.image).toBe('relay:1');
+    }, WAIT);
+
+    await done('shared', metadata.uid);
+    await deploymentsAre(0);
+  });
+
+  it("are a distribution's own where it wants that, and shared again when it does not", async () => {
+    const { metadata } = await cluster.apply('own', { relays: { dedicated: true } });
+    const [own] = await deploymentsAre(1);
+    const label = { 'sluice.dev/dedicated-to': metadata.uid };
+    expect(own!.spec.template.metadata.labels).toMatchObject(label);
+    await vi.waitFor(() => expect(data.plans.get(metadata.uid)?.dedicatedRelays).toBe(true), WAIT);
+    await cluster.edit('own', { relays: { dedicated: false } });
+    await vi.waitFor(async () => {
+      const [shared, ...more] = await deployments();
+      expect(more).toEqual([]);
+      expect(shared?.metadata.name).not.toBe(own!.metadata.name);
+      expect(shared?.spec.template.metadata.labels).not.toMatchObject(label);
+    }, WAIT);
+    await done('own', metadata.uid);
+    await deploymentsAre(0);
+  });
+});

@@ -1,0 +1,126 @@
+import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import type { LeaseRequest, WorkMessage } from '@sluice/protocol/messages.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createLogger } from 'winston';
+import type { LeaseService } from '../quota/leaseService.ts';
+import { FakeClock, settle } from '../testing/fakeClock.ts';
+import { aLeaseService } from '../testing/leasing.ts';
+import { MemoryJournal } from '../testing/memoryJournal.ts';
+import { aPlanOf, aRecord } from '../testing/objects.ts';
+import { Coordinator } from './coordinator.ts';
+import type { FleetProcess } from './fleetView.ts';
+
+const UID = 'uid-1';
+const keys = generateFeedKeyPair();
+const puller = generateFeedKeyPair().publicKey.toString('base64');
+
+let clock: FakeClock;
+let leases: LeaseService;
+let coordinator: Coordinator;
+let told: Map<string, WorkMessage[]>;
+
+beforeEach(async () => {
+  clock = new FakeClock();
+  told = new Map();
+  leases = aLeaseService({ store: new MemoryJournal(), clock });
+  coordinator = new Coordinator({
+    leases,
+    assignments: {
+      load: async () => [],
+      save: async () => {},
+      delete: async () => {},
+      deleteNodes: async () => {},
+    },
+    revocations: { saveRevoked: async () => {} },
+    clock,
+    logger: createLogger({ silent: true }),
+  });
+  leases.lead(1);
+  coordinator.start();
+  coordinator.setOrigins([]);
+  await settle();
+});
+afterEach(() => {
+  coordinator.stop();
+  leases.stepDown();
+});
+
+function connect(kind: 'relay' | 'agent', node: string): FleetProcess {
+  const messages: WorkMessage[] = [];
+  told.set(node, messages);
+  const session = {
+    id: `${kind}-${node}`,
+    kind,
+    node,
+    domain: kind === 'relay' ? 'a' : undefined,
+    host: node,
+    bitTorrentPort: 6881,
+    httpPort: undefined,
+    pod: node,
+    podUid: node,
+    expiresAtMs: Number.POSITIVE_INFINITY,
+  };
+  const stream = { send: (message: WorkMessage) => messages.push(message), close: () => {} };
+  return coordinator.fleet.open(session, stream, clock.now());
+}
+
+function applyPlan(headers: Readonly<Record<string, string>> = {}): void {
+  const record = aRecord({
+    uid: UID,
+    feedPublicKey: keys.publicKey.toString('base64'),
+    feedSeed: keys.seed.toString('base64'),
+  });
+  const nodes = ['n1', 'n2'].map((name) => ({ name, domain: 'a' }));
+  coordinator.apply(aPlanOf(record, { nodes, headers }));
+  coordinator.primed();
+}
+
+function pulls(node: string): boolean {
+  const last = told.get(node)?.findLast((message) => message.type === 'task');
+  return last?.task.pulls === true && last.task.source !== undefined;
+}
+
+async function lease(process: FleetProcess): Promise<string> {
+  const { id, kind } = process;
+  const standsIn = coordinator.standsIn(process, UID);
+  const request: LeaseRequest = {
+    op: 'acquire',
+    incarnation: 'incarnation',
+    sequence: clock.now(),
+    uid: UID,
+    epoch: 1,
+    pullerKey: puller,
+    wantConnections: 1,
+    wantRateBytesPerSecond: 1_000_000,
+  };
+  const answer = leases.answer({ id, kind, standsIn }, request);
+  await settle();
+  const said = await answer;
+  return said.outcome === 'wait' ? `wait: ${said.reason}` : said.outcome;
+}
+
+describe('without a relay for 30 seconds', () => {
+  it('an agent pulls, with a lease, until a relay is there', async () => {
+    const agent = connect('agent', 'n1');
+    connect('agent', 'n2');
+    applyPlan();
+    await clock.advance(29_000);
+    expect([pulls('n1'), pulls('n2')]).toEqual([false, false]);
+    expect(await lease(agent)).toBe('wait: NotAllowed');
+    await clock.advance(7_000);
+    expect([pulls('n1'), pulls('n2')]).toEqual([true, false]);
+    expect(await lease(agent)).toBe('granted');
+    connect('relay', 'r1');
+    await clock.advance(1_000);
+    expect(pulls('n1')).toBe(false);
+    expect(coordinator.standsIn(agent, UID)).toBe(false);
+  });
+
+  it('no agent is given credentials that only relays may have', async () => {
+    connect('agent', 'n1');
+    applyPlan({ authorization: 'Bearer secret' });
+    await clock.advance(60_000);
+    expect(pulls('n1')).toBe(false);
+    expect(JSON.stringify(told.get('n1'))).not.toContain('secret');
+  });
+});

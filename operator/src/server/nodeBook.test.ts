@@ -1,0 +1,130 @@
+import { describe, expect, it } from 'vitest';
+import type { DistributionPlan } from '../controllers/dataSide.ts';
+import { aPlanOf, aRecord } from '../testing/objects.ts';
+import { NodeBook, type NodeRecord } from './nodeBook.ts';
+
+const GRACE_MS = 1000;
+
+function plan(names: readonly string[], overrides: Partial<DistributionPlan> = {}) {
+  return aPlanOf(aRecord(), {
+    nodes: names.map((name) => ({ name, domain: 'a', uid: `uid-${name}` })),
+    leaving: { deleteFiles: true, graceMs: GRACE_MS },
+    ...overrides,
+  });
+}
+
+const progress = (state: NodeRecord['state'], verifiedBytes = 0): NodeRecord => ({
+  state,
+  verifiedBytes,
+  rateBytesPerSecond: 0,
+  received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+});
+
+const row = (node: string, state: NodeRecord['state'], more: object = {}) => ({
+  uid: 'uid-1',
+  epoch: 1,
+  node,
+  nodeUid: `uid-${node}`,
+  progress: progress(state),
+  ...more,
+});
+
+const everywhere = new Map(['n1', 'n2', 'n3'].map((name) => [name, 'connected' as const]));
+
+describe('a node that leaves', () => {
+  it('loses its files after the grace, and not when it is back before', () => {
+    const book = new NodeBook(plan(['n1', 'n2']));
+    book.apply(plan(['n1']), 0);
+    expect(book.leaving(GRACE_MS - 1)).toEqual([]);
+    expect(book.leaving(GRACE_MS)).toEqual(['n2']);
+    book.apply(plan(['n1', 'n2']), GRACE_MS);
+    expect(book.leaving(2 * GRACE_MS)).toEqual([]);
+  });
+
+  it('keeps them where files are retained, and where everything is suspended', () => {
+    const book = new NodeBook(plan(['n1', 'n2']));
+    const suspended = plan(['n1'], { suspend: true });
+    expect(book.apply(suspended, 0).forgotten).toEqual([]);
+    expect(book.leaving(GRACE_MS)).toEqual([]);
+    const retained = plan(['n1'], { leaving: { deleteFiles: false, graceMs: 0 } });
+    const { forgotten, reinstalled } = book.apply(retained, 0);
+    expect([forgotten, [...reinstalled]]).toEqual([['n2'], []]);
+    expect(book.hasLeavers).toBe(false);
+  });
+
+  it('while nobody led is known by its row', () => {
+    const book = new NodeBook(plan(['n1']));
+    expect(book.recall([row('n1', 'ready'), row('n2', 'ready')], 0)).toEqual([]);
+    expect(book.leaving(GRACE_MS)).toEqual(['n2']);
+    expect(book.recordOf('n1').state).toBe('ready');
+  });
+});
+
+describe('a node that was installed anew', () => {
+  const reinstalled = (): DistributionPlan =>
+    plan([], { nodes: [{ name: 'n1', domain: 'a', uid: 'uid-new' }] });
+
+  it('has nothing', () => {
+    const book = new NodeBook(plan(['n1']));
+    book.take('n1', progress('ready'));
+    expect([...book.apply(reinstalled(), 0).reinstalled]).toEqual(['n1']);
+    expect(book.recordOf('n1').state).toBe('pending');
+    expect(book.hasLeavers).toBe(false);
+  });
+
+  it('while nobody led has nothing, either', () => {
+    const book = new NodeBook(reinstalled());
+    expect(book.recall([row('n1', 'ready')], 0)).toEqual(['n1']);
+    expect(book.recordOf('n1').state).toBe('pending');
+  });
+
+  it('is not told apart by a row from before nodes had their uid there', () => {
+    const book = new NodeBook(reinstalled());
+    expect(book.recall([row('n1', 'ready', { nodeUid: undefined })], 0)).toEqual([]);
+    expect(book.recordOf('n1').state).toBe('ready');
+  });
+});
+
+describe('turns', () => {
+  const limited = (overrides: Partial<DistributionPlan> = {}) =>
+    plan(['n1', 'n2', 'n3'], { maxParallelNodes: 1, ...overrides });
+  const partsOf = (book: NodeBook, agents = everywhere, nowMs = 0) => {
+    const takesPart = book.turns(agents, nowMs);
+    return ['n1', 'n2', 'n3'].filter(takesPart);
+  };
+
+  it('are given to one after the other; who has the file gives it to the others', () => {
+    const book = new NodeBook(limited());
+    book.recall([], 0);
+    expect(partsOf(book)).toEqual(['n1']);
+    book.take('n1', progress('transferring', 5));
+    expect(partsOf(book)).toEqual(['n1']);
+    book.take('n1', progress('ready', 10));
+    expect(partsOf(book)).toEqual(['n1', 'n2']);
+  });
+
+  it('follow an edit at once', () => {
+    const book = new NodeBook(limited());
+    book.recall([], 0);
+    expect(partsOf(book)).toEqual(['n1']);
+    book.apply(limited({ maxParallelNodes: 2 }), 0);
+    expect(partsOf(book)).toEqual(['n1', 'n2']);
+    book.apply(plan(['n1', 'n2', 'n3']), 0);
+    expect(partsOf(book)).toEqual(['n1', 'n2', 'n3']);
+    book.take('n3', progress('transferring', 5));
+    book.apply(limited(), 0);
+    expect(partsOf(book)).toEqual(['n3']);
+  });
+
+  it('are given to nobody before the rows of an earlier leader are read, and then to who has them', () => {
+    const book = new NodeBook(limited());
+    expect(book.isSure).toBe(false);
+    expect(partsOf(book)).toEqual([]);
+    book.recall([row('n2', 'transferring')], 0);
+    expect(book.isSure).toBe(true);
+    expect(partsOf(book)).toEqual(['n2']);
+    const onlyFirst = new Map([['n1', 'connected' as const]]);
+    expect(partsOf(book, onlyFirst)).toEqual(['n2']);
+    expect(partsOf(book, onlyFirst, 30_000)).toEqual(['n1']);
+  });
+});

@@ -1,0 +1,177 @@
+/**
+ * The nodes of one distribution: how its epoch stands on each, which have left and may have
+ * something of it still, and whose turn it is. PURE: state in, state changed, no time of its own.
+ */
+import type { DistributionPlan } from '../controllers/dataSide.ts';
+import type { Assignment } from '../store/assignments.ts';
+import { placesOf } from './waves.ts';
+
+export type NodeRecord = Assignment['progress'];
+
+/** What is known of the agent of a node; one that is not named has none. */
+export type Agents = ReadonlyMap<string, 'connected' | 'silent'>;
+
+/** Agents find a new leader within this: what they were at goes on meanwhile. */
+const RETURN_MS = 30_000;
+
+const PENDING: NodeRecord = {
+  state: 'pending',
+  verifiedBytes: 0,
+  rateBytesPerSecond: 0,
+  received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+};
+
+export class NodeBook {
+  plan: DistributionPlan;
+  /** Of the plan's epoch. */
+  readonly #records = new Map<string, NodeRecord>();
+  /** By node: since when it is no target any more. */
+  readonly #leavers = new Map<string, number>();
+  #targets: ReadonlyMap<string, DistributionPlan['nodes'][number]>;
+  #places: ReadonlySet<string> = new Set();
+  /** When the rows of an earlier leader were read. */
+  #recalledAtMs: number | undefined;
+
+  constructor(plan: DistributionPlan) {
+    this.plan = plan;
+    this.#targets = targetsOf(plan);
+  }
+
+  /**
+   * Answers the nodes of which the database has nothing to keep, and those of them that were
+   * installed anew under their names.
+   */
+  apply(plan: DistributionPlan, nowMs: number): { forgotten: string[]; reinstalled: Set<string> } {
+    const before = this.#targets;
+    if (plan.record.epoch !== this.plan.record.epoch) this.#records.clear();
+    this.plan = plan;
+    this.#targets = targetsOf(plan);
+    const reinstalled = new Set<string>();
+    for (const [name, { uid }] of before) {
+      const now = this.#targets.get(name);
+      if (now === undefined) this.#leave(name, nowMs);
+      // Its disk has nothing of what it had.
+      else if (now.uid !== uid && this.#records.delete(name)) reinstalled.add(name);
+    }
+    for (const name of this.#leavers.keys())
+      if (this.#targets.has(name)) this.#leavers.delete(name);
+    return { forgotten: [...reinstalled, ...this.#keepNoLeavers()], reinstalled };
+  }
+
+  /** What the database has of an earlier leader's time; answers what it need not keep. */
+  recall(rows: readonly Assignment[], nowMs: number): string[] {
+    this.#recalledAtMs = nowMs;
+    const forgotten: string[] = [];
+    const { epoch } = this.plan.record;
+    for (const { node, nodeUid, epoch: of, progress } of rows) {
+      const target = this.#targets.get(node);
+      if (target === undefined) this.#leave(node, nowMs);
+      else if (nodeUid !== undefined && target.uid !== undefined && nodeUid !== target.uid) {
+        forgotten.push(node);
+      } else if (of === epoch && !this.#records.has(node)) this.#records.set(node, progress);
+    }
+    return [...forgotten, ...this.#keepNoLeavers()];
+  }
+
+  recordOf(node: string): NodeRecord {
+    return this.#records.get(node) ?? PENDING;
+  }
+
+  get isRecalled(): boolean {
+    return this.#recalledAtMs !== undefined;
+  }
+
+  /** Nothing is left to pull. */
+  get isEverywhere(): boolean {
+    const { nodes } = this.plan;
+    return nodes.length > 0 && nodes.every(({ name }) => this.recordOf(name).state === 'ready');
+  }
+
+  /** A node that is here has the file, and gives it to the others. */
+  hasSource(agents: Agents): boolean {
+    return this.plan.nodes.some(
+      ({ name }) => this.recordOf(name).state === 'ready' && agents.get(name) === 'connected',
+    );
+  }
+
+  /** A row for the database; undefined: the node is no target. */
+  take(node: string, progress: NodeRecord): Assignment | undefined {
+    const target = this.#targets.get(node);
+    if (target === undefined) return undefined;
+    this.#records.set(node, progress);
+    const { uid, epoch } = this.plan.record;
+    return { uid, epoch, node, ...(target.uid !== undefined && { nodeUid: target.uid }), progress };
+  }
+
+  /** Who may have something of it: targets that have said so, and those that have left. */
+  holders(): Set<string> {
+    return new Set([...this.#records.keys(), ...this.#leavers.keys()]);
+  }
+
+  /** Nodes whose files are to go now. */
+  leaving(nowMs: number): string[] {
+    const { suspend, leaving } = this.plan;
+    if (suspend || leaving?.deleteFiles !== true) return [];
+    return [...this.#leavers]
+      .filter(([, sinceMs]) => nowMs - sinceMs >= leaving.graceMs)
+      .map(([name]) => name);
+  }
+
+  get hasLeavers(): boolean {
+    return this.#leavers.size > 0;
+  }
+
+  leavers(): string[] {
+    return [...this.#leavers.keys()];
+  }
+
+  isLeaver(node: string): boolean {
+    return this.#leavers.has(node);
+  }
+
+  /** It has nothing any more, or is no more. */
+  forgetLeaver(node: string): boolean {
+    return this.#leavers.delete(node);
+  }
+
+  /** Whether it is known who transfers: until then nobody is to be told that he does not. */
+  get isSure(): boolean {
+    return this.plan.maxParallelNodes === undefined || this.#recalledAtMs !== undefined;
+  }
+
+  /** Whether a node takes part now, by its name; one that has the file always does. */
+  turns(agents: Agents, nowMs: number): (node: string) => boolean {
+    const { maxParallelNodes: most, nodes } = this.plan;
+    if (most === undefined) {
+      this.#places = new Set();
+      return () => true;
+    }
+    const recalledAtMs = this.#recalledAtMs;
+    if (recalledAtMs === undefined) return (name) => this.recordOf(name).state === 'ready';
+    const unheard = nowMs - recalledAtMs < RETURN_MS ? 'silent' : 'none';
+    const candidates = nodes.map(({ name }) => {
+      const { state, verifiedBytes } = this.recordOf(name);
+      return { name, state, verifiedBytes, agent: agents.get(name) ?? unheard } as const;
+    });
+    const places = placesOf(candidates, most, this.#places);
+    this.#places = places;
+    return (name) => places.has(name) || this.recordOf(name).state === 'ready';
+  }
+
+  #leave(node: string, nowMs: number): void {
+    this.#records.delete(node);
+    if (!this.#leavers.has(node)) this.#leavers.set(node, nowMs);
+  }
+
+  /** Where files stay, a node that has left is no concern any more. */
+  #keepNoLeavers(): string[] {
+    if (this.plan.leaving?.deleteFiles === true) return [];
+    const names = [...this.#leavers.keys()];
+    this.#leavers.clear();
+    return names;
+  }
+}
+
+function targetsOf({ nodes }: DistributionPlan) {
+  return new Map(nodes.map((node) => [node.name, node]));
+}

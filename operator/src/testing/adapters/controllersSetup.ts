@@ -1,0 +1,129 @@
+/** The controllers on a real API server, as a test needs them: nodes and Distributions that come and go. */
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { createLogger } from 'winston';
+import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import { Controllers } from '../../controllers/controllers.ts';
+import type { FleetOptions } from '../../controllers/fleet/manifests.ts';
+import { listPath, objectPath, type Resource, resources } from '../../kube/paths.ts';
+import { steadyRandom } from '../fakeClock.ts';
+import type { FakeDataSide } from '../fakeDataSide.ts';
+import { OPERATOR_NAMESPACE, startApiServer, type TestApiServer } from './apiServer.ts';
+
+export const TEST_FLEET: FleetOptions = {
+  namespace: OPERATOR_NAMESPACE,
+  relayImage: 'relay:1',
+  relayStockPort: 0,
+  agentImage: 'agent:1',
+  imagePullPolicy: 'Never',
+  relayIdleSeconds: 600,
+  agentRoot: '/var/lib/sluice',
+  controlPort: 8443,
+  logLevel: 'info',
+};
+
+/** Started and leading. */
+export async function leadingControllers(
+  api: TestApiServer,
+  data: FakeDataSide,
+  fleet: Partial<FleetOptions> = {},
+): Promise<Controllers> {
+  const controllers = new Controllers(
+    {
+      instance: 'test',
+      fleet: { ...TEST_FLEET, ...fleet },
+      workloads: { persistentVolumeClaims: true, nodeLabels: true },
+    },
+    {
+      client: api.operator,
+      coordinator: data,
+      epochs: data,
+      troubles: data.troubles,
+      clock: systemClock,
+      random: steadyRandom,
+      wallTime: () => new Date().toISOString(),
+      logger: createLogger({ silent: true }),
+    },
+  );
+  await controllers.start(new AbortController().signal);
+  await controllers.lead();
+  return controllers;
+}
+
+/** What a user does with kubectl. */
+export class TestCluster {
+  readonly api: TestApiServer;
+
+  static async start(): Promise<TestCluster> {
+    return new TestCluster(await startApiServer());
+  }
+
+  private constructor(api: TestApiServer) {
+    this.api = api;
+  }
+
+  async addNode(name: string, labels: Readonly<Record<string, string>> = {}): Promise<void> {
+    const body = { apiVersion: 'v1', kind: 'Node', metadata: { name, labels } };
+    await this.api.admin.request({ method: 'POST', path: listPath(resources.nodes), body });
+  }
+
+  async deleteNode(name: string): Promise<void> {
+    await this.api.admin.request({ method: 'DELETE', path: objectPath(resources.nodes, { name }) });
+  }
+
+  async patchNode(name: string, body: object, subresource = ''): Promise<void> {
+    const path = objectPath(resources.nodes, { name }) + subresource;
+    await this.#patch(path, body);
+  }
+
+  async setReady(name: string, status: 'True' | 'False' | 'Unknown'): Promise<void> {
+    await this.patchNode(name, { status: { conditions: [{ type: 'Ready', status }] } }, '/status');
+  }
+
+  async apply(name: string, spec: object = {}): Promise<Distribution> {
+    return this.api.admin.request<Distribution>({
+      method: 'POST',
+      path: listPath(resources.distributions, 'default'),
+      body: {
+        apiVersion: 'sluice.dev/v1alpha1',
+        kind: 'Distribution',
+        metadata: { name, namespace: 'default' },
+        spec: {
+          source: { url: `http://origin.example.com/${name}.bin` },
+          target: { path: name },
+          ...spec,
+        },
+      },
+    });
+  }
+
+  async edit(name: string, spec: object): Promise<void> {
+    await this.#patch(pathOf(name), { spec });
+  }
+
+  async delete(name: string): Promise<void> {
+    await this.api.admin.request({ method: 'DELETE', path: pathOf(name) });
+  }
+
+  async ready(name: string) {
+    const { status } = await this.api.admin.request<Distribution>({
+      method: 'GET',
+      path: pathOf(name),
+    });
+    return status?.conditions?.find(({ type }) => type === 'Ready');
+  }
+
+  /** Of the operator's namespace. */
+  async list<T>(resource: Resource): Promise<T[]> {
+    const path = listPath(resource, OPERATOR_NAMESPACE);
+    return (await this.api.admin.request<{ items: T[] }>({ method: 'GET', path })).items;
+  }
+
+  async #patch(path: string, body: object): Promise<void> {
+    const contentType = 'application/merge-patch+json';
+    await this.api.admin.request({ method: 'PATCH', path, contentType, body });
+  }
+}
+
+function pathOf(name: string): string {
+  return objectPath(resources.distributions, { namespace: 'default', name });
+}
