@@ -1,6 +1,6 @@
 import { describe, expect } from 'vitest';
 import type { Cluster } from '../cluster/cluster.ts';
-import { createPod } from '../cluster/testing.ts';
+import { createPod, untilPod } from '../cluster/testing.ts';
 import { MIB, nameOf, type Scenario, scenario } from './scenario.ts';
 
 const CLAIM = 'model';
@@ -33,11 +33,18 @@ async function phaseOf(cluster: Cluster, pod: string): Promise<string> {
   return cluster.kubectl(['get', 'pod', pod, '-o', 'jsonpath={.status.phase} {.spec.nodeName}']);
 }
 
+async function remaining(cluster: Cluster): Promise<string[]> {
+  const selector = 'app.kubernetes.io/managed-by=sluice-operator';
+  const args = ['get', 'persistentvolumes,persistentvolumeclaims', '-A', '-l', selector];
+  return (await cluster.kubectl([...args, '-o', 'name'])).split('\n').filter(Boolean);
+}
+
 describe('pods that use the files', () => {
-  scenario('through a claim wait for them, and read them', async (on) => {
+  scenario('through a claim wait for them, read them, and keep the version they have', async (on) => {
     const { cluster, sluice } = on;
     const image = await agentImage(cluster);
     const file = await on.putFile('claimed.bin', 4 * MIB);
+    const next = await on.putFile('claimed-next.bin', 3 * MIB);
     const pod = { image, script: WAIT, claim: CLAIM };
     try {
       // Before there is a claim, or a file.
@@ -63,9 +70,29 @@ describe('pods that use the files', () => {
         return (await phaseOf(cluster, 'early')) === 'Running node-2' ? true : undefined;
       });
       expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
+
+      await patch(on, nameOf(file), {
+        source: { url: next.url, digest: `sha256:${next.sha256}` },
+      });
+      await sluice.until('the second epoch', async () => {
+        const { status } = await sluice.distribution(nameOf(file));
+        const isReady = status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True');
+        return isReady && status?.epoch?.number === 2 ? true : undefined;
+      });
+      await createPod(cluster, { ...pod, name: 'late' });
+      await untilPod(cluster, 'late', 'Ready');
+      expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
+      expect(await look(cluster, 'late')).toBe(`${next.name} ${next.sha256}\n`);
+
+      // Neither waits for the other: the Distribution goes, the claim stays for its pods.
+      await sluice.remove(nameOf(file));
+      expect(await remaining(cluster)).toHaveLength(2);
     } finally {
-      await cluster.kubectl(['delete', 'pod', 'early', '--ignore-not-found']);
+      await cluster.kubectl(['delete', 'pod', 'early', 'late', '--ignore-not-found']);
     }
+    await sluice.until('claim and volume are gone', async () => {
+      return (await remaining(cluster)).length === 0 ? true : undefined;
+    });
   });
 
   scenario('find the nodes that have them by a label', async (on) => {
