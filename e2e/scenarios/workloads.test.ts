@@ -40,60 +40,65 @@ async function remaining(cluster: Cluster): Promise<string[]> {
 }
 
 describe('pods that use the files', () => {
-  scenario('through a claim wait for them, read them, and keep the version they have', async (on) => {
-    const { cluster, sluice } = on;
-    const image = await agentImage(cluster);
-    const file = await on.putFile('claimed.bin', 4 * MIB);
-    const next = await on.putFile('claimed-next.bin', 3 * MIB);
-    const pod = { image, script: WAIT, claim: CLAIM };
-    try {
-      // Before there is a claim, or a file.
-      await createPod(cluster, { ...pod, name: 'early' });
-      const target = {
-        path: nameOf(file),
-        persistentVolumeClaim: CLAIM,
-        nodeSelector: { 'kubernetes.io/hostname': 'node-2' },
-      };
-      await on.distribute(file, { spec: { target, suspend: true } });
-      await sluice.until('the pod is on the node of the file', async () => {
-        return (await phaseOf(cluster, 'early')) === 'Pending node-2' ? true : undefined;
-      });
-      await sluice.until('the kubelet says that the folder is not there', async () => {
-        const about = ['--field-selector', 'involvedObject.name=early,reason=FailedMount'];
-        const events = await cluster.kubectl(['get', 'events', ...about, '-o', 'name']);
-        return events.trim() === '' ? undefined : true;
-      });
-      await patch(on, nameOf(file), { suspend: false });
-      await sluice.untilReady(nameOf(file));
-      // The kubelet tries again at growing intervals.
-      await sluice.until('the pod runs', async () => {
-        return (await phaseOf(cluster, 'early')) === 'Running node-2' ? true : undefined;
-      });
-      expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
+  scenario(
+    'through a claim wait for them, read them, and keep the version they have',
+    async (on) => {
+      const { cluster, sluice } = on;
+      const image = await agentImage(cluster);
+      const file = await on.putFile('claimed.bin', 4 * MIB);
+      const next = await on.putFile('claimed-next.bin', 3 * MIB);
+      const pod = { image, script: WAIT, claim: CLAIM };
+      try {
+        // Before there is a claim, or a file.
+        await createPod(cluster, { ...pod, name: 'early' });
+        const target = {
+          path: nameOf(file),
+          persistentVolumeClaim: CLAIM,
+          nodeSelector: { 'kubernetes.io/hostname': 'node-2' },
+        };
+        await on.distribute(file, { spec: { target, suspend: true } });
+        await sluice.until('the pod is on the node of the file', async () => {
+          return (await phaseOf(cluster, 'early')) === 'Pending node-2' ? true : undefined;
+        });
+        await sluice.until('the kubelet says that the folder is not there', async () => {
+          const about = ['--field-selector', 'involvedObject.name=early,reason=FailedMount'];
+          const events = await cluster.kubectl(['get', 'events', ...about, '-o', 'name']);
+          return events.trim() === '' ? undefined : true;
+        });
+        await patch(on, nameOf(file), { suspend: false });
+        await sluice.untilReady(nameOf(file));
+        // The kubelet tries again at growing intervals.
+        await sluice.until('the pod runs', async () => {
+          return (await phaseOf(cluster, 'early')) === 'Running node-2' ? true : undefined;
+        });
+        expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
 
-      await patch(on, nameOf(file), {
-        source: { url: next.url, digest: `sha256:${next.sha256}` },
-      });
-      await sluice.until('the second epoch', async () => {
-        const { status } = await sluice.distribution(nameOf(file));
-        const isReady = status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True');
-        return isReady && status?.epoch?.number === 2 ? true : undefined;
-      });
-      await createPod(cluster, { ...pod, name: 'late' });
-      await untilPod(cluster, 'late', 'Ready');
-      expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
-      expect(await look(cluster, 'late')).toBe(`${next.name} ${next.sha256}\n`);
+        await patch(on, nameOf(file), {
+          source: { url: next.url, digest: `sha256:${next.sha256}` },
+        });
+        await sluice.until('the second epoch', async () => {
+          const { status } = await sluice.distribution(nameOf(file));
+          const isReady = status?.conditions?.some(
+            (c) => c.type === 'Ready' && c.status === 'True',
+          );
+          return isReady && status?.epoch?.number === 2 ? true : undefined;
+        });
+        await createPod(cluster, { ...pod, name: 'late' });
+        await untilPod(cluster, 'late', 'Ready');
+        expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
+        expect(await look(cluster, 'late')).toBe(`${next.name} ${next.sha256}\n`);
 
-      // Neither waits for the other: the Distribution goes, the claim stays for its pods.
-      await sluice.remove(nameOf(file));
-      expect(await remaining(cluster)).toHaveLength(2);
-    } finally {
-      await cluster.kubectl(['delete', 'pod', 'early', 'late', '--ignore-not-found']);
-    }
-    await sluice.until('claim and volume are gone', async () => {
-      return (await remaining(cluster)).length === 0 ? true : undefined;
-    });
-  });
+        // Neither waits for the other: the Distribution goes, the claim stays for its pods.
+        await sluice.remove(nameOf(file));
+        expect(await remaining(cluster)).toHaveLength(2);
+      } finally {
+        await cluster.kubectl(['delete', 'pod', 'early', 'late', '--ignore-not-found']);
+      }
+      await sluice.until('claim and volume are gone', async () => {
+        return (await remaining(cluster)).length === 0 ? true : undefined;
+      });
+    },
+  );
 
   scenario('find the nodes that have them by a label', async (on) => {
     const { cluster, sluice } = on;

@@ -1,17 +1,45 @@
-/** The very last: nothing runs in the cluster afterwards. */
+/** The very last: Sluice goes from the cluster, comes back, and goes for good. */
+import { mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import path from 'node:path';
 import { describe, expect } from 'vitest';
+import { buildClusterBinaries } from '../../cluster/build.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { NAMESPACE } from '../../install/sluice.ts';
+import { repositoryRoot } from '../../cluster/paths.ts';
+import { run } from '../../cluster/run.ts';
+import { originResource } from '../../install/resources.ts';
+import { installAgain, NAMESPACE } from '../../install/sluice.ts';
+import { LIMITS } from '../limits.ts';
 import { expectEverywhere, MIB, nameOf, scenario, untilEverywhere } from '../scenario.ts';
+
+const PURGE_TIMEOUT_MS = 120_000;
 
 async function names(cluster: Cluster, ...args: string[]): Promise<string[]> {
   const said = await cluster.kubectl(['get', ...args, '-o', 'name', '--ignore-not-found']);
   return said.split('\n').filter(Boolean);
 }
 
+/** The commands that docs/operations.md tells a user to run, by a shell, as they stand there. */
+async function runDocumented(cluster: Cluster, heading: string): Promise<void> {
+  const text = await readFile(path.join(repositoryRoot, 'docs/operations.md'), 'utf8');
+  const section = text.slice(text.indexOf(`### ${heading}\n`));
+  const script = /```sh\n([\s\S]*?)```/.exec(section)?.[1];
+  if (script === undefined) throw new Error(`docs/operations.md has no commands under ${heading}`);
+  const binaries = path.join(cluster.stateFolder, 'purge-bin');
+  await mkdir(binaries, { recursive: true });
+  for (const name of ['kubectl', 'helm']) {
+    await symlink(path.join(await buildClusterBinaries(), name), path.join(binaries, name));
+  }
+  const env = {
+    PATH: `${binaries}:/usr/bin:/bin`,
+    KUBECONFIG: cluster.kubeconfigPath,
+    HOME: cluster.stateFolder,
+  };
+  await run('bash', ['-euxc', script], { env, timeoutMs: PURGE_TIMEOUT_MS });
+}
+
 describe('Sluice that is uninstalled', () => {
   scenario(
-    'leaves CRDs, Distributions and files, and no pods or rights',
+    'leaves CRDs, Distributions and files, comes back to them, and is purged',
     async (on) => {
       const { cluster, sluice } = on;
       const file = await on.putFile('survives.bin', 2 * MIB);
@@ -36,6 +64,33 @@ describe('Sluice that is uninstalled', () => {
         await names(cluster, rights, '-A', '-l', 'app.kubernetes.io/name=sluice'),
         'rights',
       ).toEqual([]);
+
+      await cluster.origin.reset();
+      await (await installAgain(cluster, { nodeLabels: true })).read.close();
+      await sluice.until('the finalizer is back', async () => {
+        const args = ['get', 'distribution', nameOf(file), '-o', 'jsonpath={.metadata.finalizers}'];
+        return (await cluster.kubectl(args)) === '' ? undefined : true;
+      });
+      await sluice.untilReady(nameOf(file));
+      expect((await cluster.origin.stats()).bytesTotal, 'nothing is fetched again').toBe(0);
+
+      // One that nobody deletes properly leaves files that no Distribution knows.
+      await sluice.apply(originResource('another', 'mirror.sluice.test', LIMITS));
+      await runDocumented(cluster, 'Purge');
+      for (const node of cluster.nodes) {
+        expect(await readdir(sluice.root(node)), `files on ${node.name}`).toEqual([]);
+      }
+      const all =
+        'pods,deployments,daemonsets,statefulsets,jobs,services,configmaps,secrets,leases,persistentvolumeclaims';
+      const left = [
+        ...(await names(cluster, 'crd')),
+        ...(await names(cluster, all, '-A', '-l', 'app.kubernetes.io/name=sluice')),
+        ...(await names(cluster, 'persistentvolumes', '-l', 'app.kubernetes.io/name=sluice')),
+        ...(await names(cluster, 'nodes', '-l', `default.dist.sluice.dev/${nameOf(file)}`)),
+        ...(await names(cluster, 'namespace', NAMESPACE)),
+        ...(await names(cluster, rights, '-A', '-l', 'app.kubernetes.io/name=sluice')),
+      ];
+      expect(left).toEqual([]);
     },
     { removesSluice: true, timeoutMs: 400_000 },
   );
