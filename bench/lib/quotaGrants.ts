@@ -57,6 +57,7 @@ export async function grantRun(database: TestDatabase, options: GrantOptions): P
         failure = error;
       },
       onRetry: nothing,
+      onOpen: nothing,
       onExpired: nothing,
       onGone: nothing,
       confirm: async () => {},

@@ -1,4 +1,4 @@
-import type { LeaseAnswer } from '@sluice/protocol/messages.ts';
+import type { Extent, LeaseAnswer } from '@sluice/protocol/messages.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, anOriginPolicy } from '../testing/leasing.ts';
@@ -46,6 +46,12 @@ async function acquireFrom(
   return answer;
 }
 
+function piecesOf(extents: readonly Extent[]): number[] {
+  return extents.flatMap(({ first, count }) =>
+    Array.from({ length: count }, (_, at) => first + at),
+  );
+}
+
 async function nextLeader(): Promise<LeaseService> {
   leases.service = leases.newService();
   knowBoth(leases.service);
@@ -60,6 +66,29 @@ describe('after a change of the leader', () => {
     expect(await acquireFrom(former, 'two', 'a')).not.toMatchObject({ outcome: 'granted' });
     await leases.clock.advance(2_000);
     expect(formerLost).toHaveLength(1);
+  });
+
+  it('the next one gives nobody the pieces of an open lease, however soon it is asked', async () => {
+    const before = await leases.acquire('one', { wantConnections: 1, wantRateBytesPerSecond: 1e6 });
+    const held = new Set(piecesOf(before.extents));
+    expect(held.size).toBeGreaterThan(0);
+    const next = leases.newService();
+    knowBoth(next);
+    next.lead(2);
+    const answers: Promise<LeaseAnswer>[] = [];
+    // In each turn of the opening, each time as another holder.
+    for (let turn = 0; turn < 200; turn += 1) {
+      const key = { incarnation: 'incarnation', sequence: 1 };
+      const want = { wantRateBytesPerSecond: 1e5, wantConnections: 1, pullerKey: PULLER };
+      const request = { op: 'acquire' as const, ...key, uid: 'a', epoch: 1, ...want };
+      answers.push(next.answer(relay(`early-${turn}`), request));
+      await Promise.resolve();
+    }
+    await leases.clock.advance(600);
+    const given = (await Promise.all(answers)).flatMap((answer) =>
+      answer.outcome === 'granted' ? piecesOf(answer.grant.extents) : [],
+    );
+    expect(given.filter((piece) => held.has(piece))).toEqual([]);
   });
 
   it('nor at one that was never asked before: the limits are common to both', async () => {

@@ -54,6 +54,8 @@ export interface OriginBookDependencies {
   readonly onRetry: (error: unknown) => void;
   /** Resolves when it is certain that nobody led later when this was called. */
   readonly confirm: () => Promise<void>;
+  /** Its leases are known. Called in the turn in which grants may begin, and not a moment later. */
+  readonly onOpen: (book: OriginBook) => void;
   /** A lease has expired: nothing is pulled under it any more. */
   readonly onExpired: (lease: LeaseRecord) => void;
   /** A lease is over; `usedBytes` undefined: nobody said what it took. */
@@ -131,6 +133,7 @@ export class OriginBook {
       else this.#expireLater(lease.leaseId);
     }
     this.#open = true;
+    this.#dependencies.onOpen(this);
   }
 
   close(): void {

@@ -333,10 +333,7 @@ export class OriginBooks {
     book.isMarked = this.#isMarked(host);
     this.#books.set(host, book);
     const open = async () => book.open((await marks)?.get(host), signal);
-    this.#untilDone(open, signal).then(
-      () => this.#dependencies.onOpen(book),
-      (error) => this.#failed(error, signal),
-    );
+    this.#untilDone(open, signal).catch((error) => this.#failed(error, signal));
     return book;
   }
 
