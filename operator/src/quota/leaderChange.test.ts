@@ -76,15 +76,21 @@ describe('after a change of the leader', () => {
     knowBoth(next);
     next.lead(2);
     const answers: Promise<LeaseAnswer>[] = [];
-    // In each turn of the opening, each time as another holder.
+    const renewals: Promise<LeaseAnswer>[] = [];
+    // In each turn of the opening: each time another holder, and the one that has them.
     for (let turn = 0; turn < 200; turn += 1) {
       const key = { incarnation: 'incarnation', sequence: 1 };
       const want = { wantRateBytesPerSecond: 1e5, wantConnections: 1, pullerKey: PULLER };
       const request = { op: 'acquire' as const, ...key, uid: 'a', epoch: 1, ...want };
       answers.push(next.answer(relay(`early-${turn}`), request));
+      const rates = { wantRateBytesPerSecond: 1e6, wantConnections: 1 };
+      const again = { ...renewal(before, 0), ...rates, ...key, sequence: 100 + turn };
+      renewals.push(next.answer(relay('one'), again));
       await Promise.resolve();
     }
     await leases.clock.advance(600);
+    const outcomes = (await Promise.all(renewals)).map(({ outcome }) => outcome);
+    expect(outcomes).toContain('granted');
     const given = (await Promise.all(answers)).flatMap((answer) =>
       answer.outcome === 'granted' ? piecesOf(answer.grant.extents) : [],
     );

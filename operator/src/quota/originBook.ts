@@ -8,7 +8,7 @@ import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs } from './drift.ts';
 import type { Entry } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
-import { type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
+import { emptyLedger, type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
 import { isRunningShort, type JournalMark, nextMark } from './marks.ts';
 
 /** Counted by the holder from when it first sent its request. */
@@ -95,9 +95,12 @@ export class OriginBook {
     return this.#open && !this.#closed;
   }
 
-  /** With all that is under way to the journal: what decisions are made from. */
+  /**
+   * With all that is under way to the journal: what decisions are made from. Empty before grants may
+   * begin: of a lease that was read too soon nobody knows yet who has which pieces.
+   */
   get ledger(): Ledger {
-    return this.#journal.pending;
+    return this.#open ? this.#journal.pending : emptyLedger;
   }
 
   /** By the wall clock: until then nothing is granted, for the database has lost what it had. */
@@ -128,11 +131,11 @@ export class OriginBook {
     await this.#journal.open(signal, mark && { mark, lifetimeMs: this.#lifeMs() });
     await this.#dependencies.confirm();
     if (this.#closed) return;
+    this.#open = true;
     for (const lease of this.ledger.leases.values()) {
       if (lease.expired) this.#closeLater(lease.leaseId, this.#lostMs());
       else this.#expireLater(lease.leaseId);
     }
-    this.#open = true;
     this.#dependencies.onOpen(this);
   }
 
