@@ -16,7 +16,7 @@ const MINUTE_MS = 60_000;
 const SUITES = [
   { name: 'unit', timeoutMs: 6 * MINUTE_MS },
   { name: 'simulation', timeoutMs: 6 * MINUTE_MS },
-  { name: 'integration', timeoutMs: 10 * MINUTE_MS },
+  { name: 'integration', timeoutMs: 20 * MINUTE_MS },
   { name: 'cluster', timeoutMs: 12 * MINUTE_MS },
   { name: 'e2e', timeoutMs: 30 * MINUTE_MS },
 ] as const;

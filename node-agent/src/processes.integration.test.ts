@@ -33,7 +33,9 @@ interface Distribution {
 }
 
 const origin = new TestOrigin();
-const fleet = new ProcessFleet({ relay: 'relay', one: 'agent', two: 'agent' }, vi);
+const fleet = new ProcessFleet({ relay: 'relay', one: 'agent', two: 'agent' }, vi, {
+  checkSeconds: 1,
+});
 const table = new LeaseTable<Distribution>(PIECE);
 const { distributions, leases, settled } = table;
 const { programs } = fleet;

@@ -41,14 +41,18 @@ export class ProcessFleet {
   controlUrl!: URL;
   readonly #kinds: Readonly<Record<string, Program['kind']>>;
   readonly #waitFor: WaitFor;
+  readonly #checkSeconds: number;
   #caFile!: string;
 
   constructor(
     kinds: Readonly<Record<string, Program['kind']>>,
     { waitFor }: { readonly waitFor: WaitFor },
+    /** How often agents look whether placed files are as they were: for most tests never. */
+    { checkSeconds = 3_600 }: { readonly checkSeconds?: number } = {},
   ) {
     this.#kinds = kinds;
     this.#waitFor = waitFor;
+    this.#checkSeconds = checkSeconds;
   }
 
   async start(handlers: FakeControlHandlers): Promise<void> {
@@ -100,7 +104,7 @@ export class ProcessFleet {
         SLUICE_HEALTH_PORT: String(program.healthPort),
         SLUICE_STOCK_PORT: String(program.stockPort),
         SLUICE_MIN_FREE_PERCENT: '0',
-        SLUICE_CHECK_SECONDS: '1',
+        SLUICE_CHECK_SECONDS: String(this.#checkSeconds),
         SLUICE_LOG_LEVEL: 'debug',
       },
     });

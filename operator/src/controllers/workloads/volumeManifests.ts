@@ -29,7 +29,7 @@ export function volumeManifests(
   const annotations = { 'sluice.dev/distribution': `${namespace}/${name}` };
   const fixed = {
     hostPath: { path: `${agentRoot}/${namespace}/${spec.target.path}`, type: 'Directory' },
-    ...nodeAffinity(spec.target.nodeSelector),
+    ...nodeAffinity(spec.target),
   };
   const common = {
     accessModes: ['ReadOnlyMany'],
@@ -78,11 +78,21 @@ export function volumeManifests(
   };
 }
 
-/** Pods that mount the claim are scheduled to nodes that get the files. */
-function nodeAffinity(nodeSelector: Readonly<Record<string, string>>): object {
-  const matchExpressions = Object.keys(nodeSelector)
+/**
+ * Pods that mount the claim are scheduled to nodes that get the files. Terms are alternatives, so
+ * what nodeSelector asks for is in each of them.
+ */
+function nodeAffinity({
+  nodeSelector,
+  affinity,
+}: Pick<Distribution['spec']['target'], 'nodeSelector' | 'affinity'>): object {
+  const selected = Object.keys(nodeSelector)
     .sort()
     .map((key) => ({ key, operator: 'In', values: [nodeSelector[key]] }));
-  if (matchExpressions.length === 0) return {};
-  return { nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions }] } } };
+  const terms = affinity?.nodeSelectorTerms ?? [{ matchExpressions: [] }];
+  const nodeSelectorTerms = terms.map(({ matchExpressions }) => ({
+    matchExpressions: [...selected, ...matchExpressions],
+  }));
+  if (nodeSelectorTerms.some(({ matchExpressions }) => matchExpressions.length === 0)) return {};
+  return { nodeAffinity: { required: { nodeSelectorTerms } } };
 }
