@@ -2,7 +2,7 @@
  * The journal of an origin and the sharing of its limits: durable grants a second over FerretDB
  * beside this process, replay of a million entries, fairness among a thousand holders, and how much
  * of a limit is used while holders come and go.
- *   node bench/quota.ts [--rounds 3]
+ *   node bench/quota.ts [--rounds 1]
  */
 import { parseArgs } from 'node:util';
 import {
@@ -23,7 +23,7 @@ const AT_ONCE = 256;
 const ENTRIES = 1_000_000;
 const CHURN_HOLDERS = [2, 8, 32];
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '3' } } });
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '1' } } });
 const rounds = Number(values.rounds);
 const signal = abortOnSignal();
 

@@ -8,8 +8,7 @@ import { VirtualHolder } from './virtualHolders.ts';
 
 const MB = 1_000_000;
 const HOST = 'cdn.example.com';
-const PIECE_BYTES = 1024 * 1024;
-const PIECES = 8_192;
+const MIB = 1024 * 1024;
 /** More than any share: who wants less than his share would have what he wants. */
 const WANT_BYTES_PER_SECOND = 1_250 * MB;
 
@@ -24,12 +23,16 @@ interface WorldOptions {
   readonly maxConnections: number;
   readonly maxBandwidthBytesPerSecond: number;
   readonly timeToFirstByteMs: number;
+  /** Of each file: none comes to its end. */
+  readonly pieceCount: number;
+  readonly pieceLengthBytes: number;
   /** One distribution for each. */
   readonly priorities: readonly number[];
 }
 
 function newWorld(options: WorldOptions): World {
-  const { maxConnections, maxBandwidthBytesPerSecond, timeToFirstByteMs, priorities } = options;
+  const { maxConnections, maxBandwidthBytesPerSecond, timeToFirstByteMs } = options;
+  const { pieceCount, pieceLengthBytes, priorities } = options;
   const clock = new VirtualClock();
   const leases = new LeaseService(
     { defaultLimits: { maxConnections, maxBandwidthBytesPerSecond }, requireOrigin: false },
@@ -52,8 +55,8 @@ function newWorld(options: WorldOptions): World {
   leases.setOrigins([]);
   for (const [at, priority] of priorities.entries()) {
     const url = `http://${HOST}/${at}`;
-    const size = { pieceCount: PIECES, pieceLengthBytes: PIECE_BYTES };
-    const files = [{ path: 'file', sizeBytes: PIECES * PIECE_BYTES }];
+    const size = { pieceCount, pieceLengthBytes };
+    const files = [{ path: 'file', sizeBytes: pieceCount * pieceLengthBytes }];
     leases.setDistribution(
       aLeasedDistribution({ uid: `uid-${at}`, url, priority, files, ...size }),
     );
@@ -64,7 +67,7 @@ function newWorld(options: WorldOptions): World {
       {
         name,
         uid,
-        pieceLengthBytes: PIECE_BYTES,
+        pieceLengthBytes,
         wantRateBytesPerSecond: WANT_BYTES_PER_SECOND,
         wantConnections,
         timeToFirstByteMs,
@@ -101,9 +104,10 @@ export async function fairnessRun(weights: 'equal' | 'priorities'): Promise<Fair
     maxConnections: 4 * FAIR_HOLDERS,
     maxBandwidthBytesPerSecond: FAIR_LIMIT,
     timeToFirstByteMs: 10,
+    pieceCount: 2_048,
+    pieceLengthBytes: MIB,
     priorities,
   });
-  await world.clock.run(() => false, 100);
   const all = Array.from({ length: FAIR_HOLDERS }, (_, at) => {
     const distribution = at % priorities.length;
     const holder = world.join(`holder-${at}`, `uid-${distribution}`, 4);
@@ -156,10 +160,11 @@ export async function churnRun(holders: number, seed: number): Promise<ChurnRun>
     maxConnections: 4 * holders,
     maxBandwidthBytesPerSecond: CHURN_LIMIT,
     timeToFirstByteMs: 20,
+    pieceCount: 4_096,
+    pieceLengthBytes: 4 * MIB,
     priorities: [0],
   });
   const random = new SeededRandom(seed);
-  await world.clock.run(() => false, 100);
   let joined = 0;
   const come = (stayMs: number) => {
     joined += 1;

@@ -29,6 +29,8 @@ interface Held {
   isCalled: boolean;
   /** A smaller grant is kept to, and the server does not know. */
   isShrunk: boolean;
+  /** So many pieces were unfinished when the server had none to add. */
+  futileAt: number | undefined;
 }
 
 /** A request's way to the control server and one durable write of its journal, each way. */
@@ -115,9 +117,11 @@ export class VirtualHolder {
     const sinceMs = now - held.askedAtMs;
     if (held.isShrunk || sinceMs >= held.grant.ttlMs / 3) return true;
     if (held.isCalled && sinceMs >= RAISE_MS) return true;
+    const unfinished = piecesIn(this.#unfinished(held));
+    if (unfinished === held.futileAt) return false;
     const left = this.#grantedBytes(held) - held.doneBytes;
     const leftMs = (left * 1000) / held.grant.rateBytesPerSecond;
-    return left * 2 <= this.#grantedBytes(held) || leftMs < ENOUGH_MS;
+    return unfinished * 2 <= piecesIn(held.grant.extents) || leftMs < ENOUGH_MS;
   }
 
   async #acquire(): Promise<void> {
@@ -143,6 +147,7 @@ export class VirtualHolder {
       doneBytes: 0,
       isCalled: false,
       isShrunk: false,
+      futileAt: undefined,
     };
   }
 
@@ -158,18 +163,23 @@ export class VirtualHolder {
     if (this.#held !== held) return;
     this.#count(held);
     held.askedAtMs = askedAtMs;
-    if (answer?.outcome === 'wait') return;
+    const before = piecesIn(unfinished);
+    if (answer?.outcome === 'wait') {
+      held.futileAt = before;
+      return;
+    }
     if (answer?.outcome !== 'granted') {
       this.#held = undefined;
       return;
     }
     const { grant } = answer;
-    const before = held.grant.rateBytesPerSecond;
+    held.futileAt = piecesIn(grant.extents) <= before ? before : undefined;
+    const rateBefore = held.grant.rateBytesPerSecond;
     held.isShrunk = grant.version > version;
     // Whole pieces that were done are not among the extents any more.
     held.doneBytes -= Math.floor(doneBefore / this.#pieceBytes) * this.#pieceBytes;
     held.grant = grant;
-    if (grant.rateBytesPerSecond > before) held.countedMs += QUANTUM_MS;
+    if (grant.rateBytesPerSecond > rateBefore) held.countedMs += QUANTUM_MS;
   }
 
   async #answer(ask: object): Promise<LeaseAnswer | undefined> {
@@ -208,7 +218,7 @@ export class VirtualHolder {
   }
 
   #grantedBytes({ grant }: Held): number {
-    return grant.extents.reduce((sum, { count }) => sum + count, 0) * this.#pieceBytes;
+    return piecesIn(grant.extents) * this.#pieceBytes;
   }
 
   /** Pieces are brought in order. */
@@ -224,4 +234,8 @@ export class VirtualHolder {
   #pass(ms: number): Promise<void> {
     return new Promise((resolve) => this.#clock.setTimer(ms, resolve));
   }
+}
+
+function piecesIn(extents: LeaseGrant['extents']): number {
+  return extents.reduce((sum, { count }) => sum + count, 0);
 }

@@ -139,7 +139,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       // Snapshots and their pruning are in it: each is due after 16,384 entries.
       const writing = (async () => {
         for (let at = 0; !isOver; at += 1) {
-          await journal.append([grant(`kept-${at}`), ...comeAndGo(at, 400)]);
+          await journal.append([grant(`kept-${at}`), ...comeAndGo(at, 900)]);
           durable.push(`kept-${at}`);
         }
       })();
