@@ -128,7 +128,7 @@ export class Sluice {
   }
 
   /** Pods of a component that run. */
-  async pods(component: 'operator' | 'relay' | 'agent'): Promise<Pod[]> {
+  async pods(component: 'operator' | 'relay' | 'agent' | 'mongodb'): Promise<Pod[]> {
     const selector = `app.kubernetes.io/name=sluice,app.kubernetes.io/component=${component}`;
     const args = ['get', 'pods', '-n', NAMESPACE, '-l', selector, '-o', 'json'];
     const { items } = JSON.parse(await this.cluster.kubectl(args)) as {
@@ -141,6 +141,14 @@ export class Sluice {
     return items
       .filter(({ status }) => status.phase === 'Running')
       .map(({ metadata: { name, uid }, spec }) => ({ name, uid, node: spec.nodeName }));
+  }
+
+  /** The operator's pod that leads, if one does. */
+  async leader(): Promise<Pod | undefined> {
+    const lease = ['get', 'lease', 'sluice-operator', '-n', NAMESPACE, '-o'];
+    const identity = await this.cluster.kubectl([...lease, 'jsonpath={.spec.holderIdentity}']);
+    const pods = await this.pods('operator');
+    return pods.find(({ name }) => identity.startsWith(`${name}/`));
   }
 
   /** Where a distribution's file is on a node, for this process. */

@@ -45,8 +45,7 @@ export function scenario(
   { removesSluice = false, timeoutMs = TIMEOUT_MS }: ScenarioOptions = {},
 ): void {
   it(what, { timeout: timeoutMs }, async () => {
-    attached ??= attach();
-    const sluice = await attached;
+    const sluice = await attachedSluice();
     const { origin } = sluice.cluster;
     const files = new Set<OriginFile>();
     await origin.reset();
@@ -63,6 +62,12 @@ export function scenario(
       }
     }
   });
+}
+
+/** The one that all scenarios share. */
+export function attachedSluice(): Promise<Sluice> {
+  attached ??= attach();
+  return attached;
 }
 
 function scenarioOn(sluice: Sluice, files: Set<OriginFile>): Scenario {
