@@ -37,17 +37,25 @@ export interface DistributionView {
 
 const TIMEOUT_MS = 10_000;
 
-export class ReadClient {
-  readonly #agent: Agent;
-  readonly #port: number;
-  readonly #token: string;
-  readonly #close: () => Promise<void>;
+/** A way from this process to an address inside the cluster. */
+interface Way {
+  readonly port: number;
+  readonly close: () => Promise<void>;
+}
 
-  private constructor(agent: Agent, port: number, token: string, close: () => Promise<void>) {
+export class ReadClient {
+  readonly #cluster: Cluster;
+  readonly #agent: Agent;
+  readonly #token: string;
+  readonly #service: Way;
+  /** To the pods of leaders, by their address. */
+  readonly #leaders = new Map<string, Promise<Way>>();
+
+  private constructor(cluster: Cluster, agent: Agent, token: string, service: Way) {
+    this.#cluster = cluster;
     this.#agent = agent;
-    this.#port = port;
     this.#token = token;
-    this.#close = close;
+    this.#service = service;
   }
 
   static async open(cluster: Cluster, namespace: string): Promise<ReadClient> {
@@ -56,10 +64,10 @@ export class ReadClient {
     const { users } = parse(await readFile(cluster.kubeconfigPath, 'utf8')) as {
       users: { user: { token: string } }[];
     };
-    const { port, close } = await cluster.reach(`sluice-control.${namespace}`, 8443);
+    const service = await cluster.reach(`sluice-control.${namespace}`, 8443);
     const servername = `sluice-control.${namespace}.svc`;
     const agent = new Agent({ ca, servername, keepAlive: true, maxSockets: 2 });
-    return new ReadClient(agent, port, users[0]?.user.token ?? '', close);
+    return new ReadClient(cluster, agent, users[0]?.user.token ?? '', service);
   }
 
   distribution(uid: string): Promise<DistributionView> {
@@ -75,15 +83,35 @@ export class ReadClient {
 
   async close(): Promise<void> {
     this.#agent.destroy();
-    await this.#close();
+    await this.#service.close();
+    for (const way of this.#leaders.values()) await (await way).close();
   }
 
-  #get<T>(path: string): Promise<T> {
+  /** The Service may lead to a standby, which names the leader's pod. */
+  async #get<T>(path: string): Promise<T> {
+    const first = await this.#ask(this.#service, path);
+    const answer =
+      first.location === undefined ? first : await this.#askLeader(first.location, path);
+    if (answer.status === 200) return JSON.parse(answer.text) as T;
+    throw new Error(`control API: GET ${path}: ${answer.status} ${answer.text}`);
+  }
+
+  async #askLeader(location: string, path: string): Promise<Answer> {
+    const { hostname, port } = new URL(location);
+    let way = this.#leaders.get(hostname);
+    if (way === undefined) {
+      way = this.#cluster.reach(hostname, Number(port));
+      this.#leaders.set(hostname, way);
+    }
+    return this.#ask(await way, path);
+  }
+
+  #ask({ port }: Way, path: string): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const call = request(
         {
           host: '127.0.0.1',
-          port: this.#port,
+          port,
           path,
           agent: this.#agent,
           timeout: TIMEOUT_MS,
@@ -94,9 +122,9 @@ export class ReadClient {
           response.on('data', (chunk: Buffer) => chunks.push(chunk));
           response.on('error', reject);
           response.on('end', () => {
+            const { statusCode: status, headers } = response;
             const text = Buffer.concat(chunks).toString('utf8');
-            if (response.statusCode === 200) resolve(JSON.parse(text) as T);
-            else reject(new Error(`control API: GET ${path}: ${response.statusCode} ${text}`));
+            resolve({ status, text, location: status === 307 ? headers.location : undefined });
           });
         },
       );
@@ -105,4 +133,10 @@ export class ReadClient {
       call.end();
     });
   }
+}
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly text: string;
+  readonly location: string | undefined;
 }

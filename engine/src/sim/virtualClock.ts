@@ -58,23 +58,27 @@ export class VirtualClock implements Clock {
     const untilMs = this.#nowMs + maxMs;
     await settle();
     while (!isOver()) {
-      const nextMs = this.#events.length === 0 ? Number.POSITIVE_INFINITY : this.#times[0];
-      if (this.#mustSettle || (nextMs as number) - this.#settledAtMs > MAX_UNSETTLED_MS) {
+      const nextMs = this.#nextMs();
+      if (this.#mustSettle || nextMs - this.#settledAtMs > MAX_UNSETTLED_MS) {
         this.#mustSettle = false;
         this.#settledAtMs = this.#nowMs;
         await settle();
         // Whoever went on may have set an earlier timer.
-        if (this.#mustSettle || this.#times[0] !== nextMs) continue;
-        this.#settledAtMs = Math.min(nextMs as number, untilMs);
+        if (this.#mustSettle || this.#nextMs() !== nextMs) continue;
+        this.#settledAtMs = Math.min(nextMs, untilMs);
       }
-      if ((nextMs as number) > untilMs) {
+      if (nextMs > untilMs) {
         this.#nowMs = untilMs;
         return isOver();
       }
-      this.#nowMs = nextMs as number;
+      this.#nowMs = nextMs;
       this.#pop().fire();
     }
     return true;
+  }
+
+  #nextMs(): number {
+    return this.#events.length === 0 ? Number.POSITIVE_INFINITY : (this.#times[0] as number);
   }
 
   #grow(): void {
