@@ -10,6 +10,8 @@ interface PodOnNode {
 
 /** What a pod runs besides its sandbox, as its command line says. */
 const PROGRAMS = ['main.ts', '/ferretdb'];
+/** A process of its own, which holds the pod's network. */
+const SANDBOX = 'pause';
 
 /** Kills the processes of a pod; its kubelet starts the container again. */
 export function killPod(cluster: Cluster, pod: PodOnNode): Promise<void> {
@@ -33,7 +35,9 @@ export async function cutPod(
   pod: PodOnNode,
   from: { readonly addresses: readonly string[] } | { readonly port: number },
 ): Promise<() => Promise<void>> {
-  const [pid] = await pidsOf(cluster, pod);
+  // In the network of its sandbox, which stays when the container is started again.
+  const { sandbox } = await processesOf(cluster, pod);
+  if (sandbox === undefined) throw new Error(`pod ${pod.uid} has no sandbox on ${pod.node}`);
   const rules =
     'port' in from
       ? [['INPUT', '-p', 'tcp', '--dport', String(from.port)]]
@@ -43,7 +47,7 @@ export async function cutPod(
         ]);
   const tables = async (action: '-I' | '-D') => {
     for (const rule of rules) {
-      const inPod = ['-t', String(pid), '-n', 'iptables', '-w', action, ...rule, '-j', 'DROP'];
+      const inPod = ['-t', String(sandbox), '-n', 'iptables', '-w', action, ...rule, '-j', 'DROP'];
       await run('nsenter', inPod);
     }
   };
@@ -52,15 +56,24 @@ export async function cutPod(
 }
 
 async function pidsOf(cluster: Cluster, pod: PodOnNode): Promise<number[]> {
-  const pids: number[] = [];
+  const { programs } = await processesOf(cluster, pod);
+  if (programs.length === 0) throw new Error(`no process of pod ${pod.uid} runs on ${pod.node}`);
+  return programs;
+}
+
+async function processesOf(
+  cluster: Cluster,
+  pod: PodOnNode,
+): Promise<{ programs: number[]; sandbox: number | undefined }> {
+  const programs: number[] = [];
+  let sandbox: number | undefined;
   for (const entry of await readdir('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
     const groups = await readFile(`/proc/${entry}/cgroup`, 'utf8').catch(() => '');
     if (!groups.includes(`/${cluster.name}/${pod.node}/`) || !groups.includes(pod.uid)) continue;
-    // The pod's sandbox is a process of its own, which stays.
     const command = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
-    if (PROGRAMS.some((program) => command.includes(program))) pids.push(Number(entry));
+    if (PROGRAMS.some((program) => command.includes(program))) programs.push(Number(entry));
+    else if (command.includes(SANDBOX)) sandbox = Number(entry);
   }
-  if (pids.length === 0) throw new Error(`no process of pod ${pod.uid} runs on ${pod.node}`);
-  return pids;
+  return { programs, sandbox };
 }
