@@ -1,9 +1,16 @@
 import { defineConfig } from 'vitest/config';
 import { LastOnesLast } from './e2e/sequencer.ts';
 
+/** In process like unit tests, but of hundreds of random worlds each. */
+const LONG = [
+  '*/src/sim/**/*.test.ts',
+  '*/src/**/*.{crash,fault}.test.ts',
+  'operator/src/quota/lease{Truth,dPull}.test.ts',
+];
+
 /**
  * unit: in process, no network beyond loopback, seconds.
- * simulation: whole swarms, and leases under faults, on a virtual clock, in process; longer than `make verify` may take.
+ * simulation: whole swarms, leases and disks under faults, on a virtual clock, in process; longer than `make verify` may take.
  * integration: real servers (FerretDB, kube-apiserver, etcd, BitTorrent clients) on loopback.
  * cluster and e2e: the real test cluster, one file after the other.
  */
@@ -20,7 +27,7 @@ export default defineConfig({
             'e2e/{demo,install,health}/**/*.test.ts',
             'bench/**/*.test.ts',
           ],
-          exclude: ['**/*.integration.test.ts', '*/src/sim/**', '**/node_modules/**'],
+          exclude: ['**/*.integration.test.ts', ...LONG, '**/node_modules/**'],
           // Of one processor fewer than there are, half of a small machine would stand idle.
           maxWorkers: '100%',
           // What a file needs of a fresh process it makes itself; to load everything anew for each
@@ -34,7 +41,8 @@ export default defineConfig({
       {
         test: {
           name: 'simulation',
-          include: ['*/src/sim/**/*.test.ts'],
+          include: LONG,
+          maxWorkers: '100%',
           testTimeout: 60_000,
         },
       },

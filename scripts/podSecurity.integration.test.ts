@@ -1,25 +1,12 @@
 /** Every pod that Sluice runs, before the Pod Security admission of a real API server. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  agentDaemonSet,
-  type FleetOptions,
-  relayDeployment,
-} from '../operator/src/controllers/fleet/manifests.ts';
+import { agentDaemonSet, relayDeployment } from '../operator/src/controllers/fleet/manifests.ts';
 import { startApiServer, type TestApiServer } from '../operator/src/testing/adapters/apiServer.ts';
+import { TEST_FLEET } from '../operator/src/testing/adapters/controllersSetup.ts';
 import { renderChart } from './helm.ts';
 
 const RESTRICTED = 'restricted';
-const OPTIONS: FleetOptions = {
-  namespace: RESTRICTED,
-  relayImage: 'relay:1',
-  relayStockPort: 6889,
-  agentImage: 'agent:1',
-  imagePullPolicy: 'Never',
-  relayIdleSeconds: 600,
-  agentRoot: '/var/lib/sluice',
-  controlPort: 8443,
-  logLevel: 'info',
-};
+const OPTIONS = { ...TEST_FLEET, namespace: RESTRICTED, relayStockPort: 6889 };
 
 interface Workload {
   readonly kind: string;

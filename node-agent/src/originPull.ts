@@ -1,12 +1,11 @@
 import { FeedSigner } from '@sluice/engine/feed/feedSigner.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
-import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { PullerCertificate } from '@sluice/protocol/messages.ts';
 import { errorFields } from './logger.ts';
 import type { OriginTopUpDependencies, OriginTopUpOptions } from './originTopUp.ts';
+import { pullerOfTask } from './taskPuller.ts';
 
 /** No more than a relay takes; see there. */
 const WANT: LeaseWant = { rateBytesPerSecond: 1_250_000_000, connections: 8 };
@@ -36,16 +35,14 @@ export class OriginPull {
         clock,
         wantedRateBytesPerSecond: () => WANT.rateBytesPerSecond,
         want: () => WANT,
-        createPuller: (grant, requestedAtMs) => {
-          const source = sourceOf(task(), layout.files);
-          if (source === undefined) throw new Error('the task names no source');
-          return createPuller(grant, requestedAtMs, source.options, {
-            http: httpSource(source.allowsPrivateAddresses),
+        createPuller: (grant, requestedAtMs) =>
+          pullerOfTask(grant, requestedAtMs, {
+            httpSource,
             clock,
             layout,
+            task: task(),
             target: transfer,
-          });
-        },
+          }),
         certified,
         complete: () =>
           transfer.progress().verifiedPieces === layout.pieceCount && !transfer.hasUnnamedPieces(),

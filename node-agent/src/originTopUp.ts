@@ -1,17 +1,15 @@
 import type { Layout } from '@sluice/engine/pieces/layout.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
-import { createPuller } from '@sluice/engine/session/originPuller.ts';
-import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { OriginHelp } from '@sluice/engine/session/topUp.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { Want } from '@sluice/engine/topup/ladder.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
-import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { errorFields } from './logger.ts';
+import { pullerOfTask } from './taskPuller.ts';
 
 export interface OriginTopUpOptions {
   /** As it is now: a source may be named later, or not any more. */
@@ -47,7 +45,13 @@ export class OriginTopUp implements OriginHelp {
         clock,
         wantedRateBytesPerSecond: () => this.#wantedRate(),
         want: () => this.#leaseWant(),
-        createPuller: (grant, requestedAtMs) => this.#puller(grant, requestedAtMs),
+        createPuller: (grant, requestedAtMs) =>
+          pullerOfTask(grant, requestedAtMs, {
+            ...dependencies,
+            layout: options.layout,
+            task: options.task(),
+            target: transfer.asTopUpTarget(),
+          }),
         complete: () => transfer.progress().verifiedPieces === options.layout.pieceCount,
         onFailure: (error) => {
           if (error === undefined) return;
@@ -95,18 +99,5 @@ export class OriginTopUp implements OriginHelp {
       wantBytes: rateBytesPerSecond,
     };
     return { rateBytesPerSecond, connections: 1, topUp };
-  }
-
-  #puller(grant: PullGrant, requestedAtMs: number): Puller {
-    const { httpSource, clock, transfer } = this.#dependencies;
-    const { layout, task } = this.#options;
-    const source = sourceOf(task(), layout.files);
-    if (source === undefined) throw new Error('the task names no source');
-    return createPuller(grant, requestedAtMs, source.options, {
-      http: httpSource(source.allowsPrivateAddresses),
-      clock,
-      layout,
-      target: transfer.asTopUpTarget(),
-    });
   }
 }

@@ -10,6 +10,7 @@ import {
   startApiServer,
   type TestApiServer,
 } from './testing/adapters/apiServer.ts';
+import { TEST_FLEET } from './testing/adapters/controllersSetup.ts';
 import { FakeDataSide } from './testing/fakeDataSide.ts';
 
 interface Lease {
@@ -49,17 +50,10 @@ describe('the operator', () => {
     };
     const operator = new Operator(
       {
-        namespace: OPERATOR_NAMESPACE,
+        ...TEST_FLEET,
         podName: `operator-${podIp}`,
         podIp,
         mongoUri: '',
-        relayImage: 'relay:1',
-        relayStockPort: 0,
-        agentImage: 'agent:1',
-        imagePullPolicy: 'Never',
-        relayIdleSeconds: 600,
-        agentRoot: '/var/lib/sluice',
-        controlPort: 8443,
         metricsPort,
         requireOrigin: false,
         defaultLimits: { maxConnections: 8, maxBandwidthBytesPerSecond: 1 },

@@ -1,112 +1,44 @@
 /** The controllers on a real API server, with the rights of kube/permissions.ts and a data side in memory. */
-import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createLogger } from 'winston';
 import type { Distribution } from '../api/v1alpha1/distribution.ts';
 import type { Origin } from '../api/v1alpha1/origin.ts';
 import { listPath, objectPath, resources } from '../kube/paths.ts';
 import { marksOf } from '../policies/originJournals.ts';
-import {
-  OPERATOR_NAMESPACE,
-  startApiServer,
-  type TestApiServer,
-} from '../testing/adapters/apiServer.ts';
-import { steadyRandom } from '../testing/fakeClock.ts';
+import { OPERATOR_NAMESPACE, type TestApiServer } from '../testing/adapters/apiServer.ts';
+import { leadingControllers, TestCluster } from '../testing/adapters/controllersSetup.ts';
 import { FakeDataSide } from '../testing/fakeDataSide.ts';
 import { aReport } from '../testing/objects.ts';
-import { Controllers } from './controllers.ts';
+import type { Controllers } from './controllers.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
 const FINALIZER = 'sluice.dev/distribution';
 const WAIT = { timeout: 15_000, interval: 50 };
 
 describe('the controllers', () => {
+  let cluster: TestCluster;
   let server: TestApiServer;
   let data: FakeDataSide;
   let controllers: Controllers;
 
   beforeAll(async () => {
-    server = await startApiServer();
-    for (const [name, zone] of [
-      ['node-a', 'a'],
-      ['node-b', 'b'],
-    ]) {
-      await server.admin.request({
-        method: 'POST',
-        path: listPath(resources.nodes),
-        body: { apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { [ZONE]: zone } } },
-      });
-    }
+    cluster = await TestCluster.start();
+    server = cluster.api;
+    await cluster.addNode('node-a', { [ZONE]: 'a' });
+    await cluster.addNode('node-b', { [ZONE]: 'b' });
   });
   beforeEach(async () => {
     data = new FakeDataSide();
-    controllers = newControllers();
-    await controllers.start(new AbortController().signal);
-    await controllers.lead();
+    controllers = await leadingControllers({ client: server.operator, data });
   });
   afterEach(async () => {
     await controllers.stop();
   });
   afterAll(() => server?.stop());
 
-  function newControllers(): Controllers {
-    return new Controllers(
-      {
-        instance: 'test',
-        fleet: {
-          namespace: OPERATOR_NAMESPACE,
-          relayImage: 'relay:1',
-          relayStockPort: 0,
-          agentImage: 'agent:1',
-          imagePullPolicy: 'Never',
-          relayIdleSeconds: 600,
-          agentRoot: '/var/lib/sluice',
-          controlPort: 8443,
-          logLevel: 'info',
-        },
-        workloads: { persistentVolumeClaims: true, nodeLabels: true },
-      },
-      {
-        client: server.operator,
-        coordinator: data,
-        epochs: data,
-        troubles: data.troubles,
-        clock: systemClock,
-        random: steadyRandom,
-        wallTime: () => new Date().toISOString(),
-        logger: createLogger({ silent: true }),
-      },
-    );
-  }
-
-  async function apply(name: string, spec: object = {}): Promise<Distribution> {
-    return server.admin.request<Distribution>({
-      method: 'POST',
-      path: listPath(resources.distributions, 'default'),
-      body: {
-        apiVersion: 'sluice.dev/v1alpha1',
-        kind: 'Distribution',
-        metadata: { name, namespace: 'default' },
-        spec: {
-          source: { url: `http://origin.example.com/${name}.bin` },
-          target: { path: name },
-          deletionGraceSeconds: 0,
-          ...spec,
-        },
-      },
-    });
-  }
-
-  async function read(name: string): Promise<Distribution> {
-    const path = objectPath(resources.distributions, { namespace: 'default', name });
-    return server.admin.request<Distribution>({ method: 'GET', path });
-  }
-
-  async function edit(name: string, body: object): Promise<void> {
-    const path = objectPath(resources.distributions, { namespace: 'default', name });
-    const contentType = 'application/merge-patch+json';
-    await server.admin.request({ method: 'PATCH', path, contentType, body });
-  }
+  const apply = (name: string, spec: object = {}) =>
+    cluster.apply(name, { deletionGraceSeconds: 0, ...spec });
+  const read = (name: string) => cluster.read(name);
+  const edit = (name: string, body: object) => cluster.patch(name, body);
 
   async function remove(name: string): Promise<void> {
     const path = objectPath(resources.distributions, { namespace: 'default', name });
@@ -325,9 +257,7 @@ describe('the controllers', () => {
     // The leader after this one knows whose it is.
     await controllers.stop();
     data.plans.clear();
-    controllers = newControllers();
-    await controllers.start(new AbortController().signal);
-    await controllers.lead();
+    controllers = await leadingControllers({ client: server.operator, data });
     await vi.waitFor(() => expect(data.plans.has(first.metadata.uid)).toBe(true), WAIT);
     data.report(first.metadata.uid, [ready('node-a'), ready('node-b')]);
     await vi.waitFor(
@@ -386,9 +316,7 @@ describe('the controllers', () => {
     await controllers.stop();
     data.plans.clear();
     data.primedWith = undefined;
-    controllers = newControllers();
-    await controllers.start(new AbortController().signal);
-    await controllers.lead();
+    controllers = await leadingControllers({ client: server.operator, data });
     await vi.waitFor(() => expect(data.primedWith).toContain(metadata.uid), WAIT);
     expect(data.plans.get(metadata.uid)).toEqual(before);
   });

@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   data = new FakeDataSide();
-  controllers = await leadingControllers(cluster.api, data);
+  controllers = await leadingControllers({ client: cluster.api.operator, data });
 });
 afterEach(() => controllers.stop());
 afterAll(() => cluster?.api.stop());

@@ -36,7 +36,11 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   data = new FakeDataSide();
-  controllers = await leadingControllers(cluster.api, data, { relayIdleSeconds: 1 });
+  controllers = await leadingControllers({
+    client: cluster.api.operator,
+    data,
+    fleet: { relayIdleSeconds: 1 },
+  });
 });
 afterEach(() => controllers.stop());
 afterAll(() => cluster?.api.stop());

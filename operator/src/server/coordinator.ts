@@ -1,6 +1,6 @@
 /**
- * Joins the two sides: plans of the controllers become tasks of processes, reports of processes
- * become progress. Who is told what is decided in work.ts, who may pull what in quota/.
+ * Joins the two sides: plans of the controllers become tasks of processes (told by telling.ts),
+ * reports of processes become progress. Who may pull what is decided in quota/.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import { fileUrlOf } from '@sluice/protocol/client/sourceOfTask.ts';
@@ -19,7 +19,7 @@ import type {
   SourceRequest,
 } from '../controllers/dataSide.ts';
 import { originRefusal } from '../policies/originRefusal.ts';
-import { agentsMayKnow, topUpBytes } from '../policies/topUp.ts';
+import { topUpBytes } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import type { JournalMark, OriginJournals } from '../quota/marks.ts';
@@ -29,21 +29,14 @@ import { Arbiter } from './arbiter.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
 import { Departures } from './departures.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
-import { type FleetProcess, FleetView, statesOf } from './fleetView.ts';
-import { type Agents, NodeBook } from './nodeBook.ts';
+import { type FleetProcess, FleetView } from './fleetView.ts';
+import { NodeBook } from './nodeBook.ts';
 import { pieceAtOrigin } from './pieceAtOrigin.ts';
 import { Removals } from './removals.ts';
 import { resolveSource } from './sourceResolver.ts';
 import { StandIns } from './standIns.ts';
-import {
-  type Desired,
-  difference,
-  earlierEpochs,
-  isAsked,
-  membersOf,
-  peersOf,
-  taskFor,
-} from './work.ts';
+import { Telling, type ToldDistribution } from './telling.ts';
+import { isAsked, membersOf, taskFor } from './work.ts';
 
 export interface CoordinatorDependencies {
   readonly leases: LeaseService;
@@ -53,18 +46,13 @@ export interface CoordinatorDependencies {
   readonly logger: Logger;
 }
 
-interface Distribution {
-  readonly book: NodeBook;
-  readonly standIns: StandIns;
+interface Distribution extends ToldDistribution {
   sourceChanged: boolean;
-  /** Of the plan's epoch: pullers whose word does not count, raw keys in base64. */
   revoked: readonly string[];
 }
 
 /** States that can change what a process is to be told. */
 const NEWS: ReadonlySet<string> = new Set(['ready', 'failed', 'removed']);
-/** Changes within this time are told together. */
-const TELL_MS = 100;
 const SAVE_MS = 2_000;
 const SWEEP_MS = 5_000;
 /** A relay that was not heard of for so long: what it held may be pulled again. */
@@ -81,7 +69,7 @@ export class Coordinator implements CoordinatorPort {
   #policies: readonly OriginPolicy[] = [];
   #listener: (uid: string) => void = () => {};
   #isPrimed = false;
-  #tellTimer: Timer | undefined;
+  readonly #telling: Telling;
   #timers: Timer[] = [];
 
   constructor(dependencies: CoordinatorDependencies) {
@@ -99,7 +87,7 @@ export class Coordinator implements CoordinatorPort {
       revoke: (task, pullerKeys) => this.#revoke(task, pullerKeys),
     });
     this.fleet = new FleetView({
-      changed: () => this.#tellSoon(),
+      changed: () => this.#telling.soon(),
       reported: (process, transfers) => this.#reported(process, transfers),
       ended: (process) => this.#ended(process),
     });
@@ -107,6 +95,16 @@ export class Coordinator implements CoordinatorPort {
       ...dependencies,
       processes: () => this.fleet.list(),
       changed: (uid) => this.#listener(uid),
+    });
+    this.#telling = new Telling({
+      clock: dependencies.clock,
+      fleet: this.fleet,
+      removals: this.#removals,
+      departures: this.#departures,
+      distributions: () => this.#distributions,
+      policies: () => this.#policies,
+      isPrimed: () => this.#isPrimed,
+      told: (uid) => this.#listener(uid),
     });
     dependencies.leases.onAsk((holder, uid, epoch) => {
       this.fleet.get(holder)?.stream?.send({ type: 'askLease', uid, epoch });
@@ -123,8 +121,7 @@ export class Coordinator implements CoordinatorPort {
   /** Streams are closed: processes look for the next leader. */
   stop(): void {
     for (const timer of this.#timers.splice(0)) timer.cancel();
-    this.#tellTimer?.cancel();
-    this.#tellTimer = undefined;
+    this.#telling.stop();
     this.#isPrimed = false;
     this.fleet.clear();
     this.#distributions.clear();
@@ -137,7 +134,7 @@ export class Coordinator implements CoordinatorPort {
     this.#policies = policies;
     this.#deps.leases.setOrigins(policies);
     for (const distribution of this.#distributions.values()) this.#lease(distribution);
-    this.#tellSoon();
+    this.#telling.soon();
   }
 
   apply(plan: DistributionPlan): void {
@@ -165,7 +162,7 @@ export class Coordinator implements CoordinatorPort {
       const report = process.reports.get(`${uid}/${epoch}`);
       if (report !== undefined) this.#reported(process, [report]);
     }
-    this.#tellSoon();
+    this.#telling.soon();
   }
 
   setNodes(names: ReadonlySet<string>): void {
@@ -174,7 +171,7 @@ export class Coordinator implements CoordinatorPort {
 
   primed(): void {
     this.#isPrimed = true;
-    this.#tellSoon();
+    this.#telling.soon();
   }
 
   remove(uid: string, { deleteFiles }: { readonly deleteFiles: boolean }): void {
@@ -186,7 +183,7 @@ export class Coordinator implements CoordinatorPort {
     this.#distributions.delete(uid);
     this.#deps.leases.removeDistribution(uid);
     this.#arbiter.forget(uid);
-    this.#tellSoon();
+    this.#telling.soon();
   }
 
   removed(uid: string): boolean {
@@ -203,7 +200,7 @@ export class Coordinator implements CoordinatorPort {
     if (distribution === undefined) return undefined;
     const { book } = distribution;
     const { plan } = book;
-    const agents = this.#agents();
+    const agents = this.fleet.agents();
     const { leases } = this.#deps;
     const failure = leases.failureOf(uid, plan.record.epoch);
     return {
@@ -326,7 +323,7 @@ export class Coordinator implements CoordinatorPort {
     await this.#deps.revocations.saveRevoked(uid, epoch, revoked);
     distribution.revoked = revoked;
     this.#lease(distribution);
-    this.#tellSoon();
+    this.#telling.soon();
   }
 
   #reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
@@ -341,7 +338,7 @@ export class Coordinator implements CoordinatorPort {
     }
     // What a process has or has removed can change what it is to be told.
     const isNews = transfers.some(({ state }) => NEWS.has(state));
-    if (isNews) this.#tellSoon();
+    if (isNews) this.#telling.soon();
   }
 
   #take(process: FleetProcess, transfer: TransferReport, distribution: Distribution): void {
@@ -412,94 +409,6 @@ export class Coordinator implements CoordinatorPort {
     }
   }
 
-  #tellSoon(): void {
-    this.#tellTimer ??= this.#deps.clock.setTimer(TELL_MS, () => {
-      this.#tellTimer = undefined;
-      this.#tell();
-    });
-  }
-
-  #tell(): void {
-    const processes = this.fleet.connected();
-    const desired = this.#desired(processes);
-    const books = [...this.#distributions.values()].map(({ book }) => book);
-    const isSure = this.#isPrimed && books.every((book) => book.isSure);
-    for (const process of processes) {
-      const { stream } = process;
-      const wanted = desired.get(process.id);
-      if (stream === undefined || wanted === undefined) continue;
-      for (const message of difference(process.told, wanted)) {
-        if (message.type === 'remove' && message.epoch === undefined) {
-          forgetReports(process, message.uid);
-        }
-        stream.send(message);
-      }
-      process.told = wanted;
-      if (isSure && !process.synced) {
-        process.synced = true;
-        stream.send({ type: 'synced' });
-      }
-    }
-    for (const { uid } of this.#removals.tombstones()) this.#listener(uid);
-  }
-
-  #desired(processes: readonly FleetProcess[]): Map<string, Desired> {
-    const all = new Map(
-      processes.map(({ id }) => [
-        id,
-        { tasks: new Map(), peers: new Map(), removals: new Map() } satisfies Desired,
-      ]),
-    );
-    const agents = this.#agents();
-    const now = this.#deps.clock.now();
-    for (const [uid, { book, standIns, revoked }] of this.#distributions) {
-      const { plan } = book;
-      const takesPart = book.turns(agents, now);
-      const members = membersOf(plan, processes).filter(
-        ({ process: { kind, node } }) => kind === 'relay' || takesPart(node),
-      );
-      const peers = peersOf(members);
-      const policy = coveringPolicy(plan.record.url, this.#policies);
-      const tasks = {
-        relay: taskFor(plan, 'relay', policy, revoked),
-        agent: taskFor(plan, 'agent', policy, revoked),
-        standIn: taskFor(plan, 'agent', policy, revoked, true),
-      };
-      // Over HTTP alone nobody would have anything of what one of them pulls.
-      const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
-      const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
-      const pulls = standIns.choose(members, isNeeded, now);
-      for (const { process } of members) {
-        const desired = all.get(process.id);
-        desired?.tasks.set(uid, tasks[pulls.has(process.id) ? 'standIn' : process.kind]);
-        desired?.peers.set(uid, { epoch: plan.record.epoch, peers: peers.get(process.id) ?? [] });
-        for (const removal of earlierEpochs(plan, process.kind, statesOf(process, uid))) {
-          desired?.removals.set(`${uid}/${removal.epoch}`, removal);
-        }
-      }
-    }
-    this.#departures.sendOff(processes, (id, uid, removal) => {
-      all.get(id)?.removals.set(uid, removal);
-    });
-    for (const { uid, deleteFiles } of this.#removals.tombstones()) {
-      for (const process of processes) {
-        // A relay's cache is of no use without the distribution.
-        const deletes = deleteFiles || process.kind === 'relay';
-        all.get(process.id)?.removals.set(uid, { type: 'remove', uid, deleteFiles: deletes });
-      }
-    }
-    return all;
-  }
-
-  #agents(): Agents {
-    const agents = new Map<string, 'connected' | 'silent'>();
-    for (const { kind, node, stream } of this.fleet.list()) {
-      if (kind !== 'agent' || agents.get(node) === 'connected') continue;
-      agents.set(node, stream === undefined ? 'silent' : 'connected');
-    }
-    return agents;
-  }
-
   /** What the nodes had before this replica led, until they report. */
   #recall(uid: string): void {
     const book = this.#distributions.get(uid)?.book;
@@ -511,7 +420,7 @@ export class Coordinator implements CoordinatorPort {
       this.#departures.forgetGone();
       this.#lease(known);
       this.#listener(uid);
-      this.#tellSoon();
+      this.#telling.soon();
     };
     this.#deps.assignments.load(uid).then(take, (error) => {
       this.#deps.logger.warn('assignments cannot be read', { uid, error });
@@ -529,7 +438,7 @@ export class Coordinator implements CoordinatorPort {
     if (!this.#isPrimed) return;
     // The grace of nodes that have left ends some time, and so does the wait for relays.
     const waits = ({ book, standIns }: Distribution) => book.hasLeavers || standIns.isWaiting;
-    if ([...this.#distributions.values()].some(waits)) this.#tellSoon();
+    if ([...this.#distributions.values()].some(waits)) this.#telling.soon();
     this.#forgetReports();
     this.#removals.sweep();
   }
@@ -555,10 +464,4 @@ export class Coordinator implements CoordinatorPort {
     };
     again();
   }
-}
-
-/** Nobody waits for a byte: nothing is pulled, also not by a relay that has come since. */
-/** What a process says from now on is its answer to a tombstone. */
-function forgetReports({ reports }: FleetProcess, uid: string): void {
-  for (const [key, report] of reports) if (report.uid === uid) reports.delete(key);
 }

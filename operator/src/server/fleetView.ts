@@ -9,6 +9,7 @@ import type {
   WorkMessage,
 } from '@sluice/protocol/messages.ts';
 import type { PodObject } from './callers.ts';
+import type { Agents } from './nodeBook.ts';
 import type { Session } from './sessions.ts';
 import { type Desired, nothing, type ProcessInfo, type Tombstone } from './work.ts';
 
@@ -60,6 +61,16 @@ export class FleetView {
   /** Those with an open stream. */
   connected(): FleetProcess[] {
     return [...this.#processes.values()].filter(({ stream }) => stream !== undefined);
+  }
+
+  /** By node; of a node with several runs of its agent, whether one of them is connected. */
+  agents(): Agents {
+    const agents = new Map<string, 'connected' | 'silent'>();
+    for (const { kind, node, stream } of this.#processes.values()) {
+      if (kind !== 'agent' || agents.get(node) === 'connected') continue;
+      agents.set(node, stream === undefined ? 'silent' : 'connected');
+    }
+    return agents;
   }
 
   get(id: string): FleetProcess | undefined {

@@ -13,29 +13,18 @@ import { isNotReady, type NodeObject } from '../../kube/objects.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
-import { classifyError, requeueMs } from '../../policies/failures.ts';
-import { isMadeFrom, namedFiles } from '../../policies/fileSet.ts';
-import { isSameSource } from '../../policies/graves.ts';
-import { databaseAway } from '../../policies/idleFailures.ts';
 import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
-import type {
-  Coordinator,
-  EpochRecord,
-  EpochStore,
-  ResolvedSource,
-  Troubles,
-} from '../dataSide.ts';
+import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
 import type { WorkloadsView } from '../workloads/workloads.ts';
 import type { DistributionApi } from './api.ts';
-import { makeEpoch } from './epoch.ts';
 import { gather } from './gather.ts';
 import { Graveyard } from './graveyard.ts';
 import { Memory } from './memory.ts';
 import { planOf, relaysOf } from './plan.ts';
 import { Removal } from './removal.ts';
-import { ResolveTimeout, resolveTimeoutMs } from './resolveTimeout.ts';
+import { Sourcing } from './sourcing.ts';
 import { StatusWriter } from './statusWriter.ts';
 
 export interface DistributionControllerDependencies {
@@ -72,6 +61,7 @@ export class DistributionController {
   readonly #status: StatusWriter;
   readonly #graveyard: Graveyard;
   readonly #removal: Removal;
+  readonly #sourcing: Sourcing;
   readonly #memories = new Map<string, Memory>();
   readonly #keys = new Map<string, string>();
   /** Keys not worked on since the start; undefined once all were. */
@@ -87,6 +77,7 @@ export class DistributionController {
       nodeExists: (name) => dependencies.nodes.get(name) !== undefined,
     });
     this.#removal = new Removal({ ...dependencies, graveyard: this.#graveyard });
+    this.#sourcing = new Sourcing(dependencies);
     this.#queue = new WorkQueue(
       { concurrency: CONCURRENCY },
       {
@@ -223,7 +214,7 @@ export class DistributionController {
     if (signal.aborted || distribution.status?.epoch !== undefined) return;
     const { uid } = distribution.metadata;
     const memory = new Memory(uid, undefined, this.#deps.clock.now());
-    this.#failed(memory, distribution.spec.source, error);
+    this.#sourcing.failed(distribution, memory, error);
     await this.#status.write(distribution, memory, this.#gather(distribution, memory), signal);
   }
 
@@ -261,7 +252,7 @@ export class DistributionController {
         if (memory.failure === undefined) this.#demandRelays(memory, input, verdict.serve);
         else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
         this.#primed(key);
-        if (await this.#resolve(key, distribution, memory, input, signal)) {
+        if (await this.#resolve(key, distribution, memory, input.sourceChanged, signal)) {
           return this.#act(key, distribution, memory, signal);
         }
         break;
@@ -313,33 +304,9 @@ export class DistributionController {
     input: DistributionInput,
     signal: AbortSignal,
   ): Promise<void> {
-    const headers = await this.#headers(distribution, memory, signal);
+    const headers = await this.#sourcing.headers(distribution, memory, signal);
     if (headers === undefined) return;
     this.#deps.coordinator.apply(planOf(input.spec, record, headers, input.nodes));
-  }
-
-  /** The last known ones stand when the Secret cannot be read now. */
-  async #headers(
-    { metadata, spec }: Distribution,
-    memory: Memory,
-    signal: AbortSignal,
-  ): Promise<Readonly<Record<string, string>> | undefined> {
-    const secretName = spec.source.secretRef?.name;
-    const nowMs = this.#deps.clock.now();
-    const cached = memory.freshHeaders(secretName, nowMs);
-    if (cached !== undefined) return cached;
-    try {
-      const headers =
-        secretName === undefined
-          ? {}
-          : await this.#deps.api.readCredentials(metadata.namespace, secretName, signal);
-      memory.keepHeaders(secretName, headers, nowMs);
-      return headers;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      this.#failed(memory, spec.source, error);
-      return memory.lastHeaders(secretName);
-    }
   }
 
   #demandRelays(memory: Memory, input: DistributionInput, record: EpochRecord | undefined): void {
@@ -359,80 +326,22 @@ export class DistributionController {
     this.#deps.fleet.setDemand(memory.uid, demand);
   }
 
-  /** True when there is a new epoch. The record is durable before anyone hears of it. */
+  /** True when there is a new epoch. */
   async #resolve(
     key: string,
     distribution: Distribution,
     memory: Memory,
-    input: DistributionInput,
+    sourceChanged: boolean,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const { clock, coordinator, epochs, logger, random } = this.#deps;
-    const { spec } = distribution;
-    const waitMs = memory.nextTryMs - clock.now();
+    const waitMs = memory.nextTryMs - this.#deps.clock.now();
     if (waitMs > 0) {
       // Said here, where it is found: by the time of the report it may have come, and nobody would.
       this.#queue.addAfter(key, waitMs);
       return false;
     }
     await this.#status.write(distribution, memory, this.#gather(distribution, memory), signal);
-    const headers = await this.#headers(distribution, memory, signal);
-    if (headers === undefined) return false;
-    const timeout = new AbortController();
-    const named = namedFiles(spec.source);
-    const timeoutMs = resolveTimeoutMs(named !== undefined);
-    const timer = clock.setTimer(timeoutMs, () => timeout.abort());
-    try {
-      const source = await coordinator.resolveSource(
-        { uid: memory.uid, url: spec.source.url, headers, ...named },
-        AbortSignal.any([signal, timeout.signal]),
-      );
-      const { record: before } = memory;
-      if (before !== undefined && this.#isProvenBy(source, before, spec.source)) {
-        const { unproven, ...proven } = before;
-        await epochs.save(proven);
-        memory.begin(proven, clock.now());
-        return true;
-      }
-      // What was told under a number stays: also where the database has forgotten it.
-      const number = Math.max(before?.epoch ?? 0, distribution.status?.epoch?.number ?? 0) + 1;
-      const identity = { uid: memory.uid, epoch: number };
-      const record = makeEpoch(distribution, identity, source, this.#deps.wallTime());
-      await epochs.save(record);
-      memory.begin(record, clock.now());
-      // An origin that alternates between versions must not make epochs without end.
-      if (input.sourceChanged) {
-        memory.nextTryMs = clock.now() + requeueMs({ kind: 'retry' }, number, random.next(), 0);
-      }
-      logger.info('epoch begins', {
-        distribution: keyOf(distribution),
-        epoch: number,
-        sizeBytes: source.sizeBytes,
-      });
-      return true;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      const cause = timeout.signal.aborted
-        ? new ResolveTimeout(spec.source.url, timeoutMs, error)
-        : error;
-      this.#failed(memory, spec.source, cause);
-      return false;
-    } finally {
-      timer.cancel();
-    }
-  }
-
-  #failed(memory: Memory, source: Distribution['spec']['source'], error: unknown): void {
-    const { clock, logger, random, troubles, wallTime } = this.#deps;
-    const known = error instanceof Error ? error : new Error(String(error));
-    // Without a journal nobody is asked: that is not the origin's silence.
-    const failure = troubles.isDatabaseAway() ? databaseAway() : classifyError(known);
-    memory.fail(source, failure, (failures) => {
-      const nowMs = Date.parse(wallTime());
-      return clock.now() + requeueMs(failure, failures, random.next(), nowMs);
-    });
-    const key = this.#keys.get(memory.uid);
-    logger.info('source is not resolved', { distribution: key, reason: failure.reason });
+    return this.#sourcing.resolve(distribution, memory, sourceChanged, signal);
   }
 
   async #report(
@@ -472,15 +381,6 @@ export class DistributionController {
     await this.#deps.api.dropFinalizer(distribution, signal);
     this.#memories.delete(key);
     this.#keys.delete(memory.uid);
-  }
-
-  /** Whether adopted files are what the source has: then their epoch goes on. */
-  #isProvenBy(
-    source: ResolvedSource,
-    record: EpochRecord,
-    spec: Distribution['spec']['source'],
-  ): boolean {
-    return record.unproven === true && isMadeFrom(record, spec) && isSameSource(record, source);
   }
 
   /** Without a Distribution nobody said that files are to be deleted: they stay. */

@@ -1,20 +1,18 @@
 /** Volumes, claims and labels of nodes on a real API server, with the rights of kube/permissions.ts. */
-import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createLogger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import type { KubeClient, KubeRequest } from '../../kube/client.ts';
 import type { NodeObject } from '../../kube/objects.ts';
 import { listPath, objectPath, type Resource, resources } from '../../kube/paths.ts';
+import type { TestApiServer } from '../../testing/adapters/apiServer.ts';
 import {
-  OPERATOR_NAMESPACE,
-  startApiServer,
-  type TestApiServer,
-} from '../../testing/adapters/apiServer.ts';
-import { steadyRandom } from '../../testing/fakeClock.ts';
+  TestCluster,
+  type TestControllersOptions,
+  testControllers,
+} from '../../testing/adapters/controllersSetup.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
 import { aReport } from '../../testing/objects.ts';
-import { Controllers } from '../controllers.ts';
+import type { Controllers } from '../controllers.ts';
 
 const WAIT = { timeout: 20_000, interval: 50 };
 const NODES = Array.from({ length: 12 }, (_, at) => `node-${at + 1}`);
@@ -34,6 +32,7 @@ interface Claim {
 }
 
 describe('for the pods that use the files', () => {
+  let cluster: TestCluster;
   let server: TestApiServer;
   let data: FakeDataSide;
   let controllers: Controllers;
@@ -41,11 +40,9 @@ describe('for the pods that use the files', () => {
   let patched: { node: string; atMs: number }[];
 
   beforeAll(async () => {
-    server = await startApiServer();
-    for (const name of NODES) {
-      const body = { apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { pool: 'gpu' } } };
-      await server.admin.request({ method: 'POST', path: listPath(resources.nodes), body });
-    }
+    cluster = await TestCluster.start();
+    server = cluster.api;
+    for (const name of NODES) await cluster.addNode(name, { pool: 'gpu' });
   });
   beforeEach(async () => {
     data = new FakeDataSide();
@@ -74,36 +71,10 @@ describe('for the pods that use the files', () => {
   });
   afterAll(() => server?.stop());
 
-  function newControllers(
-    workloads = { persistentVolumeClaims: true, nodeLabels: true },
-  ): Controllers {
-    return new Controllers(
-      {
-        instance: 'test',
-        fleet: {
-          namespace: OPERATOR_NAMESPACE,
-          relayImage: 'relay:1',
-          relayStockPort: 0,
-          agentImage: 'agent:1',
-          imagePullPolicy: 'Never',
-          relayIdleSeconds: 600,
-          agentRoot: '/data/sluice',
-          controlPort: 8443,
-          logLevel: 'info',
-        },
-        workloads,
-      },
-      {
-        client: watched(server.operator),
-        coordinator: data,
-        epochs: data,
-        troubles: data.troubles,
-        clock: systemClock,
-        random: steadyRandom,
-        wallTime: () => new Date().toISOString(),
-        logger: createLogger({ silent: true }),
-      },
-    );
+  function newControllers(workloads?: TestControllersOptions['workloads']): Controllers {
+    const client = watched(server.operator);
+    const fleet = { agentRoot: '/data/sluice' };
+    return testControllers({ client, data, fleet, ...(workloads && { workloads }) });
   }
 
   /** The same client; writes to nodes are noted. */
@@ -125,29 +96,15 @@ describe('for the pods that use the files', () => {
     return (await server.admin.request<{ items: T[] }>({ method: 'GET', path })).items;
   }
 
-  async function apply(name: string, target: object): Promise<Distribution> {
-    return server.admin.request<Distribution>({
-      method: 'POST',
-      path: listPath(resources.distributions, 'default'),
-      body: {
-        apiVersion: 'sluice.dev/v1alpha1',
-        kind: 'Distribution',
-        metadata: { name, namespace: 'default' },
-        spec: {
-          source: { url: `http://origin.example.com/${name}.bin` },
-          target: { path: name, ...target },
-        },
-      },
-    });
-  }
+  const apply = (name: string, target: object) =>
+    cluster.apply(name, { target: { path: name, ...target } });
 
   async function edit(path: string, body: object): Promise<void> {
     const contentType = 'application/merge-patch+json';
     await server.admin.request({ method: 'PATCH', path, contentType, body });
   }
 
-  const editTarget = (name: string, target: object) =>
-    edit(objectPath(resources.distributions, { namespace: 'default', name }), { spec: { target } });
+  const editTarget = (name: string, target: object) => cluster.edit(name, { target });
 
   const claims = async () =>
     (await list<Claim>(resources.persistentVolumeClaims, 'default')).filter(
@@ -156,8 +113,7 @@ describe('for the pods that use the files', () => {
   const volumes = () => list<Volume>(resources.persistentVolumes);
 
   const reasonOf = async (name: string, type: string) => {
-    const path = objectPath(resources.distributions, { namespace: 'default', name });
-    const { status } = await server.admin.request<Distribution>({ method: 'GET', path });
+    const { status } = await cluster.read(name);
     return status?.conditions?.find((condition) => condition.type === type)?.reason;
   };
 

@@ -2,8 +2,9 @@
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { createLogger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
-import { Controllers } from '../../controllers/controllers.ts';
+import { Controllers, type ControllersOptions } from '../../controllers/controllers.ts';
 import type { FleetOptions } from '../../controllers/fleet/manifests.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { listPath, objectPath, type Resource, resources } from '../../kube/paths.ts';
 import { steadyRandom } from '../fakeClock.ts';
 import type { FakeDataSide } from '../fakeDataSide.ts';
@@ -21,20 +22,24 @@ export const TEST_FLEET: FleetOptions = {
   logLevel: 'info',
 };
 
-/** Started and leading. */
-export async function leadingControllers(
-  api: TestApiServer,
-  data: FakeDataSide,
-  fleet: Partial<FleetOptions> = {},
-): Promise<Controllers> {
-  const controllers = new Controllers(
+export interface TestControllersOptions {
+  readonly client: KubeClient;
+  readonly data: FakeDataSide;
+  readonly fleet?: Partial<FleetOptions>;
+  readonly workloads?: ControllersOptions['workloads'];
+}
+
+/** Not started yet. */
+export function testControllers({
+  client,
+  data,
+  fleet,
+  workloads = { persistentVolumeClaims: true, nodeLabels: true },
+}: TestControllersOptions): Controllers {
+  return new Controllers(
+    { instance: 'test', fleet: { ...TEST_FLEET, ...fleet }, workloads },
     {
-      instance: 'test',
-      fleet: { ...TEST_FLEET, ...fleet },
-      workloads: { persistentVolumeClaims: true, nodeLabels: true },
-    },
-    {
-      client: api.operator,
+      client,
       coordinator: data,
       epochs: data,
       troubles: data.troubles,
@@ -44,6 +49,11 @@ export async function leadingControllers(
       logger: createLogger({ silent: true }),
     },
   );
+}
+
+/** Started and leading. */
+export async function leadingControllers(options: TestControllersOptions): Promise<Controllers> {
+  const controllers = testControllers(options);
   await controllers.start(new AbortController().signal);
   await controllers.lead();
   return controllers;
@@ -97,18 +107,23 @@ export class TestCluster {
   }
 
   async edit(name: string, spec: object): Promise<void> {
-    await this.#patch(pathOf(name), { spec });
+    await this.patch(name, { spec });
+  }
+
+  async patch(name: string, body: object): Promise<void> {
+    await this.#patch(pathOf(name), body);
   }
 
   async delete(name: string): Promise<void> {
     await this.api.admin.request({ method: 'DELETE', path: pathOf(name) });
   }
 
+  read(name: string): Promise<Distribution> {
+    return this.api.admin.request<Distribution>({ method: 'GET', path: pathOf(name) });
+  }
+
   async ready(name: string) {
-    const { status } = await this.api.admin.request<Distribution>({
-      method: 'GET',
-      path: pathOf(name),
-    });
+    const { status } = await this.read(name);
     return status?.conditions?.find(({ type }) => type === 'Ready');
   }
 

@@ -1,0 +1,28 @@
+import type { Layout } from '@sluice/engine/pieces/layout.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import { createPuller } from '@sluice/engine/session/originPuller.ts';
+import type { PullDependencies, Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import type { Task } from '@sluice/protocol/messages.ts';
+
+export interface TaskPullerOptions {
+  readonly task: Task;
+  readonly layout: Layout;
+  /** Connections to an origin whose name may, or may not, mean a private address. */
+  readonly httpSource: (allowsPrivate: boolean) => HttpSource;
+  readonly clock: Clock;
+  readonly target: PullDependencies['target'];
+}
+
+/** Takes from the task's origin what a lease grants. Throws when the task names none any more. */
+export function pullerOfTask(
+  grant: PullGrant,
+  requestedAtMs: number,
+  { task, layout, httpSource, clock, target }: TaskPullerOptions,
+): Puller {
+  const source = sourceOf(task, layout.files);
+  if (source === undefined) throw new Error('the task names no source');
+  const http = httpSource(source.allowsPrivateAddresses);
+  return createPuller(grant, requestedAtMs, source.options, { http, clock, layout, target });
+}

@@ -1,0 +1,157 @@
+/**
+ * Turns a source into an epoch: reads its credentials, asks its origin, and keeps the record before
+ * anyone hears of it. What goes wrong is remembered with the time of the next try.
+ */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Random } from '@sluice/engine/ports/random.ts';
+import type { Logger } from 'winston';
+import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import { keyOf } from '../../kube/reflector.ts';
+import { classifyError, requeueMs } from '../../policies/failures.ts';
+import { isMadeFrom, namedFiles } from '../../policies/fileSet.ts';
+import { isSameSource } from '../../policies/graves.ts';
+import { databaseAway } from '../../policies/idleFailures.ts';
+import type {
+  Coordinator,
+  EpochRecord,
+  EpochStore,
+  ResolvedSource,
+  Troubles,
+} from '../dataSide.ts';
+import type { DistributionApi } from './api.ts';
+import { makeEpoch } from './epoch.ts';
+import type { Memory } from './memory.ts';
+import { ResolveTimeout, resolveTimeoutMs } from './resolveTimeout.ts';
+
+export interface SourcingDependencies {
+  readonly api: Pick<DistributionApi, 'readCredentials'>;
+  readonly coordinator: Pick<Coordinator, 'resolveSource'>;
+  readonly epochs: Pick<EpochStore, 'save'>;
+  readonly troubles: Troubles;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** RFC 3339, UTC. */
+  wallTime(): string;
+  readonly logger: Logger;
+}
+
+export class Sourcing {
+  readonly #deps: SourcingDependencies;
+
+  constructor(dependencies: SourcingDependencies) {
+    this.#deps = dependencies;
+  }
+
+  /**
+   * What is sent to the origin with every request; undefined: a failure, which is remembered. The
+   * last known ones stand when the Secret cannot be read now.
+   */
+  async headers(
+    distribution: Distribution,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    const { metadata, spec } = distribution;
+    const secretName = spec.source.secretRef?.name;
+    const nowMs = this.#deps.clock.now();
+    const cached = memory.freshHeaders(secretName, nowMs);
+    if (cached !== undefined) return cached;
+    try {
+      const headers =
+        secretName === undefined
+          ? {}
+          : await this.#deps.api.readCredentials(metadata.namespace, secretName, signal);
+      memory.keepHeaders(secretName, headers, nowMs);
+      return headers;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.failed(distribution, memory, error);
+      return memory.lastHeaders(secretName);
+    }
+  }
+
+  /** True when there is a new epoch. The record is durable before anyone hears of it. */
+  async resolve(
+    distribution: Distribution,
+    memory: Memory,
+    sourceChanged: boolean,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { clock, coordinator } = this.#deps;
+    const { url } = distribution.spec.source;
+    const headers = await this.headers(distribution, memory, signal);
+    if (headers === undefined) return false;
+    const timeout = new AbortController();
+    const named = namedFiles(distribution.spec.source);
+    const timeoutMs = resolveTimeoutMs(named !== undefined);
+    const timer = clock.setTimer(timeoutMs, () => timeout.abort());
+    try {
+      const source = await coordinator.resolveSource(
+        { uid: memory.uid, url, headers, ...named },
+        AbortSignal.any([signal, timeout.signal]),
+      );
+      await this.#begin(distribution, memory, source, sourceChanged);
+      return true;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const cause = timeout.signal.aborted ? new ResolveTimeout(url, timeoutMs, error) : error;
+      this.failed(distribution, memory, cause);
+      return false;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  failed(distribution: Distribution, memory: Memory, error: unknown): void {
+    const { clock, logger, random, troubles, wallTime } = this.#deps;
+    const known = error instanceof Error ? error : new Error(String(error));
+    // Without a journal nobody is asked: that is not the origin's silence.
+    const failure = troubles.isDatabaseAway() ? databaseAway() : classifyError(known);
+    memory.fail(distribution.spec.source, failure, (failures) => {
+      const nowMs = Date.parse(wallTime());
+      return clock.now() + requeueMs(failure, failures, random.next(), nowMs);
+    });
+    const fields = { distribution: keyOf(distribution), reason: failure.reason };
+    logger.info('source is not resolved', fields);
+  }
+
+  async #begin(
+    distribution: Distribution,
+    memory: Memory,
+    source: ResolvedSource,
+    sourceChanged: boolean,
+  ): Promise<void> {
+    const { clock, epochs, logger, random } = this.#deps;
+    const { record: before } = memory;
+    if (before !== undefined && isProvenBy(source, before, distribution.spec.source)) {
+      const { unproven, ...proven } = before;
+      await epochs.save(proven);
+      memory.begin(proven, clock.now());
+      return;
+    }
+    // What was told under a number stays: also where the database has forgotten it.
+    const number = Math.max(before?.epoch ?? 0, distribution.status?.epoch?.number ?? 0) + 1;
+    const identity = { uid: memory.uid, epoch: number };
+    const record = makeEpoch(distribution, identity, source, this.#deps.wallTime());
+    await epochs.save(record);
+    memory.begin(record, clock.now());
+    // An origin that alternates between versions must not make epochs without end.
+    if (sourceChanged) {
+      memory.nextTryMs = clock.now() + requeueMs({ kind: 'retry' }, number, random.next(), 0);
+    }
+    logger.info('epoch begins', {
+      distribution: keyOf(distribution),
+      epoch: number,
+      sizeBytes: source.sizeBytes,
+    });
+  }
+}
+
+/** Whether adopted files are what the source has: then their epoch goes on. */
+function isProvenBy(
+  source: ResolvedSource,
+  record: EpochRecord,
+  spec: Distribution['spec']['source'],
+): boolean {
+  return record.unproven === true && isMadeFrom(record, spec) && isSameSource(record, source);
+}

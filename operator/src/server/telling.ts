@@ -1,0 +1,151 @@
+/**
+ * Tells every connected process what it is to do now, as the difference from what it was told
+ * before. Who is to be told what is decided in work.ts, waves.ts and standIns.ts.
+ */
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
+import { agentsMayKnow } from '../policies/topUp.ts';
+import { coveringPolicy } from '../quota/coverage.ts';
+import type { Departures } from './departures.ts';
+import { type FleetProcess, type FleetView, statesOf } from './fleetView.ts';
+import type { Agents, NodeBook } from './nodeBook.ts';
+import type { Removals } from './removals.ts';
+import type { StandIns } from './standIns.ts';
+import { type Desired, difference, earlierEpochs, membersOf, peersOf, taskFor } from './work.ts';
+
+export interface ToldDistribution {
+  readonly book: NodeBook;
+  readonly standIns: StandIns;
+  /** Of the plan's epoch: pullers whose word does not count, raw keys in base64. */
+  readonly revoked: readonly string[];
+}
+
+export interface TellingDependencies {
+  readonly clock: Clock;
+  readonly fleet: FleetView;
+  readonly removals: Removals;
+  readonly departures: Departures;
+  readonly distributions: () => ReadonlyMap<string, ToldDistribution>;
+  readonly policies: () => readonly OriginPolicy[];
+  /** Everything that can be said of any distribution has been said to the coordinator. */
+  readonly isPrimed: () => boolean;
+  /** Processes have heard that this distribution is to go. */
+  readonly told: (uid: string) => void;
+}
+
+/** What a process is to do, while it is put together. */
+type Draft = {
+  readonly [Part in keyof Desired]: Desired[Part] extends ReadonlyMap<infer Key, infer Value>
+    ? Map<Key, Value>
+    : never;
+};
+
+/** Changes within this time are told together. */
+const TELL_MS = 100;
+
+export class Telling {
+  readonly #deps: TellingDependencies;
+  #timer: Timer | undefined;
+
+  constructor(dependencies: TellingDependencies) {
+    this.#deps = dependencies;
+  }
+
+  /** Something has changed that processes may have to hear of. */
+  soon(): void {
+    this.#timer ??= this.#deps.clock.setTimer(TELL_MS, () => {
+      this.#timer = undefined;
+      this.#tell();
+    });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #tell(): void {
+    const { fleet, removals } = this.#deps;
+    const processes = fleet.connected();
+    const desired = this.#desired(processes);
+    const books = [...this.#deps.distributions().values()].map(({ book }) => book);
+    const isSure = this.#deps.isPrimed() && books.every((book) => book.isSure);
+    for (const process of processes) {
+      const { stream } = process;
+      const wanted = desired.get(process.id);
+      if (stream === undefined || wanted === undefined) continue;
+      for (const message of difference(process.told, wanted)) {
+        if (message.type === 'remove' && message.epoch === undefined) {
+          forgetReports(process, message.uid);
+        }
+        stream.send(message);
+      }
+      process.told = wanted;
+      if (isSure && !process.synced) {
+        process.synced = true;
+        stream.send({ type: 'synced' });
+      }
+    }
+    for (const { uid } of removals.tombstones()) this.#deps.told(uid);
+  }
+
+  #desired(processes: readonly FleetProcess[]): ReadonlyMap<string, Desired> {
+    const all = new Map<string, Draft>(
+      processes.map(({ id }) => [id, { tasks: new Map(), peers: new Map(), removals: new Map() }]),
+    );
+    const agents = this.#deps.fleet.agents();
+    for (const [uid, distribution] of this.#deps.distributions()) {
+      this.#addWork(all, uid, distribution, processes, agents);
+    }
+    this.#deps.departures.sendOff(processes, (id, uid, removal) => {
+      all.get(id)?.removals.set(uid, removal);
+    });
+    for (const { uid, deleteFiles } of this.#deps.removals.tombstones()) {
+      for (const process of processes) {
+        // A relay's cache is of no use without the distribution.
+        const deletes = deleteFiles || process.kind === 'relay';
+        all.get(process.id)?.removals.set(uid, { type: 'remove', uid, deleteFiles: deletes });
+      }
+    }
+    return all;
+  }
+
+  #addWork(
+    all: ReadonlyMap<string, Draft>,
+    uid: string,
+    { book, standIns, revoked }: ToldDistribution,
+    processes: readonly FleetProcess[],
+    agents: Agents,
+  ): void {
+    const { plan } = book;
+    const now = this.#deps.clock.now();
+    const takesPart = book.turns(agents, now);
+    const members = membersOf(plan, processes).filter(
+      ({ process: { kind, node } }) => kind === 'relay' || takesPart(node),
+    );
+    const peers = peersOf(members);
+    const policy = coveringPolicy(plan.record.url, this.#deps.policies());
+    const tasks = {
+      relay: taskFor(plan, 'relay', policy, revoked),
+      agent: taskFor(plan, 'agent', policy, revoked),
+      standIn: taskFor(plan, 'agent', policy, revoked, true),
+    };
+    // Over HTTP alone nobody would have anything of what one of them pulls.
+    const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
+    const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
+    const pulls = standIns.choose(members, isNeeded, now);
+    for (const { process } of members) {
+      const desired = all.get(process.id);
+      desired?.tasks.set(uid, tasks[pulls.has(process.id) ? 'standIn' : process.kind]);
+      desired?.peers.set(uid, { epoch: plan.record.epoch, peers: peers.get(process.id) ?? [] });
+      for (const removal of earlierEpochs(plan, process.kind, statesOf(process, uid))) {
+        desired?.removals.set(`${uid}/${removal.epoch}`, removal);
+      }
+    }
+  }
+}
+
+/** What a process says from now on is its answer to a tombstone. */
+function forgetReports({ reports }: FleetProcess, uid: string): void {
+  for (const [key, report] of reports) if (report.uid === uid) reports.delete(key);
+}
