@@ -83,6 +83,75 @@ describe('the pieces that are to be pulled', () => {
     expect(pool.free(0)).toBe(300);
   });
 
+  it('are free as long as no lease has them and nobody held them, whatever the order of events', () => {
+    const piece = fc.nat(39);
+    const lease = fc.constantFrom('a', 'b', 'c');
+    const pieces = fc.uniqueArray(piece, { maxLength: 12 });
+    const event = fc.oneof(
+      fc.record({ kind: fc.constant('take' as const), lease, count: fc.nat(15) }),
+      fc.record({ kind: fc.constant('progress' as const), lease, pieces }),
+      fc.record({ kind: fc.constant('giveBack' as const), lease, pieces }),
+      fc.record({ kind: fc.constant('restore' as const), lease, pieces }),
+      fc.record({ kind: fc.constant('report' as const), lease, pieces }),
+      fc.record({ kind: fc.constant('release' as const), lease }),
+      fc.record({ kind: fc.constant('forget' as const), lease }),
+      fc.record({ kind: fc.constant('forgetHeld' as const) }),
+    );
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 40 }), (events) => {
+        const pool = new ExtentPool(40);
+        const assigned = new Map(['a', 'b', 'c'].map((name) => [name, new Set<number>()]));
+        const held = new Map(['a', 'b', 'c'].map((name) => [name, new Set<number>()]));
+        const of = (sets: typeof held, name: string) => sets.get(name) ?? new Set();
+        const isIn = (sets: typeof held, each: number) =>
+          [...sets.values()].some((set) => set.has(each));
+        const freePieces = () =>
+          Array.from({ length: 40 }, (_, each) => each).filter(
+            (each) => !isIn(assigned, each) && !isIn(held, each),
+          );
+        let nowMs = 0;
+        for (const each of events) {
+          // So late that nobody waits any more for what a lost one had.
+          nowMs += 20_000;
+          if (each.kind === 'take') {
+            for (const taken of freePieces().slice(0, each.count)) {
+              of(assigned, each.lease).add(taken);
+            }
+            pool.take(each.lease, each.count, nowMs);
+          } else if (each.kind === 'progress') {
+            const open = new Set(each.pieces);
+            for (const done of [...of(assigned, each.lease)].filter((one) => !open.has(one))) {
+              of(assigned, each.lease).delete(done);
+              of(held, each.lease).add(done);
+            }
+            pool.progress(each.lease, each.lease, extentsOf(open));
+          } else if (each.kind === 'giveBack') {
+            for (const back of each.pieces) of(assigned, each.lease).delete(back);
+            pool.giveBack(each.lease, each.pieces);
+          } else if (each.kind === 'restore') {
+            const mine = each.pieces.filter((one) => !isIn(assigned, one));
+            for (const one of mine) of(assigned, each.lease).add(one);
+            pool.restore(each.lease, extentsOf(new Set(mine)));
+          } else if (each.kind === 'report') {
+            for (const one of each.pieces) of(held, each.lease).add(one);
+            pool.report(each.lease, bitfieldOf(each.pieces, 40), undefined, nowMs);
+          } else if (each.kind === 'release') {
+            of(assigned, each.lease).clear();
+            pool.release(each.lease);
+          } else if (each.kind === 'forget') {
+            of(held, each.lease).clear();
+            pool.forget(each.lease, nowMs);
+          } else {
+            for (const set of held.values()) set.clear();
+            pool.forgetHeld();
+          }
+          expect(pool.free(nowMs + 19_999)).toBe(freePieces().length);
+          for (const [name, set] of assigned) expect(pool.extentsOf(name)).toEqual(extentsOf(set));
+        }
+      }),
+    );
+  });
+
   it('are the same as runs and as a set', () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.nat(300)), (pieces) => {

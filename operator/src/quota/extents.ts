@@ -19,8 +19,16 @@ export class ExtentPool {
   /** Pieces that leases are to bring, by lease. */
   readonly #assigned = new Map<string, Set<number>>();
   readonly #taken: Uint8Array;
-  /** What each holder has by its reports, or has finished under a lease. */
+  /** What each holder has by its reports, or has finished under a lease; and of how many each is. */
   readonly #held = new Map<string, Uint8Array>();
+  readonly #holders: Uint32Array;
+  /**
+   * Open is what no lease and no holder has and no lost one had. Kept up to date, for a request
+   * that looked through a large file's pieces would cost more than all else that it needs.
+   */
+  #openCount: number;
+  /** Nothing below it is open. */
+  #openFrom = 0;
   /** What peers of each holder have, by its reports. */
   readonly #spread = new Map<string, Uint8Array>();
   #gainedAtMs = Number.NEGATIVE_INFINITY;
@@ -31,6 +39,8 @@ export class ExtentPool {
   constructor(pieceCount: number) {
     this.pieceCount = pieceCount;
     this.#taken = new Uint8Array(pieceCount);
+    this.#holders = new Uint32Array(pieceCount);
+    this.#openCount = pieceCount;
   }
 
   /** What a holder says it has, and its peers; BitTorrent bitfields, high bit first. */
@@ -43,9 +53,8 @@ export class ExtentPool {
     if (spread !== undefined) this.#spread.set(holder, spread);
     const held = this.#heldBy(holder);
     for (let piece = 0; piece < this.pieceCount; piece += 1) {
-      if (isIn(bitfield, piece) && held[piece] === 0) {
-        held[piece] = 1;
-        if (this.#orphans.delete(piece)) this.#gainedAtMs = nowMs;
+      if (isIn(bitfield, piece) && held[piece] === 0 && this.#hold(held, piece)) {
+        this.#gainedAtMs = nowMs;
       }
     }
   }
@@ -57,7 +66,9 @@ export class ExtentPool {
     this.#spread.delete(holder);
     if (had === undefined) return;
     had.forEach((has, piece) => {
-      if (has === 1 && !this.isHeld(piece)) this.#orphans.add(piece);
+      if (has === 0) return;
+      this.#holders[piece] = this.#holdersOf(piece) - 1;
+      if (!this.isHeld(piece)) this.#orphans.add(piece);
     });
     this.#gainedAtMs = nowMs;
   }
@@ -65,19 +76,23 @@ export class ExtentPool {
   /** What anybody holds is not known any more, until it is reported again. */
   forgetHeld(): void {
     this.#held.clear();
+    this.#holders.fill(0);
     this.#orphans.clear();
+    this.#openCount = 0;
+    this.#openFrom = 0;
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      if (this.#isOpen(piece)) this.#openCount += 1;
+    }
   }
 
   isHeld(piece: number): boolean {
-    for (const held of this.#held.values()) if (held[piece] === 1) return true;
-    return false;
+    return this.#holdersOf(piece) > 0;
   }
 
   /** Pieces that no lease and no relay has; orphans wait until peers have stopped bringing them. */
   free(nowMs: number): number {
-    let count = 0;
-    for (let piece = 0; piece < this.pieceCount; piece += 1)
-      if (this.#isFree(piece, nowMs)) count += 1;
+    let count = this.#openCount;
+    for (const piece of this.#orphans) if (this.#isFree(piece, nowMs)) count += 1;
     return count;
   }
 
@@ -85,13 +100,14 @@ export class ExtentPool {
   take(leaseId: string, count: number, nowMs: number): void {
     const pieces = this.#assignedTo(leaseId);
     let runs = extentsOf(pieces).length;
-    for (let piece = 0, left = count; piece < this.pieceCount && left > 0; piece += 1) {
-      if (!this.#isFree(piece, nowMs)) continue;
+    let left = count;
+    for (const piece of this.#freePieces(nowMs)) {
+      if (left <= 0) return;
       const joins = pieces.has(piece - 1);
       if (!joins && runs >= MAX_EXTENTS) return;
       if (!joins) runs += 1;
       pieces.add(piece);
-      this.#taken[piece] = 1;
+      this.#take(piece);
       this.#gaveAtMs = nowMs;
       left -= 1;
     }
@@ -105,15 +121,14 @@ export class ExtentPool {
     for (const piece of [...pieces]) {
       if (open.has(piece)) continue;
       pieces.delete(piece);
-      this.#taken[piece] = 0;
-      held[piece] = 1;
-      this.#orphans.delete(piece);
+      if (held[piece] === 0) this.#hold(held, piece);
+      this.#untake(piece);
     }
   }
 
   /** The lease is over: what is left of it is free. */
   release(leaseId: string): void {
-    for (const piece of this.#assigned.get(leaseId) ?? []) this.#taken[piece] = 0;
+    for (const piece of this.#assigned.get(leaseId) ?? []) this.#untake(piece);
     this.#assigned.delete(leaseId);
   }
 
@@ -123,7 +138,7 @@ export class ExtentPool {
     for (const piece of piecesOf(extents)) {
       if (piece >= this.pieceCount) continue;
       pieces.add(piece);
-      this.#taken[piece] = 1;
+      this.#take(piece);
     }
   }
 
@@ -131,12 +146,50 @@ export class ExtentPool {
   giveBack(leaseId: string, pieces: readonly number[]): void {
     const assigned = this.#assignedTo(leaseId);
     for (const piece of pieces) {
-      if (assigned.delete(piece)) this.#taken[piece] = 0;
+      if (assigned.delete(piece)) this.#untake(piece);
     }
   }
 
   extentsOf(leaseId: string): Extent[] {
     return extentsOf(this.#assigned.get(leaseId) ?? new Set());
+  }
+
+  /** From the lowest on. The pool may be changed by who goes through them. */
+  *#freePieces(nowMs: number): Generator<number> {
+    let piece = this.#orphans.size === 0 ? this.#openFrom : 0;
+    for (; piece < this.pieceCount; piece += 1) {
+      if (this.#isFree(piece, nowMs)) yield piece;
+      else if (piece === this.#openFrom && !this.#isOpen(piece)) this.#openFrom += 1;
+    }
+  }
+
+  #isOpen(piece: number): boolean {
+    return this.#taken[piece] === 0 && !this.isHeld(piece) && !this.#orphans.has(piece);
+  }
+
+  #take(piece: number): void {
+    if (this.#isOpen(piece)) this.#openCount -= 1;
+    this.#taken[piece] = 1;
+  }
+
+  #untake(piece: number): void {
+    if (this.#taken[piece] === 0) return;
+    this.#taken[piece] = 0;
+    if (!this.#isOpen(piece)) return;
+    this.#openCount += 1;
+    this.#openFrom = Math.min(this.#openFrom, piece);
+  }
+
+  /** One more holder has it; whether a lost one had been the only one. */
+  #hold(held: Uint8Array, piece: number): boolean {
+    if (this.#isOpen(piece)) this.#openCount -= 1;
+    held[piece] = 1;
+    this.#holders[piece] = this.#holdersOf(piece) + 1;
+    return this.#orphans.delete(piece);
+  }
+
+  #holdersOf(piece: number): number {
+    return this.#holders[piece] ?? 0;
   }
 
   #isFree(piece: number, nowMs: number): boolean {
