@@ -2,7 +2,7 @@
  * Holders of leases on a virtual clock, under the operator's own lease service: they ask, renew and
  * settle as a relay's lease loop does, and take from the origin what their lease gives, without a
  * byte being moved. What a holder loses by waiting for the first byte, and by the bucket that begins
- * empty when a rate is raised, is left out of what it takes.
+ * empty, is left out of what it takes.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { LeaseService } from '@sluice/operator/quota/leaseService.ts';
@@ -36,10 +36,10 @@ interface Held {
 /** A request's way to the control server and one durable write of its journal, each way. */
 const CONTROL_MS = 5;
 /** As in protocol/src/client/leaseLoop.ts and leaseRenewal.ts. */
-const LOOK_MS = 50;
-const RAISE_MS = 200;
+const LOOK_MS = 25;
+const CALLED_MS = 50;
 const ENOUGH_MS = 300;
-/** The quantum that a raised rate has to save up first. */
+/** The first quantum has to be saved up: a bucket begins empty. */
 const QUANTUM_MS = 28;
 /** Clocks may differ by so much: a holder pulls slower. */
 const DRIFT = 0.001;
@@ -116,7 +116,7 @@ export class VirtualHolder {
   #shouldRenew(held: Held, now: number): boolean {
     const sinceMs = now - held.askedAtMs;
     if (held.isShrunk || sinceMs >= held.grant.ttlMs / 3) return true;
-    if (held.isCalled && sinceMs >= RAISE_MS) return true;
+    if (held.isCalled && sinceMs >= CALLED_MS) return true;
     const unfinished = piecesIn(this.#unfinished(held));
     if (unfinished === held.futileAt) return false;
     const left = this.#grantedBytes(held) - held.doneBytes;
@@ -174,12 +174,10 @@ export class VirtualHolder {
     }
     const { grant } = answer;
     held.futileAt = piecesIn(grant.extents) <= before ? before : undefined;
-    const rateBefore = held.grant.rateBytesPerSecond;
     held.isShrunk = grant.version > version;
     // Whole pieces that were done are not among the extents any more.
     held.doneBytes -= Math.floor(doneBefore / this.#pieceBytes) * this.#pieceBytes;
     held.grant = grant;
-    if (grant.rateBytesPerSecond > rateBefore) held.countedMs += QUANTUM_MS;
   }
 
   async #answer(ask: object): Promise<LeaseAnswer | undefined> {

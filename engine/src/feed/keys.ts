@@ -24,7 +24,16 @@ export function generateFeedKeyPair(): FeedKeyPair {
   };
 }
 
+/** Making one costs as much as a signature: a pair that is kept has it made once. */
+const privateKeys = new WeakMap<FeedKeyPair, KeyObject>();
+
 export function privateKeyOf(pair: FeedKeyPair): KeyObject {
+  const known = privateKeys.get(pair) ?? newPrivateKey(pair);
+  privateKeys.set(pair, known);
+  return known;
+}
+
+function newPrivateKey(pair: FeedKeyPair): KeyObject {
   const key = {
     kty: 'OKP',
     crv: 'Ed25519',

@@ -66,16 +66,14 @@ export class LeasePacer {
     this.#filledAtMs = nowMs;
   }
 
-  /** A renewed grant of the same lease. The bucket starts empty at a raise. */
+  /**
+   * A renewed grant of the same lease. What is saved up stays: it was saved under the rate before,
+   * and what a raise adds to the slack is saved up at the new rate like everything else.
+   */
   adopt(grant: PacedGrant, requestedAtMs: number, nowMs: number): void {
     this.#fill(nowMs);
-    const raised =
-      grant.rateBytesPerSecond > this.#grant.rateBytesPerSecond ||
-      grant.slackBytes > this.#grant.slackBytes;
     this.#grant = grant;
     this.#expiresAtMs = Math.max(this.#expiresAtMs, expiryOf(grant, requestedAtMs));
-    // Debt is no gift: it stays, also over a raise.
-    if (raised) this.#tokens = Math.min(0, this.#tokens);
     this.#fill(nowMs);
   }
 

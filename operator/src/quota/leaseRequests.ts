@@ -6,6 +6,7 @@ import type { LeaseObserver, WaitReason } from './leaseEvents.ts';
 import type { LeaseHolder } from './leases.ts';
 import { type LeaseRecord, topUpBytesOf } from './ledger.ts';
 import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
+import type { OriginBook } from './originBook.ts';
 import type { OriginReport } from './originReport.ts';
 import type { PullRegistry } from './pullRegistry.ts';
 import {
@@ -33,6 +34,8 @@ export interface LeaseRequestsDependencies {
   readonly report: OriginReport;
   readonly observe: LeaseObserver;
   readonly newLeaseId: () => string;
+  /** Somebody came, went or came down at this host. */
+  readonly changed: (book: OriginBook) => void;
 }
 
 type Acquire = Extract<LeaseRequest, { op: 'acquire' }>;
@@ -128,6 +131,8 @@ export class LeaseRequests {
     }
     const claim = this.#want(group, holder, uid, request, purpose, false);
     const terms = this.#sharing.terms(group, claim, streamOf(pull), undefined);
+    // Others are to come down, for it or for what it did not get.
+    this.#dependencies.changed(book);
     if (terms === undefined) return wait(scarceIn(group));
     const { rateBytesPerSecond } = terms;
     const work = { leaseId, rateBytesPerSecond, usedBytes: 0, pullers: pullers + 1 };
@@ -200,7 +205,10 @@ export class LeaseRequests {
     const acknowledged = Math.min(request.version, before.version);
     const isSmaller = lease.versions.some((each) => each.version < acknowledged);
     await book.commit({ kind: 'renew', leaseId, version, acknowledged, terms: next, extents });
-    if (isSmaller) this.#sharing.wake();
+    if (isSmaller) {
+      this.#sharing.wake();
+      this.#dependencies.changed(book);
+    }
     return { outcome: 'granted', grant: grantOf(pull, lease, version, next, extents) };
   }
 
@@ -221,6 +229,7 @@ export class LeaseRequests {
     // Who failed waits by itself; its share is free meanwhile.
     this.#sharing.withdraw(this.#books.groupOf(book), holder.id, lease.uid);
     await book.settle(leaseId, usedBytes);
+    this.#dependencies.changed(book);
     return { outcome: 'settled' };
   }
 

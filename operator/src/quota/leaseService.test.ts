@@ -31,6 +31,7 @@ describe('leases', () => {
     if (smaller.outcome !== 'granted') throw new Error(smaller.outcome);
     await leases.ask('one', renewal(smaller.grant, 0));
     const lost = await leases.acquire('two');
+    await leases.clock.advance(100);
     leases.asks.length = 0;
     leases.service.holderEnded('two');
     await leases.clock.advance(1_100);
@@ -53,6 +54,9 @@ describe('leases', () => {
     for (const holder of ['two', 'three']) {
       await leases.acquire(holder, { wantConnections: 1, wantRateBytesPerSecond: MIB });
     }
+    // It would have more, which the others have.
+    await leases.ask('one', { ...renewal(first, 0), wantRateBytesPerSecond: 100 * MIB });
+    await leases.clock.advance(100);
     leases.asks.length = 0;
     for (const holder of ['two', 'three']) leases.service.holderEnded(holder);
     await leases.clock.advance(1_500);
@@ -64,6 +68,7 @@ describe('leases', () => {
     leases.service = leases.newService({});
     leases.service.setDistribution(aLeasedDistribution());
     await leases.lead(2);
+    await leases.clock.advance(1_100);
     const grant = await leases.acquire('one');
     expect(grant.connections).toBe(2);
     expect(grant.rateBytesPerSecond).toBeLessThan(MIB);
@@ -125,9 +130,22 @@ describe('leases', () => {
     const smaller = await leases.ask('one', renewal(grant, MIB));
     if (smaller.outcome !== 'granted') throw new Error(smaller.outcome);
     await leases.ask('one', renewal(smaller.grant, MIB));
-    await leases.clock.advance(200);
+    // A second of the origin may have begun with all that was leased before.
+    await leases.clock.advance(1_300);
     expect(await probe).toBeGreaterThan(1);
     expect(leases.service.originBytes('b')).toBe(500);
+  });
+
+  it('do not give slack that came back to a rate before a second has gone by', async () => {
+    const slow = await leases.acquire('slow', { timeToFirstByteMs: 400, wantConnections: 2 });
+    await leases.ask('slow', ended(slow, 0, slow.extents));
+    const limit = LIMITS.maxBandwidthBytesPerSecond;
+    const early = await leases.acquire('fast');
+    expect(early.rateBytesPerSecond + slow.slackBytes).toBeLessThanOrEqual(limit);
+    await leases.clock.advance(1_100);
+    const later = await leases.ask('fast', renewal(early, 0));
+    if (later.outcome !== 'granted') throw new Error(later.outcome);
+    expect(later.grant.rateBytesPerSecond).toBeGreaterThan(1.2 * early.rateBytesPerSecond);
   });
 
   it('are known to the next leader, whose fence ends the one before', async () => {

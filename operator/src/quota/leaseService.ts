@@ -4,7 +4,7 @@
  * is granted of each host in originBooks.ts.
  */
 import { randomBytes } from 'node:crypto';
-import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy, OriginUsage, PullTrouble } from '../controllers/dataSide.ts';
@@ -25,6 +25,7 @@ import type { OriginBook } from './originBook.ts';
 import { isOver, type LoadMarks, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
 import { OriginReport } from './originReport.ts';
 import { Probes } from './probes.ts';
+import { PullerCalls } from './pullerCalls.ts';
 import { PullRegistry } from './pullRegistry.ts';
 import { ReportedUse } from './reportedUse.ts';
 import { Sharing } from './sharing.ts';
@@ -43,9 +44,6 @@ export interface LeaseServiceDependencies {
   readonly observe?: LeaseObserver;
 }
 
-/** A machine that is lost had many leases: who pulls is told of all of them at once. */
-const CALL_MS = 100;
-
 export class LeaseService {
   readonly #clock: Clock;
   readonly #books: OriginBooks;
@@ -57,9 +55,7 @@ export class LeaseService {
   readonly #report: OriginReport;
   readonly #requests: LeaseRequests;
   readonly #observe: LeaseObserver;
-  /** Of which those who pull are to be told. */
-  readonly #freedBooks = new Set<OriginBook>();
-  #callTimer: Timer | undefined;
+  readonly #calls: PullerCalls;
   #nonce = '';
   #serial = 0;
   #ask: (holder: string, uid: string, epoch: number) => void = () => {};
@@ -92,6 +88,11 @@ export class LeaseService {
       groupOf: (uid) => this.#pulls.groupOf(uid),
       ask: ({ holder, uid, epoch }) => this.#ask(holder, uid, epoch),
     });
+    this.#calls = new PullerCalls({
+      clock,
+      uneven: (group) => this.#sharing.uneven(group),
+      ask: (holder, uid, epoch) => this.#ask(holder, uid, epoch),
+    });
     this.#report = new OriginReport({
       books: this.#books,
       sharing: this.#sharing,
@@ -108,6 +109,7 @@ export class LeaseService {
       report: this.#report,
       observe,
       newLeaseId,
+      changed: (book) => this.#changed(book),
     });
   }
 
@@ -154,7 +156,7 @@ export class LeaseService {
     this.#report.clear();
     this.#requests.clear();
     this.#sharing.clear();
-    this.#forgetFreed();
+    this.#calls.clear();
     this.#answers.clear();
     this.#probes.clear();
     this.#pulls.reset();
@@ -258,19 +260,12 @@ export class LeaseService {
   /** A holder that was lost keeps nothing from others any more. */
   #freed(book: OriginBook): void {
     this.#sharing.wake();
-    this.#freedBooks.add(book);
-    this.#callTimer ??= this.#clock.setTimer(CALL_MS, () => this.#callPullers());
+    this.#changed(book);
   }
 
-  /** Those who pull under the same limits may have its share now, and not when they renew. */
-  #callPullers(): void {
-    const books = [...this.#freedBooks].flatMap((book) => this.#books.groupOf(book).books);
-    this.#forgetFreed();
-    for (const { ledger } of new Set(books)) {
-      for (const { holder, uid, epoch, purpose, expired } of ledger.leases.values()) {
-        if (purpose === undefined && !expired) this.#ask(holder, uid, epoch);
-      }
-    }
+  /** Those who pull under the same limits may have another share now. */
+  #changed(book: OriginBook): void {
+    this.#calls.soon(this.#books.groupOf(book).key, () => this.#books.groupOf(book));
   }
 
   /** Of a limit that was lowered, whoever holds more than his share is to come down to that now. */
@@ -280,12 +275,6 @@ export class LeaseService {
     for (const { holder, uid, epoch, expired } of book.ledger.leases.values()) {
       if (!expired && epoch > 0) this.#ask(holder, uid, epoch);
     }
-  }
-
-  #forgetFreed(): void {
-    this.#callTimer?.cancel();
-    this.#callTimer = undefined;
-    this.#freedBooks.clear();
   }
 
   #newLeaseId(): string {

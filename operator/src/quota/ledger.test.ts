@@ -62,12 +62,14 @@ describe('the ledger', () => {
     expect(usageOf(both)).toEqual({
       connections: 2,
       rateBytesPerSecond: 100,
+      slackBytes: 10,
       windowBytes: 110,
       trafficBytes: 1000,
     });
     expect(usageOf(apply(both, renew(2, 2, smaller)))).toEqual({
       connections: 1,
       rateBytesPerSecond: 40,
+      slackBytes: 4,
       windowBytes: 44,
       trafficBytes: 500,
     });
@@ -85,6 +87,7 @@ describe('the ledger', () => {
     expect(usageOf(expired)).toEqual({
       connections: 2,
       rateBytesPerSecond: 0,
+      slackBytes: 10,
       windowBytes: 10,
       trafficBytes: 1000,
     });
@@ -203,13 +206,19 @@ const anEntry = fc.oneof(
 /** As the design says it, over all leases, without anything that the ledger keeps. */
 function recount(ledger: Ledger, except: string | undefined): Usage {
   const most = (values: number[]) => Math.max(0, ...values);
-  const sum = { connections: 0, rateBytesPerSecond: 0, windowBytes: 0, trafficBytes: 0 };
-  sum.trafficBytes = ledger.settledBytes;
+  const sum = {
+    connections: 0,
+    rateBytesPerSecond: 0,
+    slackBytes: 0,
+    windowBytes: 0,
+    trafficBytes: ledger.settledBytes,
+  };
   for (const { leaseId, versions, expired } of ledger.leases.values()) {
     if (leaseId === except) continue;
     const rates = versions.map(({ rateBytesPerSecond }) => (expired ? 0 : rateBytesPerSecond));
     sum.connections += most(versions.map(({ connections }) => connections));
     sum.rateBytesPerSecond += most(rates);
+    sum.slackBytes += most(versions.map(({ slackBytes }) => slackBytes));
     sum.windowBytes += most(versions.map(({ slackBytes }, at) => slackBytes + (rates[at] ?? 0)));
     sum.trafficBytes += most(versions.map(({ maxBytes }) => maxBytes));
   }

@@ -61,7 +61,13 @@ export interface Ledger {
   readonly term: number;
 }
 
-const NOTHING: Usage = { connections: 0, rateBytesPerSecond: 0, windowBytes: 0, trafficBytes: 0 };
+export const NOTHING: Usage = {
+  connections: 0,
+  rateBytesPerSecond: 0,
+  slackBytes: 0,
+  windowBytes: 0,
+  trafficBytes: 0,
+};
 
 export const emptyLedger: Ledger = {
   identity: '',
@@ -146,6 +152,7 @@ function carriedInto(
 export interface Usage {
   readonly connections: number;
   readonly rateBytesPerSecond: number;
+  readonly slackBytes: number;
   /** Sum of rate x 1 s + slack: the most that the origin emits in any second. */
   readonly windowBytes: number;
   readonly trafficBytes: number;
@@ -160,11 +167,12 @@ export function usageOf({ leases, open, settledBytes }: Ledger, except?: string)
 
 /** Of versions that may all be in force, the most counts of everything. */
 function usageOfLease({ versions, expired }: LeaseRecord): Usage {
-  const most = { connections: 0, rateBytesPerSecond: 0, windowBytes: 0, trafficBytes: 0 };
+  const most: { -readonly [Part in keyof Usage]: number } = { ...NOTHING };
   for (const { connections, rateBytesPerSecond, slackBytes, maxBytes } of versions) {
     const rate = expired ? 0 : rateBytesPerSecond;
     most.connections = Math.max(most.connections, connections);
     most.rateBytesPerSecond = Math.max(most.rateBytesPerSecond, rate);
+    most.slackBytes = Math.max(most.slackBytes, slackBytes);
     most.windowBytes = Math.max(most.windowBytes, rate + slackBytes);
     most.trafficBytes = Math.max(most.trafficBytes, maxBytes);
   }
@@ -175,6 +183,7 @@ function plus(one: Usage, other: Usage): Usage {
   return {
     connections: one.connections + other.connections,
     rateBytesPerSecond: one.rateBytesPerSecond + other.rateBytesPerSecond,
+    slackBytes: one.slackBytes + other.slackBytes,
     windowBytes: one.windowBytes + other.windowBytes,
     trafficBytes: one.trafficBytes + other.trafficBytes,
   };
@@ -184,6 +193,7 @@ function minus(one: Usage, other: Usage): Usage {
   return {
     connections: one.connections - other.connections,
     rateBytesPerSecond: one.rateBytesPerSecond - other.rateBytesPerSecond,
+    slackBytes: one.slackBytes - other.slackBytes,
     windowBytes: one.windowBytes - other.windowBytes,
     trafficBytes: one.trafficBytes - other.trafficBytes,
   };

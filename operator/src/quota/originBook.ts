@@ -8,8 +8,9 @@ import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs } from './drift.ts';
 import type { Entry } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
-import { emptyLedger, type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
+import { emptyLedger, type LeaseRecord, type Ledger, periodStartAt, usageOf } from './ledger.ts';
 import { isRunningShort, type JournalMark, nextMark } from './marks.ts';
+import { type RecentPeak, RecentUse } from './recentUse.ts';
 
 /** Counted by the holder from when it first sent its request. */
 export const LEASE_TTL_MS = 10_000;
@@ -74,6 +75,7 @@ export class OriginBook {
   readonly #journal: Journal;
   readonly #timers = new Map<string, Timer>();
   readonly #clockDrift: number;
+  readonly #recent = new RecentUse();
   #open = false;
   #closed = false;
   #isMarked = false;
@@ -101,6 +103,11 @@ export class OriginBook {
    */
   get ledger(): Ledger {
     return this.#open ? this.#journal.pending : emptyLedger;
+  }
+
+  /** The most that was leased within the last second. */
+  get recent(): RecentPeak {
+    return this.#recent.peak(this.#dependencies.clock.now());
   }
 
   /** By the wall clock: until then nothing is granted, for the database has lost what it had. */
@@ -132,6 +139,10 @@ export class OriginBook {
     await this.#dependencies.confirm();
     if (this.#closed) return;
     this.#open = true;
+    const now = this.#dependencies.clock.now();
+    // What was given back under the leader before may have been so a moment ago.
+    if (this.#journal.sequence > 1) this.#recent.unknown(now);
+    this.#recent.note(usageOf(this.ledger), now);
     for (const lease of this.ledger.leases.values()) {
       if (lease.expired) this.#closeLater(lease.leaseId, this.#lostMs());
       else this.#expireLater(lease.leaseId);
@@ -196,6 +207,7 @@ export class OriginBook {
     const { clock, onCommitted, onGone } = this.#dependencies;
     const startedAtMs = clock.now();
     const durable = this.#journal.append(entries);
+    this.#recent.note(usageOf(this.ledger), startedAtMs);
     durable.then(
       () => onCommitted(clock.now() - startedAtMs),
       () => {},

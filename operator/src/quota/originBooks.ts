@@ -23,10 +23,11 @@ import { CLOCK_DRIFT, grantableShare } from './drift.ts';
 import type { JournalStore } from './journal.ts';
 import { LEADERS, Leaders } from './leaders.ts';
 import { LeaseError } from './leases.ts';
-import { type LeaseRecord, type Usage, usageOf } from './ledger.ts';
+import { type LeaseRecord, NOTHING, type Usage, usageOf } from './ledger.ts';
 import { type LimitsInForce, limitsInForce } from './limitsInForce.ts';
 import type { JournalMark, OriginJournals } from './marks.ts';
 import { type Limits, OriginBook } from './originBook.ts';
+import type { RecentPeak } from './recentUse.ts';
 
 export interface OriginBooksOptions {
   readonly defaultLimits: {
@@ -355,13 +356,25 @@ export class OriginBooks {
 
 /** What counts now over all of them; `except` leaves one lease out. */
 export function groupUsage(books: readonly OriginBook[], except?: string): Usage {
-  const sum = { connections: 0, rateBytesPerSecond: 0, windowBytes: 0, trafficBytes: 0 };
+  const sum: { -readonly [Part in keyof Usage]: number } = { ...NOTHING };
   for (const { ledger } of books) {
     const usage = usageOf(ledger, except);
     sum.connections += usage.connections;
     sum.rateBytesPerSecond += usage.rateBytesPerSecond;
+    sum.slackBytes += usage.slackBytes;
     sum.windowBytes += usage.windowBytes;
     sum.trafficBytes += usage.trafficBytes;
+  }
+  return sum;
+}
+
+/** The most that counted over all of them within the last second; never less than at one time. */
+export function groupRecent(books: readonly OriginBook[]): RecentPeak {
+  const sum = { slackBytes: 0, windowBytes: 0 };
+  for (const book of books) {
+    const { slackBytes, windowBytes } = book.recent;
+    sum.slackBytes += slackBytes;
+    sum.windowBytes += windowBytes;
   }
   return sum;
 }

@@ -8,7 +8,7 @@ import { trafficExhausted } from './exhaustion.ts';
 import type { LeaseObserver } from './leaseEvents.ts';
 import { type ChargeRequest, LeaseError } from './leases.ts';
 import { LEASE_TTL_MS, type OriginBook } from './originBook.ts';
-import { groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
+import { groupRecent, groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
 
 export interface ProbesDependencies {
   readonly books: OriginBooks;
@@ -162,9 +162,10 @@ export class Probes {
     if (traffic !== undefined && usage.trafficBytes + maxBytes > traffic.bytes) {
       return usage.connections === 0 ? 'TrafficExhausted' : 'Busy';
     }
+    // Its answer may come at once: beside all that the second before may have seen.
     const fits =
       usage.connections + 1 <= limits.connections &&
-      usage.windowBytes + windowBytes <= limits.bandwidthBytesPerSecond;
+      groupRecent(books).windowBytes + windowBytes <= limits.bandwidthBytesPerSecond;
     return fits ? undefined : 'Busy';
   }
 }

@@ -3,6 +3,7 @@
  * how much work a lease gets at once.
  */
 import { certify } from '@sluice/engine/feed/certificate.ts';
+import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { LeaseGrant } from '@sluice/protocol/messages.ts';
 import type { Terms } from './entries.ts';
 import { ExtentPool } from './extents.ts';
@@ -14,6 +15,7 @@ import { TopUpPieces } from './topUpPieces.ts';
 
 export interface Pull {
   readonly distribution: LeasedDistribution;
+  readonly feedKeys: FeedKeyPair;
   readonly pool: ExtentPool;
   readonly topUps: TopUpPieces;
   readonly sizeBytes: number;
@@ -35,13 +37,19 @@ export interface Work {
 
 /** Handed out at once, as time at the holder's rate. */
 const EXTENT_SECONDS = 1;
+/** One is brought while the next is asked for: else a slow lease would idle after each piece. */
+const MIN_PIECES = 2;
 
 /** The same epoch goes on as it was. */
 export function newPull(distribution: LeasedDistribution, known: Pull | undefined): Pull {
-  const { epoch, files, pieceCount } = distribution;
+  const { epoch, files, pieceCount, feedPublicKey, feedSeed } = distribution;
   if (known?.distribution.epoch === epoch) return { ...known, distribution };
   return {
     distribution,
+    feedKeys: {
+      publicKey: Buffer.from(feedPublicKey, 'base64'),
+      seed: Buffer.from(feedSeed, 'base64'),
+    },
     pool: new ExtentPool(pieceCount),
     topUps: new TopUpPieces(pieceCount),
     sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
@@ -70,7 +78,8 @@ export function fill(
     const second = Math.round((rateBytesPerSecond * EXTENT_SECONDS) / pieceLengthBytes);
     // At the end less, so that all pullers end together.
     const atEnd = Math.max(1, Math.ceil(pool.free(nowMs) / (2 * Math.max(1, pullers))));
-    pool.take(leaseId, Math.max(0, Math.min(Math.max(1, second) - before, atEnd)), nowMs);
+    const most = Math.max(MIN_PIECES, second);
+    pool.take(leaseId, Math.max(0, Math.min(most - before, atEnd)), nowMs);
   }
   for (;;) {
     const budget = budgetOf(pull, work);
@@ -143,21 +152,17 @@ export function budgetOf(pull: Pull, { leaseId, rateBytesPerSecond, usedBytes }:
 }
 
 export function grantOf(
-  { distribution }: Pull,
+  { distribution, feedKeys }: Pull,
   { leaseId, pullerKey, purpose }: Pick<LeaseRecord, 'leaseId' | 'pullerKey' | 'purpose'>,
   version: number,
   terms: Terms,
   extents: LeaseGrant['extents'],
 ): LeaseGrant {
-  const { uid, epoch, swarmId, feedPublicKey, feedSeed } = distribution;
+  const { uid, epoch, swarmId } = distribution;
   const grant = { leaseId, version, uid, epoch, extents, ...terms, ttlMs: LEASE_TTL_MS };
   if (purpose === 'topUp') return grant;
-  const keys = {
-    publicKey: Buffer.from(feedPublicKey, 'base64'),
-    seed: Buffer.from(feedSeed, 'base64'),
-  };
   const puller = Buffer.from(pullerKey, 'base64');
-  const certificate = certify(keys, Buffer.from(swarmId, 'hex'), puller, extents);
+  const certificate = certify(feedKeys, Buffer.from(swarmId, 'hex'), puller, extents);
   return { ...grant, certificate };
 }
 

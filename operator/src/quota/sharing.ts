@@ -12,7 +12,7 @@ import {
 } from './allocate.ts';
 import { type ActiveClaim, Claims, claimId, type Want } from './claims.ts';
 import type { LeaseRecord } from './ledger.ts';
-import { groupUsage, type HostGroup, isOver } from './originBooks.ts';
+import { groupRecent, groupUsage, type HostGroup, isOver } from './originBooks.ts';
 import type { Probes } from './probes.ts';
 import { type RateTerms, type Room, rateTerms, steady } from './terms.ts';
 
@@ -113,11 +113,18 @@ export class Sharing {
     const share = this.#shares(group).get(claim.id);
     if (share === undefined) return undefined;
     const others = groupUsage(group.books, lease?.leaseId);
+    const recent = groupRecent(group.books);
+    // Of a stream that begins the origin may emit all slack at once; others save it up.
+    const isNewStream = stream !== undefined && lease === undefined;
+    const taken = isNewStream ? recent.windowBytes : others.windowBytes;
+    const before = lease?.versions.at(-1);
+    const free = minus(all.windowBytes, others.rateBytesPerSecond + recent.slackBytes);
     const room: Room = {
-      windowBytes: all.windowBytes - others.windowBytes,
+      windowBytes: minus(all.windowBytes, taken),
+      // What a lease has already is no raise.
+      rateBytes: Math.max(free, before?.rateBytesPerSecond ?? 0),
       connections: all.connections - others.connections,
     };
-    const before = lease?.versions.at(-1);
     if (lease !== undefined && isOver(group)) {
       return stream === undefined ? shrunk(group, lease, claim, share, room) : undefined;
     }
@@ -164,6 +171,22 @@ export class Sharing {
       this.#waiting.delete(id);
       if (waiting !== undefined) this.#claimsOf(group).delete(waiting.holder, waiting.uid);
     }
+  }
+
+  /** Pullers whose leases give much more or less than their share; the farthest first. */
+  uneven(group: HostGroup): LeaseRecord[] {
+    const shares = this.#shares(group);
+    const apart: { readonly lease: LeaseRecord; readonly bytes: number }[] = [];
+    for (const { ledger } of group.books) {
+      for (const lease of ledger.leases.values()) {
+        const share = shares.get(claimId(lease.holder, lease.uid))?.rateBytesPerSecond;
+        if (lease.purpose !== undefined || lease.expired || share === undefined) continue;
+        const rate = lease.versions.at(-1)?.rateBytesPerSecond ?? 0;
+        const bytes = Math.abs(share - rate);
+        if (bytes > (1 - NEARLY) * Math.max(share, rate)) apart.push({ lease, bytes });
+      }
+    }
+    return apart.sort((a, b) => b.bytes - a.bytes).map(({ lease }) => lease);
   }
 
   /** Who waits, by purpose. */
@@ -249,7 +272,7 @@ export class Sharing {
   }
 
   /** What the limits allow, without what the operator's own requests wait for. */
-  #free({ key, limits }: HostGroup): Room {
+  #free({ key, limits }: HostGroup): Omit<Room, 'rateBytes'> {
     const reserved = this.#dependencies.probes.reserved(key);
     return {
       windowBytes: Math.max(0, limits.bandwidthBytesPerSecond - reserved.windowBytes),
@@ -266,6 +289,11 @@ export class Sharing {
     }
     return claims;
   }
+}
+
+/** Of no limit everything is left, also when it is not known what was leased. */
+function minus(limit: number, taken: number): number {
+  return limit === Number.POSITIVE_INFINITY ? limit : limit - taken;
 }
 
 /**
@@ -287,6 +315,7 @@ function shrunk(
     share,
     {
       windowBytes: Math.max(room.windowBytes, own),
+      rateBytes: Math.max(room.rateBytes, before.rateBytesPerSecond),
       connections: Math.max(room.connections, before.connections),
     },
     undefined,
@@ -302,7 +331,7 @@ function shrunk(
 }
 
 /** Of all but one, when every holder has come down to its newest version. */
-function newestOf(books: HostGroup['books'], except: string): Room {
+function newestOf(books: HostGroup['books'], except: string): Omit<Room, 'rateBytes'> {
   const sum = { windowBytes: 0, connections: 0 };
   for (const { ledger } of books) {
     for (const { leaseId, versions, expired } of ledger.leases.values()) {

@@ -19,12 +19,14 @@ const HEADER_BYTES = 1_024;
 const SPARE_BYTES = 65_536;
 /** Each connection needs a part of the slack that is worth a request. */
 const SLACK_PER_CONNECTION_BYTES = 16_384;
-/** A raise empties the holder's bucket: a smaller part of the rate than this is not worth it. */
+/** A smaller part of the rate than this is not worth two renewals, the shrink's and its word. */
 const WORTH_CHANGING = 0.02;
 
 export interface Room {
   /** Of rate x 1 s + slack. */
   readonly windowBytes: number;
+  /** Of rate x 1 s, beside the slack that was leased within the last second. */
+  readonly rateBytes: number;
   readonly connections: number;
 }
 
@@ -50,7 +52,8 @@ export function rateTerms(
 function termsOver(connections: number, claim: Claim, share: Share, room: Room): RateTerms {
   const { timeToFirstByteMs } = claim;
   const within = rateWithin(room.windowBytes, timeToFirstByteMs, connections);
-  const rateBytesPerSecond = Math.floor(Math.min(share.rateBytesPerSecond, within));
+  const most = Math.min(share.rateBytesPerSecond, within, room.rateBytes);
+  const rateBytesPerSecond = Math.max(0, Math.floor(most));
   const slackBytes = slackFor(rateBytesPerSecond, timeToFirstByteMs, connections);
   return { rateBytesPerSecond, slackBytes, connections };
 }
@@ -58,7 +61,8 @@ function termsOver(connections: number, claim: Claim, share: Share, room: Room):
 /** One connection whose buffers we do not see: they are slack. */
 function streamTerms(share: Share, room: Room, sizeBytes: number): RateTerms | undefined {
   const slackBytes = Math.min(STREAM_RESERVE_BYTES, sizeBytes) + HEADER_BYTES;
-  const rate = Math.floor(Math.min(share.rateBytesPerSecond, room.windowBytes - slackBytes));
+  const most = Math.min(room.windowBytes - slackBytes, room.rateBytes);
+  const rate = Math.floor(Math.min(share.rateBytesPerSecond, most));
   if (rate < MIN_RATE_BYTES_PER_SECOND || Math.min(share.connections, room.connections) < 1) {
     return undefined;
   }

@@ -34,6 +34,8 @@ const ENOUGH_MS = 300;
 /** So much more than was asked for is asked for at once, but no sooner than this after the last. */
 const MUCH_MORE = 1.25;
 const RAISE_MS = 200;
+/** The server calls when somebody came or went: what is free lies idle until we ask. */
+const CALLED_MS = 50;
 /** What the server takes it for until it is told. */
 const DEFAULT_LATENCY_MS = 50;
 /** Another latency means another slack, and so another rate: so much of it is worth asking at once. */
@@ -54,7 +56,7 @@ export function shouldRenew(
   if (nowMs - lastMs >= ttlMs / 3) return true;
   if (left.mayAcknowledge) return true;
   if (!left.isMoreWanted) return false;
-  if (left.isCalled && nowMs - lastMs >= RAISE_MS) return true;
+  if (left.isCalled && nowMs - lastMs >= CALLED_MS) return true;
   if (left.wantedShare > MUCH_MORE && nowMs - lastMs >= RAISE_MS) return true;
   if (isLatencyNews(left) && nowMs - lastMs >= RAISE_MS) return true;
   if (left.unfinishedPieces === state.futileAt) return false;

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { glob, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { glob, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -28,6 +28,8 @@ export interface TestDatabase {
   crash(): Promise<void>;
   /** On the same data and port. */
   restart(): Promise<void>;
+  /** What its files take on the disk. */
+  dataBytes(): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -65,8 +67,15 @@ export async function startTestDatabase(): Promise<TestDatabase> {
       server = launch();
       await ready(database, folder);
     },
+    dataBytes: () => bytesIn(path.join(folder, 'data')),
     stop,
   };
+}
+
+async function bytesIn(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(folder)) bytes += (await stat(path.join(folder, name))).size;
+  return bytes;
 }
 
 /** What the tests of the store run against here: by name, and how to start one. */
@@ -122,6 +131,7 @@ async function startMongo(): Promise<TestDatabase> {
       await docker('start');
       await untilWritable(database);
     },
+    dataBytes: async () => Number((await database.stats()).storageSize),
     stop,
   };
 }

@@ -1,0 +1,50 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { RecentUse } from './recentUse.ts';
+
+const usage = (slackBytes: number, windowBytes = slackBytes) => ({
+  connections: 0,
+  rateBytesPerSecond: 0,
+  trafficBytes: 0,
+  slackBytes,
+  windowBytes,
+});
+
+it('what is given back counts for a second more', () => {
+  const recent = new RecentUse();
+  expect(recent.peak(0)).toEqual({ slackBytes: 0, windowBytes: 0 });
+  recent.note(usage(10, 100), 0);
+  recent.note(usage(4, 120), 5_000);
+  expect(recent.peak(5_000)).toEqual({ slackBytes: 10, windowBytes: 120 });
+  expect(recent.peak(6_000)).toEqual({ slackBytes: 10, windowBytes: 120 });
+  expect(recent.peak(6_100)).toEqual({ slackBytes: 4, windowBytes: 120 });
+});
+
+it('what is not known counts as everything for a second', () => {
+  const recent = new RecentUse();
+  recent.unknown(100);
+  recent.note(usage(4), 100);
+  expect(recent.peak(1_100).slackBytes).toBe(Number.POSITIVE_INFINITY);
+  expect(recent.peak(1_200).slackBytes).toBe(4);
+});
+
+it('is the largest value that was in force, whatever came after', () => {
+  const events = fc.array(fc.record({ afterMs: fc.nat(700), value: fc.nat(50) }), { maxLength: 30 });
+  fc.assert(
+    fc.property(events, fc.nat(1_500), (list, laterMs) => {
+      const recent = new RecentUse();
+      const intervals: { value: number; fromMs: number; toMs: number }[] = [];
+      let nowMs = 0;
+      for (const { afterMs, value } of list) {
+        nowMs += afterMs;
+        const last = intervals.at(-1);
+        if (last !== undefined) last.toMs = nowMs;
+        intervals.push({ value, fromMs: nowMs, toMs: Number.POSITIVE_INFINITY });
+        recent.note(usage(value), nowMs);
+      }
+      const atMs = nowMs + laterMs;
+      const within = intervals.filter(({ toMs }) => toMs >= atMs - 1_050);
+      expect(recent.peak(atMs).slackBytes).toBe(Math.max(0, ...within.map(({ value }) => value)));
+    }),
+  );
+});

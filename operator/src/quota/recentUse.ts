@@ -1,0 +1,59 @@
+/**
+ * What was leased at one host within the last second. PURE.
+ *
+ * In any second an origin may emit the slack that was leased when the second began, and what the
+ * rates bring meanwhile. So slack that a lease gives back may not come again as another's rate
+ * before a second has gone by: the second that began with it may have seen it all.
+ */
+import type { Usage } from './ledger.ts';
+
+export interface RecentPeak {
+  readonly slackBytes: number;
+  readonly windowBytes: number;
+}
+
+/** The window in which origins count, and a margin for clocks and for what is under way. */
+const RECENT_MS = 1_050;
+
+export class RecentUse {
+  readonly #slack = new Peak();
+  readonly #window = new Peak();
+
+  /** So much counts from now on. */
+  note({ slackBytes, windowBytes }: Usage, nowMs: number): void {
+    this.#slack.note(slackBytes, nowMs);
+    this.#window.note(windowBytes, nowMs);
+  }
+
+  /** Up to now it may have been anything. */
+  unknown(nowMs: number): void {
+    this.#slack.note(Number.POSITIVE_INFINITY, nowMs);
+    this.#window.note(Number.POSITIVE_INFINITY, nowMs);
+  }
+
+  /** The most of each that counted at any time within the last second, now included. */
+  peak(nowMs: number): RecentPeak {
+    return { slackBytes: this.#slack.since(nowMs), windowBytes: this.#window.since(nowMs) };
+  }
+}
+
+/** Largest value of a sliding window: only what nothing later exceeds is kept. */
+class Peak {
+  /** Descending by value, ascending by end; the last one is in force. */
+  #values: { readonly value: number; endMs: number }[] = [];
+
+  note(value: number, nowMs: number): void {
+    const last = this.#values.at(-1);
+    if (last !== undefined && last.endMs === Number.POSITIVE_INFINITY) last.endMs = nowMs;
+    const larger = this.#values.findLastIndex((each) => each.value > value);
+    this.#values.splice(larger + 1);
+    this.#values.push({ value, endMs: Number.POSITIVE_INFINITY });
+    this.since(nowMs);
+  }
+
+  since(nowMs: number): number {
+    const first = this.#values.findIndex(({ endMs }) => endMs >= nowMs - RECENT_MS);
+    if (first > 0) this.#values.splice(0, first);
+    return this.#values[0]?.value ?? 0;
+  }
+}
