@@ -24,7 +24,7 @@ export default defineConfig({
           include: [
             '*/src/**/*.test.ts',
             'scripts/**/*.test.ts',
-            'e2e/{demo,install,health}/**/*.test.ts',
+            'e2e/{demo,install,health,randomRun}/**/*.test.ts',
             'bench/**/*.test.ts',
           ],
           exclude: ['**/*.integration.test.ts', ...LONG, '**/node_modules/**'],

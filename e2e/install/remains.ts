@@ -72,6 +72,14 @@ export class DistributionRows {
     });
   }
 
+  /** Of all distributions that have rows of any kind. */
+  async uids(): Promise<Set<string>> {
+    const database = this.#client.db();
+    const rows = await database.collection<{ _id: string }>('distributions').find().toArray();
+    const assigned = await database.collection('assignments').distinct('uid');
+    return new Set([...rows.map(({ _id }) => _id), ...assigned]);
+  }
+
   /** The journal keeps what was taken from the origin: its limits outlive a Distribution. */
   async count(uid: string): Promise<{ distributions: number; assignments: number }> {
     const database = this.#client.db();

@@ -78,8 +78,10 @@ export async function runScale(options: ScaleOptions, signal: AbortSignal): Prom
     return await measured(options, { api, database, folder, processes, agents }, signal);
   } finally {
     agents.stop();
-    origin.close();
     await processes.stop();
+    // The next run's is to listen on the same port.
+    origin.closeAllConnections();
+    await new Promise((resolve) => origin.close(resolve));
     await database.stop();
     await api.stop();
   }
@@ -138,7 +140,7 @@ async function measured(
     return ((agents.firstTaskMs.get(name) ?? Number.POSITIVE_INFINITY) - atMs) / 1000;
   });
   firstTasks.sort((a, b) => a - b);
-  const { dataSize } = await database.database.command({ dbStats: 1 });
+  const databaseBytes = await database.dataBytes();
   return {
     nodes,
     distributions,
@@ -151,7 +153,7 @@ async function measured(
     secondsUntilReady,
     settled: windowOf(calm, last, distributions),
     peakRssMb: last.peakRssMb,
-    databaseMb: Number(dataSize) / 1e6,
+    databaseMb: databaseBytes / 1e6,
   };
 }
 
@@ -288,7 +290,8 @@ async function startOrigin(): Promise<Server> {
     });
     response.end('x');
   });
-  await new Promise<void>((resolve) => server.listen(80, BRIDGE_ADDRESS, resolve));
+  server.listen(80, BRIDGE_ADDRESS);
+  await once(server, 'listening');
   return server;
 }
 
