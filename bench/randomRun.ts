@@ -41,7 +41,13 @@ try {
     const sluice = await installSluice(cluster, images, change);
     await sluice.apply(originResource('random', 'origin.sluice.test', LIMITS));
     const stepsBetweenRests = STEPS_BETWEEN_RESTS;
-    const rests = await new RandomRun(sluice, { seed, steps, stepsBetweenRests, log, signal }).play();
+    const rests = await new RandomRun(sluice, {
+      seed,
+      steps,
+      stepsBetweenRests,
+      log,
+      signal,
+    }).play();
     const { connections, maxOneSecondWindowBytes } = await cluster.origin.stats();
     await sluice.read.close();
     const wrong = rests.flatMap(({ differences }) => differences);
@@ -54,9 +60,23 @@ try {
       runs: rests,
       figures: [
         figureOf('wrong end states', '', [wrong.length], never),
-        figureOf('until at rest', 's', rests.map(({ seconds }) => seconds)),
-        figureOf('most connections at the origin / limit', '', [connections.peak / LIMITS.maxConnections], { atMost: 1, judgedBy: 'everyRun' }),
-        figureOf('most bytes in a second at the origin / limit', '', [maxOneSecondWindowBytes / LIMITS.maxBandwidth], { atMost: 1, judgedBy: 'everyRun' }),
+        figureOf(
+          'until at rest',
+          's',
+          rests.map(({ seconds }) => seconds),
+        ),
+        figureOf(
+          'most connections at the origin / limit',
+          '',
+          [connections.peak / LIMITS.maxConnections],
+          { atMost: 1, judgedBy: 'everyRun' },
+        ),
+        figureOf(
+          'most bytes in a second at the origin / limit',
+          '',
+          [maxOneSecondWindowBytes / LIMITS.maxBandwidth],
+          { atMost: 1, judgedBy: 'everyRun' },
+        ),
       ],
     });
     if (!holds) process.exitCode = 1;

@@ -19,7 +19,7 @@ const TARGET = { path: 'model', fileMode: '0644', keepVersions: 1 };
 const WARM_UP = {
   uid: 'warm-up',
   target: { path: 'warm-up', fileMode: '0644', keepVersions: 1 },
-  sizeMiB: 32,
+  sizeMiB: 128,
 };
 const MAX_CONNECTIONS = 8;
 /**

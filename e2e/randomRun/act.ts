@@ -1,7 +1,7 @@
 /** Does a step of a random run on the cluster. */
 import { killPod } from '../install/processes.ts';
 import { distributionResource } from '../install/resources.ts';
-import { NAMESPACE, type Sluice } from '../install/sluice.ts';
+import { NAMESPACE, type Pod, type Sluice } from '../install/sluice.ts';
 import type { Component, Step, Version, Wanted, WorldFile } from './world.ts';
 
 const DRAIN_TIMEOUT_MS = 60_000;
@@ -12,7 +12,11 @@ export interface Digests {
 }
 
 /** What the origin must have before a step is taken. */
-export async function putVersion(sluice: Sluice, version: Version, digests: Digests): Promise<void> {
+export async function putVersion(
+  sluice: Sluice,
+  version: Version,
+  digests: Digests,
+): Promise<void> {
   for (const file of version.files) {
     const name = `${version.folder}/${file.path}`;
     const { sha256 } = await sluice.cluster.origin.putFile(name, file);
@@ -63,7 +67,7 @@ function drainArguments(node: string): string[] {
   return ['drain', node, `--pod-selector=${movable}`, ...limits, timeout];
 }
 
-async function onePod(sluice: Sluice, component: Component, which: number) {
+async function onePod(sluice: Sluice, component: Component, which: number): Promise<Pod> {
   const pods = await sluice.until(`a pod of ${component}`, async () => {
     const found = await sluice.pods(component);
     return found.length > 0 || component === 'relay' ? found : undefined;

@@ -84,7 +84,8 @@ function differentLabels(sluice: Sluice, world: World, nodes: readonly NodeState
   const expected = new Set<string>();
   for (const { name, settings } of world.wanted.values()) {
     if (!settings.nodeLabel || settings.suspend) continue;
-    for (const node of judgedNodes(sluice, world, settings.zone)) expected.add(`${node.name} ${name}`);
+    for (const node of judgedNodes(sluice, world, settings.zone))
+      expected.add(`${node.name} ${name}`);
   }
   const shown = new Set<string>();
   for (const { metadata } of nodes) {
@@ -113,7 +114,7 @@ async function differentFiles(
 ): Promise<string[]> {
   const found: string[] = [];
   const folder = path.join(sluice.root(node), 'default');
-  const entries = await readdir(folder).catch(() => []);
+  const entries: string[] = await readdir(folder).catch(() => []);
   for (const name of entries.filter((each) => !each.startsWith('.'))) {
     if (!world.wanted.has(name)) found.push(`${node.name} still shows ${name}`);
   }

@@ -86,12 +86,9 @@ export class RandomRun {
     const seconds = () => (performance.now() - beganAtMs) / 1000;
     for (;;) {
       // The API server or the database may not answer while something of it was killed just now.
-      const found = await differences(
-        this.#sluice,
-        this.#world,
-        this.#gone,
-        this.#digests,
-      ).catch((error: unknown) => [String(error)]);
+      const found = await differences(this.#sluice, this.#world, this.#gone, this.#digests).catch(
+        (error: unknown) => [String(error)],
+      );
       if (found.length === 0) log(`at rest after ${seconds().toFixed(0)} s`);
       if (found.length === 0 || performance.now() - beganAtMs > REST_TIMEOUT_MS) {
         return { afterSteps, seconds: seconds(), differences: found };

@@ -25,7 +25,11 @@ it('in a long run everything comes that can, and each name once', () => {
   const applied = steps.flatMap((step) => (step.kind === 'apply' ? [step.wanted] : []));
   expect(new Set(applied.map(({ name }) => name)).size).toBe(applied.length);
   const folders = steps.flatMap((step) =>
-    step.kind === 'apply' ? [step.wanted.version.folder] : step.kind === 'replace' ? [step.version.folder] : [],
+    step.kind === 'apply'
+      ? [step.wanted.version.folder]
+      : step.kind === 'replace'
+        ? [step.version.folder]
+        : [],
   );
   expect(new Set(folders).size).toBe(folders.length);
 });

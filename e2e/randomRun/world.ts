@@ -63,7 +63,14 @@ export type Step =
 
 const MAX_DISTRIBUTIONS = 6;
 const MIB = 1024 * 1024;
-const COMPONENTS: readonly Component[] = ['operator', 'relay', 'relay', 'agent', 'agent', 'mongodb'];
+const COMPONENTS: readonly Component[] = [
+  'operator',
+  'relay',
+  'relay',
+  'agent',
+  'agent',
+  'mongodb',
+];
 
 export function emptyWorld(nodes: readonly string[], zones: readonly string[]): World {
   return { nodes, zones, wanted: new Map(), cordoned: undefined, named: 0 };

@@ -5,8 +5,8 @@ import { WORTH_A_TURN } from './allocate.ts';
 import type { LeaseObserver, WaitReason } from './leaseEvents.ts';
 import type { LeaseHolder } from './leases.ts';
 import { type LeaseRecord, topUpBytesOf } from './ledger.ts';
-import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
 import type { OriginBook } from './originBook.ts';
+import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
 import type { OriginReport } from './originReport.ts';
 import type { PullRegistry } from './pullRegistry.ts';
 import {

@@ -98,7 +98,7 @@ async function pull(limit: number, connections: number, origin: Origin): Promise
     // Rounded up, as it is told.
     timeToFirstByteMs: Math.ceil(origin.timeToFirstByteMs + LATE_MS / 2),
   };
-  const room = { windowBytes: limit, connections };
+  const room = { rateBytes: Number.POSITIVE_INFINITY, windowBytes: limit, connections };
   const share = { rateBytesPerSecond: 1e10, connections };
   const terms = rateTerms(claim, share, room, undefined);
   if (terms === undefined) throw new Error('there is no room');

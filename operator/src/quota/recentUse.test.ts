@@ -29,7 +29,9 @@ it('what is not known counts as everything for a second', () => {
 });
 
 it('is the largest value that was in force, whatever came after', () => {
-  const events = fc.array(fc.record({ afterMs: fc.nat(700), value: fc.nat(50) }), { maxLength: 30 });
+  const events = fc.array(fc.record({ afterMs: fc.nat(700), value: fc.nat(50) }), {
+    maxLength: 30,
+  });
   fc.assert(
     fc.property(events, fc.nat(1_500), (list, laterMs) => {
       const recent = new RecentUse();
