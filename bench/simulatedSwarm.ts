@@ -2,13 +2,13 @@
  * The set-ups of bench/swarm.ts in the simulation, where no processor counts: what the rules of
  * who asks whom for what can reach. With --tcp links have the simulation's TCP, which is not
  * calibrated: that is to compare with bench/swarm.ts, and is not recorded.
- *   node bench/simulatedSwarm.ts [--setups abcdef] [--seeds 3] [--mib 256] [--tcp]
+ *   node bench/simulatedSwarm.ts [--setups abcdef] [--seeds 3] [--node-share 1] [--mib 256] [--tcp]
  */
 import { parseArgs } from 'node:util';
 import { failWith } from '../e2e/cluster/command.ts';
 import { type Figure, figureOf, type Goal } from './lib/figures.ts';
 import { record } from './lib/record.ts';
-import { SETUPS } from './lib/setups.ts';
+import { SETUPS, scaled } from './lib/setups.ts';
 import { type SimulatedRun, simulatedRun } from './lib/simulatedRun.ts';
 
 const TIME_GOALS: Readonly<Record<string, number>> = { a: 1.1, b: 1.1, c: 1.1 };
@@ -20,6 +20,7 @@ const { values } = parseArgs({
   options: {
     setups: { type: 'string', default: SETUPS.map(({ name }) => name).join('') },
     seeds: { type: 'string', default: '3' },
+    'node-share': { type: 'string', default: '1' },
     mib: { type: 'string' },
     tcp: { type: 'boolean', default: false },
   },
@@ -34,8 +35,10 @@ try {
 async function runAll(names: string, seeds: number): Promise<boolean> {
   const runs: SimulatedRun[] = [];
   const figures: Figure[] = [];
+  const nodeShare = Number(values['node-share']);
   for (const each of SETUPS.filter(({ name }) => names.includes(name))) {
-    const setup = values.mib === undefined ? each : { ...each, sizeMiB: Number(values.mib) };
+    const whole = scaled(each, { rateShare: 1, nodeShare });
+    const setup = values.mib === undefined ? whole : { ...whole, sizeMiB: Number(values.mib) };
     const own: SimulatedRun[] = [];
     for (let seed = 1; seed <= seeds; seed += 1) {
       const run = await simulatedRun(setup, seed, values.tcp);
@@ -43,16 +46,16 @@ async function runAll(names: string, seeds: number): Promise<boolean> {
       own.push(run);
     }
     runs.push(...own);
-    figures.push(...figuresOf(setup.name, own));
+    figures.push(...figuresOf(each.name, own));
   }
   if (values.tcp) {
     for (const { name, median, unit } of figures) console.log(`${name}: ${median} ${unit}`);
     return true;
   }
   return record({
-    name: 'simulatedSwarm',
-    about: 'The set-ups of swarm in the simulation, links of the same rates less headers.',
-    command: `make bench NAME=simulatedSwarm ARGS='--setups ${names} --seeds ${seeds}'`,
+    name: nodeShare === 1 ? 'simulatedSwarm' : `simulatedSwarm-${nodeShare}`,
+    about: `The set-ups of swarm with ${nodeShare} of their nodes in the simulation, links of the same rates less headers.`,
+    command: `make bench NAME=simulatedSwarm ARGS='--setups ${names} --seeds ${seeds} --node-share ${nodeShare}'`,
     runs,
     figures,
   });
