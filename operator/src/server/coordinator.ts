@@ -143,7 +143,8 @@ export class Coordinator implements CoordinatorPort {
     const before = this.#distributions.get(uid);
     this.#removals.cancel(uid);
     let known = before;
-    if (known?.book.plan.record.epoch !== epoch) {
+    const isNews = known?.book.plan.record.epoch !== epoch;
+    if (known === undefined || isNews) {
       this.#arbiter.forget(uid);
       const revoked = record.revokedPullers ?? [];
       const book = known?.book ?? new NodeBook(plan);
@@ -151,17 +152,14 @@ export class Coordinator implements CoordinatorPort {
       known = { book, standIns, sourceChanged: false, revoked };
       this.#distributions.set(uid, known);
     }
-    const { forgotten, reinstalled } = known.book.apply(plan, this.#deps.clock.now());
+    const applied = known.book.apply(plan, this.#deps.clock.now());
+    const { forgotten, reinstalled } = applied;
     this.#rows.deleteNodes(uid, forgotten);
     this.#forgetWord(uid, epoch, reinstalled);
     this.#departures.forgetGone();
     if (before === undefined) this.#recall(uid);
     this.#lease(known);
-    // What was reported before the plan was known here counts, too.
-    for (const process of this.fleet.list()) {
-      const report = process.reports.get(`${uid}/${epoch}`);
-      if (report !== undefined) this.#reported(process, [report]);
-    }
+    this.#hearAgain(known, isNews ? undefined : applied.joined);
     this.#telling.soon();
   }
 
@@ -339,6 +337,20 @@ export class Coordinator implements CoordinatorPort {
     // What a process has or has removed can change what it is to be told.
     const isNews = transfers.some(({ state }) => NEWS.has(state));
     if (isNews) this.#telling.soon();
+  }
+
+  /**
+   * What was reported before the plan was known here counts, too: by agents of these nodes;
+   * undefined: by all. Not by others, or each look at a plan would take in the whole fleet.
+   */
+  #hearAgain(distribution: Distribution, joined: ReadonlySet<string> | undefined): void {
+    const { uid, epoch } = distribution.book.plan.record;
+    for (const process of this.fleet.list()) {
+      if (process.kind === 'agent') this.#departures.seeOff(process, uid);
+      if (joined !== undefined && !joined.has(process.node)) continue;
+      const report = process.reports.get(`${uid}/${epoch}`);
+      if (report !== undefined) this.#take(process, report, distribution);
+    }
   }
 
   #take(process: FleetProcess, transfer: TransferReport, distribution: Distribution): void {

@@ -11,6 +11,12 @@ export type NodeRecord = Assignment['progress'];
 /** What is known of the agent of a node; one that is not named has none. */
 export type Agents = ReadonlyMap<string, 'connected' | 'silent'>;
 
+export interface AppliedPlan {
+  readonly forgotten: readonly string[];
+  readonly reinstalled: ReadonlySet<string>;
+  readonly joined: ReadonlySet<string>;
+}
+
 /** Agents find a new leader within this: what they were at goes on meanwhile. */
 const RETURN_MS = 30_000;
 
@@ -28,6 +34,8 @@ export class NodeBook {
   /** By node: since when it is no target any more. */
   readonly #leavers = new Map<string, number>();
   #targets: ReadonlyMap<string, DistributionPlan['nodes'][number]>;
+  /** How many targets have all of it: asked for at each report, so not counted anew. */
+  #readyCount = 0;
   #places: ReadonlySet<string> = new Set();
   /** When the rows of an earlier leader were read. */
   #recalledAtMs: number | undefined;
@@ -38,10 +46,10 @@ export class NodeBook {
   }
 
   /**
-   * Answers the nodes of which the database has nothing to keep, and those of them that were
-   * installed anew under their names.
+   * Answers the nodes of which the database has nothing to keep, those of them that were installed
+   * anew under their names, and those that were no targets before.
    */
-  apply(plan: DistributionPlan, nowMs: number): { forgotten: string[]; reinstalled: Set<string> } {
+  apply(plan: DistributionPlan, nowMs: number): AppliedPlan {
     const before = this.#targets;
     if (plan.record.epoch !== this.plan.record.epoch) this.#records.clear();
     this.plan = plan;
@@ -55,7 +63,9 @@ export class NodeBook {
     }
     for (const name of this.#leavers.keys())
       if (this.#targets.has(name)) this.#leavers.delete(name);
-    return { forgotten: [...reinstalled, ...this.#keepNoLeavers()], reinstalled };
+    this.#countReady();
+    const joined = new Set([...this.#targets.keys()].filter((name) => !before.has(name)));
+    return { forgotten: [...reinstalled, ...this.#keepNoLeavers()], reinstalled, joined };
   }
 
   /** What the database has of an earlier leader's time; answers what it need not keep. */
@@ -70,6 +80,7 @@ export class NodeBook {
         forgotten.push(node);
       } else if (of === epoch && !this.#records.has(node)) this.#records.set(node, progress);
     }
+    this.#countReady();
     return [...forgotten, ...this.#keepNoLeavers()];
   }
 
@@ -83,8 +94,7 @@ export class NodeBook {
 
   /** Nothing is left to pull. */
   get isEverywhere(): boolean {
-    const { nodes } = this.plan;
-    return nodes.length > 0 && nodes.every(({ name }) => this.recordOf(name).state === 'ready');
+    return this.#targets.size > 0 && this.#readyCount === this.#targets.size;
   }
 
   /** A node that is here has the file, and gives it to the others. */
@@ -98,6 +108,7 @@ export class NodeBook {
   take(node: string, progress: NodeRecord): Assignment | undefined {
     const target = this.#targets.get(node);
     if (target === undefined) return undefined;
+    this.#readyCount += Number(progress.state === 'ready') - Number(this.#isReady(node));
     this.#records.set(node, progress);
     const { uid, epoch } = this.plan.record;
     return { uid, epoch, node, ...(target.uid !== undefined && { nodeUid: target.uid }), progress };
@@ -156,6 +167,14 @@ export class NodeBook {
     const places = placesOf(candidates, most, this.#places);
     this.#places = places;
     return (name) => places.has(name) || this.recordOf(name).state === 'ready';
+  }
+
+  #isReady(node: string): boolean {
+    return this.recordOf(node).state === 'ready';
+  }
+
+  #countReady(): void {
+    this.#readyCount = [...this.#targets.keys()].filter((name) => this.#isReady(name)).length;
   }
 
   #leave(node: string, nowMs: number): void {
