@@ -2,7 +2,7 @@
  * Session tokens: who a process is, signed with a key that all replicas share, so that each of them
  * can verify a session that another one began.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { ProcessInfo } from './work.ts';
 
 export interface Session extends ProcessInfo {
@@ -31,6 +31,15 @@ export function verifySession(token: string, key: Buffer, nowMs: number): Sessio
   return session.expiresAtMs > nowMs ? session : undefined;
 }
 
+/** Making one takes longer than a signature, and there are a thousand of those a second. */
+const keys = new WeakMap<Buffer, KeyObject>();
+
+function keyOf(bytes: Buffer): KeyObject {
+  const known = keys.get(bytes) ?? createSecretKey(bytes);
+  keys.set(bytes, known);
+  return known;
+}
+
 function sign(payload: string, key: Buffer): Buffer {
-  return createHmac('sha256', key).update('sluice session v1\0').update(payload).digest();
+  return createHmac('sha256', keyOf(key)).update('sluice session v1\0').update(payload).digest();
 }

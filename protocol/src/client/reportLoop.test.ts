@@ -16,6 +16,7 @@ function build(reportIntervalMs = 60_000) {
   const acknowledged: TransferReport[] = [];
   const abort = new AbortController();
   aborts.push(abort);
+  let lookCount = 0;
   const loop = new ReportLoop({
     client: {
       reportIntervalMs,
@@ -24,12 +25,16 @@ function build(reportIntervalMs = 60_000) {
         sent.push(content);
       },
     },
-    reports: () => state.reports,
+    reports: () => {
+      lookCount += 1;
+      return state.reports;
+    },
     acknowledged: (reports) => acknowledged.push(...reports),
     disk: async () => undefined,
     onProblem: (error) => problems.push(error),
   });
-  return { loop, sent, state, problems, acknowledged, signal: abort.signal };
+  const looks = () => lookCount;
+  return { loop, sent, state, problems, acknowledged, looks, signal: abort.signal };
 }
 
 const said = (sent: ReportContent[]) =>
@@ -70,10 +75,12 @@ describe('reports', () => {
     await vi.waitFor(() => expect(said(sent)).toEqual(['a ready', 'a ready']));
   });
 
-  it('are sent each interval also when nothing changed', async () => {
-    const { loop, sent, signal } = build(20);
+  it('are sent each interval while something changes, and not when nothing does', async () => {
+    const { loop, sent, state, looks, signal } = build(5);
     loop.run(signal);
-    await vi.waitFor(() => expect(sent.length).toBeGreaterThan(2));
-    expect(said(sent)).toContain('');
+    await vi.waitFor(() => expect(looks()).toBeGreaterThan(5));
+    expect(said(sent)).toEqual(['']);
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'transferring' })];
+    await vi.waitFor(() => expect(said(sent)).toEqual(['', 'a transferring']));
   });
 });

@@ -19,10 +19,12 @@ export interface ReportLoopDependencies {
 /** Changes within this time go out together. */
 const GATHER_MS = 20;
 const MAX_TRANSFERS = 10_000;
+/** Whoever has nothing to say says so this often: that it lives is known by its work stream. */
+const NOTHING_NEW_MS = 30_000;
 
 /**
- * Sends what changed since the control server last heard it: each interval, and at once when a
- * state changes. Reports are cumulative, so what could not be sent is merged by being replaced.
+ * Sends what changed since the control server last heard it: each interval when there is something,
+ * and at once when a state changes. Reports are cumulative, so what could not be sent is merged by being replaced.
  */
 export class ReportLoop {
   readonly #dependencies: ReportLoopDependencies;
@@ -30,6 +32,7 @@ export class ReportLoop {
   #known = new Map<string, string>();
   #wake: () => void = () => {};
   #urgent = false;
+  #sentAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(dependencies: ReportLoopDependencies) {
     this.#dependencies = dependencies;
@@ -44,6 +47,7 @@ export class ReportLoop {
   /** The control server may be another one: tell it everything. */
   forget(): void {
     this.#known = new Map();
+    this.#sentAtMs = Number.NEGATIVE_INFINITY;
     this.now();
   }
 
@@ -71,11 +75,14 @@ export class ReportLoop {
     const changed = live
       .filter((report) => known.get(taskKey(report)) !== JSON.stringify(report))
       .slice(0, MAX_TRANSFERS);
+    const now = performance.now();
+    if (changed.length === 0 && now - this.#sentAtMs < NOTHING_NEW_MS) return;
     const disk = await this.#dependencies.disk();
     await this.#dependencies.client.report(
       { transfers: changed, ...(disk !== undefined && { disk }) },
       signal,
     );
+    this.#sentAtMs = now;
     this.#dependencies.acknowledged(changed);
     for (const report of changed) known.set(taskKey(report), JSON.stringify(report));
     const keys = new Set(live.map(taskKey));
