@@ -15,6 +15,8 @@ export interface OperatorSample {
   readonly processorSeconds: number;
   readonly rssMb: number;
   readonly peakRssMb: number;
+  /** Of V8, with what it has not collected yet. */
+  readonly heapMb: number;
   readonly agentsConnected: number;
   readonly kubeRequests: Readonly<Record<string, number>>;
   readonly reconciliations: Histogram;
@@ -88,6 +90,7 @@ export class OperatorProcess {
       processorSeconds: processorSeconds(this.#pid),
       rssMb: megabytes(status, 'VmRSS'),
       peakRssMb: megabytes(status, 'VmHWM'),
+      heapMb: sumOf(text, 'sluice_operator_nodejs_heap_size_used_bytes', {}) / 1e6,
       agentsConnected: sumOf(text, 'sluice_processes_connected', { kind: 'agent' }),
       kubeRequests: valuesOf(text, 'sluice_operator_kube_requests_total', ['method', 'resource']),
       reconciliations: histogramOf(text, 'sluice_operator_reconcile_seconds'),

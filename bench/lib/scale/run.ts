@@ -37,6 +37,7 @@ interface Window {
   readonly seconds: number;
   readonly cores: number;
   readonly rssMb: number;
+  readonly heapMb: number;
   readonly statusWritesPerSecond: number;
   readonly statusWritesPerSecondAndDistribution: number;
   readonly kubeRequests: Readonly<Record<string, number>>;
@@ -170,6 +171,7 @@ function windowOf(before: OperatorSample, after: OperatorSample, distributions: 
     seconds,
     cores: (after.processorSeconds - before.processorSeconds) / seconds,
     rssMb: after.rssMb,
+    heapMb: after.heapMb,
     statusWritesPerSecond: statusWrites / seconds,
     statusWritesPerSecondAndDistribution: statusWrites / seconds / distributions,
     kubeRequests,
