@@ -1,6 +1,6 @@
 /** Container images for the test cluster, kept in the cache under the hash of what is in them. */
 import { createHash } from 'node:crypto';
-import { cp, glob, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, glob, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 import { baseImage } from './baseImage.ts';
@@ -50,12 +50,37 @@ export async function pauseImage(): Promise<string> {
 }
 
 /** Builds what is missing: the products from their own Dockerfiles as the sources are now. */
-export async function sluiceImages(options: BuildOptions = {}): Promise<SluiceImages> {
+export function sluiceImages(options: BuildOptions = {}): Promise<SluiceImages> {
+  return imagesOf(async () => {}, options);
+}
+
+/** The same as the next minor release would have them: it speaks one more version of the protocol. */
+export function nextMinorImages(options: BuildOptions = {}): Promise<SluiceImages> {
+  return imagesOf(asNextMinor, options);
+}
+
+async function asNextMinor(context: string): Promise<void> {
+  const file = path.join(context, 'protocol/src/versions.ts');
+  const text = await readFile(file, 'utf8');
+  const declared = /(PROTOCOL_VERSIONS: readonly number\[\] = )\[([\d, ]+)\]/;
+  const versions = declared.exec(text)?.[2]?.split(',').map(Number);
+  if (versions === undefined)
+    throw new Error(`${file} does not declare PROTOCOL_VERSIONS as before`);
+  const newest = Math.max(...versions);
+  await writeFile(file, text.replace(declared, `$1[${newest}, ${newest + 1}]`));
+}
+
+/** `change`: of the sources, in a copy of them. */
+async function imagesOf(
+  change: (context: string) => Promise<void>,
+  options: BuildOptions,
+): Promise<SluiceImages> {
   const mongodb = await ferretImage(options);
   const context = await mkdtemp(path.join(tmpdir(), 'sluice-context-'));
   const progress = new Progress('images', options.log);
   try {
     await copyContext(context);
+    await change(context);
     const built: Partial<Record<keyof typeof FOLDERS, Image>> = {};
     for (const [component, folder] of Object.entries(FOLDERS) as [keyof typeof FOLDERS, string][]) {
       progress.update(`${component}, ${Object.keys(built).length + 1} of 3`);

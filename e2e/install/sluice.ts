@@ -1,7 +1,7 @@
 /** Sluice in a test cluster, installed from its chart as a user would, and what one asks of it. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chartValues } from '../cluster/chartValues.ts';
@@ -161,16 +161,22 @@ export class Sluice {
   }
 }
 
+/** What of the chart's values a test sets besides the images. */
+interface Settings {
+  readonly relayIdleSeconds?: number;
+  readonly nodeLabels?: boolean;
+}
+
 /** Helm-installs the chart and waits until the operator and every agent are ready. */
 export async function installSluice(
   cluster: Cluster,
   images: SluiceImages,
-  change: { readonly relayIdleSeconds?: number; readonly nodeLabels?: boolean } = {},
+  settings: Settings = {},
 ): Promise<Sluice> {
   const values = valuesFile(cluster);
   await mkdir(path.dirname(values), { recursive: true });
   await writeFile(values, JSON.stringify(chartValues(images)));
-  return installAgain(cluster, change);
+  return installAgain(cluster, settings);
 }
 
 function valuesFile(cluster: Cluster): string {
@@ -178,30 +184,82 @@ function valuesFile(cluster: Cluster): string {
 }
 
 /** With the images and values of the first time. */
-export async function installAgain(
-  cluster: Cluster,
-  change: { readonly relayIdleSeconds?: number; readonly nodeLabels?: boolean } = {},
-): Promise<Sluice> {
+export async function installAgain(cluster: Cluster, settings: Settings = {}): Promise<Sluice> {
   try {
-    await cluster.helm([
-      ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
-      ...['--namespace', NAMESPACE, '--create-namespace', '--values', valuesFile(cluster)],
-      ...['--wait', '--timeout', INSTALL_TIMEOUT],
-      ...(change.relayIdleSeconds === undefined
-        ? []
-        : ['--set', `relay.idleSeconds=${change.relayIdleSeconds}`]),
-      ...(change.nodeLabels ? ['--set', 'workloads.nodeLabels=true'] : []),
-    ]);
+    await helmUpgrade(cluster, valuesFile(cluster), settings);
     // An operator that comes back waits until the Lease of the one before has run out.
     const made = ['wait', 'daemonset/sluice-agent', '-n', NAMESPACE, '--for=create'];
     await cluster.kubectl([...made, '--timeout=60s']);
-    const agents = ['rollout', 'status', 'daemonset/sluice-agent', '-n', NAMESPACE];
-    await cluster.kubectl([...agents, '--timeout=90s'], { timeoutMs: 100_000 });
+    await rolledOut(cluster, 'daemonset/sluice-agent');
   } catch (cause) {
     const pods = await cluster.kubectl(['get', 'pods', '-A', '-o', 'wide']).catch(String);
     throw new Error(`Sluice does not come up in ${cluster.name}:\n${pods}`, { cause });
   }
   return new Sluice(cluster, await ReadClient.open(cluster, NAMESPACE));
+}
+
+/**
+ * To other images, as a user upgrades; `undefined` are those of the installation. Resolves when
+ * operator, relays and agents have been replaced.
+ */
+export async function changeImages(
+  sluice: Sluice,
+  images: SluiceImages | undefined,
+  settings: Settings,
+): Promise<void> {
+  const { cluster } = sluice;
+  const values = path.join(cluster.stateFolder, 'install/other-values.json');
+  if (images !== undefined) await writeFile(values, JSON.stringify(chartValues(images)));
+  const file = images === undefined ? valuesFile(cluster) : values;
+  await helmUpgrade(cluster, file, settings);
+  const { relay, agent } = JSON.parse(await readFile(file, 'utf8')) as Record<
+    'relay' | 'agent',
+    { image: { repository: string; tag: string } }
+  >;
+  const workloads = [
+    { of: ['daemonset', '-l', 'app.kubernetes.io/component=agent'], ...agent },
+    { of: ['deployment', '-l', 'app.kubernetes.io/component=relay'], ...relay },
+  ];
+  for (const { of, image } of workloads) {
+    const wanted = `${image.repository}:${image.tag}`;
+    const changed = await sluice.until(`${of[0]}s with ${wanted}`, async () => {
+      const found = await workloadImages(cluster, of);
+      const isDone = found.every((each) => each.image === wanted);
+      return isDone && found.length > 0 ? found : undefined;
+    });
+    for (const { name } of changed) await rolledOut(cluster, name);
+  }
+}
+
+/** `<kind>/<name>` and the image of its template. */
+async function workloadImages(
+  cluster: Cluster,
+  of: readonly string[],
+): Promise<{ name: string; image: string }[]> {
+  const columns =
+    '{range .items[*]}{.kind}/{.metadata.name} {.spec.template.spec.containers[0].image}{"\\n"}{end}';
+  const args = ['get', ...of, '-n', NAMESPACE, '-o', `jsonpath=${columns}`];
+  const lines = (await cluster.kubectl(args)).split('\n').filter(Boolean);
+  return lines.map((line) => {
+    const [name = '', image = ''] = line.split(' ');
+    return { name, image };
+  });
+}
+
+async function rolledOut(cluster: Cluster, workload: string): Promise<void> {
+  const args = ['rollout', 'status', workload, '-n', NAMESPACE, '--timeout=90s'];
+  await cluster.kubectl(args, { timeoutMs: 100_000 });
+}
+
+async function helmUpgrade(cluster: Cluster, values: string, settings: Settings): Promise<void> {
+  const { relayIdleSeconds, nodeLabels } = settings;
+  await cluster.helm([
+    ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
+    ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
+    ...['--wait', '--timeout', INSTALL_TIMEOUT],
+    ...(relayIdleSeconds === undefined ? [] : ['--set', `relay.idleSeconds=${relayIdleSeconds}`]),
+    ...(nodeLabels ? ['--set', 'workloads.nodeLabels=true'] : []),
+  ]);
 }
 
 export function archivesOf(images: SluiceImages): string[] {

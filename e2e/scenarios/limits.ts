@@ -2,6 +2,9 @@ import type { OriginLimits } from '../install/resources.ts';
 
 const MIB = 1024 * 1024;
 
+/** Of the chart. Relays stay long enough for one scenario after the other, short enough to see them go. */
+export const SETTINGS = { relayIdleSeconds: 15, nodeLabels: true } as const;
+
 /** What Sluice may take from the origin in every scenario: slow enough to interfere half way. */
 export const LIMITS: OriginLimits = {
   maxConnections: 4,

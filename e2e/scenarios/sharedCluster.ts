@@ -1,10 +1,10 @@
 /** vitest's global set-up: one cluster with Sluice for all scenarios, which run one by one. */
 import type { TestProject } from 'vitest/node';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
-import { sluiceImages } from '../cluster/images.ts';
+import { nextMinorImages, sluiceImages } from '../cluster/images.ts';
 import { originResource } from '../install/resources.ts';
 import { archivesOf, installSluice } from '../install/sluice.ts';
-import { LIMITS } from './limits.ts';
+import { LIMITS, SETTINGS } from './limits.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -12,13 +12,11 @@ declare module 'vitest' {
   }
 }
 
-/** Long enough for one scenario after the other, short enough to see them go. */
-const RELAY_IDLE_SECONDS = 15;
-
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const log = (line: string) => console.log(line);
   const images = await sluiceImages({ log });
-  const cluster = await startCluster({ nodes: 3, zones: 2, images: archivesOf(images), log });
+  const archives = new Set([images, await nextMinorImages({ log })].flatMap(archivesOf));
+  const cluster = await startCluster({ nodes: 3, zones: 2, images: [...archives], log });
   try {
     await install(cluster, images);
   } catch (error) {
@@ -34,10 +32,7 @@ async function install(
   cluster: Cluster,
   images: Awaited<ReturnType<typeof sluiceImages>>,
 ): Promise<void> {
-  const sluice = await installSluice(cluster, images, {
-    relayIdleSeconds: RELAY_IDLE_SECONDS,
-    nodeLabels: true,
-  });
+  const sluice = await installSluice(cluster, images, SETTINGS);
   await sluice.apply(originResource('scenarios', 'origin.sluice.test', LIMITS));
   await sluice.read.close();
 }

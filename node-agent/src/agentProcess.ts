@@ -71,7 +71,9 @@ export class AgentProcess {
     const metrics = new AgentMetrics({
       reports: () => this.#worker.reports(),
       controlConnected: () => client.connected,
+      protocolVersion: () => client.protocolVersion,
       closedConnections: () => this.#engine.closedConnections,
+      newerBatches: () => this.#engine.newerBatches,
     });
     this.#health = new HealthServer(
       { port: healthPort },

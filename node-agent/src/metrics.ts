@@ -5,8 +5,12 @@ export interface AgentMetricsOptions {
   /** How things stand now. */
   readonly reports: () => readonly TransferReport[];
   readonly controlConnected: () => boolean;
+  /** Of the control protocol; undefined: not agreed yet. */
+  readonly protocolVersion: () => number | undefined;
   /** Connections to peers that ended, by reason. */
   readonly closedConnections: () => ReadonlyMap<string, number>;
+  /** Batches of the feed that only a newer release can read. */
+  readonly newerBatches: () => number;
 }
 
 /** What an agent tells Prometheus. Labels are bounded: never a distribution or a peer. */
@@ -14,7 +18,9 @@ export class AgentMetrics {
   readonly #registry = new Registry();
   readonly #problems: Counter;
 
-  constructor({ reports, controlConnected, closedConnections }: AgentMetricsOptions) {
+  constructor(options: AgentMetricsOptions) {
+    const { reports, controlConnected, protocolVersion } = options;
+    const { closedConnections, newerBatches } = options;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_agent_' });
     this.#problems = new Counter({
@@ -32,12 +38,29 @@ export class AgentMetrics {
         for (const [reason, count] of closedConnections()) this.inc({ reason }, count);
       },
     });
+    new Counter({
+      name: 'sluice_agent_newer_feed_batches_total',
+      help: 'Signed hashes from peers in the format of a newer release, passed over: upgrade this one',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(newerBatches());
+      },
+    });
     new Gauge({
       name: 'sluice_agent_control_connected',
       help: '1 while a work stream is open',
       registers,
       collect() {
         this.set(controlConnected() ? 1 : 0);
+      },
+    });
+    new Gauge({
+      name: 'sluice_agent_control_protocol_version',
+      help: 'Version of the control protocol that was agreed on; 0: none yet',
+      registers,
+      collect() {
+        this.set(protocolVersion() ?? 0);
       },
     });
     new Gauge({

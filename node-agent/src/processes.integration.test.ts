@@ -3,7 +3,7 @@
  * from a simple table, over real TLS, and an HTTP origin, all on loopback.
  */
 import { randomBytes } from 'node:crypto';
-import { open, readdir, readFile, rm } from 'node:fs/promises';
+import { open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
@@ -212,6 +212,35 @@ describe('relay and agents', () => {
     const report = await fleet.ready('two', 'whole');
     expect(receivedBytes(report)).toBe(0);
     expect(report.verifiedBytes).toBe(24 * MIB + 1);
+  });
+
+  it('have a placed version still when another release has noted it, and fetch nothing', async () => {
+    await fleet.kill('two', 'SIGTERM');
+    const versions = path.join(fleet.programOf('two').folder, 'team/.sluice/whole');
+    await writeFile(path.join(versions, '1.state'), `sluice99${'\0'.repeat(5_000)}`);
+    fleet.control.reports.length = 0;
+    fleet.launch('two');
+    const report = await fleet.ready('two', 'whole');
+    expect(receivedBytes(report)).toBe(0);
+    expect(report.verifiedBytes).toBe(24 * MIB + 1);
+  });
+
+  it('lose nothing when the relay is replaced by one with an empty cache', async () => {
+    // Slower than the relay pulls: it has much that no node has.
+    const delivery = { topUp: [], transport: 'Hybrid' as const, maxRate: 3 * MIB };
+    const { body } = distribute('handedOn', 24 * MIB, { rate: 8 * MIB, delivery });
+    await fleet.reported('relay', 'handedOn', ({ verifiedBytes }) => verifiedBytes > 8 * MIB);
+    expect(await fleet.kill('relay', 'SIGTERM')).toBe(0);
+    expect([...leases.values()].filter(({ uid }) => uid === 'handedOn')).toEqual([]);
+    await rm(path.join(fleet.programOf('relay').folder, 'handedOn'), { recursive: true });
+    fleet.launch('relay');
+    // A piece that was pulled is granted to nobody again: had it been lost, nobody would be ready.
+    await Promise.all(['one', 'two'].map((name) => fleet.ready(name, 'handedOn')));
+    expect(await sha256OnDisk('two', 'handedOn')).toBe(sha256Of(body));
+    // But for what was on its way when it stopped: a piece a connection.
+    expect(origin.sentBytes.get('/handedOn.bin')).toBeLessThanOrEqual(
+      body.length * 1.03 + 4 * PIECE,
+    );
   });
 
   it('pull in place of the relay when it is told to, sign, and leave it to the relay again', async () => {

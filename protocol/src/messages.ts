@@ -4,11 +4,13 @@
  * One schema per message; the TypeScript type is derived from it, so that the
  * check at the edge and the type in the code cannot drift apart. Here live
  * shapes and bounds only: no I/O, no decisions.
+ *
+ * A field that is not known is passed over: a newer release may have added it. Not so in what
+ * allows to take from an origin or to delete (EXACT): there it might say that less is allowed.
  */
 import { type Static, Type } from '@sinclair/typebox';
 
-/** Version of the control protocol; a session is refused when no common version exists. */
-export const PROTOCOL_VERSION = 1;
+const EXACT = { additionalProperties: false } as const;
 
 /** Audience of the projected ServiceAccount tokens that buy a session. */
 export const TOKEN_AUDIENCE = 'sluice';
@@ -25,21 +27,20 @@ export const ProcessKind = Type.Union([Type.Literal('relay'), Type.Literal('agen
 export type ProcessKind = Static<typeof ProcessKind>;
 
 /** POST /v1/session, with the projected token as bearer. Node and pod come from the token. */
-export const SessionRequest = Type.Object(
-  {
-    protocolVersions: Type.Array(Type.Integer(), { minItems: 1, maxItems: 16 }),
-    kind: ProcessKind,
-    /** Random per process start: tells two runs in the same pod apart. */
-    incarnation: Type.String({ minLength: 8, maxLength: 64 }),
-    bitTorrentPort: Port,
-    /** Where a relay serves HTTP; absent on agents. */
-    httpPort: Type.Optional(Port),
-  },
-  { additionalProperties: false },
-);
+export const SessionRequest = Type.Object({
+  /** All that the caller speaks. */
+  protocolVersions: Type.Array(Type.Integer(), { minItems: 1, maxItems: 16 }),
+  kind: ProcessKind,
+  /** Random per process start: tells two runs in the same pod apart. */
+  incarnation: Type.String({ minLength: 8, maxLength: 64 }),
+  bitTorrentPort: Port,
+  /** Where a relay serves HTTP; absent on agents. */
+  httpPort: Type.Optional(Port),
+});
 export type SessionRequest = Static<typeof SessionRequest>;
 
 export const SessionGrant = Type.Object({
+  /** The highest that both speak: that of every message of this session. */
   protocolVersion: Type.Integer(),
   sessionToken: Type.String({ maxLength: 4096 }),
   expiresInSeconds: Type.Integer({ minimum: 1 }),
@@ -159,12 +160,15 @@ export type Peer = Static<typeof Peer>;
 export const WorkMessage = Type.Union([
   Type.Object({ type: Type.Literal('task'), task: Task }),
   /** Stop this transfer; `deleteFiles` is the explicit tombstone that alone deletes files. */
-  Type.Object({
-    type: Type.Literal('remove'),
-    uid: Uid,
-    epoch: Type.Optional(Epoch),
-    deleteFiles: Type.Boolean(),
-  }),
+  Type.Object(
+    {
+      type: Type.Literal('remove'),
+      uid: Uid,
+      epoch: Type.Optional(Epoch),
+      deleteFiles: Type.Boolean(),
+    },
+    EXACT,
+  ),
   /** The whole list of peers to know for this transfer; replaces the one before. */
   Type.Object({
     type: Type.Literal('peers'),
@@ -237,22 +241,19 @@ export const TransferReport = Type.Object({
 export type TransferReport = Static<typeof TransferReport>;
 
 /** POST /v1/reports */
-export const Report = Type.Object(
-  {
-    incarnation: Type.String({ minLength: 8, maxLength: 64 }),
-    sequence: Type.Integer({ minimum: 0 }),
-    transfers: Type.Array(TransferReport, { maxItems: 10_000 }),
-    disk: Type.Optional(Type.Object({ freeBytes: Bytes, totalBytes: Bytes })),
-  },
-  { additionalProperties: false },
-);
+export const Report = Type.Object({
+  incarnation: Type.String({ minLength: 8, maxLength: 64 }),
+  sequence: Type.Integer({ minimum: 0 }),
+  transfers: Type.Array(TransferReport, { maxItems: 10_000 }),
+  disk: Type.Optional(Type.Object({ freeBytes: Bytes, totalBytes: Bytes })),
+});
 export type Report = Static<typeof Report>;
 
 export const ReportAnswer = Type.Object({ reportIntervalMs: Type.Integer({ minimum: 100 }) });
 export type ReportAnswer = Static<typeof ReportAnswer>;
 
 /** A run of whole pieces, [first, first + count). */
-export const Extent = Type.Object({ first: Bytes, count: Type.Integer({ minimum: 1 }) });
+export const Extent = Type.Object({ first: Bytes, count: Type.Integer({ minimum: 1 }) }, EXACT);
 export type Extent = Static<typeof Extent>;
 
 const LeaseKey = {
@@ -324,35 +325,41 @@ export const LeaseRequest = Type.Union([
 export type LeaseRequest = Static<typeof LeaseRequest>;
 
 /** Proof that a puller may sign hashes of these extents: Ed25519 by the distribution's key. */
-export const PullerCertificate = Type.Object({
-  pullerKey: Base64(64),
-  extents: Type.Array(Extent, { maxItems: 256 }),
-  signature: Base64(128),
-});
+export const PullerCertificate = Type.Object(
+  {
+    pullerKey: Base64(64),
+    extents: Type.Array(Extent, { maxItems: 256 }),
+    signature: Base64(128),
+  },
+  EXACT,
+);
 export type PullerCertificate = Static<typeof PullerCertificate>;
 
-export const LeaseGrant = Type.Object({
-  leaseId: Type.String({ maxLength: 128 }),
-  version: Type.Integer({ minimum: 1 }),
-  uid: Uid,
-  epoch: Epoch,
-  /** What to pull now, in file order; the unfinished of before included. */
-  extents: Type.Array(Extent, { maxItems: 256 }),
-  /** All bytes this lease may ever take, headers included, cumulative like usedBytes. */
-  maxBytes: Bytes,
-  rateBytesPerSecond: Rate,
-  /** The most bytes requested and not yet received, over all connections. */
-  slackBytes: Bytes,
-  connections: Type.Integer({ minimum: 1 }),
-  /** Counted by the holder from when it first sent the request. */
-  ttlMs: Type.Integer({ minimum: 100 }),
-  /** Of a puller; top-up brings pieces that the feed names already. */
-  certificate: Type.Optional(PullerCertificate),
-});
+export const LeaseGrant = Type.Object(
+  {
+    leaseId: Type.String({ maxLength: 128 }),
+    version: Type.Integer({ minimum: 1 }),
+    uid: Uid,
+    epoch: Epoch,
+    /** What to pull now, in file order; the unfinished of before included. */
+    extents: Type.Array(Extent, { maxItems: 256 }),
+    /** All bytes this lease may ever take, headers included, cumulative like usedBytes. */
+    maxBytes: Bytes,
+    rateBytesPerSecond: Rate,
+    /** The most bytes requested and not yet received, over all connections. */
+    slackBytes: Bytes,
+    connections: Type.Integer({ minimum: 1 }),
+    /** Counted by the holder from when it first sent the request. */
+    ttlMs: Type.Integer({ minimum: 100 }),
+    /** Of a puller; top-up brings pieces that the feed names already. */
+    certificate: Type.Optional(PullerCertificate),
+  },
+  EXACT,
+);
 export type LeaseGrant = Static<typeof LeaseGrant>;
 
 export const LeaseAnswer = Type.Union([
-  Type.Object({ outcome: Type.Literal('granted'), grant: LeaseGrant }),
+  Type.Object({ outcome: Type.Literal('granted'), grant: LeaseGrant }, EXACT),
   /** Nothing now; asked again on `askLease` or after retryAfterMs. */
   Type.Object({
     outcome: Type.Literal('wait'),

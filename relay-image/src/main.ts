@@ -4,7 +4,9 @@ import { type RelayConfig, readConfig } from './config.ts';
 import { errorFields, processLogger } from './logger.ts';
 import { RelayProcess } from './relayProcess.ts';
 
-/** Of the 10 s that a pod gets, leases may take 5 to be settled. */
+/** Of the 30 s that a pod gets: what it alone has is given away meanwhile. */
+const DRAIN_MS = 20_000;
+/** Leases may take 5 to be settled. */
 const STOP_MS = 8_000;
 
 function configOrExit(): RelayConfig {
@@ -26,8 +28,8 @@ async function stop(signal: string): Promise<void> {
   if (stopping) return;
   stopping = true;
   logger.info('relay stopping', { signal });
-  setTimeout(() => process.exit(1), STOP_MS).unref();
-  await relay.stop();
+  setTimeout(() => process.exit(1), DRAIN_MS + STOP_MS).unref();
+  await relay.stop(AbortSignal.timeout(DRAIN_MS));
   process.exit(0);
 }
 

@@ -5,8 +5,12 @@ export interface RelayMetricsOptions {
   /** How things stand now. */
   readonly reports: () => readonly TransferReport[];
   readonly controlConnected: () => boolean;
+  /** Of the control protocol; undefined: not agreed yet. */
+  readonly protocolVersion: () => number | undefined;
   /** Connections to peers that ended, by reason. */
   readonly closedConnections: () => ReadonlyMap<string, number>;
+  /** Batches of the feed that only a newer release can read. */
+  readonly newerBatches: () => number;
   readonly closedStockConnections: () => ReadonlyMap<string, number>;
 }
 
@@ -17,6 +21,7 @@ export class RelayMetrics {
 
   constructor(options: RelayMetricsOptions) {
     const { reports, controlConnected, closedConnections, closedStockConnections } = options;
+    const { protocolVersion, newerBatches } = options;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_relay_' });
     this.#problems = new Counter({
@@ -44,12 +49,29 @@ export class RelayMetrics {
         for (const [reason, count] of closedStockConnections()) this.inc({ reason }, count);
       },
     });
+    new Counter({
+      name: 'sluice_relay_newer_feed_batches_total',
+      help: 'Signed hashes from peers in the format of a newer release, passed over: upgrade this one',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(newerBatches());
+      },
+    });
     new Gauge({
       name: 'sluice_relay_control_connected',
       help: '1 while a work stream is open',
       registers,
       collect() {
         this.set(controlConnected() ? 1 : 0);
+      },
+    });
+    new Gauge({
+      name: 'sluice_relay_control_protocol_version',
+      help: 'Version of the control protocol that was agreed on; 0: none yet',
+      registers,
+      collect() {
+        this.set(protocolVersion() ?? 0);
       },
     });
     new Gauge({

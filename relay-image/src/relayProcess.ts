@@ -71,7 +71,9 @@ export class RelayProcess {
     const metrics = new RelayMetrics({
       reports: () => this.#worker.reports(),
       controlConnected: () => client.connected,
+      protocolVersion: () => client.protocolVersion,
       closedConnections: () => this.#engine.closedConnections,
+      newerBatches: () => this.#engine.newerBatches,
       closedStockConnections: () => this.#engine.stock?.closedConnections ?? new Map(),
     });
     this.#health = new HealthServer(
@@ -91,9 +93,13 @@ export class RelayProcess {
     this.#logger.info('relay started', { bitTorrentPort, stockPort, httpPort });
   }
 
-  /** Settles every lease, closes every connection; files stay. */
-  async stop(): Promise<void> {
+  /**
+   * Settles every lease, closes every connection; files stay. A pod that goes takes its cache with
+   * it: until aborted, it gives away first what nobody else has.
+   */
+  async stop(signal: AbortSignal): Promise<void> {
     this.#listening = false;
+    await this.#worker.drain(signal);
     await this.#worker.stop();
     await this.#relayServer.stop();
     await this.#engine.stop();

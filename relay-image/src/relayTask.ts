@@ -19,6 +19,7 @@ import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
 import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
 import type { Peer, PullerCertificate, Task, TransferReport } from '@sluice/protocol/messages.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 import type { Logger } from 'winston';
 import { errorFields } from './logger.ts';
 import { PublishedTorrent } from './publishedTorrent.ts';
@@ -46,6 +47,8 @@ export interface RelayTaskDependencies {
 
 /** Who was wrong of one piece is so of others, and is gone with the first: a few will do. */
 const DISPUTES_AT_ONCE = 2;
+/** Between two looks whether others have what is here; the last pieces are hashed and signed by then. */
+const LOOK_MS = 100;
 
 const WANT: LeaseWant = {
   /** 10 Gbit/s: the control server grants what the origin's limits and the others leave of it. */
@@ -65,6 +68,8 @@ export class RelayTask implements TaskRunner {
   #peers: readonly Peer[] = [];
   #transfer: Transfer | undefined;
   #leases: LeaseLoop | undefined;
+  readonly #draining = new AbortController();
+  #pulling: Promise<void> = Promise.resolve();
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
   #failure: TaskError | undefined;
   /** Why the origin gives nothing; peers may. */
@@ -122,6 +127,15 @@ export class RelayTask implements TaskRunner {
     );
   }
 
+  /** Pulls nothing more, and serves until peers have what is here. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#draining.abort(new Error('the relay is about to stop'));
+    await this.#pulling;
+    do {
+      await sleep(this.#dependencies.clock, LOOK_MS, signal).catch(() => {});
+    } while (!signal.aborted && this.#transfer?.holdsAlone() === true);
+  }
+
   async stop(): Promise<void> {
     await this.#life.stop();
   }
@@ -162,14 +176,14 @@ export class RelayTask implements TaskRunner {
       },
     );
     const over = new AbortController();
-    let pulling = Promise.resolve();
+    const noPull = AbortSignal.any([signal, over.signal, this.#draining.signal]);
     try {
       await Promise.race([transfer.start(), transfer.failed]);
       signal.throwIfAborted();
       this.#begin(transfer);
       torrent.start();
       relayServer.addSwarm(task.swarmId, task.relayToken, servedOf(transfer, layout, torrent));
-      pulling = this.#pull(transfer, layout, AbortSignal.any([signal, over.signal]));
+      this.#pulling = this.#pull(transfer, layout, noPull);
       transfer.completed.then(
         () => this.#enter('ready'),
         () => {},
@@ -177,7 +191,7 @@ export class RelayTask implements TaskRunner {
       await Promise.race([transfer.failed, aborted(signal)]);
     } finally {
       over.abort();
-      await pulling;
+      await this.#pulling;
       relayServer.removeSwarm(task.swarmId);
       await torrent.stop();
       this.#transfer = undefined;

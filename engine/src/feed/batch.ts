@@ -70,6 +70,11 @@ export function encodeBatch(
   ]);
 }
 
+/** Of a release to come, which passes on what this one cannot read. */
+export function isNewerBatch(bytes: Uint8Array): boolean {
+  return (bytes[0] ?? 0) > BATCH_VERSION;
+}
+
 /** Undefined for anything but exactly one batch within its bounds. */
 export function decodeBatch(bytes: Uint8Array): DecodedBatch | undefined {
   if (bytes.byteLength > MAX_BATCH_BYTES || bytes[0] !== BATCH_VERSION) return undefined;

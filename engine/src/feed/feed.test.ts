@@ -195,7 +195,7 @@ describe('the feed', () => {
           fc
             .uint8Array({ minLength: 1, maxLength: 64 })
             .map((tail) => Buffer.concat([batch, tail])),
-          fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.from(noise)),
+          fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.concat([Buffer.of(0), noise])),
           fc.uint8Array({ maxLength: 4000 }).map((noise) => Buffer.concat([Buffer.of(2), noise])),
         ),
         (bytes) => {
@@ -203,6 +203,14 @@ describe('the feed', () => {
         },
       ),
     );
+  });
+
+  it('tells a batch of a newer release by its version, and takes nothing of it', () => {
+    const batch = oneBatch(signerOf(), [3, 4, 5]);
+    batch[0] = (batch[0] as number) + 1;
+    const log = logOf();
+    expect(log.accept(batch)).toMatchObject({ refused: 'newer', fresh: [] });
+    expect(log.length).toBe(0);
   });
 
   it('refuses a batch whose pieces do not ascend', () => {

@@ -1,10 +1,12 @@
-import type { DecodedBatch, PieceHash } from './batch.ts';
+import { type DecodedBatch, isNewerBatch, type PieceHash } from './batch.ts';
 import { type BatchFault, type BatchJudge, BatchVerifier } from './batchJudge.ts';
 import { HASH_BYTES } from './pieceHash.ts';
 
 export type FeedRefusal =
   /** Not one batch within its bounds. */
   | 'malformed'
+  /** In the format of a newer release: that is nobody's fault. */
+  | 'newer'
   | 'wrongSwarm'
   /** Names pieces that the layout does not have. */
   | 'outOfRange'
@@ -17,7 +19,7 @@ export interface FeedAcceptance {
   readonly fresh: readonly PieceHash[];
   /** Everything in it was known; nothing was verified and nothing is to be passed on. */
   readonly duplicate: boolean;
-  /** The sender is at fault; nothing of the batch was taken. */
+  /** Nothing of the batch was taken; the sender is at fault, unless it is newer. */
   readonly refused?: FeedRefusal;
   /** In quarantine since this batch: two pullers signed different hashes of them. */
   readonly conflicts: readonly number[];
@@ -143,7 +145,7 @@ export class FeedLog {
 
   accept(batchBytes: Uint8Array): FeedAcceptance {
     const batch = this.#judge.decode(batchBytes);
-    if (batch === undefined) return refusal('malformed');
+    if (batch === undefined) return refusal(isNewerBatch(batchBytes) ? 'newer' : 'malformed');
     const { puller } = batch.certificate;
     if (!batch.swarmId.equals(this.#options.swarmId)) return refusal('wrongSwarm');
     // Who passes it on may not have heard of it.

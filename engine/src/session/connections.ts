@@ -24,6 +24,10 @@ export class Connections {
     return [...this.#openedTo.values()];
   }
 
+  get hasAccepted(): boolean {
+    return this.#acceptedFrom.size > 0;
+  }
+
   acceptedFrom(peerId: string): PeerConnection | undefined {
     return this.#acceptedFrom.get(peerId);
   }

@@ -91,6 +91,11 @@ export class Exchange implements ConnectionOwner {
     for (const connection of this.#connections) connection.close('Stopped');
   }
 
+  /** Whether there are peers that take from us: who needs nothing more has left. */
+  get hasTakers(): boolean {
+    return this.#connections.hasAccepted;
+  }
+
   /** The complete list. */
   setPeers(peers: readonly ListedPeer[]): void {
     this.#peers.set(peers);

@@ -51,6 +51,7 @@ export class EngineHost {
   readonly #connections: ConnectionDependencies;
   readonly #waiting = new WaitingPeers();
   readonly #endpoint: PeerEndpoint;
+  #newerBatches = 0;
 
   constructor(
     options: EngineHostOptions,
@@ -101,6 +102,11 @@ export class EngineHost {
     return this.#endpoint.closedConnections;
   }
 
+  /** Of the feed, in a format that only a newer release can read: they were passed over. */
+  get newerBatches(): number {
+    return this.#newerBatches;
+  }
+
   async start(): Promise<void> {
     const newConnection = () => new PeerConnection(undefined, this.#connections);
     await this.#endpoint.listen(this.#options.port, newConnection);
@@ -124,6 +130,9 @@ export class EngineHost {
       uploader: this.#uploader,
       memory: this.#memory,
       onStarted: () => this.#waiting.serve(),
+      onNewerBatch: () => {
+        this.#newerBatches += 1;
+      },
       connect: (owner) => new PeerConnection(owner, this.#connections),
     });
     this.#transfers.set(options.swarmId, transfer);

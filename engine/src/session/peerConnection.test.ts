@@ -1,4 +1,5 @@
-import { expect, it } from 'vitest';
+import bencode from 'bencode';
+import { describe, expect, it } from 'vitest';
 import { encode, encodePieceHeader, type Message } from '../wire/codec.ts';
 import { encodeHello, type Hello } from '../wire/hello.ts';
 import { HmacMembership } from './membership.ts';
@@ -8,15 +9,16 @@ const swarmId = Buffer.alloc(20, 1);
 const membership = new HmacMembership(Buffer.alloc(32, 2));
 const BLOCK = 16_384;
 
-/** A connection that we opened to a peer that has proven itself, and what became of it. */
-function openConnection() {
+/** A connection that we opened to a peer that says this hello and proves itself. */
+function openConnection(hello: Partial<Hello> = {}) {
   const log: string[] = [];
+  const received: Message[] = [];
   const owner: ConnectionOwner = {
     swarmId,
     membership,
     pieceCount: 4,
     opened: () => log.push('opened'),
-    received: () => {},
+    received: (_from, message) => received.push(message),
     idle: () => {},
     drained: () => {},
     blockBegins: (from, block) => {
@@ -48,10 +50,11 @@ function openConnection() {
     role: 'agent',
     nonce: Buffer.alloc(32, 9),
   };
-  const theirs: Hello = { ...ours, peerId: Buffer.alloc(20, 4), nonce: Buffer.alloc(32, 8) };
+  const own = { peerId: Buffer.alloc(20, 4), nonce: Buffer.alloc(32, 8) };
+  const theirs: Hello = { ...ours, ...own, ...hello };
   connection.onData(encodeHello(theirs));
   connection.onData(membership.prove(ours, theirs, 'acceptor'));
-  return { connection, log };
+  return { connection, log, received };
 }
 
 function blockOf(length: number): Buffer {
@@ -107,4 +110,35 @@ it.each<{ name: string; messages: Message[]; reason: string }>([
   const { connection, log } = openConnection();
   connection.onData(Buffer.concat(messages.map((message) => encode(message))));
   expect(log).toEqual(['opened', `closed: ${reason}`]);
+});
+
+describe('a peer of a newer release', () => {
+  const frame = (...parts: readonly Uint8Array[]) => {
+    const body = Buffer.concat(parts);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(body.length);
+    return Buffer.concat([length, body]);
+  };
+
+  it('proves itself with bits in its hello that we do not know', () => {
+    const reserved = Buffer.of(0x80, 0, 0, 0, 0x01, 0x10, 0, 0x0d);
+    expect(openConnection({ reserved }).log).toEqual(['opened']);
+  });
+
+  it('is told by name when it speaks another version, and not as one that is broken', () => {
+    const reserved = Buffer.of(0, 0, 0, 1, 0, 0x10, 0, 0x04);
+    expect(openConnection({ reserved }).log).toEqual(['closed: UnknownVersion']);
+  });
+
+  it('may say what we do not know: messages, extensions, and more about itself', () => {
+    const { connection, log, received } = openConnection();
+    const handshake = { m: { sl_feed: 3, sl_more: 9 }, sl_request: 262_144, sl_else: [1], v: 'x' };
+    connection.onData(frame(Buffer.of(20, 0), Buffer.from(bencode.encode(handshake))));
+    connection.onData(frame(Buffer.of(20, 9), Buffer.from('an extension of theirs')));
+    connection.onData(frame(Buffer.of(99), Buffer.from('a message of theirs')));
+    expect(log).toEqual(['opened']);
+    expect(received).toEqual([
+      { type: 'extensions', extensions: { feedId: 3, maxRequestBytes: 131_072 } },
+    ]);
+  });
 });

@@ -271,7 +271,6 @@ export class PeerConnection implements SocketHandlers {
 
   #takeHello(bytes: Buffer): void {
     const remote = decodeHello(bytes);
-    if (remote === undefined) throw new WireError('Malformed', 'no hello of ours');
     if (Buffer.compare(remote.peerId, this.#dependencies.peerId) === 0) {
       throw new WireError('OutOfOrder', 'connected to itself');
     }

@@ -154,6 +154,22 @@ describe('a swarm on loopback', () => {
     await expectFiles(agent, distribution);
   });
 
+  it('passes over signed hashes that only a newer release can read, and counts them', async () => {
+    const distribution = distributionOf([MIB]);
+    const agent = await startNode(distribution, 'agent', 'agent');
+    const relay = await startNode(distribution, 'relay', 'relay');
+    // What a relay of that release would pass on, before any that we can read.
+    const newer = Buffer.concat([Buffer.of(200), randomBytes(100)]);
+    const broken = Buffer.concat([Buffer.of(2), randomBytes(100)]);
+    expect(agent.transfer.acceptBatch(newer)).toBe(false);
+    expect(agent.transfer.acceptBatch(broken)).toBe(true);
+    expect(agent.host.newerBatches).toBe(1);
+    mesh([agent, relay]);
+    await pull(relay, distribution, [{ first: 0, count: distribution.layout.pieceCount }]);
+    await agent.transfer.completed;
+    await expectFiles(agent, distribution);
+  });
+
   it('brings the halves of two relays to six agents and to each other', async () => {
     const distribution = distributionOf([6 * MIB + 1, 2 * MIB]);
     const { layout } = distribution;

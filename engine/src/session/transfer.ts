@@ -51,6 +51,8 @@ export interface TransferDependencies {
   readonly connect: (owner: ConnectionOwner) => PeerConnection;
   /** From now on peers may come. */
   readonly onStarted: () => void;
+  /** A batch of the feed came that only a newer release can read. */
+  readonly onNewerBatch: () => void;
 }
 
 /** Bytes per second; undefined: none. */
@@ -104,7 +106,7 @@ export class Transfer implements Served {
   /** What connections belong to. */
   readonly exchange: Exchange;
   readonly #options: TransferOptions;
-  readonly #dependencies: Pick<TransferDependencies, 'onStarted'>;
+  readonly #dependencies: Pick<TransferDependencies, 'onStarted' | 'onNewerBatch'>;
   readonly #clock: Clock;
   readonly #memory: PieceBuffers;
   readonly #layout: Layout;
@@ -281,6 +283,15 @@ export class Transfer implements Served {
     return pieces.bytes;
   }
 
+  /** Whether somebody takes from us, and would lose with us what none of our peers has. */
+  holdsAlone(): boolean {
+    if (!this.exchange.hasTakers) return false;
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      if (this.#holdings.has(piece) && this.#picker.availability(piece) === 0) return true;
+    }
+    return false;
+  }
+
   holds(piece: number): boolean {
     return this.#holdings.has(piece);
   }
@@ -380,6 +391,10 @@ export class Transfer implements Served {
   /** A signed batch of the feed, from a peer or by HTTP. Answers whether its sender is at fault. */
   acceptBatch(batch: Uint8Array): boolean {
     const { fresh, duplicate, refused, conflicts } = this.feed.accept(batch);
+    if (refused === 'newer') {
+      this.#dependencies.onNewerBatch();
+      return false;
+    }
     if (refused !== undefined) return true;
     if (duplicate) return false;
     this.#options.store.keepFeed([batch]);

@@ -94,7 +94,11 @@ function decodersOf(): Decoder[] {
       valid: () => torrent,
       decode: (bytes) => orThrowsA(TorrentError, () => loadTorrent(bytes)),
     },
-    { name: 'hello', valid: () => hello, decode: decodeHello },
+    {
+      name: 'hello',
+      valid: () => hello,
+      decode: (bytes) => orThrowsA(WireError, () => decodeHello(bytes)),
+    },
     { name: 'batch', valid: batch, decode: decodeBatch },
     {
       name: 'batch list',

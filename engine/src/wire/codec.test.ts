@@ -186,17 +186,35 @@ describe('the hello', () => {
   it('comes back from its bytes', () => {
     const bytes = encodeHello(hello);
     expect(bytes.length).toBe(HELLO_BYTES);
-    expect(decodeHello(bytes)).toEqual(hello);
+    expect(decodeHello(bytes)).toMatchObject(hello);
+    expect(encodeHello(decodeHello(bytes))).toEqual(bytes);
+  });
+
+  it('keeps bits that a newer release sets: what is proven is what was sent', () => {
+    const bytes = encodeHello(hello);
+    bytes[27] = (bytes[27] as number) | 0x01;
+    bytes[22] = 0x80;
+    expect(decodeHello(bytes)).toMatchObject(hello);
+    expect(encodeHello(decodeHello(bytes))).toEqual(bytes);
   });
 
   it.each([
-    ['another protocol', 1, 0x62],
-    ['no extension messages', 25, 0],
-    ['no fast messages', 27, 0],
-    ['an unknown role', 68, 7],
-  ])('is refused with %s', (_, at, byte) => {
+    ['another protocol', 1, 0x62, 'Malformed'],
+    ['no extension messages', 25, 0, 'Malformed'],
+    ['no fast messages', 27, 0, 'Malformed'],
+    ['an unknown role', 68, 7, 'Malformed'],
+    ['another version', 23, 1, 'UnknownVersion'],
+  ])('is refused with %s', (_, at, byte, code) => {
     const bytes = encodeHello(hello);
     bytes[at] = byte;
-    expect(decodeHello(bytes)).toBeUndefined();
+    expect(() => decodeHello(bytes)).toThrow(expect.objectContaining({ code }));
+  });
+
+  it('of another version is told by its version, whatever else is new in it', () => {
+    const bytes = encodeHello(hello);
+    bytes[23] = 1;
+    bytes[27] = 0;
+    bytes[68] = 2;
+    expect(() => decodeHello(bytes)).toThrow("version 2 of the peers' protocol, this process 1");
   });
 });

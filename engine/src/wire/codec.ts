@@ -51,9 +51,16 @@ export type Message =
   | { readonly type: 'extensions'; readonly extensions: Extensions }
   | { readonly type: 'feed'; readonly batch: Uint8Array };
 
-/** Why a peer is closed: it sent what no correct peer sends. */
+/** Why a peer is closed: it sent what no correct peer of this version sends. */
 export class WireError extends Error {
-  readonly code: 'Oversized' | 'Malformed' | 'OutOfOrder' | 'Flooding' | 'BadFeed';
+  readonly code:
+    | 'Oversized'
+    | 'Malformed'
+    | 'OutOfOrder'
+    | 'Flooding'
+    | 'BadFeed'
+    /** It is of another release, and speaks otherwise. */
+    | 'UnknownVersion';
 
   constructor(code: WireError['code'], message: string) {
     super(message);

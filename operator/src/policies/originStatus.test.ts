@@ -28,13 +28,14 @@ function statusOf(
   usage: Partial<OriginUsage>,
   heldBack: readonly HeldBack[] = [],
   previous: Parameters<typeof originStatus>[0]['previous'] = undefined,
+  journals: Parameters<typeof originStatus>[0]['journals'] = undefined,
 ) {
   return originStatus({
     generation: 1,
     previous,
     verdict: fine,
     usage: aUsage({ limits: LIMITS, ...usage }),
-    journals: undefined,
+    journals,
     heldBack,
     nameOf: (uid) => (uid === 'gone' ? undefined : `ml/${uid}`),
     now: '2026-01-01T00:00:00Z',
@@ -60,6 +61,22 @@ describe('the status of an Origin', () => {
       traffic: '2 MiB of 10 MiB',
       headroom: '1, 256 KiB/s, 6 MiB',
     });
+  });
+
+  it('is Stalled while a journal cannot be read, and keeps its marks', () => {
+    const journals = [
+      { host: 'a:80', identity: 'i', written: 1, sequence: 2, trafficBytes: 3, schema: 1 },
+    ];
+    const trouble = { reason: 'NewerSchema', message: 'it is of a newer release' } as const;
+    const previous = { observedGeneration: 1, journals };
+    const status = statusOf({}, [], previous, { marks: undefined, behind: [], trouble });
+    for (const [type, value] of [
+      ['Ready', 'False'],
+      ['Stalled', 'True'],
+    ] as const) {
+      expect(conditionOf(status, type)).toMatchObject({ status: value, reason: 'NewerSchema' });
+    }
+    expect(status.journals).toEqual(journals);
   });
 
   it('says no headroom of traffic where there is no such limit', () => {

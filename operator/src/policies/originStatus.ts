@@ -6,7 +6,7 @@ import type { HeldBack, LimitReason, OriginUsage } from '../controllers/dataSide
 import type { OriginJournals } from '../quota/marks.ts';
 import { type ConditionValue, stampConditions } from './conditions.ts';
 import type { OriginVerdict } from './origin.ts';
-import { behindMessage, journalStatus } from './originJournals.ts';
+import { behindMessage, journalStatus, journalTrouble } from './originJournals.ts';
 
 type Condition = ConditionValue<OriginConditionType, OriginReason>;
 
@@ -48,8 +48,8 @@ export function limitingReason(heldBack: readonly HeldBack[]): LimitReason | und
 }
 
 function conditionsOf(input: OriginStatusInput): Condition[] {
-  const { problem } = input.verdict;
   const { usage } = input;
+  const problem = input.verdict.problem ?? journalTrouble(input.journals);
   const limiting = usage === undefined ? [] : [limitingOf(usage, input)];
   if (problem !== undefined) {
     return [

@@ -30,8 +30,8 @@ export interface JournalStore extends SnapshotStore {
    * anything else when the outcome is unknown.
    */
   insert(document: JournalDocument, signal: AbortSignal): Promise<void>;
-  /** As a majority has it: what was read here is not lost any more. */
-  find(origin: string, sequence: number, signal: AbortSignal): Promise<JournalDocument | undefined>;
+  /** Who wrote it, as a majority has it: what was read here is not lost any more. */
+  find(origin: string, sequence: number, signal: AbortSignal): Promise<Authorship | undefined>;
   /** In order, those after `sequence` that a majority has; a few at a time, however many there are. */
   after(origin: string, sequence: number, signal: AbortSignal): AsyncIterable<JournalDocument>;
   /**
@@ -43,6 +43,9 @@ export interface JournalStore extends SnapshotStore {
   origins(signal: AbortSignal): Promise<string[]>;
   loadSnapshot(origin: string, signal: AbortSignal): Promise<StoredSnapshot | undefined>;
 }
+
+/** All that is read of a document that stands where ours was to go: it may be of another release. */
+export type Authorship = Pick<JournalDocument, 'nonce'>;
 
 export class DuplicateDocumentError extends Error {
   readonly code = 'DuplicateDocument';

@@ -88,7 +88,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       for (const sequence of [1, 2, 10, 3]) await store.insert(documentOf(sequence), signal);
       const refused = store.insert(documentOf(2, 'other'), signal);
       await expect(refused).rejects.toBeInstanceOf(DuplicateDocumentError);
-      expect(await store.find(HOST, 2, signal)).toEqual(documentOf(2));
+      expect(await store.find(HOST, 2, signal)).toEqual({ nonce: 'one' });
       expect(await store.find(HOST, 4, signal)).toBeUndefined();
       expect(await sequencesAfter(1)).toEqual([2, 3, 10]);
       expect(await store.origins(signal)).toEqual([HOST]);
@@ -109,6 +109,69 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       for (const sequence of [1, 2, 3]) await store.insert(documentOf(sequence), signal);
       await store.prune(HOST, 2, signal);
       expect(await sequencesAfter(0)).toEqual([1, 3]);
+    });
+  });
+
+  describe('a journal that a release to come has written', () => {
+    /** All that is in the database now. */
+    async function rows(): Promise<string> {
+      const names = ['journal', 'snapshots', 'journalBarriers'];
+      const found = await Promise.all(
+        names.map((name) => server.database.collection(name).find().sort({ _id: 1 }).toArray()),
+      );
+      return JSON.stringify(found);
+    }
+
+    async function refused(): Promise<unknown> {
+      const before = await rows();
+      const error = await newJournal('ours')
+        .open(signal)
+        .then(() => undefined)
+        .catch((thrown: unknown) => thrown);
+      expect(await rows()).toBe(before);
+      return error;
+    }
+
+    it('is not read, by name, and nothing is written to it', async () => {
+      await newJournal('first').open(signal);
+      const newer = { ...documentOf(2, 'theirs'), entries: 'of another kind', schema: 99 };
+      await server.database.collection<{ _id: string }>('journal').insertOne(newer);
+      expect(await refused()).toMatchObject({
+        code: 'NewerSchema',
+        message: expect.stringContaining(`document ${HOST}/2 of the journal has schema version 99`),
+      });
+    });
+
+    it('is not read from its snapshot either', async () => {
+      await newJournal('first').open(signal);
+      await store.saveSnapshot(
+        { origin: HOST, sequence: 1, ledger: toSnapshot(emptyLedger) },
+        signal,
+      );
+      const change = { $set: { schema: 99, ledger: 'of another kind' } };
+      await server.database
+        .collection<{ _id: string }>('snapshots')
+        .updateOne({ _id: HOST }, change);
+      expect(await refused()).toMatchObject({ code: 'NewerSchema' });
+    });
+
+    it('takes nothing from a leader of ours that was there before it: he steps down', async () => {
+      const ours = newJournal('ours');
+      await ours.open(signal);
+      const fence = { ...documentOf(2, 'theirs'), entries: 'of another kind', schema: 99 };
+      await server.database.collection<{ _id: string }>('journal').insertOne(fence);
+      await expect(ours.append([grant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
+      expect(lost).toHaveLength(1);
+    });
+
+    it('is read when it was written before there were versions', async () => {
+      const before = { ...documentOf(1), entries: JSON.stringify([grant('early')]) };
+      await server.database.collection<{ _id: string }>('journal').insertOne(before);
+      const journal = newJournal('ours');
+      await journal.open(signal);
+      expect([...journal.ledger.leases.keys()]).toEqual(['early']);
+      const written = await server.database.collection('journal').findOne({ sequence: 2 });
+      expect(written).toMatchObject({ schema: 1, nonce: 'ours' });
     });
   });
 

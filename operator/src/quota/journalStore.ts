@@ -6,9 +6,14 @@
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
 import { Binary, type Collection, type Db, MongoServerError } from 'mongodb';
+import { schema, type Versioned } from '../store/schema.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
-import { DuplicateDocumentError, type JournalStore, type StoredSnapshot } from './journal.ts';
-import type { LedgerSnapshot } from './ledger.ts';
+import {
+  type Authorship,
+  DuplicateDocumentError,
+  type JournalStore,
+  type StoredSnapshot,
+} from './journal.ts';
 
 const DUPLICATE_KEY = 11_000;
 /** Under the time to live of a lease: who waits longer asks again. */
@@ -22,12 +27,12 @@ interface BarrierRow {
   readonly count: number;
 }
 
-interface JournalRow extends Omit<JournalDocument, 'entries'> {
+interface JournalRow extends Omit<JournalDocument, 'entries'>, Versioned {
   /** JSON. */
   readonly entries: string;
 }
 
-interface SnapshotRow extends Omit<StoredSnapshot, 'ledger'> {
+interface SnapshotRow extends Omit<StoredSnapshot, 'ledger'>, Versioned {
   readonly _id: string;
   /** JSON, gzipped: ten thousand leases with many extents fit into a document of 16 MiB. */
   readonly ledger: Binary;
@@ -72,10 +77,11 @@ export class MongoJournalStore implements JournalStore {
     origin: string,
     sequence: number,
     signal: AbortSignal,
-  ): Promise<JournalDocument | undefined> {
+  ): Promise<Authorship | undefined> {
     signal.throwIfAborted();
-    const found = await this.#journal.findOne({ _id: documentId(origin, sequence) }, SURE);
-    return found === null ? undefined : documentOf(found);
+    const options = { projection: { nonce: 1 }, ...SURE };
+    const found = await this.#journal.findOne({ _id: documentId(origin, sequence) }, options);
+    return found === null ? undefined : { nonce: found.nonce };
   }
 
   async *after(
@@ -120,22 +126,23 @@ export class MongoJournalStore implements JournalStore {
     signal.throwIfAborted();
     const row = await this.#snapshots.findOne({ _id: origin }, SURE);
     if (row === null) return undefined;
+    const { sequence, schema: version = 0 } = row;
+    const what = `the snapshot of the journal of ${origin}`;
+    schema.check(what, version);
     const limits = { maxOutputLength: MAX_SNAPSHOT_BYTES };
-    const text = (await decompress(row.ledger.buffer, limits)).toString();
-    return { origin, sequence: row.sequence, ledger: JSON.parse(text) as LedgerSnapshot };
+    const ledger = JSON.parse((await decompress(row.ledger.buffer, limits)).toString());
+    const snapshot = { origin, sequence, ledger, schema: version };
+    return schema.read<StoredSnapshot>('snapshots', what, snapshot);
   }
 
   async saveSnapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const { origin, sequence } = snapshot;
-    const ledger = new Binary(await compress(JSON.stringify(snapshot.ledger)));
+    const row = schema.stamp('snapshots', snapshot);
+    const ledger = new Binary(await compress(JSON.stringify(row.ledger)));
     const older = { _id: origin, sequence: { $lt: sequence } };
     try {
-      await this.#snapshots.replaceOne(
-        older,
-        { origin, sequence, ledger },
-        { upsert: true, ...DURABLE },
-      );
+      await this.#snapshots.replaceOne(older, { ...row, ledger }, { upsert: true, ...DURABLE });
     } catch (error) {
       // There is one, and it is not older.
       if (!isDuplicate(error)) throw error;
@@ -150,11 +157,16 @@ export class MongoJournalStore implements JournalStore {
 }
 
 function rowOf(document: JournalDocument): JournalRow {
-  return { ...document, entries: JSON.stringify(document.entries) };
+  const row = schema.stamp('journal', document);
+  return { ...row, entries: JSON.stringify(row.entries) };
 }
 
+/** Throws a NewerSchemaError: how another release writes its entries nobody knows. */
 function documentOf(row: JournalRow): JournalDocument {
-  return { ...row, entries: JSON.parse(row.entries) as Entry[] };
+  const what = `document ${row._id} of the journal`;
+  schema.check(what, row.schema ?? 0);
+  const entries = JSON.parse(row.entries) as Entry[];
+  return schema.read<JournalDocument>('journal', what, { ...row, entries });
 }
 
 function isDuplicate(error: unknown): boolean {

@@ -18,9 +18,18 @@ export interface JournalMark {
   readonly periodStartMs: number;
 }
 
+/** Why nothing is granted under an Origin until a person has acted. */
+export interface JournalTrouble {
+  /** A gap in it; or a newer release has written it. */
+  readonly reason: 'JournalBroken' | 'NewerSchema';
+  readonly message: string;
+}
+
 /** Of the journals that an Origin covers. */
 export interface OriginJournals {
-  readonly marks: readonly JournalMark[];
+  /** Undefined: it is not known which journals there are. */
+  readonly marks: readonly JournalMark[] | undefined;
+  readonly trouble?: JournalTrouble | undefined;
   /** Those whose database has lost something, and until when they grant nothing, by the wall clock. */
   readonly behind: readonly { readonly host: string; readonly untilMs: number }[];
 }

@@ -25,7 +25,7 @@ import { LEADERS, Leaders } from './leaders.ts';
 import { LeaseError } from './leases.ts';
 import { type LeaseRecord, NOTHING, type Usage, usageOf } from './ledger.ts';
 import { type LimitsInForce, limitsInForce } from './limitsInForce.ts';
-import type { JournalMark, OriginJournals } from './marks.ts';
+import type { JournalMark, JournalTrouble, OriginJournals } from './marks.ts';
 import { type Limits, OriginBook } from './originBook.ts';
 import type { RecentPeak } from './recentUse.ts';
 
@@ -47,7 +47,7 @@ export interface OriginBooksDependencies {
   readonly wallClock: () => number;
   /** Another replica leads: this one must stop to. */
   readonly onLost: (error: Error) => void;
-  /** The journal of one host has a gap: nothing is granted there, and a person has to look. */
+  /** The journal of one host cannot be read: nothing is granted there, and a person has to look. */
   readonly onBroken: (error: Error) => void;
   readonly onRetry: (error: unknown) => void;
   /** A journal was read and fenced: its leases are known. */
@@ -85,6 +85,8 @@ export interface HostGroup {
 /** How late a schedule may raise limits; it lowers them ahead of time. */
 const LOOK_MS = 1_000;
 const RETRY_MS = 500;
+/** Codes of errors that trying again does not mend. */
+const TROUBLES: readonly JournalTrouble['reason'][] = ['JournalBroken', 'NewerSchema'];
 
 export class OriginBooks {
   readonly #options: OriginBooksOptions;
@@ -96,6 +98,8 @@ export class OriginBooks {
   #isListed = false;
   /** By name of the journal: which Origins have a part of its region. */
   readonly #over = new Map<string, readonly (OriginPolicy | undefined)[]>();
+  /** By name of the journal; that of the leaders concerns all. */
+  readonly #troubles = new Map<string, JournalTrouble>();
   /** By name of the Origin. */
   readonly #inForce = new Map<string, LimitsInForce>();
   #timer: Timer | undefined;
@@ -145,7 +149,7 @@ export class OriginBooks {
           if (host !== LEADERS) this.#open(host, leadership);
         }
       },
-      (error) => this.#failed(error, abort.signal),
+      (error) => this.#failed(LEADERS, error, abort.signal),
     );
   }
 
@@ -160,12 +164,17 @@ export class OriginBooks {
     };
   }
 
-  /** A journal with a gap: what needs it is granted nothing, the others go on. */
-  #failed(error: Error & { code?: unknown }, signal: AbortSignal): void {
+  /** A journal that cannot be read: what needs it is granted nothing, the others go on. */
+  #failed(name: string, error: Error, signal: AbortSignal): void {
     const { onBroken, onLost } = this.#dependencies;
     if (signal.aborted) return;
-    if (error.code === 'JournalBroken') onBroken(error);
-    else onLost(error);
+    const reason = troubleIn(error);
+    if (reason === undefined) {
+      onLost(error);
+      return;
+    }
+    this.#troubles.set(name, { reason, message: error.message });
+    onBroken(error);
   }
 
   stepDown(): void {
@@ -177,6 +186,7 @@ export class OriginBooks {
     this.#timer = undefined;
     for (const book of this.#books.values()) book.close();
     this.#books.clear();
+    this.#troubles.clear();
   }
 
   all(): IterableIterator<OriginBook> {
@@ -239,7 +249,9 @@ export class OriginBooks {
 
   /** Undefined while it is not known which journals there are. */
   journalsOf(originName: string): OriginJournals | undefined {
-    if (this.#leadership?.marks === undefined || !this.#isListed) return undefined;
+    if (this.#leadership?.marks === undefined) return undefined;
+    const common = this.#troubles.get(LEADERS);
+    if (!this.#isListed) return common && { marks: undefined, behind: [], trouble: common };
     const books = [...this.#books.values()].filter(({ host }) =>
       this.#policiesOver(host).some((policy) => policy?.name === originName),
     );
@@ -248,6 +260,7 @@ export class OriginBooks {
       behind: books.flatMap(({ host, behindUntilMs: untilMs }) =>
         untilMs === undefined ? [] : { host, untilMs },
       ),
+      trouble: books.map(({ host }) => this.#troubles.get(host)).find((each) => each),
     };
   }
 
@@ -334,7 +347,7 @@ export class OriginBooks {
     book.isMarked = this.#isMarked(host);
     this.#books.set(host, book);
     const open = async () => book.open((await marks)?.get(host), signal);
-    this.#untilDone(open, signal).catch((error) => this.#failed(error, signal));
+    this.#untilDone(open, signal).catch((error) => this.#failed(host, error, signal));
     return book;
   }
 
@@ -345,13 +358,17 @@ export class OriginBooks {
       try {
         return await act();
       } catch (error) {
-        const { code } = error as { code?: unknown };
-        if (signal.aborted || code === 'JournalBroken') throw error;
+        if (signal.aborted || troubleIn(error) !== undefined) throw error;
         this.#dependencies.onRetry(error);
         await sleep(this.#dependencies.clock, RETRY_MS, signal);
       }
     }
   }
+}
+
+function troubleIn(error: unknown): JournalTrouble['reason'] | undefined {
+  const { code } = error as { code?: unknown };
+  return TROUBLES.find((reason) => reason === code);
 }
 
 /** What counts now over all of them; `except` leaves one lease out. */

@@ -159,7 +159,9 @@ export function grantOf(
   extents: LeaseGrant['extents'],
 ): LeaseGrant {
   const { uid, epoch, swarmId } = distribution;
-  const grant = { leaseId, version, uid, epoch, extents, ...terms, ttlMs: LEASE_TTL_MS };
+  const { maxBytes, rateBytesPerSecond, slackBytes, connections } = terms;
+  const allowed = { maxBytes, rateBytesPerSecond, slackBytes, connections };
+  const grant = { leaseId, version, uid, epoch, extents, ...allowed, ttlMs: LEASE_TTL_MS };
   if (purpose === 'topUp') return grant;
   const puller = Buffer.from(pullerKey, 'base64');
   const certificate = certify(feedKeys, Buffer.from(swarmId, 'hex'), puller, extents);

@@ -48,7 +48,7 @@ class World {
   /** As the controller does every two seconds, and when it is told. */
   writeStatus(): void {
     const journals = this.service.journalsOf('cdn');
-    if (!this.apiAnswers || journals === undefined) return;
+    if (!this.apiAnswers || journals?.marks === undefined) return;
     this.status = journals.marks;
     this.service.marked(this.status);
   }

@@ -331,6 +331,7 @@ describe('files that stay for a grace', () => {
     coordinator.primed();
     const agent = await connect(AGENT);
     const relay = await connect(RELAY);
+    await vi.waitFor(() => expect(toldOf(agent, 'task')).toHaveLength(1), WAIT);
     await agent.client.report({ transfers: [aTransfer(uid, { state: 'ready' })] }, NEVER);
     coordinator.remove(uid, { deleteFiles: false });
     await vi.waitFor(() => expect(toldOf(agent, 'remove')).toHaveLength(1), WAIT);

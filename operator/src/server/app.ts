@@ -1,9 +1,9 @@
 /** The control API: who calls, what is asked, and in which form it is answered. Decides nothing. */
-import {
-  PROTOCOL_VERSION,
-  type ReportAnswer,
-  type SessionGrant,
-  type WorkMessage,
+import type {
+  ReportAnswer,
+  SessionGrant,
+  SessionRequest,
+  WorkMessage,
 } from '@sluice/protocol/messages.ts';
 import {
   InvalidMessageError,
@@ -11,6 +11,7 @@ import {
   parseReport,
   parseSessionRequest,
 } from '@sluice/protocol/validate.ts';
+import { commonVersion, PROTOCOL_VERSIONS, upgradeRemedy } from '@sluice/protocol/versions.ts';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import type { Logger } from 'winston';
 import type { KubeClient } from '../kube/client.ts';
@@ -30,6 +31,8 @@ export interface AppDependencies {
   readonly client: Pick<KubeClient, 'request'>;
   readonly logger: Logger;
   readonly sessionKey: () => Buffer;
+  /** Of the control protocol; absent: those of this release. */
+  readonly protocolVersions?: readonly number[];
   readonly isLeader: () => boolean;
   /** Where the leader serves; undefined while nobody leads. */
   readonly leaderUrl: () => string | undefined;
@@ -51,9 +54,13 @@ const NODES_PER_SECOND = 500;
 /** Not for each report: there are hundreds a second. */
 const COUNT_EVERY_MS = 1_000;
 const IDENTIFY_TIMEOUT_MS = 12_000;
+/** Thousands may be refused, again and again. */
+const TELL_VERSIONS_EVERY_MS = 60_000;
 
 export function newApp(dependencies: AppDependencies): express.Express {
   const { coordinator, leases, callers, logger, now, wallClock } = dependencies;
+  const { protocolVersions = PROTOCOL_VERSIONS } = dependencies;
+  let versionsToldAtMs = Number.NEGATIVE_INFINITY;
   let interval = { ms: MIN_REPORT_INTERVAL_MS, countedAtMs: Number.NEGATIVE_INFINITY };
   /** Verified once a request. */
   const sessions = new WeakMap<Request, Session>();
@@ -78,10 +85,8 @@ export function newApp(dependencies: AppDependencies): express.Express {
 
   app.post('/v1/session', express.json({ limit: SESSION_BODY }), async (request, response) => {
     const asked = parseSessionRequest(request.body);
-    if (!asked.protocolVersions.includes(PROTOCOL_VERSION)) {
-      const message = `this server speaks version ${PROTOCOL_VERSION}, the caller ${asked.protocolVersions.join(', ')}: upgrade the older one`;
-      throw new ApiRefusal(400, 'UnknownVersion', message);
-    }
+    const protocolVersion = commonVersion(protocolVersions, asked.protocolVersions);
+    if (protocolVersion === undefined) throw unknownVersion(asked);
     const signal = AbortSignal.timeout(IDENTIFY_TIMEOUT_MS);
     const caller = await callers.identify(bearerOf(request), asked.kind, signal);
     // It may be over, and another run of its pod be there: nobody is to be met any more.
@@ -97,13 +102,14 @@ export function newApp(dependencies: AppDependencies): express.Express {
       httpPort: asked.httpPort,
       pod: caller.pod,
       podUid: caller.podUid,
+      protocolVersion,
       expiresAtMs: wallClock() + SESSION_SECONDS * 1000,
     };
     coordinator.fleet.meet(session, now());
     const { kind, pod, node } = session;
-    logger.info('a process has a session', { kind, pod, node });
+    logger.info('a process has a session', { kind, pod, node, protocolVersion });
     const grant: SessionGrant = {
-      protocolVersion: PROTOCOL_VERSION,
+      protocolVersion,
       sessionToken: issueSession(session, dependencies.sessionKey()),
       expiresInSeconds: SESSION_SECONDS,
       reportIntervalMs: reportIntervalMs(),
@@ -164,15 +170,27 @@ export function newApp(dependencies: AppDependencies): express.Express {
     response.status(status).json({ code, message: message.slice(0, 2048) });
   });
 
+  /** One in a version that is not spoken here was bought of a replica of another release. */
   function sessionOf(request: Request): Session {
     const session =
       sessions.get(request) ??
       verifySession(bearerOf(request), dependencies.sessionKey(), wallClock());
-    if (session !== undefined) {
+    if (session !== undefined && protocolVersions.includes(session.protocolVersion)) {
       sessions.set(request, session);
       return session;
     }
     throw new ApiRefusal(401, 'Unauthenticated', 'the session is not known or has ended');
+  }
+
+  function unknownVersion({ protocolVersions: theirs, kind }: SessionRequest): ApiRefusal {
+    const speaks = `this server speaks version ${protocolVersions.join(', ')} of the protocol`;
+    const remedy = upgradeRemedy(protocolVersions, theirs);
+    const message = `${speaks}, the ${kind} ${theirs.join(', ')}: ${remedy}`;
+    if (now() - versionsToldAtMs >= TELL_VERSIONS_EVERY_MS) {
+      versionsToldAtMs = now();
+      logger.warn('a process of another release is refused', { message });
+    }
+    return new ApiRefusal(400, 'UnknownVersion', message);
   }
 
   /** The cost of reports stays level, however many nodes there are. */

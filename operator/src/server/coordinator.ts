@@ -359,13 +359,15 @@ export class Coordinator implements CoordinatorPort {
       this.#takeHeld(process, transfer, distribution);
     }
     if (process.kind === 'relay') return;
-    const { state, verifiedBytes, rateBytesPerSecond, received, error } = transfer;
+    // What a newer agent says besides is not ours to keep.
+    const { state, verifiedBytes, rateBytesPerSecond, error } = transfer;
+    const { fromPeers, fromRelays, fromRelayHttp, fromOrigin } = transfer.received;
     const progress = {
       state,
       verifiedBytes,
       rateBytesPerSecond,
-      received,
-      ...(error && { error }),
+      received: { fromPeers, fromRelays, fromRelayHttp, fromOrigin },
+      ...(error && { error: { reason: error.reason, message: error.message } }),
     };
     const { book } = distribution;
     const wasEverywhere = book.isEverywhere;

@@ -58,6 +58,7 @@ function connect(kind: 'relay' | 'agent', node: string): FleetProcess {
     httpPort: undefined,
     pod: node,
     podUid: node,
+    protocolVersion: 1,
     expiresAtMs: Number.POSITIVE_INFINITY,
   };
   const stream = { send: (message: WorkMessage) => messages.push(message), close: () => {} };

@@ -23,6 +23,8 @@ import { databaseOf, newMongoClient } from '../store/database.ts';
 import { orDatabaseError } from '../store/databaseError.ts';
 import { DatabaseWatch } from '../store/databaseWatch.ts';
 import { MongoEpochStore } from '../store/epochs.ts';
+import { NewerSchemaError } from '../store/schema.ts';
+import { SchemaMark } from '../store/schemaMark.ts';
 import { newApp } from './app.ts';
 import { Callers, type PodObject } from './callers.ts';
 import { makeServerCertificate, type ServerCertificate } from './certificates.ts';
@@ -36,6 +38,8 @@ export interface DataSideDependencies extends DataSideEnvironment {
 }
 
 const DATABASE_RETRY_MS = 1_000;
+/** Until somebody goes back to the newer release, or gives another database. */
+const NEWER_RETRY_MS = 10_000;
 const PING_TIMEOUT_MS = 4_000;
 const KEYS_EVERY_MS = 600_000;
 const KEYS_RETRY_MS = 1_000;
@@ -57,6 +61,8 @@ class MongoDataSide implements DataSide {
   readonly #mongo: MongoClient;
   readonly #journal: MongoJournalStore;
   readonly #assignments: MongoAssignmentStore;
+  readonly #epochRows: MongoEpochStore;
+  readonly #schemaMark: SchemaMark;
   readonly #leases: LeaseService;
   readonly #keyring: Keyring;
   readonly #pods: Reflector<PodObject>;
@@ -76,6 +82,8 @@ class MongoDataSide implements DataSide {
     const database = databaseOf(this.#mongo);
     this.#journal = new MongoJournalStore(database);
     this.#assignments = new MongoAssignmentStore(database);
+    this.#epochRows = new MongoEpochStore(database);
+    this.#schemaMark = new SchemaMark(database);
     const observe = newLeaseMetrics(dependencies.registry, {
       origins: () => this.#leases.originNames(),
       usage: (name) => this.#leases.usage(name),
@@ -89,18 +97,17 @@ class MongoDataSide implements DataSide {
       wallClock: () => Date.now(),
       onLost: dependencies.onLost,
       onBroken: (error) =>
-        logger.error('an origin is granted nothing: its journal is broken', { error }),
+        logger.error('an origin is granted nothing: its journal cannot be read', { error }),
       onRetry: (error) => logger.warn('the journal is not written and is tried again', { error }),
     });
-    const epochs = new MongoEpochStore(database);
     this.coordinator = new Coordinator({
       leases: this.#leases,
       assignments: this.#assignments,
-      revocations: epochs,
+      revocations: this.#epochRows,
       clock,
       logger,
     });
-    this.epochs = this.#epochStore(epochs);
+    this.epochs = this.#epochStore(this.#epochRows);
     this.#databaseWatch = new DatabaseWatch({
       clock,
       ping: async () => {
@@ -143,7 +150,10 @@ class MongoDataSide implements DataSide {
     this.#watchKeys();
   }
 
+  /** Rejects when a newer release has written to the database since: then nothing was changed. */
   async lead(term: number, signal: AbortSignal): Promise<void> {
+    await this.#schemaMark.claim();
+    await this.#epochRows.migrate();
     await this.#renewKeys(signal);
     this.coordinator.start();
     this.#leases.lead(term, (until) => this.#loadMarks(until));
@@ -208,13 +218,16 @@ class MongoDataSide implements DataSide {
       signal.throwIfAborted();
       try {
         await this.#mongo.connect();
+        await this.#schemaMark.check();
         await this.#journal.prepare();
         await this.#assignments.prepare();
         return;
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
-        logger.warn('the database does not answer and is tried again', { message });
-        await sleep(clock, DATABASE_RETRY_MS, signal);
+        const isNewer = error instanceof NewerSchemaError;
+        if (isNewer) logger.error('the database is left alone', { code: error.code, message });
+        else logger.warn('the database does not answer and is tried again', { message });
+        await sleep(clock, isNewer ? NEWER_RETRY_MS : DATABASE_RETRY_MS, signal);
       }
     }
   }
@@ -303,6 +316,18 @@ class MongoDataSide implements DataSide {
         const counts = { relay: 0, agent: 0 };
         for (const { kind } of coordinator.fleet.connected()) counts[kind] += 1;
         for (const [kind, count] of Object.entries(counts)) this.set({ kind }, count);
+      },
+    });
+    new Gauge({
+      name: 'sluice_processes_by_protocol_version',
+      help: 'The same, by kind and version of the control protocol: two during an upgrade.',
+      labelNames: ['kind', 'version'],
+      registers: [this.#deps.registry],
+      collect() {
+        this.reset();
+        for (const { kind, protocolVersion: version } of coordinator.fleet.connected()) {
+          this.inc({ kind, version });
+        }
       },
     });
   }

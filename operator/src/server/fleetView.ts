@@ -22,6 +22,8 @@ export interface WorkStream {
 export interface FleetProcess extends ProcessInfo {
   readonly pod: string;
   readonly podUid: string;
+  /** Of the control protocol, in its newest session. */
+  protocolVersion: number;
   stream: WorkStream | undefined;
   synced: boolean;
   told: Desired;
@@ -82,6 +84,7 @@ export class FleetView {
     const known = this.#processes.get(session.id);
     if (known !== undefined) {
       known.seenAtMs = nowMs;
+      known.protocolVersion = session.protocolVersion;
       return known;
     }
     // One main process a container: another run of the same pod proves that the one before is over.
@@ -104,6 +107,7 @@ export class FleetView {
       httpPort: session.httpPort,
       pod: session.pod,
       podUid: session.podUid,
+      protocolVersion: session.protocolVersion,
       stream: undefined,
       synced: false,
       told: nothing,

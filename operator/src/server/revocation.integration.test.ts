@@ -86,6 +86,7 @@ function processOf(name: string, kind: ProcessKind) {
     httpPort: kind === 'relay' ? 8081 : undefined,
     pod: name,
     podUid: name,
+    protocolVersion: 1,
     expiresAtMs: Number.POSITIVE_INFINITY,
   };
   const stream = { send: (message: WorkMessage) => void told.push(message), close: () => {} };

@@ -8,6 +8,8 @@ import type { ProcessInfo } from './work.ts';
 export interface Session extends ProcessInfo {
   readonly pod: string;
   readonly podUid: string;
+  /** Of the control protocol. */
+  readonly protocolVersion: number;
   /** Milliseconds since the Unix epoch. */
   readonly expiresAtMs: number;
 }

@@ -1,5 +1,6 @@
 import type { Collection, Db } from 'mongodb';
 import type { NodeProgress } from '../controllers/dataSide.ts';
+import { READABLE, schema, type Versioned } from './schema.ts';
 
 /** How one epoch stands on one node, as its agent reported last. */
 export interface Assignment {
@@ -11,7 +12,7 @@ export interface Assignment {
   readonly progress: Omit<NodeProgress, 'name' | 'connected'>;
 }
 
-interface AssignmentRow extends Assignment {
+interface AssignmentRow extends Assignment, Versioned {
   /** `<uid>/<node>` */
   readonly _id: string;
 }
@@ -36,7 +37,11 @@ export class MongoAssignmentStore implements AssignmentStore {
 
   async load(uid: string): Promise<Assignment[]> {
     const rows = await this.#rows.find({ uid }).toArray();
-    return rows.map(({ _id, ...assignment }) => assignment);
+    return rows.map((row) => {
+      const what = `assignment ${row._id}`;
+      const { _id, ...assignment } = schema.read<AssignmentRow>('assignments', what, row);
+      return assignment;
+    });
   }
 
   /** What a crash loses here, the agents report again. */
@@ -45,8 +50,8 @@ export class MongoAssignmentStore implements AssignmentStore {
     await this.#rows.bulkWrite(
       assignments.map((assignment) => ({
         replaceOne: {
-          filter: { _id: `${assignment.uid}/${assignment.node}` },
-          replacement: assignment,
+          filter: { _id: `${assignment.uid}/${assignment.node}`, ...READABLE },
+          replacement: schema.stamp('assignments', assignment),
           upsert: true,
         },
       })),
@@ -55,10 +60,11 @@ export class MongoAssignmentStore implements AssignmentStore {
   }
 
   async delete(uid: string): Promise<void> {
-    await this.#rows.deleteMany({ uid });
+    await this.#rows.deleteMany({ uid, ...READABLE });
   }
 
   async deleteNodes(uid: string, nodes: readonly string[]): Promise<void> {
-    await this.#rows.deleteMany({ _id: { $in: nodes.map((node) => `${uid}/${node}`) } });
+    const ids = nodes.map((node) => `${uid}/${node}`);
+    await this.#rows.deleteMany({ _id: { $in: ids }, ...READABLE });
   }
 }

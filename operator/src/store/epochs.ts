@@ -1,5 +1,6 @@
-import type { Collection, Db, Filter } from 'mongodb';
+import type { Collection, Db, Filter, UpdateFilter } from 'mongodb';
 import type { EpochRecord, EpochStore, Grave, Plot } from '../controllers/dataSide.ts';
+import { READABLE, schema, type Versioned } from './schema.ts';
 
 const DURABLE = { writeConcern: { w: 'majority' as const, journal: true } };
 
@@ -8,7 +9,7 @@ export interface RevocationStore {
   saveRevoked(uid: string, epoch: number, pullerKeys: readonly string[]): Promise<void>;
 }
 
-interface EpochRow extends EpochRecord {
+interface EpochRow extends EpochRecord, Versioned {
   /** The record's uid: its newest epoch. */
   readonly _id: string;
   /** Its Distribution is deleted. */
@@ -17,12 +18,27 @@ interface EpochRow extends EpochRecord {
 
 const LIVING: Filter<EpochRow> = { plot: { $exists: false } };
 
-/** One document a distribution, so that each turn of its life is one atomic write. */
+/**
+ * One document a distribution, so that each turn of its life is one atomic write. Of what a newer
+ * release has written nothing is changed or deleted, and to read it is refused.
+ */
 export class MongoEpochStore implements EpochStore, RevocationStore {
   readonly #rows: Collection<EpochRow>;
 
   constructor(database: Db) {
     this.#rows = database.collection('distributions');
+  }
+
+  /**
+   * Brings what another release has written to the version that is written here: a turn changes a
+   * part of a document. Rejects with a NewerSchemaError when there is one of a release to come.
+   */
+  async migrate(): Promise<void> {
+    const others = await this.#rows.find({ schema: { $ne: schema.written } }).toArray();
+    for (const row of others) {
+      const change = changeOf(row, schema.stamp('distributions', rowOf(row)));
+      await this.#rows.updateOne({ _id: row._id, ...READABLE }, change, DURABLE);
+    }
   }
 
   async load(owner: string): Promise<EpochRecord | undefined> {
@@ -32,17 +48,19 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   }
 
   async save(record: EpochRecord): Promise<void> {
-    await this.#rows.replaceOne({ _id: record.uid }, record, { upsert: true, ...DURABLE });
+    const readable = { _id: record.uid, ...READABLE };
+    const row = schema.stamp('distributions', record);
+    await this.#rows.replaceOne(readable, row, { upsert: true, ...DURABLE });
   }
 
   /** The whole list, of that epoch if it is the newest still. */
   async saveRevoked(uid: string, epoch: number, pullerKeys: readonly string[]): Promise<void> {
     const change = { $set: { revokedPullers: [...pullerKeys] } };
-    await this.#rows.updateOne({ _id: uid, epoch }, change, DURABLE);
+    await this.#rows.updateOne({ _id: uid, epoch, ...READABLE }, change, DURABLE);
   }
 
   async delete(uid: string): Promise<void> {
-    await this.#rows.deleteOne({ _id: uid }, DURABLE);
+    await this.#rows.deleteOne({ _id: uid, ...READABLE }, DURABLE);
   }
 
   async living(): Promise<{ uid: string; owner: string }[]> {
@@ -51,7 +69,8 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   }
 
   async bury(uid: string, plot: Plot): Promise<void> {
-    await this.#rows.updateOne({ ...LIVING, _id: uid }, { $set: { plot } }, DURABLE);
+    const living = { ...LIVING, ...READABLE, _id: uid };
+    await this.#rows.updateOne(living, { $set: { plot } }, DURABLE);
   }
 
   async graves(): Promise<Grave[]> {
@@ -70,7 +89,7 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     { owner, name }: { readonly owner: string; readonly name: string },
   ): Promise<EpochRecord | undefined> {
     const row = await this.#rows.findOneAndUpdate(
-      { _id: uid, 'plot.condemned': false },
+      { _id: uid, 'plot.condemned': false, ...READABLE },
       { $set: { owner, name, unproven: true }, $unset: { plot: '' } },
       { returnDocument: 'after', ...DURABLE },
     );
@@ -80,7 +99,7 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   async condemn(uid: string): Promise<boolean> {
     const change = { $set: { 'plot.condemned': true } };
     const { matchedCount } = await this.#rows.updateOne(
-      { _id: uid, plot: { $exists: true } },
+      { _id: uid, plot: { $exists: true }, ...READABLE },
       change,
       DURABLE,
     );
@@ -88,6 +107,23 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   }
 }
 
-function recordOf({ _id, plot, ...record }: EpochRow): EpochRecord {
+/** Field by field: a leader of the past may change others meanwhile. */
+function changeOf(before: EpochRow, after: EpochRow): UpdateFilter<EpochRow> {
+  const [old, now] = [new Map(Object.entries(before)), new Map(Object.entries(after))];
+  const isNew = ([name, value]: [string, unknown]) =>
+    JSON.stringify(old.get(name)) !== JSON.stringify(value);
+  const gone = [...old.keys()].filter((name) => !now.has(name)).map((name) => [name, '']);
+  const set = { $set: Object.fromEntries([...now].filter(isNew)) };
+  const unset = gone.length > 0 && { $unset: Object.fromEntries(gone) };
+  return { ...set, ...unset } as UpdateFilter<EpochRow>;
+}
+
+/** Throws a NewerSchemaError. */
+function rowOf(row: EpochRow): EpochRow {
+  return schema.read<EpochRow>('distributions', `distribution ${row._id}`, row);
+}
+
+function recordOf(row: EpochRow): EpochRecord {
+  const { _id, plot, ...record } = rowOf(row);
   return record;
 }

@@ -3,6 +3,8 @@ import { type TestDatabase, testDatabases } from '../testing/adapters/testDataba
 import { aRecord } from '../testing/objects.ts';
 import { type Assignment, MongoAssignmentStore } from './assignments.ts';
 import { MongoEpochStore } from './epochs.ts';
+import { Schema, schema } from './schema.ts';
+import { SchemaMark } from './schemaMark.ts';
 
 function assignmentOf(uid: string, node: string, verifiedBytes: number): Assignment {
   const received = { fromPeers: verifiedBytes, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
@@ -97,5 +99,97 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     await assignments.delete('a');
     expect(await assignments.load('a')).toEqual([]);
     expect(await assignments.load('b')).toHaveLength(1);
+  });
+
+  describe('of what releases to come have written', () => {
+    const newer = schema.newest + 1;
+    const rowsOf = async (name: string) =>
+      JSON.stringify(await server.database.collection(name).find().sort({ _id: 1 }).toArray());
+    const setSchema = (name: string, _id: string, version: number) =>
+      server.database
+        .collection<{ _id: string }>(name)
+        .updateOne({ _id }, { $set: { schema: version } });
+
+    it('no distribution is read, changed or deleted', async () => {
+      const epochs = new MongoEpochStore(server.database);
+      const plot = { path: 'model', dueAtMs: 5_000, condemned: false };
+      for (const uid of ['alive', 'buried', 'ours']) await epochs.save(aRecord({ uid }));
+      await epochs.bury('buried', plot);
+      for (const uid of ['alive', 'buried']) await setSchema('distributions', uid, newer);
+      const before = await rowsOf('distributions');
+
+      await expect(epochs.load('alive')).rejects.toMatchObject({ code: 'NewerSchema' });
+      await expect(epochs.migrate()).rejects.toMatchObject({ code: 'NewerSchema' });
+      await expect(epochs.save(aRecord({ uid: 'alive', epoch: 2 }))).rejects.toThrow();
+      await epochs.saveRevoked('alive', 1, ['key']);
+      await epochs.bury('alive', plot);
+      expect(await epochs.condemn('buried')).toBe(false);
+      expect(await epochs.adopt('buried', { owner: 'b', name: 'again' })).toBeUndefined();
+      for (const uid of ['alive', 'buried']) await epochs.delete(uid);
+      expect(await rowsOf('distributions')).toBe(before);
+      expect(await epochs.load('ours')).toEqual(aRecord({ uid: 'ours' }));
+    });
+
+    it('no assignment is', async () => {
+      const assignments = new MongoAssignmentStore(server.database);
+      await assignments.save([assignmentOf('a', 'node-1', 1)]);
+      await setSchema('assignments', 'a/node-1', newer);
+      const before = await rowsOf('assignments');
+      await expect(assignments.load('a')).rejects.toMatchObject({ code: 'NewerSchema' });
+      await expect(assignments.save([assignmentOf('a', 'node-1', 2)])).rejects.toThrow();
+      await assignments.deleteNodes('a', ['node-1']);
+      await assignments.delete('a');
+      expect(await rowsOf('assignments')).toBe(before);
+    });
+
+    it('the database says that it is one: nobody may begin, or lead', async () => {
+      const theirs = new Schema(
+        Array.from({ length: newer }, () => ({ up: {}, down: {} })),
+        newer,
+      );
+      await new SchemaMark(server.database, theirs).claim();
+      const before = await rowsOf('schema');
+      const ours = new SchemaMark(server.database);
+      await expect(ours.check()).rejects.toMatchObject({ code: 'NewerSchema' });
+      await expect(ours.claim()).rejects.toMatchObject({ code: 'NewerSchema' });
+      expect(await rowsOf('schema')).toBe(before);
+    });
+  });
+
+  it('what was written before there were versions is brought up to date, and nothing else of it', async () => {
+    const { database } = server;
+    const epochs = new MongoEpochStore(database);
+    const rows = database.collection<{ _id: string }>('distributions');
+    await rows.insertOne({ _id: 'old', ...aRecord({ uid: 'old' }) } as { _id: string });
+    await epochs.save(aRecord({ uid: 'new' }));
+    expect(await epochs.load('old')).toEqual(aRecord({ uid: 'old' }));
+    await epochs.migrate();
+    await epochs.migrate();
+    expect(await rows.findOne({ _id: 'old' })).toEqual({
+      _id: 'old',
+      ...aRecord({ uid: 'old' }),
+      schema: schema.written,
+    });
+    expect(await epochs.load('old')).toEqual(aRecord({ uid: 'old' }));
+    const assignments = new MongoAssignmentStore(database);
+    const row = { _id: 'a/node-1', ...assignmentOf('a', 'node-1', 1) };
+    await database.collection<{ _id: string }>('assignments').insertOne(row);
+    expect(await assignments.load('a')).toEqual([assignmentOf('a', 'node-1', 1)]);
+  });
+
+  it('the mark of the database is set by the first leader, and only ever raised', async () => {
+    const mark = new SchemaMark(server.database);
+    await mark.check();
+    expect(await server.database.collection('schema').countDocuments()).toBe(0);
+    await Promise.all([mark.claim(), mark.claim()]);
+    const version = async () =>
+      (await server.database.collection<{ version: number }>('schema').findOne())?.version;
+    expect(await version()).toBe(schema.written);
+    const steps = [1, 2, 3].map(() => ({ up: {}, down: {} }));
+    await new SchemaMark(server.database, new Schema(steps, 2)).claim();
+    expect(await version()).toBe(2);
+    // One that reads it and writes less leaves it as it is.
+    await new SchemaMark(server.database, new Schema(steps, 1)).claim();
+    expect(await version()).toBe(2);
   });
 });

@@ -39,7 +39,7 @@ afterEach(async () => {
 async function server(
   handlers: FakeControlHandlers = {},
   certificates = first,
-  more: { expiresInSeconds?: number; port?: number } = {},
+  more: { expiresInSeconds?: number; port?: number; protocolVersion?: number } = {},
 ) {
   const fake = new FakeControlServer({ ...certificates, ...more }, handlers);
   const url = await fake.start();
@@ -47,7 +47,10 @@ async function server(
   return { fake, url };
 }
 
-async function client(controlUrl: URL, files: { caFile?: string; tokenFile?: string } = {}) {
+async function client(
+  controlUrl: URL,
+  files: { caFile?: string; tokenFile?: string; protocolVersions?: readonly number[] } = {},
+) {
   const tokenFile = files.tokenFile ?? path.join(folder, 'token');
   if (files.tokenFile === undefined) await writeFile(tokenFile, 'node-a\n');
   const problems: Error[] = [];
@@ -152,6 +155,28 @@ describe('the control client', () => {
     await new Promise((resolve) => setTimeout(resolve, 750));
     await made.report({ transfers: [] }, NEVER);
     expect(bought()).toBe(3);
+  });
+
+  it('says all versions that it speaks and keeps to the one that was chosen', async () => {
+    const { fake, url } = await server({}, first, { protocolVersion: 2 });
+    const { client: made } = await client(url, { protocolVersions: [1, 2] });
+    expect(made.protocolVersion).toBeUndefined();
+    await made.report({ transfers: [] }, NEVER);
+    expect(made.protocolVersion).toBe(2);
+    expect([...fake.sessions.values()][0]?.request.protocolVersions).toEqual([1, 2]);
+  });
+
+  it.each([
+    { chosen: 3, remedy: 'upgrade relays and agents' },
+    { chosen: 1, remedy: 'upgrade the operator' },
+  ])('takes no session in version $chosen, which it does not speak', async ({ chosen, remedy }) => {
+    const { fake, url } = await server({}, first, { protocolVersion: chosen });
+    const { client: made } = await client(url, { protocolVersions: [2] });
+    const error = await made.report({ transfers: [] }, NEVER).catch((refused) => refused);
+    expect(error).toMatchObject({ code: 'UnknownVersion', transient: false });
+    expect(error.message).toContain(`version ${chosen}`);
+    expect(error.message).toContain(remedy);
+    expect(fake.reports).toHaveLength(0);
   });
 
   it('reads a renewed projected token', async () => {

@@ -14,6 +14,7 @@ import type {
   WorkMessage,
 } from '../messages.ts';
 import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } from '../validate.ts';
+import { PROTOCOL_VERSIONS } from '../versions.ts';
 import { backoffMs } from './backoff.ts';
 import { ControlError } from './controlError.ts';
 import { asControlError, ControlHttp } from './controlHttp.ts';
@@ -29,6 +30,8 @@ export interface ControlClientOptions {
   readonly kind: ProcessKind;
   readonly bitTorrentPort: number;
   readonly httpPort?: number | undefined;
+  /** Of the control protocol; absent: those of this release. */
+  readonly protocolVersions?: readonly number[];
 }
 
 /** A request without what makes it idempotent, which the client adds. */
@@ -75,13 +78,14 @@ export class ControlClient {
 
   constructor(options: ControlClientOptions, dependencies: ControlClientDependencies) {
     const { controlUrl, caFile, tokenFile, kind, bitTorrentPort, httpPort } = options;
+    const { protocolVersions = PROTOCOL_VERSIONS } = options;
     this.#clock = dependencies.clock;
     this.#onProblem = dependencies.onProblem;
     this.#trust = new Trust({ caFile, controlUrl });
     this.#http = new ControlHttp({ controlUrl, timeoutMs: REQUEST_TIMEOUT_MS }, this.#trust);
     const { incarnation } = this;
     this.#session = new SessionKeeper(
-      { tokenFile, kind, incarnation, bitTorrentPort, httpPort },
+      { protocolVersions, tokenFile, kind, incarnation, bitTorrentPort, httpPort },
       this.#http,
     );
   }
@@ -94,6 +98,11 @@ export class ControlClient {
   /** Whether a work stream is open. */
   get connected(): boolean {
     return this.#connected;
+  }
+
+  /** In which version of the protocol both speak; undefined: not agreed yet. */
+  get protocolVersion(): number | undefined {
+    return this.#session.protocolVersion;
   }
 
   /** What to do, over as many streams as it takes, until aborted; never throws. */

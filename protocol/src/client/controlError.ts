@@ -11,6 +11,8 @@ export type ControlErrorCode =
   | 'Unavailable'
   /** Not what the protocol says, or longer than its bounds. */
   | 'InvalidAnswer'
+  /** Both sides have no version of the protocol in common; the message says which to upgrade. */
+  | 'UnknownVersion'
   /** The CA file or the token file is missing or empty. */
   | 'CredentialsMissing';
 

@@ -142,7 +142,8 @@ async function rejectUnlessOk(answer: Dispatcher.ResponseData): Promise<void> {
   } catch {
     // Not ours (a proxy's page): the status alone tells.
   }
-  throw new ControlError(codeOf(status), said.message, { status, apiCode: said.code });
+  const code = said.code === 'UnknownVersion' ? 'UnknownVersion' : codeOf(status);
+  throw new ControlError(code, said.message, { status, apiCode: said.code });
 }
 
 function codeOf(status: number): ControlErrorCode {

@@ -44,6 +44,11 @@ export class ControlWorker {
     return this.#work.reports();
   }
 
+  /** Before stop(), while the control server and peers hear of this process still. */
+  drain(signal: AbortSignal): Promise<void> {
+    return this.#work.drain(signal);
+  }
+
   /** Ends every task, tells the control server how things stand, and the connections to it. */
   async stop(): Promise<void> {
     this.#abort.abort();

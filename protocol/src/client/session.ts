@@ -1,9 +1,13 @@
-import { PROTOCOL_VERSION, type ProcessKind, type SessionGrant } from '../messages.ts';
+import type { ProcessKind, SessionGrant } from '../messages.ts';
 import { parseSessionGrant } from '../validate.ts';
+import { upgradeRemedy } from '../versions.ts';
+import { ControlError } from './controlError.ts';
 import type { ControlHttp } from './controlHttp.ts';
 import { readCredential } from './trust.ts';
 
 export interface SessionOptions {
+  /** Of the control protocol: all that this process speaks. */
+  readonly protocolVersions: readonly number[];
   /** The projected ServiceAccount token; the kubelet renews the file. */
   readonly tokenFile: string;
   readonly kind: ProcessKind;
@@ -28,6 +32,7 @@ export class SessionKeeper {
   readonly #options: SessionOptions;
   readonly #http: ControlHttp;
   #session: Session | undefined;
+  #protocolVersion: number | undefined;
   #buying: Promise<SessionGrant> | undefined;
 
   constructor(options: SessionOptions, http: ControlHttp) {
@@ -46,17 +51,23 @@ export class SessionKeeper {
     return this.#buying;
   }
 
+  /** Of the session that was bought last; undefined: there was none. */
+  get protocolVersion(): number | undefined {
+    return this.#protocolVersion;
+  }
+
   /** The control server did not accept it. */
   invalidate(refused: SessionGrant): void {
     if (this.#session?.grant === refused) this.#session = undefined;
   }
 
   async #buy(): Promise<SessionGrant> {
-    const { tokenFile, kind, incarnation, bitTorrentPort, httpPort } = this.#options;
+    const { protocolVersions, tokenFile, kind, incarnation, bitTorrentPort, httpPort } =
+      this.#options;
     const askedAtMs = performance.now();
     const bearer = await readCredential(tokenFile, 'token');
     const body = {
-      protocolVersions: [PROTOCOL_VERSION],
+      protocolVersions,
       kind,
       incarnation,
       bitTorrentPort,
@@ -67,6 +78,13 @@ export class SessionKeeper {
       parseSessionGrant,
       NEVER,
     );
+    const { protocolVersion } = grant;
+    if (!protocolVersions.includes(protocolVersion)) {
+      const remedy = upgradeRemedy([protocolVersion], protocolVersions);
+      const message = `the control server chose version ${protocolVersion} of the protocol, this ${kind} speaks ${protocolVersions.join(', ')}: ${remedy}`;
+      throw new ControlError('UnknownVersion', message);
+    }
+    this.#protocolVersion = protocolVersion;
     const lifeMs = grant.expiresInSeconds * 1000;
     this.#session = { grant, renewAtMs: askedAtMs + lifeMs * (1 - RENEW_AT) };
     return grant;

@@ -22,6 +22,7 @@ function task(uid: string, epoch = 1, change: Partial<Task> = {}): Task {
 }
 
 class FakeRunner implements TaskRunner {
+  given: Promise<void> = Promise.resolve();
   state: TransferState = 'transferring';
   readonly #task: Task;
   readonly #say: (what: string) => void;
@@ -47,6 +48,9 @@ class FakeRunner implements TaskRunner {
   }
   report() {
     return reportOf(this.#task, { state: this.state });
+  }
+  drain() {
+    return this.given;
   }
   async stop() {
     await Promise.resolve();
@@ -87,6 +91,25 @@ const states = (loop: WorkLoop) =>
   loop.reports().map(({ uid, epoch, state }) => `${uid}/${epoch} ${state}`);
 
 describe('the work loop', () => {
+  it('lets every task give away what it has before it is stopped, and begins none meanwhile', async () => {
+    const { said, hear, loop, runners } = build();
+    await hear({ type: 'task', task: task('a') }, { type: 'task', task: task('b') });
+    const given = Promise.withResolvers<void>();
+    const runner = runners.get('a/1') as FakeRunner;
+    runner.given = given.promise;
+    const draining = loop.drain(new AbortController().signal).then(() => said.push('drained'));
+    await hear(
+      { type: 'task', task: task('c') },
+      { type: 'task', task: task('b', 1, { relayToken: 'new' }) },
+      { type: 'peers', uid: 'a', epoch: 1, peers: [] },
+    );
+    given.resolve();
+    await draining;
+    await loop.stop();
+    const before = ['a/1 start', 'b/1 start', 'b/1 update new', 'a/1 peers 0'];
+    expect(said).toEqual([...before, 'drained', 'a/1 stop', 'b/1 stop']);
+  });
+
   it('starts a task once, changes it in place, and passes on what is meant for it', async () => {
     const { said, hear } = build();
     await hear({ type: 'opened' }, { type: 'task', task: task('a') }, { type: 'synced' });

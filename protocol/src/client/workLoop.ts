@@ -12,6 +12,8 @@ export interface TaskRunner {
   setPeers(peers: readonly Peer[]): void;
   askLease(): void;
   report(): TransferReport;
+  /** It is about to be stopped, and gives away first what would be lost with it, until aborted. */
+  drain?(signal: AbortSignal): Promise<void>;
   /** Ends it, within a bounded time; files stay. */
   stop(): Promise<void>;
 }
@@ -61,6 +63,7 @@ export class WorkLoop {
   readonly #queues = new Map<string, Promise<void>>();
   #named = new Set<string>();
   #lastSync: Promise<void> = Promise.resolve();
+  #isDraining = false;
   #stopped = false;
 
   constructor(options: WorkLoopOptions, dependencies: WorkLoopDependencies) {
@@ -113,6 +116,12 @@ export class WorkLoop {
     }
   }
 
+  /** Begins nothing new; resolves when every transfer may be stopped, or aborted. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#isDraining = true;
+    await Promise.all([...this.#running.values()].map(({ runner }) => runner.drain?.(signal)));
+  }
+
   /** Ends every transfer; files stay. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -133,6 +142,7 @@ export class WorkLoop {
       running.runner.update(task);
       return;
     }
+    if (this.#isDraining) return;
     // An epoch that a newer one has replaced here would put the old version back in its place.
     if (this.#options.newestOnly && this.#hasReadySuccessor(task)) return;
     this.#removed.delete(key);

@@ -1,5 +1,6 @@
+import path from 'node:path';
 import { leafCountOf } from '../../feed/pieceHash.ts';
-import type { Layout } from '../../pieces/layout.ts';
+import type { Layout, LayoutFile } from '../../pieces/layout.ts';
 import type { PutResult } from '../../ports/pieceStore.ts';
 import { digestOf } from './digestOf.ts';
 import type { DiskSpan } from './diskWork.ts';
@@ -9,13 +10,18 @@ import { newFileNumber } from './openFiles.ts';
 
 export interface EarlierCopiesOptions {
   readonly layout: Layout;
+  /** Of the version itself. */
+  readonly folder: string;
   /** SHA-256 in hex, by the file's path. */
   readonly digests: ReadonlyMap<string, string> | undefined;
   /** Of the earlier versions, best first. */
   readonly folders: readonly string[];
 }
 
-/** What one version takes over from those that its disk has already. */
+/**
+ * What one version takes over from those that its disk has already, and from itself where what was
+ * noted of it cannot be read.
+ */
 export class EarlierCopies {
   readonly #options: EarlierCopiesOptions;
   readonly #fileSystem: FileSystem;
@@ -23,32 +29,59 @@ export class EarlierCopies {
   /** By file: where all of its bytes are. */
   readonly #files = new Map<number, EarlierFile>();
   /** Files that have the bytes already: what is left is to hash them. */
-  readonly #cloned = new Set<number>();
+  readonly #there = new Set<number>();
+  /** Files that may have them, or some of them. */
+  readonly #untold = new Set<number>();
 
   constructor(options: EarlierCopiesOptions, fileSystem: FileSystem) {
     this.#options = options;
     this.#fileSystem = fileSystem;
   }
 
-  /** By the digests of their files, what pieces must be that an earlier version has. */
+  /** This file stands in its place, of its size, and nobody can tell what is in it. */
+  addUntold(fileIndex: number): void {
+    if (this.#options.layout.aligned) this.#untold.add(fileIndex);
+  }
+
+  /** By the digests of their files, what pieces must be that this disk has. */
   async prove(signal: AbortSignal): Promise<Map<number, Uint8Array>> {
     const { layout, digests, folders } = this.#options;
     const proven = new Map<number, Uint8Array>();
-    if (folders.length === 0) return proven;
+    if (folders.length === 0 && this.#untold.size === 0) return proven;
     this.#versions = await EarlierVersions.read(folders, this.#fileSystem);
     let first = 0;
     for (const [fileIndex, file] of layout.files.entries()) {
-      const count = Math.ceil(file.sizeBytes / layout.pieceLengthBytes);
       const sha256 = digests?.get(file.path);
-      const earlier = sha256 && this.#versions.fileOf(sha256, file.sizeBytes);
-      if (sha256 !== undefined && earlier && layout.aligned) {
-        const hashes = await this.#hashesOf(earlier, sha256, signal);
-        if (hashes !== undefined) this.#files.set(fileIndex, earlier);
-        hashes?.forEach((hash, index) => void proven.set(first + index, hash));
-      }
-      first += count;
+      const hashes = sha256 && layout.aligned && (await this.#find(fileIndex, sha256, signal));
+      if (hashes) hashes.forEach((hash, index) => void proven.set(first + index, hash));
+      first += Math.ceil(file.sizeBytes / layout.pieceLengthBytes);
     }
     return proven;
+  }
+
+  /** The whole file: where it belongs, or in an earlier version. Answers the hashes of its pieces. */
+  async #find(
+    fileIndex: number,
+    sha256: string,
+    signal: AbortSignal,
+  ): Promise<readonly Uint8Array[] | undefined> {
+    const { layout, folder } = this.#options;
+    const { path: relative, sizeBytes } = layout.files[fileIndex] as LayoutFile;
+    if (this.#untold.has(fileIndex)) {
+      const { pieceLengthBytes } = layout;
+      const at = path.join(folder, relative);
+      const own = { path: at, sizeBytes, pieceLengthBytes, hashes: undefined };
+      const hashes = await this.#hashesOf(own, sha256, signal);
+      if (hashes !== undefined) {
+        this.#there.add(fileIndex);
+        return hashes;
+      }
+    }
+    const earlier = this.#versions.fileOf(sha256, sizeBytes);
+    const hashes = earlier && (await this.#hashesOf(earlier, sha256, signal));
+    if (earlier === undefined || hashes === undefined) return undefined;
+    this.#files.set(fileIndex, earlier);
+    return hashes;
   }
 
   /**
@@ -58,13 +91,15 @@ export class EarlierCopies {
   async clone(fileIndex: number, to: string): Promise<boolean> {
     const earlier = this.#files.get(fileIndex);
     if (earlier === undefined) return false;
-    if (await this.#fileSystem.clone(earlier.path, to)) this.#cloned.add(fileIndex);
+    this.#untold.delete(fileIndex);
+    if (await this.#fileSystem.clone(earlier.path, to)) this.#there.add(fileIndex);
     return true;
   }
 
   has(piece: number, hash: Uint8Array): boolean {
     const { fileIndex } = this.#options.layout.locate(piece);
-    return this.#files.has(fileIndex) || this.#versions.bytesOf(hash) !== undefined;
+    const isHere = this.#there.has(fileIndex) || this.#untold.has(fileIndex);
+    return isHere || this.#files.has(fileIndex) || this.#versions.bytesOf(hash) !== undefined;
   }
 
   /** Gives `put` where the bytes of the piece are; undefined: at its own place. */
@@ -74,7 +109,11 @@ export class EarlierCopies {
     put: (from: DiskSpan | undefined) => Promise<PutResult>,
   ): Promise<PutResult> {
     const { fileIndex, offset } = this.#options.layout.locate(piece);
-    if (this.#cloned.has(fileIndex)) return put(undefined);
+    if (this.#there.has(fileIndex)) return put(undefined);
+    if (this.#untold.has(fileIndex)) {
+      const found = await put(undefined);
+      if (found.stored) return found;
+    }
     const whole = this.#files.get(fileIndex);
     const sizeBytes = this.#options.layout.pieceSizeBytes(piece);
     const bytes: EarlierBytes | undefined =

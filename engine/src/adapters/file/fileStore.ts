@@ -89,7 +89,7 @@ export class FileStore implements PieceStore {
     }));
     const paths = layout.files.map((file) => path.join(folder, file.path));
     this.#open = new OpenFiles(paths, fileSystem);
-    this.#copies = new EarlierCopies({ layout, digests, folders: earlier }, fileSystem);
+    this.#copies = new EarlierCopies({ layout, folder, digests, folders: earlier }, fileSystem);
     this.#sync = new StoreSync({ layout, folder, link }, { clock, fileSystem, files: this.#open });
   }
 
@@ -252,6 +252,9 @@ export class FileStore implements PieceStore {
 
   /** What the files' digests say of their pieces. */
   async #prove(state: StateFile, signal: AbortSignal): Promise<Map<number, Uint8Array>> {
+    for (const [fileIndex, { found, sizeBytes }] of this.#files.entries()) {
+      if (state.isUntold && found?.sizeBytes === sizeBytes) this.#copies.addUntold(fileIndex);
+    }
     const proven = await this.#copies.prove(signal);
     // A whole version was held against its digests.
     for (const [piece, hash] of state.isWhole ? this.#written : []) {

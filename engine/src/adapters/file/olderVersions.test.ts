@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -42,6 +42,17 @@ describe('versions before the one that is visible', () => {
     expect(await versions()).toEqual(kept);
     const left = await readdir(parent);
     expect(left.some((name) => name.startsWith('4.'))).toBe(false);
+  });
+
+  it('stay when a release of another format has written them: they may be whole', async () => {
+    for (const epoch of [1, 2, 3]) await makeVersion(epoch, true);
+    const state = await open(path.join(parent, '2.state'), 'r+');
+    await state.write('sluice99', 0);
+    await state.close();
+    await removeOlderVersions(path.join(parent, '3'), 0);
+    expect(await versions()).toEqual(['2', '3']);
+    await removeOlderVersions(path.join(parent, '3'), 1);
+    expect(await versions()).toEqual(['2', '3']);
   });
 
   it('are none of a later one, and nothing else in the folder is touched', async () => {

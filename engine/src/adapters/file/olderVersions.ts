@@ -5,7 +5,8 @@ import { StateFile } from './stateFile.ts';
 
 /**
  * Removes versions beside this one that are older, but for the newest `keep` that are whole: pods
- * may still run on those. What an epoch that was given up has left serves nobody.
+ * may still run on those. What an epoch that was given up has left serves nobody. Of which we cannot
+ * tell, because another release has written it, that stays besides.
  */
 export async function removeOlderVersions(
   folder: string,
@@ -19,10 +20,9 @@ export async function removeOlderVersions(
   const older = [...epochs].filter((epoch) => epoch < own).sort((a, b) => b - a);
   let kept = 0;
   for (const epoch of older) {
-    if (
-      kept < keep &&
-      (await StateFile.saysWhole(path.join(parent, `${epoch}.state`), fileSystem))
-    ) {
+    const told = await StateFile.told(path.join(parent, `${epoch}.state`), fileSystem);
+    if (told === 'untold') continue;
+    if (told === 'whole' && kept < keep) {
       kept += 1;
       continue;
     }

@@ -3,16 +3,26 @@ import { ABSENT, RECORD_BYTES, readRecord, recordOf, SYNCED, WRITTEN } from './p
 
 /*
  * What a store knows of its pieces, beside the version's folder:
- *   magic 8 | boot id 36, padded to 55 | 1 when the version is whole | per piece: its record
+ *   magic 8 | boot id 36, padded to 55 | what is known of the version 1 | per piece: its record
  * A piece's record is written right after its bytes, by the same thread. After a crash of the
  * process the page cache still has both; after another boot only what was synced is certain.
  * Since the record is always the later of the two, a file that was changed after the state file
  * was changed by somebody else, or by a write that a crash cut off.
+ *
+ * The last two digits of the magic are the format's version. A file of another one, or of another
+ * length, says nothing of the pieces; but it says that there may be some: they are hashed where they
+ * stand before anybody is asked for them.
  */
 const MAGIC = Buffer.from('sluice02');
 const BOOT_BYTES = 55;
 const WHOLE_AT = MAGIC.length + BOOT_BYTES;
 const HEAD_BYTES = 64;
+
+/** What stands at WHOLE_AT. */
+const PARTIAL = 0;
+const WHOLE = 1;
+/** What stood here was of another format: also of what is not noted the bytes may be there. */
+const UNTOLD = 2;
 
 export class StateFile {
   readonly #path: string;
@@ -23,7 +33,7 @@ export class StateFile {
   /** When it was written last; undefined: it is new. */
   readonly changedAtNs: bigint | undefined;
   #file: OpenedFile | undefined;
-  #isWhole: boolean;
+  #known: number;
 
   private constructor(
     { path, fileSystem }: { readonly path: string; readonly fileSystem: FileSystem },
@@ -35,43 +45,51 @@ export class StateFile {
     this.#bytes = bytes;
     this.sameBoot = known.sameBoot;
     this.changedAtNs = known.changedAtNs;
-    this.#isWhole = bytes[WHOLE_AT] === 1;
+    this.#known = bytes[WHOLE_AT] as number;
   }
 
-  /** What stands at the path; a file of another shape counts as none. Only begin() writes. */
+  /** What stands at the path. Only begin() writes. */
   static async read(path: string, pieceCount: number, fileSystem: FileSystem): Promise<StateFile> {
     const place = { path, fileSystem };
     const fresh = Buffer.alloc(HEAD_BYTES + pieceCount * RECORD_BYTES);
     MAGIC.copy(fresh);
     fresh.write(fileSystem.bootId().slice(0, BOOT_BYTES), MAGIC.length, 'latin1');
+    const unknown = { sameBoot: false, changedAtNs: undefined };
     const facts = await fileSystem.facts(path);
-    if (facts?.kind !== 'file' || facts.sizeBytes !== fresh.length) {
-      return new StateFile(place, fresh, { sameBoot: false, changedAtNs: undefined });
-    }
+    if (facts?.kind !== 'file') return new StateFile(place, fresh, unknown);
+    fresh[WHOLE_AT] = UNTOLD;
+    if (facts.sizeBytes !== fresh.length) return new StateFile(place, fresh, unknown);
     const old = await readWhole(path, facts.sizeBytes, fileSystem);
-    if (!old.subarray(0, MAGIC.length).equals(MAGIC)) {
-      return new StateFile(place, fresh, { sameBoot: false, changedAtNs: undefined });
-    }
+    if (!isOfThisFormat(old)) return new StateFile(place, fresh, unknown);
     const sameBoot = old.subarray(0, WHOLE_AT).equals(fresh.subarray(0, WHOLE_AT));
     old.copy(fresh, WHOLE_AT, WHOLE_AT);
     return new StateFile(place, fresh, { sameBoot, changedAtNs: facts.changedAtNs });
   }
 
-  /** Whether the state file there says so of its version; one that cannot be read does not. */
-  static async saysWhole(path: string, fileSystem: FileSystem): Promise<boolean> {
+  /**
+   * What the state file there says of its version; one that cannot be read says that it is partial,
+   * one of another format nothing.
+   */
+  static async told(path: string, fileSystem: FileSystem): Promise<'whole' | 'partial' | 'untold'> {
     try {
       const head = Buffer.alloc(HEAD_BYTES);
       const file = await fileSystem.open(path, 'read');
       await file.read(head, 0).finally(() => file.close());
-      return head.subarray(0, MAGIC.length).equals(MAGIC) && head[WHOLE_AT] === 1;
+      if (!isOfThisFormat(head)) return 'untold';
+      return head[WHOLE_AT] === WHOLE ? 'whole' : 'partial';
     } catch {
-      return false;
+      return 'partial';
     }
   }
 
   /** Every digest was right and everything was synced, and nothing was forgotten since. */
   get isWhole(): boolean {
-    return this.#isWhole;
+    return this.#known === WHOLE;
+  }
+
+  /** Whether also pieces that are not noted may stand in their places. */
+  get isUntold(): boolean {
+    return this.#known === UNTOLD;
   }
 
   /**
@@ -79,7 +97,7 @@ export class StateFile {
    * a crash must not leave it younger than the files and with what was just found to be wrong.
    */
   async begin(): Promise<void> {
-    this.#bytes[WHOLE_AT] = Number(this.#isWhole);
+    this.#bytes[WHOLE_AT] = this.#known;
     const fresh = `${this.#path}.new`;
     await this.#fileSystem.remove(fresh);
     this.#file = await this.#fileSystem.open(fresh, 'create');
@@ -96,7 +114,7 @@ export class StateFile {
   /** Until begin() in memory only. */
   forget(piece: number): void {
     this.#record(piece)[0] = ABSENT;
-    this.#isWhole = false;
+    if (this.isWhole) this.#known = PARTIAL;
   }
 
   /** Where the thread that writes the piece notes it. */
@@ -123,8 +141,9 @@ export class StateFile {
   }
 
   async setWhole(isWhole: boolean): Promise<void> {
-    this.#isWhole = isWhole;
-    this.#bytes[WHOLE_AT] = Number(isWhole);
+    if (isWhole) this.#known = WHOLE;
+    else if (this.isWhole) this.#known = PARTIAL;
+    this.#bytes[WHOLE_AT] = this.#known;
     await this.#write([[this.#bytes.subarray(WHOLE_AT, WHOLE_AT + 1), WHOLE_AT]]);
     await this.#opened.syncData();
   }
@@ -156,6 +175,10 @@ export class StateFile {
   #at(piece: number): number {
     return HEAD_BYTES + piece * RECORD_BYTES;
   }
+}
+
+function isOfThisFormat(bytes: Buffer): boolean {
+  return bytes.subarray(0, MAGIC.length).equals(MAGIC);
 }
 
 async function readWhole(path: string, sizeBytes: number, fileSystem: FileSystem): Promise<Buffer> {

@@ -88,6 +88,10 @@ export const originReasons = {
     'A window of spec.schedule names no time zone that is known; until that is mended it may lower the limits, at any time, but not raise them.',
   JournalBehind:
     'The database lacks leases that were granted: nothing is granted until they have ended.',
+  JournalBroken:
+    'A document is missing in the journal of a host: what was granted is not known, and nothing is granted.',
+  NewerSchema:
+    'A newer release has written the journal of a host, or its mark in the status; this one cannot read it, changes nothing of it and grants nothing.',
   HostConflict: 'An older Origin has the same host; its limits hold for it.',
 } as const;
 

@@ -7,6 +7,9 @@ export const OriginJournals = Type.Array(
       maxLength: 32_768,
       description: 'With its port, and the prefix of paths that is counted by itself.',
     }),
+    schema: Type.Optional(
+      Type.Integer({ minimum: 1, description: 'Version in which this was written.' }),
+    ),
     identity: Type.String({
       maxLength: 64,
       description: 'Of the journal, from its first document on.',

@@ -17,8 +17,11 @@ const ZONE = 'topology.kubernetes.io/zone';
 interface Template {
   spec: {
     replicas?: number;
+    strategy?: object;
+    updateStrategy?: object;
     template: {
       spec: {
+        terminationGracePeriodSeconds: number;
         securityContext: object;
         affinity: { nodeAffinity: object };
         tolerations: object[];
@@ -84,6 +87,16 @@ describe('the relays', () => {
     expect(relayName({ topologyKey: ZONE, domain: 'a', dedicatedTo: 'uid-1' })).not.toBe(name);
   });
 
+  it('are rolled one by one, each with time to give away what it alone has', () => {
+    const { strategy, template } = relay('a').spec;
+    expect(strategy).toEqual({
+      type: 'RollingUpdate',
+      rollingUpdate: { maxSurge: 1, maxUnavailable: 0 },
+    });
+    // DRAIN_MS and STOP_MS of relay-image/src/main.ts.
+    expect(template.spec.terminationGracePeriodSeconds).toBeGreaterThan(20 + 8);
+  });
+
   it('are as restricted as Pod Security allows', () => {
     const { securityContext, automountServiceAccountToken } = relay('a').spec.template.spec;
     expect(securityContext).toMatchObject({
@@ -102,6 +115,13 @@ describe('the agents', () => {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
       capabilities: { drop: ['ALL'] },
+    });
+  });
+
+  it('are rolled a tenth at a time', () => {
+    expect(agent().spec.updateStrategy).toEqual({
+      type: 'RollingUpdate',
+      rollingUpdate: { maxUnavailable: '10%', maxSurge: 0 },
     });
   });
 

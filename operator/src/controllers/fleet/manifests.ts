@@ -84,13 +84,16 @@ export function relayDeployment(
       replicas,
       revisionHistoryLimit: 2,
       selector: { matchLabels: selector },
+      // One after the other, each when the one that takes its place serves already.
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
       template: {
         metadata: { labels: { ...labels, ...selector } },
         spec: {
           serviceAccountName: 'sluice-relay',
           automountServiceAccountToken: false,
           enableServiceLinks: false,
-          terminationGracePeriodSeconds: 10,
+          // What it alone has it gives away first, for 20 s at most: relay-image/src/main.ts.
+          terminationGracePeriodSeconds: 30,
           securityContext: {
             runAsNonRoot: true,
             runAsUser: RELAY_UID,

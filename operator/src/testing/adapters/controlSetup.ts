@@ -28,8 +28,19 @@ export interface ControlSetup {
   /** Whether this replica leads; where the leader serves. */
   readonly election: { isLeader: boolean; leaderUrl: string | undefined };
   /** A process with this token. */
-  process(kind: ProcessKind, token: string): Promise<TestProcess>;
+  process(
+    kind: ProcessKind,
+    token: string,
+    protocolVersions?: readonly number[],
+  ): Promise<TestProcess>;
   stop(): Promise<void>;
+}
+
+export interface ControlOptions {
+  /** Absent: those of this release. */
+  readonly protocolVersions?: readonly number[];
+  /** What replicas share; absent: one of its own. */
+  readonly sessionKey?: Buffer;
 }
 
 export interface TestProcess {
@@ -46,6 +57,7 @@ export interface TestProcess {
 export async function startControl(
   api: TestApiServer,
   { database }: TestDatabase,
+  { protocolVersions, sessionKey = randomBytes(32) }: ControlOptions = {},
 ): Promise<ControlSetup> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'sluice-control-'));
   const logger = createLogger({ silent: true });
@@ -68,7 +80,6 @@ export async function startControl(
     logger,
   });
   const election = { isLeader: true, leaderUrl: undefined as string | undefined };
-  const sessionKey = randomBytes(32);
   const app = newApp({
     coordinator,
     leases,
@@ -76,6 +87,7 @@ export async function startControl(
     client: api.operator,
     logger,
     sessionKey: () => sessionKey,
+    ...(protocolVersions !== undefined && { protocolVersions }),
     isLeader: () => election.isLeader,
     leaderUrl: () => election.leaderUrl,
     now: () => clock.now(),
@@ -98,10 +110,11 @@ export async function startControl(
     url,
     ca: authority.certificate,
     election,
-    process: async (kind, token) => {
+    process: async (kind, token, spoken) => {
       const tokenFile = path.join(folder, `token-${processes.length}`);
       await writeFile(tokenFile, token);
-      const made = newProcess({ controlUrl: url, caFile, tokenFile, kind });
+      const speaks = spoken !== undefined && { protocolVersions: spoken };
+      const made = newProcess({ controlUrl: url, caFile, tokenFile, kind, ...speaks });
       processes.push(made);
       return made;
     },
@@ -118,7 +131,7 @@ export async function startControl(
 function newProcess(
   options: Pick<
     ConstructorParameters<typeof ControlClient>[0],
-    'controlUrl' | 'caFile' | 'tokenFile' | 'kind'
+    'controlUrl' | 'caFile' | 'tokenFile' | 'kind' | 'protocolVersions'
   >,
 ): TestProcess {
   const problems: Error[] = [];

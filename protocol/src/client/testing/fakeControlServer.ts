@@ -24,6 +24,8 @@ export interface FakeControlOptions {
   readonly port?: number;
   readonly expiresInSeconds?: number;
   readonly reportIntervalMs?: number;
+  /** What it answers, whatever the caller speaks; absent: 1. */
+  readonly protocolVersion?: number;
 }
 
 export interface FakeControlHandlers {
@@ -126,7 +128,7 @@ export class FakeControlServer {
       const sessionToken = `session-${this.#tokens}`;
       this.sessions.set(sessionToken, { name: bearer, request: asked });
       return json(response, 200, {
-        protocolVersion: 1,
+        protocolVersion: this.#options.protocolVersion ?? 1,
         sessionToken,
         expiresInSeconds: this.#options.expiresInSeconds ?? 900,
         reportIntervalMs: this.#options.reportIntervalMs ?? 200,
