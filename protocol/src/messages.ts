@@ -268,6 +268,17 @@ const TopUpAsk = Type.Object({
   wantBytes: Bytes,
 });
 
+/** What surely came under a lease, counted in ways that share no code; all cumulative. */
+const Meters = Type.Object({
+  /** By the sockets, of requests that are over. */
+  socketBytes: Bytes,
+  /** By what the origin's answers said of themselves, of the same requests. */
+  answeredBytes: Bytes,
+  /** Of pieces that are verified, as far as this lease brought them. */
+  pieceBytes: Bytes,
+});
+export type Meters = Static<typeof Meters>;
+
 /**
  * POST /v1/leases.
  * `usedBytes` is what the origin may have written for this lease so far, charged
@@ -296,6 +307,8 @@ export const LeaseRequest = Type.Union([
     /** Version of the grant that the holder has now: acknowledges it. */
     version: Type.Integer({ minimum: 1 }),
     usedBytes: Bytes,
+    /** Absent: of a process that does not count so yet. */
+    meters: Type.Optional(Meters),
     /** Extents, or parts, that are not finished yet. The rest of the grant is done. */
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     wantRateBytesPerSecond: Rate,
@@ -310,6 +323,7 @@ export const LeaseRequest = Type.Union([
     leaseId: Type.String({ maxLength: 128 }),
     version: Type.Integer({ minimum: 1 }),
     usedBytes: Bytes,
+    meters: Type.Optional(Meters),
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     /** Why the holder gave up, when the origin was at fault. */
     failure: Type.Optional(

@@ -21,6 +21,7 @@ import {
   UNSEEN_BYTES,
   unseenOf,
 } from './puller.ts';
+import { AnswerMeters, type PullMeters } from './pullMeters.ts';
 import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
 
 /** `requestedAtMs`: when the request for the grant was first sent, on the clock. */
@@ -55,6 +56,7 @@ export class OriginPuller implements Puller {
   readonly #dependencies: PullDependencies;
   readonly #pacer: LeasePacer;
   readonly #plan: PullPlan;
+  readonly #meters = new AnswerMeters();
   readonly #abort = new AbortController();
   readonly #slots = new Set<Slot>();
   readonly #closings = new Set<Promise<void>>();
@@ -113,6 +115,11 @@ export class OriginPuller implements Puller {
 
   usedBytes(): number {
     return this.#pacer.usedBytes;
+  }
+
+  meters(): PullMeters {
+    const { socketBytes, answeredBytes } = this.#meters;
+    return { socketBytes, answeredBytes, pieceBytes: this.#plan.verifiedBytes };
   }
 
   unfinished(): Extent[] {
@@ -213,6 +220,7 @@ export class OriginPuller implements Puller {
     const sentAtMs = clock.now();
     const url = new URL(file.url);
     const slot = this.#takeSlot(url);
+    const meter = this.#meters.begin();
     let received = 0;
     let unseenBytes = 0;
     let retry: { afterMs: number; message: string } | undefined;
@@ -224,6 +232,7 @@ export class OriginPuller implements Puller {
           url,
           range: { start: range.start, end: range.end },
           onHead: (head) => {
+            meter.head(head);
             this.#pacer.answered(head.headerBytes, head.timeToHeadMs);
             this.#pacer.received(reservation, head.headerBytes, clock.now());
             const verdict = judgeAnswer(head, file, range);
@@ -239,6 +248,7 @@ export class OriginPuller implements Puller {
             }
           },
           onChunk: (chunk) => {
+            meter.body(chunk.byteLength);
             this.#pacer.received(reservation, chunk.byteLength, clock.now());
             if (retry !== undefined) return;
             if (received + chunk.byteLength > range.end - range.start) {
@@ -253,6 +263,7 @@ export class OriginPuller implements Puller {
         this.#abort.signal,
       );
       const now = clock.now();
+      meter.over(wireBytes, true);
       this.#pacer.received(reservation, Math.max(0, wireBytes - reservation.receivedBytes), now);
       this.#pacer.complete(reservation, now - sentAtMs, now);
       connection.busy = false;
@@ -262,6 +273,7 @@ export class OriginPuller implements Puller {
     } catch (error) {
       this.#plan.putBack(range, received);
       if (error instanceof HttpSourceError) {
+        meter.over(error.wireBytes, false);
         // What does not speak HTTP may have said anything by now.
         if (error.code === 'MalformedAnswer') this.#unaskedBytes = UNSEEN_BYTES;
         this.#settleFailed(reservation, error, Math.max(unseenBytes, this.#unaskedBytes));

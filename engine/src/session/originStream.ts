@@ -20,6 +20,7 @@ import {
   UNSEEN_BYTES,
   unseenOf,
 } from './puller.ts';
+import { AnswerMeters, type PullMeters } from './pullMeters.ts';
 import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
 
 /** What is read ahead of the rate at most: one socket read and some scheduling. */
@@ -42,6 +43,7 @@ export class OriginStream implements Puller {
   readonly #dependencies: PullDependencies;
   readonly #bucket: TokenBucket;
   readonly #plan: PullPlan;
+  readonly #meters = new AnswerMeters();
   readonly #abort = new AbortController();
   #grant: PullGrant;
   #expiresAtMs: number;
@@ -96,6 +98,11 @@ export class OriginStream implements Puller {
   /** The reserve counts while the stream is open: the origin may have written it. */
   usedBytes(): number {
     return this.#usedBytes + (this.#streaming ? this.#reserveBytes() : 0);
+  }
+
+  meters(): PullMeters {
+    const { socketBytes, answeredBytes } = this.#meters;
+    return { socketBytes, answeredBytes, pieceBytes: this.#plan.verifiedBytes };
   }
 
   /** No file can have more bytes on the way than it has. */
@@ -172,6 +179,7 @@ export class OriginStream implements Puller {
     // Of an answer that is not the file only its own length may come.
     let unseenBytes: number | undefined;
     let countedBytes = 0;
+    const meter = this.#meters.begin();
     const count = (bytes: number) => {
       countedBytes += bytes;
       this.#usedBytes += bytes;
@@ -183,6 +191,7 @@ export class OriginStream implements Puller {
         {
           headers: { ...this.#options.headers, ...conditionFor(file.validator) },
           onHead: (head) => {
+            meter.head(head);
             this.#timeToFirstByteMs ??= head.timeToHeadMs;
             count(head.headerBytes);
             const verdict = judgeAnswer(head, file);
@@ -194,6 +203,7 @@ export class OriginStream implements Puller {
             throw new Error(verdict.message);
           },
           onChunk: async (chunk) => {
+            meter.body(chunk.byteLength);
             count(chunk.byteLength);
             // Timers stand still while a machine sleeps: the one of the end may come too late.
             if (this.#dependencies.clock.now() >= this.#expiresAtMs) {
@@ -219,12 +229,16 @@ export class OriginStream implements Puller {
         this.#abort.signal,
       );
       count(Math.max(0, wireBytes - countedBytes));
+      meter.over(wireBytes, true);
       if (stream.offset < file.sizeBytes) {
         throw new Error(`the answer ended after ${stream.offset} of ${file.sizeBytes} bytes`);
       }
     } catch (error) {
       const failure = error instanceof HttpSourceError ? error : undefined;
-      if (failure !== undefined) count(Math.max(0, failure.wireBytes - countedBytes));
+      if (failure !== undefined) {
+        count(Math.max(0, failure.wireBytes - countedBytes));
+        meter.over(failure.wireBytes, false);
+      }
       if (failure?.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
       const rest = Math.max(0, file.sizeBytes - stream.offset);
       if (failure?.exact !== true) this.#usedBytes += unseenBytes ?? Math.min(UNSEEN_BYTES, rest);

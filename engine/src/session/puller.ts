@@ -3,6 +3,7 @@ import type { PacedGrant } from '../pacing/leasePacer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HttpSource, ResponseHead } from '../ports/httpSource.ts';
 import type { OriginFile, PullError } from './originAnswer.ts';
+import type { PullMeters } from './pullMeters.ts';
 import type { PullLayout, PullTarget } from './pullPlan.ts';
 
 /** What a lease lets a puller do; a LeaseGrant of the control protocol is one. */
@@ -43,7 +44,10 @@ export interface Puller {
   adopt(grant: PullGrant, requestedAtMs: number): void;
   /** After a smaller grant: whether what is under way has come down to it. */
   fitsGrant(): boolean;
+  /** What the origin may have written, charged high. */
   usedBytes(): number;
+  /** What surely came. */
+  meters(): PullMeters;
   unfinished(): Extent[];
   timeToFirstByteMs(): number | undefined;
   /** Resets what is open; resolves when every socket's end was read. Idempotent. */

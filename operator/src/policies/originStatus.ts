@@ -5,6 +5,7 @@ import { formatBytes } from '../api/v1alpha1/quantity.ts';
 import type { HeldBack, LimitReason, OriginUsage } from '../controllers/dataSide.ts';
 import type { OriginJournals } from '../quota/marks.ts';
 import { type ConditionValue, stampConditions } from './conditions.ts';
+import { metersAgree } from './metersAgree.ts';
 import type { OriginVerdict } from './origin.ts';
 import { behindMessage, journalStatus } from './originJournals.ts';
 
@@ -50,12 +51,13 @@ export function limitingReason(heldBack: readonly HeldBack[]): LimitReason | und
 function conditionsOf(input: OriginStatusInput): Condition[] {
   const { problem } = input.verdict;
   const { usage } = input;
-  const limiting = usage === undefined ? [] : [limitingOf(usage, input)];
+  const rest =
+    usage === undefined ? [] : [limitingOf(usage, input), metersAgree(usage.disagreements)];
   if (problem !== undefined) {
     return [
       { type: 'Ready', status: 'False', ...problem },
       { type: 'Stalled', status: 'True', ...problem },
-      ...limiting,
+      ...rest,
     ];
   }
   const behind = behindMessage(input.journals);
@@ -64,7 +66,7 @@ function conditionsOf(input: OriginStatusInput): Condition[] {
     return [
       { type: 'Ready', status: 'False', ...why },
       { type: 'Reconciling', status: 'True', ...why },
-      ...limiting,
+      ...rest,
     ];
   }
   if (usage?.withinLimitsBy !== undefined) {
@@ -72,11 +74,11 @@ function conditionsOf(input: OriginStatusInput): Condition[] {
     return [
       { type: 'Ready', status: 'False', ...lowered },
       { type: 'Reconciling', status: 'True', ...lowered },
-      ...limiting,
+      ...rest,
     ];
   }
   const message = 'the limits hold for every process of the cluster';
-  return [{ type: 'Ready', status: 'True', reason: 'Enforced', message }, ...limiting];
+  return [{ type: 'Ready', status: 'True', reason: 'Enforced', message }, ...rest];
 }
 
 function loweredMessage(usage: OriginUsage): string {

@@ -53,8 +53,16 @@ export type Entry =
     }
   /** Its time is over: its rate returns, nothing else. */
   | { readonly kind: 'expire'; readonly leaseId: string }
-  /** Its connections are surely closed, its use stays unknown: it is charged whole. */
-  | { readonly kind: 'close'; readonly leaseId: string; readonly atMs: number }
+  /**
+   * Its connections are surely closed, its use stays unknown: it is charged whole, or with
+   * `usedBytes`, which its holder has proven by then, when that is more.
+   */
+  | {
+      readonly kind: 'close';
+      readonly leaseId: string;
+      readonly atMs: number;
+      readonly usedBytes?: number;
+    }
   /** From here on the period that began at `startMs` is the one that counts. */
   | { readonly kind: 'period'; readonly startMs: number }
   /**

@@ -148,4 +148,36 @@ describe('leases', () => {
       reason: 'NothingToPull',
     });
   });
+
+  it('are charged the highest that their holder says in any way, who is shown when he contradicts himself', async () => {
+    const meters = { socketBytes: 3 * MIB, answeredBytes: 3 * MIB, pieceBytes: 2 * MIB };
+    const grant = await leases.acquire('one');
+    await leases.ask('one', { ...renewal(grant, 3 * MIB), meters });
+    const usage = () => leases.service.usage('cdn');
+    expect(usage()).toMatchObject({ trafficBytes: 3 * MIB, disagreements: [] });
+    await leases.ask('one', { ...ended(grant, MIB), meters: { ...meters, socketBytes: 0 } });
+    expect(leases.durableUsage().trafficBytes).toBe(3 * MIB);
+    expect(usage()?.disagreements).toEqual([
+      {
+        holder: 'one',
+        reason: 'UseUnderstated',
+        reportedBytes: MIB,
+        otherBytes: 3 * MIB,
+        atMs: leases.clock.now(),
+      },
+    ]);
+  });
+
+  it('of one who was lost are charged what he has proven, where that is more than he was granted', async () => {
+    const grant = await leases.acquire('one');
+    const most = grant.maxBytes + MIB;
+    const meters = { socketBytes: most, answeredBytes: most, pieceBytes: 0 };
+    await leases.ask('one', { ...renewal(grant, most), meters });
+    const shown = leases.service.usage('cdn')?.disagreements;
+    expect(shown).toMatchObject([{ reason: 'UseOverGrant', otherBytes: grant.maxBytes }]);
+    leases.service.holderEnded('one');
+    await leases.clock.advance(1_001);
+    expect(leases.durableUsage()).toMatchObject({ connections: 0 });
+    expect(leases.durableUsage().trafficBytes).toBeGreaterThanOrEqual(most);
+  });
 });

@@ -5,6 +5,8 @@ import { WORTH_A_TURN } from './allocate.ts';
 import type { LeaseObserver, WaitReason } from './leaseEvents.ts';
 import type { LeaseHolder } from './leases.ts';
 import { type LeaseRecord, topUpBytesOf } from './ledger.ts';
+import type { MeterWatch } from './meterWatch.ts';
+import type { OriginBook } from './originBook.ts';
 import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
 import type { OriginReport } from './originReport.ts';
 import type { PullRegistry } from './pullRegistry.ts';
@@ -30,6 +32,7 @@ export interface LeaseRequestsDependencies {
   readonly pulls: PullRegistry;
   readonly sharing: Sharing;
   readonly used: ReportedUse;
+  readonly meters: MeterWatch;
   readonly report: OriginReport;
   readonly observe: LeaseObserver;
   readonly newLeaseId: () => string;
@@ -168,7 +171,7 @@ export class LeaseRequests {
     }
     const { book, lease } = found;
     const { uid, wantConnections, purpose = 'pull' } = lease;
-    const usedBytes = this.#dependencies.used.report(leaseId, request.usedBytes);
+    const usedBytes = this.#use(holder, book, lease, request);
     const pull = this.#pulls.of(lease);
     if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
     if (pull.distribution.revokedPullers.includes(lease.pullerKey)) return { outcome: 'gone' };
@@ -205,7 +208,7 @@ export class LeaseRequests {
   }
 
   async #settle(holder: LeaseHolder, request: Settle): Promise<LeaseAnswer> {
-    const { leaseId, failure, unfinished, usedBytes } = request;
+    const { leaseId, failure, unfinished } = request;
     const found = this.#books.find(leaseId);
     // Closed already, and charged whole.
     if (found === undefined || found.lease.holder !== holder.id) return { outcome: 'settled' };
@@ -220,8 +223,19 @@ export class LeaseRequests {
     }
     // Who failed waits by itself; its share is free meanwhile.
     this.#sharing.withdraw(this.#books.groupOf(book), holder.id, lease.uid);
-    await book.settle(leaseId, usedBytes);
+    await book.settle(leaseId, this.#use(holder, book, lease, request));
     return { outcome: 'settled' };
+  }
+
+  /** What the lease has used by all that its holder says; who contradicts himself is shown. */
+  #use(holder: LeaseHolder, book: OriginBook, lease: LeaseRecord, request: Renew | Settle): number {
+    const { used, meters, observe } = this.#dependencies;
+    const { disagreement, chargedBytes } = used.report(lease, request);
+    if (disagreement !== undefined) {
+      meters.note(book, { holder: holder.name ?? holder.id, ...disagreement });
+      observe({ kind: 'disagreed', reason: disagreement.reason });
+    }
+    return chargedBytes;
   }
 
   /** Answers what the lease may take; undefined: too little is left for anything. */

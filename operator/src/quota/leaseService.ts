@@ -21,6 +21,7 @@ import {
 } from './leases.ts';
 import { type LeaseRecord, maxBytesOf } from './ledger.ts';
 import type { JournalMark, OriginJournals } from './marks.ts';
+import { MeterWatch } from './meterWatch.ts';
 import type { OriginBook } from './originBook.ts';
 import { isOver, type LoadMarks, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
 import { OriginReport } from './originReport.ts';
@@ -53,6 +54,7 @@ export class LeaseService {
   readonly #answers = new Answers();
   readonly #pulls: PullRegistry;
   readonly #used = new ReportedUse();
+  readonly #meters: MeterWatch;
   readonly #sharing: Sharing;
   readonly #report: OriginReport;
   readonly #requests: LeaseRequests;
@@ -69,9 +71,11 @@ export class LeaseService {
     const { clock, random, wallClock, observe = () => {} } = dependencies;
     this.#clock = clock;
     this.#observe = observe;
+    this.#meters = new MeterWatch(clock);
     this.#books = new OriginBooks(options, {
       ...dependencies,
       onOpen: (book) => this.#opened(book),
+      provenBytes: (leaseId) => this.#used.provenBy(leaseId),
       onExpired: (lease) => this.#pulls.release(lease),
       onGone: (lease, usedBytes) => this.#gone(lease, usedBytes),
       onCommitted: (ms) => observe({ kind: 'committed', ms }),
@@ -96,6 +100,7 @@ export class LeaseService {
       books: this.#books,
       sharing: this.#sharing,
       used: this.#used,
+      meters: this.#meters,
       wallClock,
     });
     this.#requests = new LeaseRequests({
@@ -105,6 +110,7 @@ export class LeaseService {
       pulls: this.#pulls,
       sharing: this.#sharing,
       used: this.#used,
+      meters: this.#meters,
       report: this.#report,
       observe,
       newLeaseId,
@@ -151,6 +157,7 @@ export class LeaseService {
   stepDown(): void {
     this.#books.stepDown();
     this.#used.clear();
+    this.#meters.clear();
     this.#report.clear();
     this.#requests.clear();
     this.#sharing.clear();

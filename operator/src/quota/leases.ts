@@ -5,6 +5,8 @@ import type { TaskFile } from '@sluice/protocol/messages.ts';
 export interface LeaseHolder {
   /** Pod and incarnation. */
   readonly id: string;
+  /** As people know it; absent: by its id. */
+  readonly name?: string;
   readonly kind: 'relay' | 'agent';
   /** An agent that pulls because no relay does. */
   readonly standsIn?: boolean;

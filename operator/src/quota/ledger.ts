@@ -98,8 +98,10 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
     }
     case 'settle':
       return without(ledger, entry.leaseId, () => entry.usedBytes, entry.atMs);
-    case 'close':
-      return without(ledger, entry.leaseId, maxBytesOf, entry.atMs);
+    case 'close': {
+      const { leaseId, atMs, usedBytes = 0 } = entry;
+      return without(ledger, leaseId, (lease) => Math.max(maxBytesOf(lease), usedBytes), atMs);
+    }
     case 'period':
       return inPeriod(ledger, entry.startMs);
     case 'fence': {

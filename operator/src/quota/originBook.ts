@@ -56,6 +56,8 @@ export interface OriginBookDependencies {
   readonly confirm: () => Promise<void>;
   /** Its leases are known. Called in the turn in which grants may begin, and not a moment later. */
   readonly onOpen: (book: OriginBook) => void;
+  /** What surely came under a lease, by the reports of its holder. */
+  readonly provenBytes: (leaseId: string) => number;
   /** A lease has expired: nothing is pulled under it any more. */
   readonly onExpired: (lease: LeaseRecord) => void;
   /** A lease is over; `usedBytes` undefined: nobody said what it took. */
@@ -163,7 +165,10 @@ export class OriginBook {
 
   /** Its sockets are closed, but nobody says what came over them. */
   closeLease(leaseId: string): Promise<void> {
-    return this.commit({ kind: 'close', leaseId, atMs: this.#dependencies.wallClock() });
+    const { provenBytes, wallClock } = this.#dependencies;
+    const usedBytes = provenBytes(leaseId);
+    const known = usedBytes > 0 ? { usedBytes } : {};
+    return this.commit({ kind: 'close', leaseId, atMs: wallClock(), ...known });
   }
 
   /** Begins a new period of traffic when it is time. */

@@ -1,6 +1,7 @@
 /** What people see of an origin's limits: what is used, what is held back and until when. */
 import type { OriginUsage } from '../controllers/dataSide.ts';
 import { BOUNDARY_MS } from './ledger.ts';
+import type { MeterWatch } from './meterWatch.ts';
 import { LEASE_LIFE_MS } from './originBook.ts';
 import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
 import type { ReportedUse } from './reportedUse.ts';
@@ -10,6 +11,7 @@ export interface OriginReportDependencies {
   readonly books: OriginBooks;
   readonly sharing: Sharing;
   readonly used: ReportedUse;
+  readonly meters: MeterWatch;
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
 }
@@ -40,7 +42,7 @@ export class OriginReport {
 
   /** Undefined while not all is known. */
   usage(originName: string): OriginUsage | undefined {
-    const { books, sharing, used } = this.#dependencies;
+    const { books, sharing, used, meters } = this.#dependencies;
     const group = books.groupNamed(originName);
     if (group === undefined) return undefined;
     for (const book of group.books) book.rollPeriod();
@@ -62,6 +64,7 @@ export class OriginReport {
       ...this.#limitsChangeAt(originName),
       ...this.#withinLimitsBy(group),
       heldBack: sharing.heldBack(group),
+      disagreements: meters.lately(group.books),
     };
   }
 

@@ -46,6 +46,9 @@ class FakePuller implements Puller {
   unfinished(): Extent[] {
     return this.left.map((first) => ({ first, count: 1 }));
   }
+  meters() {
+    return { socketBytes: this.used, answeredBytes: this.used, pieceBytes: this.used };
+  }
   timeToFirstByteMs() {
     return 7;
   }

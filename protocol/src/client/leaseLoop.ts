@@ -5,6 +5,7 @@ import { sleep } from '../sleep.ts';
 import type { LeaseAsk } from './controlClient.ts';
 import type { LeaseReply } from './leaseAsking.ts';
 import { type LeaseState, shouldRenew } from './leaseRenewal.ts';
+import { grantAfter, NOTHING_TAKEN, type Taken, takenWith } from './taken.ts';
 import { type TaskError, taskErrorOf } from './taskReport.ts';
 
 export interface LeaseLoopOptions {
@@ -65,8 +66,8 @@ interface Held {
   over: boolean;
   /** Work of a renewal that came when the pull was over already. */
   unbegun: readonly Extent[];
-  /** Bytes of earlier pulls under this lease. */
-  usedBefore: number;
+  /** By earlier pulls under this lease. */
+  before: Taken;
   /** A version that is smaller than the one before: to be acknowledged when it is kept to. */
   shrunkTo: number;
   state: LeaseState;
@@ -179,7 +180,7 @@ export class LeaseLoop {
       puller: this.#dependencies.createPuller(grant, requestedAtMs),
       over: false,
       unbegun: [],
-      usedBefore: 0,
+      before: NOTHING_TAKEN,
       shrunkTo: 0,
       state: {
         acknowledged: grant.version,
@@ -265,7 +266,7 @@ export class LeaseLoop {
         op: 'renew',
         leaseId: held.grant.leaseId,
         version: state.acknowledged,
-        usedBytes: this.#usedBytes(held),
+        ...takenWith(held.before, puller),
         unfinished,
         wantRateBytesPerSecond: rateBytesPerSecond,
         ...(topUp !== undefined && { topUp }),
@@ -284,7 +285,7 @@ export class LeaseLoop {
     state.futileAt = piecesIn(answer.grant.extents) <= before ? before : undefined;
     this.#certified(answer.grant);
     if (held.over) held.unbegun = answer.grant.extents;
-    else puller.adopt(this.#within(held), requestedAtMs);
+    else puller.adopt(grantAfter(held.before, held.grant), requestedAtMs);
     return answer;
   }
 
@@ -294,10 +295,11 @@ export class LeaseLoop {
       await this.#renew(held, signal).catch(this.#dependencies.onProblem);
     }
     if (held.unbegun.length === 0) return false;
-    held.usedBefore = this.#usedBytes(held);
+    held.before = takenWith(held.before, held.puller);
     held.unbegun = [];
     held.over = false;
-    held.puller = this.#dependencies.createPuller(this.#within(held), held.state.requestedAtMs);
+    const grant = grantAfter(held.before, held.grant);
+    held.puller = this.#dependencies.createPuller(grant, held.state.requestedAtMs);
     return true;
   }
 
@@ -306,7 +308,7 @@ export class LeaseLoop {
       op: 'settle',
       leaseId: held.grant.leaseId,
       version: held.grant.version,
-      usedBytes: this.#usedBytes(held),
+      ...takenWith(held.before, held.puller),
       unfinished: this.#unfinished(held),
       ...(failure !== undefined && { failure }),
     };
@@ -322,15 +324,6 @@ export class LeaseLoop {
     } finally {
       timer.cancel();
     }
-  }
-
-  /** The grant for this pull alone: maxBytes counts over the whole lease. */
-  #within({ grant, usedBefore }: Held): PullGrant {
-    return { ...grant, maxBytes: Math.max(0, grant.maxBytes - usedBefore) };
-  }
-
-  #usedBytes({ puller, usedBefore }: Held): number {
-    return Math.ceil(usedBefore + puller.usedBytes());
   }
 
   #unfinished({ puller, unbegun }: Held): Extent[] {

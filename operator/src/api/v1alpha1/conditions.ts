@@ -14,7 +14,7 @@ export type DistributionConditionType =
   | 'VolumeAvailable'
   | 'NodesLabelled';
 
-export type OriginConditionType = 'Ready' | 'Reconciling' | 'Stalled' | 'Limiting';
+export type OriginConditionType = 'Ready' | 'Reconciling' | 'Stalled' | 'Limiting' | 'MetersAgree';
 
 export const distributionReasons = {
   Delivered: 'Every matching node shows the file of this epoch.',
@@ -89,6 +89,12 @@ export const originReasons = {
   JournalBehind:
     'The database lacks leases that were granted: nothing is granted until they have ended.',
   HostConflict: 'An older Origin has the same host; its limits hold for it.',
+  MetersAgree: 'What holders report of their leases agrees with what the origin has answered.',
+  UseUnderstated:
+    'A holder reports less than its pieces or its other meters prove; the higher is charged.',
+  MetersApart:
+    'The sockets of a holder have read more, or less, than the answers of the origin say; the higher is charged.',
+  UseOverGrant: 'A holder has used more than it was granted; all of it is charged.',
 } as const;
 
 export type OriginReason = keyof typeof originReasons;
