@@ -316,7 +316,7 @@ export const LeaseRequest = Type.Union([
     topUp: Type.Optional(TopUpAsk),
     timeToFirstByteMs: Type.Optional(Bytes),
   }),
-  /** The end: every socket of the lease is closed (its end was read) and nothing is outstanding. */
+  /** The end: no socket of the lease is open here, and nothing is outstanding. */
   Type.Object({
     op: Type.Literal('settle'),
     ...LeaseKey,
@@ -324,6 +324,16 @@ export const LeaseRequest = Type.Union([
     version: Type.Integer({ minimum: 1 }),
     usedBytes: Bytes,
     meters: Type.Optional(Meters),
+    /**
+     * Connections that ended without the origin's word: it may have them open still, and so many
+     * bytes may come over them. Absent: every end was proven, by the origin's own end or reset.
+     */
+    unproven: Type.Optional(
+      Type.Object({
+        connections: Type.Integer({ minimum: 1, maximum: 64 }),
+        slackBytes: Bytes,
+      }),
+    ),
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     /** Why the holder gave up, when the origin was at fault. */
     failure: Type.Optional(

@@ -15,7 +15,8 @@ type Event =
   | { kind: 'request' }
   | { kind: 'burst'; which: number; share: number }
   | { kind: 'finish'; which: number }
-  | { kind: 'break'; which: number };
+  | { kind: 'break'; which: number }
+  | { kind: 'lose'; which: number };
 
 const event: fc.Arbitrary<Event> = fc.oneof(
   fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(300) }),
@@ -27,6 +28,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('finish' as const), which: fc.nat(10) }),
   fc.record({ kind: fc.constant('break' as const), which: fc.nat(10) }),
+  fc.record({ kind: fc.constant('lose' as const), which: fc.nat(10) }),
 );
 
 describe('the pacing of a lease', () => {
@@ -42,13 +44,18 @@ describe('the pacing of a lease', () => {
         const pacer = new LeasePacer(grant, 0, 0);
         const open: Reservation[] = [];
         const emitted: { atMs: number; bytes: number }[] = [];
+        /** Of connections that ended without a word: it may come at any time. */
+        const lost: number[] = [];
         let nowMs = 0;
         const emit = (reservation: Reservation, bytes: number) => {
           emitted.push({ atMs: nowMs, bytes });
           pacer.received(reservation, bytes, nowMs);
         };
         for (const step of events) {
-          if (step.kind === 'pass') nowMs += step.ms;
+          if (step.kind === 'pass') {
+            nowMs += step.ms;
+            for (const bytes of lost.splice(0)) emitted.push({ atMs: nowMs, bytes });
+          }
           if (step.kind === 'request') {
             const permission = pacer.permit(1e9, nowMs);
             if (permission.kind === 'request') open.push(pacer.start(permission.payloadBytes));
@@ -65,6 +72,12 @@ describe('the pacing of a lease', () => {
             }
             if (step.kind === 'break') {
               pacer.failed(reservation, false, 0, nowMs);
+              open.splice(index, 1);
+            }
+            if (step.kind === 'lose') {
+              const unseen = pacer.failed(reservation, false, 0, nowMs);
+              pacer.lose(1, unseen, nowMs);
+              lost.push(unseen);
               open.splice(index, 1);
             }
           }
@@ -113,6 +126,24 @@ describe('the pacing of a lease', () => {
     expect(permission).toEqual({ kind: 'request', payloadBytes: 10_000 - 1024 });
     small.start(10_000 - 1024);
     expect(small.permit(1e9, 2000)).toEqual({ kind: 'stop', reason: 'maxBytes' });
+  });
+
+  it('has no place and no slack any more for what ended without the word of the origin', () => {
+    const pacer = new LeasePacer(grant, 0, 0);
+    pacer.permit(1e9, 1000);
+    const reservation = pacer.start(30_000);
+    pacer.received(reservation, 1_000, 1000);
+    const unseen = pacer.failed(reservation, false, 0, 1000);
+    expect(unseen).toBe(reservation.reservedBytes - 1_000);
+    pacer.lose(1, unseen, 1000);
+    expect(pacer.connections).toBe(3);
+    expect(pacer.lost).toEqual({ connections: 1, bytes: unseen });
+    pacer.permit(1, 1e6);
+    expect(pacer.tokens).toBe(grant.slackBytes - unseen);
+    expect(pacer.usedBytes).toBe(reservation.reservedBytes);
+    pacer.lose(3, grant.slackBytes, 1e6);
+    expect(pacer.connections).toBe(0);
+    expect(pacer.permit(1, 1e6)).toEqual({ kind: 'stop', reason: 'lost' });
   });
 
   it('pays for headers and error pages that are longer than was reserved', () => {

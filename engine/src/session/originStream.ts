@@ -17,6 +17,7 @@ import {
   type Puller,
   type PullGrant,
   type PullOptions,
+  type Unproven,
   UNSEEN_BYTES,
   unseenOf,
 } from './puller.ts';
@@ -50,6 +51,8 @@ export class OriginStream implements Puller {
   #expiryTimer: Timer | undefined;
   readonly #sleeping = new Set<() => void>();
   #connection: HttpConnection | undefined;
+  #lostConnections = 0;
+  #lostBytes = 0;
   #running: Promise<void> = Promise.resolve();
   #usedBytes = 0;
   #streaming = false;
@@ -122,7 +125,18 @@ export class OriginStream implements Puller {
   async close(): Promise<void> {
     this.#finish({ kind: 'stopped', reason: 'closed' });
     await this.#running;
-    await this.#connection?.close();
+    await this.#letGo();
+  }
+
+  unproven(): Unproven {
+    return { connections: this.#lostConnections, slackBytes: this.#lostBytes };
+  }
+
+  async #letGo(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    await connection?.close();
+    this.#lostConnections += connection?.unprovenEnds ?? 0;
   }
 
   async #run(): Promise<void> {
@@ -145,7 +159,9 @@ export class OriginStream implements Puller {
         const refusal = refusalIn(error);
         if (refusal !== undefined) return this.#finish({ kind: 'failed', error: refusal });
         failures += 1;
-        if (failures >= MAX_FAILURES) {
+        await this.#letGo();
+        // The origin may have the one connection of the lease open still.
+        if (failures >= MAX_FAILURES || this.#lostConnections > 0) {
           const message = error instanceof Error ? error.message : String(error);
           const failed = new PullError('SourceUnavailable', message, undefined, error);
           return this.#finish({ kind: 'failed', error: failed });
@@ -171,7 +187,8 @@ export class OriginStream implements Puller {
   /** The whole of one file; rejects when the stream breaks. */
   async #streamFile(fileIndex: number): Promise<void> {
     const file = this.#options.files[fileIndex] as OriginFile;
-    await this.#connection?.close();
+    await this.#letGo();
+    if (this.#lostConnections > 0) throw new Error('the connection before it may be open still');
     const connection = this.#dependencies.http.connection(new URL(file.url));
     this.#connection = connection;
     const stream = new StreamPosition(this.#plan, fileIndex, this.#options.pieceLengthBytes);
@@ -241,7 +258,9 @@ export class OriginStream implements Puller {
       }
       if (failure?.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
       const rest = Math.max(0, file.sizeBytes - stream.offset);
-      if (failure?.exact !== true) this.#usedBytes += unseenBytes ?? Math.min(UNSEEN_BYTES, rest);
+      const most = failure?.exact === true ? 0 : (unseenBytes ?? Math.min(UNSEEN_BYTES, rest));
+      this.#usedBytes += most;
+      if (connection.unprovenEnds > 0) this.#lostBytes += most;
       throw error;
     } finally {
       this.#streaming = false;

@@ -35,6 +35,12 @@ export type PullEnd =
   | { readonly kind: 'stopped'; readonly reason: 'expiry' | 'maxBytes' | 'closed' }
   | { readonly kind: 'failed'; readonly error: PullError };
 
+/** What ended without the origin's word: it may be open there still, and bytes may come over it. */
+export interface Unproven {
+  readonly connections: number;
+  readonly slackBytes: number;
+}
+
 /** The pull of one lease. Settle it after close(). */
 export interface Puller {
   /** Resolves once, never rejects; call close() and settle then. */
@@ -50,8 +56,10 @@ export interface Puller {
   meters(): PullMeters;
   unfinished(): Extent[];
   timeToFirstByteMs(): number | undefined;
-  /** Resets what is open; resolves when every socket's end was read. Idempotent. */
+  /** Ends what is open; resolves when no socket of ours is. Idempotent. */
   close(): Promise<void>;
+  /** Final after close(). */
+  unproven(): Unproven;
 }
 
 /** Failures in a row, each waited for twice as long as the one before, before it is called one. */

@@ -37,6 +37,7 @@ function pull(clock: SleepingClock, ranges: boolean) {
   const http: HttpSource = {
     connection: () => ({
       close: async () => {},
+      unprovenEnds: 0,
       request: async ({ range = { start: 0, end: SIZE_BYTES }, onHead, onChunk }, signal) => {
         const { start, end } = range;
         asked.push(clock.now());

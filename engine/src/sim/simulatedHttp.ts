@@ -64,6 +64,7 @@ export class SimulatedHttp {
     return {
       request: (request, signal) => this.#request(from, url, request, signal, line),
       close: async () => this.#hangUp(line),
+      unprovenEnds: 0,
     };
   }
 

@@ -11,6 +11,12 @@ export interface Terms {
   readonly maxBytes: number;
 }
 
+/** Connections that the origin may have open still, and what it may send over them. */
+export interface Unproven {
+  readonly connections: number;
+  readonly slackBytes: number;
+}
+
 export type Entry =
   | {
       readonly kind: 'grant';
@@ -43,13 +49,15 @@ export type Entry =
     }
   /**
    * Every socket is closed; `usedBytes` is what the origin wrote at most. `atMs` is the leader's
-   * wall clock, milliseconds since the Unix epoch: which periods the bytes are in.
+   * wall clock, milliseconds since the Unix epoch: which periods the bytes are in. What is unproven
+   * stays counted until a `close`.
    */
   | {
       readonly kind: 'settle';
       readonly leaseId: string;
       readonly usedBytes: number;
       readonly atMs: number;
+      readonly unproven?: Unproven;
     }
   /** Its time is over: its rate returns, nothing else. */
   | { readonly kind: 'expire'; readonly leaseId: string }

@@ -4,7 +4,7 @@ import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
-import type { LeaseAsk } from '@sluice/protocol/client/controlClient.ts';
+import type { LeaseAsk } from '@sluice/protocol/client/leaseClient.ts';
 import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
 import type { LeaseRequest } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';

@@ -17,6 +17,7 @@ import {
   type LeasedDistribution,
   LeaseError,
   type LeaseHolder,
+  type LeaseUse,
   type SourceFailure,
 } from './leases.ts';
 import { type LeaseRecord, maxBytesOf } from './ledger.ts';
@@ -181,11 +182,7 @@ export class LeaseService {
    * For a request of the operator itself: one connection and `maxBytes` are leased, `use` runs,
    * what it took is settled. Waits while the limits leave no room.
    */
-  charge<T>(
-    request: ChargeRequest,
-    signal: AbortSignal,
-    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
-  ): Promise<T> {
+  charge<T>(request: ChargeRequest, signal: AbortSignal, use: LeaseUse<T>): Promise<T> {
     return this.#probes.charge(request, signal, use);
   }
 

@@ -41,6 +41,16 @@ export interface ChargeRequest {
   readonly maxBytes: number;
 }
 
+/**
+ * Runs under a lease of the operator itself, until `signal`, and answers when its connection is
+ * closed; `unproven` is to be told of connections that the origin may have open still, also when
+ * it rejects.
+ */
+export type LeaseUse<T> = (
+  signal: AbortSignal,
+  unproven: (connections: number) => void,
+) => Promise<{ readonly result: T; readonly usedBytes: number }>;
+
 /** Why a puller gave up: the origin's fault. */
 export interface SourceFailure {
   readonly reason: string;

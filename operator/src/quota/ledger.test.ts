@@ -8,11 +8,13 @@ import {
   chargeOf,
   emptyLedger,
   fromSnapshot,
+  type LeaseRecord,
   type Ledger,
   periodStartAt,
   topUpBytesOf,
   toSnapshot,
   type Usage,
+  unprovenOf,
   usageOf,
 } from './ledger.ts';
 
@@ -96,6 +98,37 @@ describe('the ledger', () => {
     const settled = fold(grant('x'), settle('x', 1100), settle('x', 1100));
     expect(usageOf(settled)).toMatchObject({ connections: 0, trafficBytes: 1100 });
     expect(chargeOf(settled, 'a')).toEqual({ bytes: 1100, epoch: 1 });
+  });
+
+  it('keeps what a settled lease left unproven, and nothing else of it, until that is closed', () => {
+    const unproven = { connections: 1, slackBytes: 7 };
+    const end: Entry = { kind: 'settle', leaseId: 'x', usedBytes: 300, atMs: START_MS, unproven };
+    const left = fold(grant('x'), grant('y'), end);
+    expect(usageOf(left, 'y')).toEqual({
+      connections: 1,
+      rateBytesPerSecond: 0,
+      windowBytes: 7,
+      trafficBytes: 300,
+    });
+    // Said again, it is charged no more, and proves no more.
+    expect(apply(left, settle('x', 900))).toEqual(left);
+    const closed = apply(left, { kind: 'close', leaseId: 'x', atMs: START_MS });
+    expect(closed.leases.get('x')).toBeUndefined();
+    expect(usageOf(closed, 'y')).toMatchObject({ connections: 0, windowBytes: 0, trafficBytes: 300 });
+    expect(chargeOf(closed, 'a')).toEqual({ bytes: 300, epoch: 1 });
+  });
+
+  it('believes no holder that it left more than it had', () => {
+    const lease = fold(grant('x'), renew(2, 1, { connections: 1, slackBytes: 20 })).leases.get('x');
+    const said = { connections: 9, slackBytes: 1e9 };
+    expect(unprovenOf(lease as LeaseRecord, said)).toEqual({ connections: 2, slackBytes: 20 });
+  });
+
+  it('charges a lost lease what its holder has proven, where that is more than it was granted', () => {
+    const lost = fold(grant('x'), { kind: 'close', leaseId: 'x', atMs: START_MS, usedBytes: 1500 });
+    expect(usageOf(lost).trafficBytes).toBe(1500);
+    const less = fold(grant('x'), { kind: 'close', leaseId: 'x', atMs: START_MS, usedBytes: 500 });
+    expect(usageOf(less).trafficBytes).toBe(1000);
   });
 
   it('knows the last epoch of which anything was pulled', () => {
@@ -186,6 +219,13 @@ const someEnd = fc
   .chain(({ leaseId, usedBytes, atMs }) =>
     fc.constantFrom<Entry>(
       { kind: 'settle', leaseId, usedBytes, atMs: START_MS + atMs },
+      {
+        kind: 'settle',
+        leaseId,
+        usedBytes,
+        atMs: START_MS + atMs,
+        unproven: { connections: 1 + (usedBytes % 3), slackBytes: usedBytes % 70 },
+      },
       { kind: 'close', leaseId, atMs: START_MS + atMs },
       { kind: 'expire', leaseId },
     ),

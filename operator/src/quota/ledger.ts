@@ -4,7 +4,7 @@
  */
 import type { Extent } from '@sluice/protocol/messages.ts';
 import { type Charge, type Charges, chargeTo, noCharges, withCharge } from './charges.ts';
-import type { Entry, Terms } from './entries.ts';
+import type { Entry, Terms, Unproven } from './entries.ts';
 import { PersistentMap } from './persistentMap.ts';
 
 export interface LeaseVersion extends Terms {
@@ -25,6 +25,8 @@ export interface LeaseRecord {
   readonly extents: readonly Extent[];
   /** Expired, but its connections may be open. */
   readonly expired: boolean;
+  /** What it used is charged, and nothing counts but what it left unproven. */
+  readonly settled?: true;
 }
 
 export interface SettledSecond {
@@ -97,7 +99,7 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
       return lease === undefined ? ledger : withLease(ledger, { ...lease, expired: true });
     }
     case 'settle':
-      return without(ledger, entry.leaseId, () => entry.usedBytes, entry.atMs);
+      return settled(ledger, entry);
     case 'close': {
       const { leaseId, atMs, usedBytes = 0 } = entry;
       return without(ledger, leaseId, (lease) => Math.max(maxBytesOf(lease), usedBytes), atMs);
@@ -111,6 +113,34 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
     case 'restart':
       return restarted(ledger, entry);
   }
+}
+
+/** Once: what is left of a lease is not charged again. */
+function settled(ledger: Ledger, entry: Extract<Entry, { kind: 'settle' }>): Ledger {
+  const { leaseId, usedBytes, atMs, unproven } = entry;
+  const lease = ledger.leases.get(leaseId);
+  if (lease === undefined || lease.settled) return ledger;
+  const over = without(ledger, leaseId, () => usedBytes, atMs);
+  if (unproven === undefined) return over;
+  const version = lease.versions.at(-1)?.version ?? 0;
+  const left = { ...unproven, rateBytesPerSecond: 0, maxBytes: 0, version };
+  const rest = { versions: [left], extents: [], expired: true, settled: true } as const;
+  return withLease(over, { ...lease, ...rest });
+}
+
+/** Of what a holder says, no more than its lease was for. */
+export function unprovenOf({ versions }: LeaseRecord, said: Unproven): Unproven {
+  const most = (of: (version: LeaseVersion) => number) => Math.max(...versions.map(of));
+  return {
+    connections: Math.min(
+      said.connections,
+      most(({ connections }) => connections),
+    ),
+    slackBytes: Math.min(
+      said.slackBytes,
+      most(({ slackBytes }) => slackBytes),
+    ),
+  };
 }
 
 /** Leases that live across the boundary count whole in the new period, too. */
@@ -262,10 +292,11 @@ function without(
 ): Ledger {
   const lease = ledger.leases.get(leaseId);
   if (lease === undefined) return ledger;
+  const gone = { ...counted(ledger, lease, undefined), leases: ledger.leases.without(leaseId) };
+  if (lease.settled) return gone;
   const bytes = charge(lease);
   return {
-    ...counted(ledger, lease, undefined),
-    leases: ledger.leases.without(leaseId),
+    ...gone,
     charges: withCharge(ledger.charges, lease, bytes),
     settledBytes: ledger.settledBytes + bytes,
     ...withSettled(ledger, bytes, atMs),

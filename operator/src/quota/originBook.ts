@@ -6,7 +6,7 @@
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs } from './drift.ts';
-import type { Entry } from './entries.ts';
+import type { Entry, Unproven } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
 import { emptyLedger, type LeaseRecord, type Ledger, periodStartAt } from './ledger.ts';
 import { isRunningShort, type JournalMark, nextMark } from './marks.ts';
@@ -158,9 +158,11 @@ export class OriginBook {
     return this.commit({ kind: 'grant', ...entry });
   }
 
-  settle(leaseId: string, usedBytes: number): Promise<void> {
+  /** What is unproven counts until the origin must have closed it. */
+  settle(leaseId: string, usedBytes: number, unproven?: Unproven): Promise<void> {
     const atMs = this.#dependencies.wallClock();
-    return this.commit({ kind: 'settle', leaseId, usedBytes, atMs });
+    const left = unproven === undefined ? {} : { unproven };
+    return this.commit({ kind: 'settle', leaseId, usedBytes, atMs, ...left });
   }
 
   /** Its sockets are closed, but nobody says what came over them. */
@@ -180,10 +182,13 @@ export class OriginBook {
     this.#commit([{ kind: 'period', startMs }]).catch(() => {});
   }
 
-  /** The kubelet has reported the end of this holder's container. */
+  /**
+   * The kubelet has reported the end of this holder's container. Of what the holder has closed
+   * before, without the origin's word, that proves nothing.
+   */
   holderEnded(holder: string): void {
     for (const lease of this.ledger.leases.values()) {
-      if (lease.holder === holder) this.#closeLater(lease.leaseId, ENDED_MS);
+      if (lease.holder === holder && !lease.settled) this.#closeLater(lease.leaseId, ENDED_MS);
     }
   }
 
@@ -194,8 +199,11 @@ export class OriginBook {
       if (entry.kind !== 'settle' && entry.kind !== 'close') continue;
       this.#cancel(entry.leaseId);
       const lease = this.ledger.leases.get(entry.leaseId);
-      if (lease !== undefined) {
+      if (lease !== undefined && !lease.settled) {
         gone.push([lease, entry.kind === 'settle' ? entry.usedBytes : undefined]);
+      }
+      if (entry.kind === 'settle' && entry.unproven !== undefined) {
+        this.#closeLater(entry.leaseId, this.#lostMs());
       }
     }
     const { clock, onCommitted, onGone } = this.#dependencies;

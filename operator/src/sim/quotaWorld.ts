@@ -63,6 +63,8 @@ export class QuotaWorld {
   readonly #cut = new Set<string>();
   /** Processes whose end the kubelet has reported. */
   readonly #ended: string[] = [];
+  /** Connections that holders have told as unproven, by holder and lease. */
+  readonly #unproven = new Map<string, Map<string, number>>();
   #distributions: LeasedDistribution[];
   #term = 0;
   #runs = 0;
@@ -178,8 +180,13 @@ export class QuotaWorld {
     const { machine, holder } = this.holders[at] as SimulatedHolder;
     if (!machine.isAlive) return;
     machine.kill();
+    // Of what its kernel closes while the way is cut, or has closed so and not told yet, the origin
+    // does not hear. What the kubelet says then is no proof, and that is not tried here (adr/0029).
+    const told = [...(this.#unproven.get(holder.id)?.values() ?? [])];
+    const isTold = this.origin.unprovenOf(machine) <= told.reduce((sum, each) => sum + each, 0);
+    const isProof = hasPower && isTold && !this.origin.isCut(machine);
     this.origin.ended(machine, hasPower);
-    if (hasPower) {
+    if (isProof) {
       this.clock.setTimer(this.random.next() * 5_000, () => {
         this.#ended.push(holder.id);
         this.#tellEnded(holder.id);
@@ -190,11 +197,12 @@ export class QuotaWorld {
     });
   }
 
-  /** From the control servers; what it has open at the origin stays. */
-  cutOff(holder: SimulatedHolder, forMs: number): void {
-    const { name } = holder.machine;
-    this.#cut.add(name);
-    this.clock.setTimer(forMs, () => this.#cut.delete(name));
+  /** From the control servers, the origin, or both. */
+  cutOff({ machine }: SimulatedHolder, from: 'servers' | 'origin' | 'all', forMs: number): void {
+    if (from !== 'servers') this.origin.cutOff(machine, forMs);
+    if (from === 'origin') return;
+    this.#cut.add(machine.name);
+    this.clock.setTimer(forMs, () => this.#cut.delete(machine.name));
   }
 
   jumpWallClock(server: ControlServer): void {
@@ -245,7 +253,7 @@ export class QuotaWorld {
     const { machine, service } = server;
     const never = new AbortController().signal;
     service
-      .charge({ url, uid: 'probe', maxBytes: 65_536 }, never, async (lease) => {
+      .charge({ url, uid: 'probe', maxBytes: 65_536 }, never, async (lease, unproven) => {
         const connection = this.origin.sourceFor(machine).connection(new URL(url));
         try {
           const range = { start: 0, end: 1 };
@@ -254,6 +262,7 @@ export class QuotaWorld {
           return { result: undefined, usedBytes: wireBytes };
         } finally {
           await connection.close();
+          unproven(connection.unprovenEnds);
         }
       })
       .catch(() => {});
@@ -327,7 +336,10 @@ export class QuotaWorld {
           return;
         }
         server.service.answer(holder.holder, structuredClone(request)).then(
-          (answer) => back(() => resolve(structuredClone(answer))),
+          (answer) => {
+            this.#noteUnproven(holder, request);
+            back(() => resolve(structuredClone(answer)));
+          },
           () => back(() => reject(new ControlError('Unavailable', 'it does not lead any more'))),
         );
         this.clock.settleSoon();
@@ -342,6 +354,12 @@ export class QuotaWorld {
       timer.cancel();
       signal.removeEventListener('abort', abort);
     });
+  }
+
+  #noteUnproven({ holder }: SimulatedHolder, request: LeaseRequest): void {
+    if (request.op !== 'settle' || request.unproven === undefined) return;
+    const told = this.#unproven.get(holder.id) ?? new Map<string, number>();
+    this.#unproven.set(holder.id, told.set(request.leaseId, request.unproven.connections));
   }
 
   #route(): ControlServer | undefined {

@@ -195,10 +195,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     world.clock.setTimer(sleptMs, () => machine.thaw({ timersFirst: true, sleptMs }));
     return true;
   },
-  holderCutOff: (world, random) => {
-    world.cutOff(pick(world.holders, random) as SimulatedHolder, random.next() * 25_000);
-    return true;
-  },
+  holderCutOff: (world, random) => cutOff(world, random, 'servers'),
+  holderCutOffFromOrigin: (world, random) => cutOff(world, random, 'origin'),
+  holderCutOffFromAll: (world, random) => cutOff(world, random, 'all'),
   wantChanged: (world, random) => {
     const holder = pick(world.holders, random) as SimulatedHolder;
     const rate = random.next() < 0.3 ? 0 : random.next() ** 2 * 8 * MIB;
@@ -210,6 +209,15 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     return true;
   },
 };
+
+function cutOff(
+  world: QuotaWorld,
+  random: SeededRandom,
+  from: Parameters<QuotaWorld['cutOff']>[1],
+): true {
+  world.cutOff(pick(world.holders, random) as SimulatedHolder, from, random.next() * 25_000);
+  return true;
+}
 
 function freeze(
   world: QuotaWorld,

@@ -7,7 +7,6 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type {
-  LeaseRequest,
   ProcessKind,
   ReportAnswer,
   TransferReport,
@@ -17,7 +16,8 @@ import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } fr
 import { backoffMs } from './backoff.ts';
 import { ControlError } from './controlError.ts';
 import { asControlError, ControlHttp } from './controlHttp.ts';
-import { askForLease, type LeaseReply } from './leaseAsking.ts';
+import type { LeaseReply } from './leaseAsking.ts';
+import { type LeaseAsk, LeaseClient } from './leaseClient.ts';
 import { linesOf } from './lines.ts';
 import { SessionKeeper } from './session.ts';
 import { Trust } from './trust.ts';
@@ -30,13 +30,6 @@ export interface ControlClientOptions {
   readonly bitTorrentPort: number;
   readonly httpPort?: number | undefined;
 }
-
-/** A request without what makes it idempotent, which the client adds. */
-export type LeaseAsk = LeaseRequest extends infer R
-  ? R extends LeaseRequest
-    ? Omit<R, 'incarnation' | 'sequence'>
-    : never
-  : never;
 
 export type WorkEvent =
   | WorkMessage
@@ -67,7 +60,7 @@ export class ControlClient {
   readonly #http: ControlHttp;
   readonly #session: SessionKeeper;
   readonly #trust: Trust;
-  readonly #clock: Clock;
+  readonly #leases: LeaseClient;
   readonly #onProblem: ControlProblem;
   #sequence = 0;
   #reportIntervalMs = 1_000;
@@ -75,7 +68,6 @@ export class ControlClient {
 
   constructor(options: ControlClientOptions, dependencies: ControlClientDependencies) {
     const { controlUrl, caFile, tokenFile, kind, bitTorrentPort, httpPort } = options;
-    this.#clock = dependencies.clock;
     this.#onProblem = dependencies.onProblem;
     this.#trust = new Trust({ caFile, controlUrl });
     this.#http = new ControlHttp({ controlUrl, timeoutMs: REQUEST_TIMEOUT_MS }, this.#trust);
@@ -84,6 +76,12 @@ export class ControlClient {
       { tokenFile, kind, incarnation, bitTorrentPort, httpPort },
       this.#http,
     );
+    this.#leases = new LeaseClient(incarnation, {
+      clock: dependencies.clock,
+      random: Math.random,
+      nextSequence: () => this.#nextSequence(),
+      post: (request, stop) => this.#post('/v1/leases', request, parseLeaseAnswer, stop),
+    });
   }
 
   /** How often the control server wants reports. */
@@ -123,12 +121,7 @@ export class ControlClient {
   }
 
   lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply> {
-    const body = { ...ask, incarnation: this.incarnation, sequence: this.#nextSequence() };
-    return askForLease(body, giveUpAfterMs, signal, {
-      clock: this.#clock,
-      random: Math.random,
-      post: (request, stop) => this.#post('/v1/leases', request, parseLeaseAnswer, stop),
-    });
+    return this.#leases.lease(ask, giveUpAfterMs, signal);
   }
 
   /** Ends idle connections; streams end with their signals. */

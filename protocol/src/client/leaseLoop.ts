@@ -2,8 +2,8 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
 import { sleep } from '../sleep.ts';
-import type { LeaseAsk } from './controlClient.ts';
 import type { LeaseReply } from './leaseAsking.ts';
+import type { LeaseAsk } from './leaseClient.ts';
 import { type LeaseState, shouldRenew } from './leaseRenewal.ts';
 import { grantAfter, NOTHING_TAKEN, type Taken, takenWith } from './taken.ts';
 import { type TaskError, taskErrorOf } from './taskReport.ts';
@@ -77,7 +77,8 @@ interface Held {
 
 /**
  * Pulls an epoch from its origin under leases: acquire, pull, renew, settle, and again until
- * every piece is here. Everything that is open is closed before a lease is settled.
+ * every piece is here. Everything that is open is closed before a lease is settled, and what the
+ * origin may have open all the same is said with it.
  */
 export class LeaseLoop {
   readonly #options: LeaseLoopOptions;
@@ -195,7 +196,11 @@ export class LeaseLoop {
       const end = await this.#pull(held, signal);
       await held.puller.close();
       this.#timeToFirstByteMs = held.puller.timeToFirstByteMs() ?? this.#timeToFirstByteMs;
-      if (end === 'gone') return FIRST_PAUSE_MS;
+      if (end === 'gone') {
+        // What was left open, and what was used, is still to be said.
+        await this.#settle(held);
+        return FIRST_PAUSE_MS;
+      }
       if (end.kind === 'failed') {
         const error = taskErrorOf(end.error);
         this.#dependencies.onFailure(error);
@@ -228,7 +233,10 @@ export class LeaseLoop {
     const stop = AbortSignal.any([signal, over.signal]);
     while (ended === undefined && !gone && !signal.aborted) {
       const look = { ...held.state, nowMs: clock.now() };
-      if (renewing === undefined && shouldRenew(look, this.#extentsOf(held))) {
+      const isDue = renewing === undefined && shouldRenew(look, this.#extentsOf(held));
+      // A place that is lost stays lost under this lease: the next one has all that there are.
+      if (isDue && puller.unproven().connections > 0) break;
+      if (isDue) {
         renewing = this.#renew(held, signal)
           .then((answer) => {
             gone = answer.outcome === 'gone' || answer.outcome === 'settled';
@@ -291,6 +299,7 @@ export class LeaseLoop {
 
   /** The pull is over: goes on under the same lease when there is more; false when there is not. */
   async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
+    if (held.puller.unproven().connections > 0) return false;
     if (completed && this.#isWanted && held.unbegun.length === 0) {
       await this.#renew(held, signal).catch(this.#dependencies.onProblem);
     }
@@ -304,11 +313,13 @@ export class LeaseLoop {
   }
 
   async #settle(held: Held, failure?: TaskError & { httpStatus?: number }): Promise<void> {
+    const unproven = held.puller.unproven();
     const ask: LeaseAsk = {
       op: 'settle',
       leaseId: held.grant.leaseId,
       version: held.grant.version,
       ...takenWith(held.before, held.puller),
+      ...(unproven.connections > 0 && { unproven }),
       unfinished: this.#unfinished(held),
       ...(failure !== undefined && { failure }),
     };
@@ -319,7 +330,7 @@ export class LeaseLoop {
     try {
       await client.lease(ask, SETTLE_MS, late.signal);
     } catch (error) {
-      // The lease then ends by itself; that costs the origin's quota, no more.
+      // It is said again before the next lease; if there is none, this one ends by itself.
       onProblem(error);
     } finally {
       timer.cancel();
