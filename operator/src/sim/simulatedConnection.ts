@@ -136,6 +136,7 @@ export class SimulatedConnection implements HttpConnection {
     const { promise: closed, resolve: onClosed } = Promise.withResolvers<void>();
     const socket = this.#origin.connect(
       this.#machine,
+      this.#url,
       () => {
         line.isConnected = true;
         if (!line.isEnding) line.onConnected();

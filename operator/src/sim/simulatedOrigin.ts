@@ -19,6 +19,8 @@ export interface SimulatedOriginOptions {
   readonly latencyMs: number;
   /** Of this host's path, no ranges are given. */
   readonly streams: string;
+  /** What is counted by itself: hosts and prefixes of their paths. */
+  readonly places: readonly string[];
   readonly wallMs: () => number;
 }
 
@@ -32,6 +34,7 @@ const AGAIN_MS = 1_000;
 /** One TCP connection, at the origin. */
 export interface Socket {
   readonly machine: Machine;
+  readonly place: string;
   isOpen: boolean;
   /** Its machine has given it up, and answers to it with a reset. */
   isGone: boolean;
@@ -119,14 +122,22 @@ export class SimulatedOrigin {
     return url.hostname === this.#options.streams;
   }
 
+  #placeOf({ hostname, pathname }: URL): string {
+    const path = hostname + pathname;
+    const place = this.#options.places.find((each) => path.startsWith(`${each}/`));
+    if (place === undefined) throw new Error(`nothing is at ${path}`);
+    return place;
+  }
+
   get sizeBytes(): number {
     return this.#options.sizeBytes;
   }
 
   /** The handshake; the socket counts from when its first packet has arrived. */
-  connect(machine: Machine, connected: () => void, ended: () => void): Socket {
+  connect(machine: Machine, url: URL, connected: () => void, ended: () => void): Socket {
     const socket: Socket = {
       machine,
+      place: this.#placeOf(url),
       isOpen: false,
       isGone: false,
       isAnswering: false,
@@ -142,7 +153,7 @@ export class SimulatedOrigin {
     this.#sockets.add(socket);
     this.toOrigin(socket, () => {
       socket.isOpen = true;
-      this.#oracle.opened(this.#world.now());
+      this.#oracle.opened(socket.place, this.#world.now(), this.#options.wallMs());
       this.#heard(socket);
       this.#watch(socket);
       this.#toMachine(socket, connected);
@@ -219,7 +230,7 @@ export class SimulatedOrigin {
     }
     const part = Math.min(leftBytes, 1 + this.#random.below(CHUNK.byteLength));
     const sent = part + (isHead ? HEAD_BYTES : 0);
-    this.#oracle.wrote(sent, this.#world.now(), this.#options.wallMs());
+    this.#oracle.wrote(socket.place, sent, this.#world.now(), this.#options.wallMs());
     socket.unreadBytes += part;
     const isLast = part === leftBytes;
     this.#toMachine(socket, () => socket.reader?.(part, isLast, isHead));
@@ -268,7 +279,7 @@ export class SimulatedOrigin {
     this.#sockets.delete(socket);
     if (!socket.isOpen) return;
     socket.isOpen = false;
-    this.#oracle.closed();
+    this.#oracle.closed(socket.place);
   }
 
   #delayMs(): number {
