@@ -195,6 +195,12 @@ export class LeasePacer {
     this.#tokens -= Math.max(0, bytes - open);
   }
 
+  /** Bytes that came without having been asked for, when all is closed. */
+  charge(bytes: number): void {
+    this.#used += bytes;
+    this.#tokens -= bytes;
+  }
+
   /** Headers came: learns how long they and the origin take. */
   answered(headerBytes: number, timeToHeadMs: number): void {
     this.#learnHeader(headerBytes);

@@ -15,6 +15,8 @@ export interface HttpConnection {
    * is up to date when a request or close() is over.
    */
   readonly unprovenEnds: number;
+  /** After close(): what was read that belongs to no answer, since the last one was over. */
+  readonly unaskedBytes: number;
 }
 
 export interface RangeRequest {

@@ -41,6 +41,7 @@ class LosingOrigin implements HttpSource {
       get unprovenEnds() {
         return unprovenEnds;
       },
+      unaskedBytes: 0,
       close: async () => {
         if (isOpen) this.open -= 1;
         isOpen = false;

@@ -11,8 +11,8 @@ export interface OriginConnectionsDependencies {
   readonly http: HttpSource;
   /** So many have ended without the origin's word: it may have them open still. */
   readonly onLost: (connections: number) => void;
-  /** One that was closing is closed. */
-  readonly onClosed: () => void;
+  /** One that was closing is closed; the origin has sent so much that was not asked for. */
+  readonly onClosed: (unaskedBytes: number) => void;
 }
 
 /** The connections of one lease. Its places are the lease's: what is closing still has one. */
@@ -98,7 +98,7 @@ export class OriginConnections {
       this.#closings.delete(closing);
       const lost = connection.unprovenEnds - known;
       if (lost > 0) this.#dependencies.onLost(lost);
-      this.#dependencies.onClosed();
+      this.#dependencies.onClosed(connection.unaskedBytes);
     });
     this.#closings.add(closing);
   }

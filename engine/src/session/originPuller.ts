@@ -82,7 +82,11 @@ export class OriginPuller implements Puller {
     this.#connections = new OriginConnections({
       http: dependencies.http,
       onLost: (count) => this.#pacer.lose(count, 0, dependencies.clock.now()),
-      onClosed: () => this.#pump(),
+      onClosed: (unaskedBytes) => {
+        this.#pacer.charge(unaskedBytes);
+        this.#meters.unasked(unaskedBytes);
+        this.#pump();
+      },
     });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;

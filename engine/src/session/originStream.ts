@@ -135,8 +135,11 @@ export class OriginStream implements Puller {
   async #letGo(): Promise<void> {
     const connection = this.#connection;
     this.#connection = undefined;
-    await connection?.close();
-    this.#lostConnections += connection?.unprovenEnds ?? 0;
+    if (connection === undefined) return;
+    await connection.close();
+    this.#lostConnections += connection.unprovenEnds;
+    this.#usedBytes += connection.unaskedBytes;
+    this.#meters.unasked(connection.unaskedBytes);
   }
 
   async #run(): Promise<void> {

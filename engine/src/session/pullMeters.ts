@@ -19,6 +19,11 @@ export class AnswerMeters {
   socketBytes = 0;
   answeredBytes = 0;
 
+  /** Of a connection that is closed, beyond its answers. */
+  unasked(bytes: number): void {
+    this.socketBytes += bytes;
+  }
+
   /** Of one request. */
   begin(): AnswerMeter {
     return new AnswerMeter(this);

@@ -38,6 +38,7 @@ function pull(clock: SleepingClock, ranges: boolean) {
     connection: () => ({
       close: async () => {},
       unprovenEnds: 0,
+      unaskedBytes: 0,
       request: async ({ range = { start: 0, end: SIZE_BYTES }, onHead, onChunk }, signal) => {
         const { start, end } = range;
         asked.push(clock.now());

@@ -65,6 +65,7 @@ export class SimulatedHttp {
       request: (request, signal) => this.#request(from, url, request, signal, line),
       close: async () => this.#hangUp(line),
       unprovenEnds: 0,
+      unaskedBytes: 0,
     };
   }
 

@@ -51,8 +51,9 @@ export function limitingReason(heldBack: readonly HeldBack[]): LimitReason | und
 function conditionsOf(input: OriginStatusInput): Condition[] {
   const { problem } = input.verdict;
   const { usage } = input;
-  const rest =
+  const seen =
     usage === undefined ? [] : [limitingOf(usage, input), metersAgree(usage.disagreements)];
+  const rest = [...seen, ...sharedOf(input.verdict)];
   if (problem !== undefined) {
     return [
       { type: 'Ready', status: 'False', ...problem },
@@ -79,6 +80,10 @@ function conditionsOf(input: OriginStatusInput): Condition[] {
   }
   const message = 'the limits hold for every process of the cluster';
   return [{ type: 'Ready', status: 'True', reason: 'Enforced', message }, ...rest];
+}
+
+function sharedOf({ shared }: OriginVerdict): Condition[] {
+  return shared === undefined ? [] : [{ type: 'HostsShared', status: 'True', ...shared }];
 }
 
 function loweredMessage(usage: OriginUsage): string {

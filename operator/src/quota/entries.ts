@@ -71,8 +71,16 @@ export type Entry =
       readonly atMs: number;
       readonly usedBytes?: number;
     }
-  /** From here on the period that began at `startMs` is the one that counts. */
-  | { readonly kind: 'period'; readonly startMs: number }
+  /**
+   * From here on the period that began at `startMs` is the one that counts. `fromMs`: its length is
+   * another one now, and by that it began then; `startMs` never goes back.
+   */
+  | {
+      readonly kind: 'period';
+      readonly startMs: number;
+      readonly periodMs?: number;
+      readonly fromMs?: number;
+    }
   /**
    * A leader's first document of its term: whoever led before collides with it. The first one of all
    * names the journal.

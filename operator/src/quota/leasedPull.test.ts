@@ -45,6 +45,7 @@ class MeteredHttp implements HttpSource {
     return {
       close: async () => {},
       unprovenEnds: 0,
+      unaskedBytes: 0,
       request: async ({ range, onHead, onChunk }) => {
         const { start, end } = range as { start: number; end: number };
         const askedAtMs = this.#clock.now();

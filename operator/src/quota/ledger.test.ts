@@ -288,6 +288,48 @@ describe('a period of traffic', () => {
     expect(usageOf(long).trafficBytes).toBe(7);
   });
 
+  it('that is longer than the one before counts what was taken since it began', () => {
+    const hours = fold(
+      { kind: 'period', startMs: START_MS - 5 * HOUR_MS, periodMs: HOUR_MS },
+      ...[grant('x'), settle('x', 1, START_MS - 4.5 * HOUR_MS)],
+      { kind: 'period', startMs: START_MS - HOUR_MS, periodMs: HOUR_MS },
+      ...[grant('x'), settle('x', 20, START_MS - 0.5 * HOUR_MS)],
+      { kind: 'period', startMs: START_MS, periodMs: HOUR_MS },
+      ...[grant('x'), settle('x', 300, START_MS + 0.5 * HOUR_MS)],
+    );
+    expect(usageOf(hours).trafficBytes).toBe(300);
+    const longer = (fromMs: number): Entry => {
+      return { kind: 'period', startMs: START_MS, periodMs: 6 * HOUR_MS, fromMs };
+    };
+    const sinceTwo = apply(hours, longer(START_MS - 2 * HOUR_MS));
+    expect(sinceTwo).toMatchObject({ periodStartMs: START_MS, settledBytes: 320 });
+    const sinceSix = apply(hours, longer(START_MS - 6 * HOUR_MS));
+    expect(sinceSix.settledBytes).toBe(321);
+    const back: Entry = { kind: 'period', startMs: START_MS, periodMs: HOUR_MS, fromMs: START_MS };
+    // Of an hour that is in it in part all counts.
+    expect(apply(sinceSix, back).settledBytes).toBe(320);
+  });
+
+  it('that is shorter counts what was taken in all of it', () => {
+    const day = fold(
+      { kind: 'period', startMs: START_MS - 24 * HOUR_MS, periodMs: 48 * HOUR_MS },
+      ...[grant('x'), settle('x', 1, START_MS - 3 * HOUR_MS)],
+      ...[grant('x'), settle('x', 20, START_MS + 60_000)],
+      ...[grant('x'), settle('x', 300, START_MS + 0.7 * HOUR_MS)],
+    );
+    const hour: Entry = { kind: 'period', startMs: START_MS, periodMs: HOUR_MS, fromMs: START_MS };
+    expect(apply(day, hour)).toMatchObject({ periodStartMs: START_MS, settledBytes: 320 });
+  });
+
+  it('of which only a part is known counts what counted before', () => {
+    const { history: _, ...old } = toSnapshot(
+      fold({ kind: 'period', startMs: START_MS - HOUR_MS }, grant('x'), settle('x', 7)),
+    );
+    const entry = { kind: 'period', startMs: START_MS - HOUR_MS, periodMs: 9 * HOUR_MS } as const;
+    const longer = apply(fromSnapshot(old), { ...entry, fromMs: START_MS - 9 * HOUR_MS });
+    expect(longer.settledBytes).toBe(7);
+  });
+
   it('is never credited with bytes that a clock somewhere puts into it', () => {
     const settles = fc.array(
       fc.record({ bytes: fc.nat(100), afterMs: fc.integer({ min: 0, max: 30_000 }) }),

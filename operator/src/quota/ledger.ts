@@ -6,6 +6,7 @@ import type { Extent } from '@sluice/protocol/messages.ts';
 import { type Charge, type Charges, chargeTo, noCharges, withCharge } from './charges.ts';
 import type { Entry, Terms, Unproven } from './entries.ts';
 import { PersistentMap } from './persistentMap.ts';
+import { noHistory, type TrafficHistory, takenSince, withTaken } from './trafficHistory.ts';
 
 export interface LeaseVersion extends Terms {
   readonly version: number;
@@ -53,8 +54,12 @@ export interface Ledger {
   readonly openTopUps: PersistentMap<number>;
   /** Start of the traffic period, milliseconds since the Unix epoch; 0 before the first. */
   readonly periodStartMs: number;
+  /** How long it is; 0 while that is not known. */
+  readonly periodMs: number;
   /** Of settled and closed leases in the period. */
   readonly settledBytes: number;
+  /** The same over all periods, coarsely: for a period that gets another length. */
+  readonly history: TrafficHistory;
   /** The same by second of the wall clock, for the two minutes before the latest one. */
   readonly recent: readonly SettledSecond[];
   readonly latest: SettledSecond;
@@ -71,7 +76,9 @@ export const emptyLedger: Ledger = {
   open: NOTHING,
   openTopUps: PersistentMap.empty(),
   periodStartMs: 0,
+  periodMs: 0,
   settledBytes: 0,
+  history: noHistory,
   recent: [],
   latest: { second: 0, bytes: 0 },
   charges: noCharges,
@@ -104,8 +111,11 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
       const { leaseId, atMs, usedBytes = 0 } = entry;
       return without(ledger, leaseId, (lease) => Math.max(maxBytesOf(lease), usedBytes), atMs);
     }
-    case 'period':
-      return inPeriod(ledger, entry.startMs);
+    case 'period': {
+      const { startMs, fromMs, periodMs = ledger.periodMs } = entry;
+      const goesOn = fromMs === undefined && startMs === ledger.periodStartMs;
+      return { ...(goesOn ? ledger : inPeriod(ledger, startMs, fromMs)), periodMs };
+    }
     case 'fence': {
       const identity = ledger.identity || (entry.identity ?? '');
       return { ...ledger, identity, term: Math.max(ledger.term, entry.term) };
@@ -144,8 +154,8 @@ export function unprovenOf({ versions }: LeaseRecord, said: Unproven): Unproven 
 }
 
 /** Leases that live across the boundary count whole in the new period, too. */
-function inPeriod(ledger: Ledger, startMs: number): Ledger {
-  return { ...ledger, periodStartMs: startMs, settledBytes: carriedInto(ledger, startMs) };
+function inPeriod(ledger: Ledger, startMs: number, fromMs = startMs): Ledger {
+  return { ...ledger, periodStartMs: startMs, settledBytes: carriedInto(ledger, fromMs) };
 }
 
 /** What nobody knows of was taken, and just now: it may be of this period or of the next. */
@@ -162,16 +172,26 @@ export function periodStartAt(nowMs: number, periodMs: number): number {
   return Math.floor((nowMs - BOUNDARY_MS) / periodMs) * periodMs;
 }
 
+/** When a period of that length ends that counts since then, or since a time before it. */
+export function periodEndAfter(startMs: number, periodMs: number): number {
+  return (Math.floor(startMs / periodMs) + 1) * periodMs;
+}
+
+/** What was settled in a period that began then. */
 function carriedInto(
-  { periodStartMs, settledBytes, recent, latest }: Ledger,
+  { periodStartMs, settledBytes, recent, latest, history }: Ledger,
   startMs: number,
 ): number {
   // Without a period before it, the journal may have begun within this one.
   if (periodStartMs === 0) return settledBytes;
   const from = startMs - BOUNDARY_MS;
-  return [...recent, latest]
-    .filter(({ second }) => (second + 1) * 1000 > from)
-    .reduce((sum, { bytes }) => sum + bytes, 0);
+  if (from >= latest.second * 1000 - 2 * BOUNDARY_MS) {
+    return [...recent, latest]
+      .filter(({ second }) => (second + 1) * 1000 > from)
+      .reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+  const taken = takenSince(history, from);
+  return from < history.sinceMs ? Math.max(settledBytes, taken) : taken;
 }
 
 /** What counts against the limits now. */
@@ -252,7 +272,10 @@ export function maxBytesOf(lease: LeaseRecord): number {
 export interface LedgerSnapshot {
   readonly leases: readonly LeaseRecord[];
   readonly periodStartMs: number;
+  /** Absent, as the history: of an earlier version. */
+  readonly periodMs?: number;
   readonly settledBytes: number;
+  readonly history?: TrafficHistory;
   readonly recent: readonly SettledSecond[];
   readonly latest: SettledSecond;
   readonly charges: Readonly<Record<keyof Charges, readonly (readonly [string, Charge])[]>>;
@@ -272,6 +295,7 @@ export function fromSnapshot({ leases, charges, ...rest }: LedgerSnapshot): Ledg
   const { newer, older } = charges;
   const settled: Ledger = {
     ...emptyLedger,
+    history: { ...noHistory, sinceMs: (rest.latest.second + 1) * 1000 },
     ...rest,
     charges: { newer: PersistentMap.of(newer), older: PersistentMap.of(older) },
   };
@@ -328,14 +352,17 @@ function added(
 }
 
 function withSettled(
-  { recent, latest }: Ledger,
+  { recent, latest, history: before }: Ledger,
   bytes: number,
   atMs: number,
-): Pick<Ledger, 'recent' | 'latest'> {
+): Pick<Ledger, 'recent' | 'latest' | 'history'> {
   // A clock that is set back moves nothing into an earlier period.
   const second = Math.max(Math.floor(atMs / 1000), latest.second);
-  if (second === latest.second) return { recent, latest: { second, bytes: latest.bytes + bytes } };
+  const history = withTaken(before, bytes, second * 1000);
+  if (second === latest.second) {
+    return { recent, latest: { second, bytes: latest.bytes + bytes }, history };
+  }
   const oldest = second - (2 * BOUNDARY_MS) / 1000;
   const kept = [...recent, latest].filter((each) => each.second >= oldest);
-  return { recent: kept, latest: { second, bytes } };
+  return { recent: kept, latest: { second, bytes }, history };
 }

@@ -173,13 +173,19 @@ export class OriginBook {
     return this.commit({ kind: 'close', leaseId, atMs: wallClock(), ...known });
   }
 
-  /** Begins a new period of traffic when it is time. */
+  /** Begins a new period of traffic when it is time, or when it has another length now. */
   rollPeriod(): void {
     const { traffic } = this.limits;
     if (traffic === undefined || !this.isOpen) return;
-    const startMs = periodStartAt(this.#dependencies.wallClock(), traffic.periodMs);
-    if (startMs <= this.ledger.periodStartMs) return;
-    this.#commit([{ kind: 'period', startMs }]).catch(() => {});
+    const { periodMs } = traffic;
+    const before = this.ledger;
+    const fromMs = periodStartAt(this.#dependencies.wallClock(), periodMs);
+    const startMs = Math.max(fromMs, before.periodStartMs);
+    if (periodMs === before.periodMs && startMs === before.periodStartMs) return;
+    // Of a journal from before lengths were kept, the one that runs is taken to be as it was.
+    const isChanged = before.periodMs > 0 && before.periodMs !== periodMs;
+    const begun = isChanged ? { fromMs } : {};
+    this.#commit([{ kind: 'period', startMs, periodMs, ...begun }]).catch(() => {});
   }
 
   /**

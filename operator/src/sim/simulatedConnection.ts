@@ -30,6 +30,7 @@ interface Line {
 
 export class SimulatedConnection implements HttpConnection {
   unprovenEnds = 0;
+  readonly unaskedBytes = 0;
   readonly #url: URL;
   readonly #machine: Machine;
   readonly #origin: SimulatedOrigin;

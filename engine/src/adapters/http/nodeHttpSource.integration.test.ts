@@ -179,6 +179,17 @@ describe('the end of a connection', () => {
     expect(accepted()).toBe(1);
   });
 
+  it('tells what came that belongs to no answer', async () => {
+    const { connection } = await rig((socket) => {
+      socket.write(headOf(3) + 'yes');
+      setTimeout(() => socket.write('and more'), 30);
+    });
+    await connection.request(ASK, NEVER);
+    await sleep(60);
+    await connection.close();
+    expect(connection.unaskedBytes).toBe('and more'.length);
+  });
+
   it('without a word while it is idle is told before another one is opened', async () => {
     const { connection, accepted } = await rig(
       (socket) => {

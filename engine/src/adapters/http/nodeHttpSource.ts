@@ -108,6 +108,10 @@ class NodeHttpConnection implements HttpConnection {
     return this.#unprovenEnds;
   }
 
+  get unaskedBytes(): number {
+    return (this.#socket?.bytesRead ?? 0) - this.#readBytes;
+  }
+
   async request(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
     if (this.#busy) throw new Error('a connection carries one request at a time');
     const { url = this.#url } = request;
@@ -129,9 +133,8 @@ class NodeHttpConnection implements HttpConnection {
   }
 
   #lostWhileIdle(): HttpSourceError {
-    const { bytesRead } = this.#socket as Socket;
-    const wireBytes = bytesRead - this.#readBytes;
-    this.#readBytes = bytesRead;
+    const wireBytes = this.unaskedBytes;
+    this.#readBytes += wireBytes;
     return failure('ConnectionLost', { wireBytes, exact: true, stale: true });
   }
 
@@ -150,7 +153,7 @@ class NodeHttpConnection implements HttpConnection {
       let socket: Socket | undefined;
       let readBefore = 0;
       // Sent to a socket of before without having been asked for: counted with this answer.
-      let unaskedBytes = 0;
+      const { unaskedBytes } = this;
       let ended = false;
       let connected = false;
       let bodyBytes = 0;
@@ -159,8 +162,7 @@ class NodeHttpConnection implements HttpConnection {
       let head: ResponseHead | undefined;
       let timer: NodeJS.Timeout | undefined;
 
-      if (this.#socket !== undefined) unaskedBytes = this.#socket.bytesRead - this.#readBytes;
-      this.#readBytes = this.#socket?.bytesRead ?? 0;
+      this.#readBytes += unaskedBytes;
       const wireBytes = () =>
         unaskedBytes + (socket === undefined ? 0 : socket.bytesRead - readBefore);
       const onEnd = () => {

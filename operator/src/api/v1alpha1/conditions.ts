@@ -14,7 +14,13 @@ export type DistributionConditionType =
   | 'VolumeAvailable'
   | 'NodesLabelled';
 
-export type OriginConditionType = 'Ready' | 'Reconciling' | 'Stalled' | 'Limiting' | 'MetersAgree';
+export type OriginConditionType =
+  | 'Ready'
+  | 'Reconciling'
+  | 'Stalled'
+  | 'Limiting'
+  | 'MetersAgree'
+  | 'HostsShared';
 
 export const distributionReasons = {
   Delivered: 'Every matching node shows the file of this epoch.',
@@ -89,6 +95,7 @@ export const originReasons = {
   JournalBehind:
     'The database lacks leases that were granted: nothing is granted until they have ended.',
   HostConflict: 'An older Origin has the same host; its limits hold for it.',
+  HostNamedTwice: 'A younger Origin names the same host; the limits of this one hold for it.',
   MetersAgree: 'What holders report of their leases agrees with what the origin has answered.',
   UseUnderstated:
     'A holder reports less than its pieces or its other meters prove; the higher is charged.',
