@@ -179,17 +179,6 @@ describe('a pull in ranges from an origin that', () => {
     expect(await problemsOf(await pulls.pull(each), each)).toEqual([]);
   });
 
-  it('sends something after its last answer is charged for it', async () => {
-    const script: Script = async (request, wire, body) => {
-      await honest(request, wire, body);
-      if (request.end === body.length) await wire.send('and another thing');
-    };
-    const { end, meters, usedBytes, origin } = await pulls.pull({ script });
-    expect(end.kind).toBe('completed');
-    expect(usedBytes).toBe(origin.meter.totalBytes);
-    expect(meters.socketBytes).toBe(origin.meter.totalBytes);
-  });
-
   it('sends what no answer names is seen by the sockets alone', async () => {
     const { meters, target } = await pulls.pull({ script: chunked(16) });
     expect(target.bytes.equals(BODY)).toBe(true);
