@@ -100,6 +100,12 @@ export class SimulatedOrigin {
     return this.#unproven.get(machine) ?? 0;
   }
 
+  get unprovenEnds(): number {
+    let sum = 0;
+    for (const count of this.#unproven.values()) sum += count;
+    return sum;
+  }
+
   isCut(machine: Machine): boolean {
     return this.#world.now() < (this.#cut.get(machine) ?? 0);
   }
