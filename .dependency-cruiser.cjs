@@ -9,7 +9,7 @@ const PACKAGES = '^(engine|protocol|operator|relay-image|node-agent)/';
 
 /** Folders of decisions: the same input always gives the same output. */
 const PURE =
-  '^(engine/src/(wire|pieces|swarm|topup|pacing)/|operator/src/(policies|tracker)/|operator/src/quota/(ledger|allocate|coverage|charges|persistentMap|marks)\\.ts$|operator/src/store/schema\\.ts$)';
+  '^(engine/src/(wire|pieces|swarm|topup|pacing)/|operator/src/(policies|tracker)/|operator/src/quota/(ledger|allocate|coverage|charges|persistentMap|marks|trafficHistory)\\.ts$|operator/src/store/schema\\.ts$)';
 
 /** What pure code may use at run time besides other pure code: shapes, constants and codecs. */
 const PURE_MAY_USE = `${PURE}|^operator/src/api/|^protocol/src/[a-zA-Z]+\\.ts$|(^|/)node_modules/(bencode|bitfield|@sinclair/typebox)/`;

@@ -58,6 +58,7 @@ export async function grantRun(database: TestDatabase, options: GrantOptions): P
       },
       onRetry: nothing,
       onOpen: nothing,
+      provenBytes: () => 0,
       onExpired: nothing,
       onGone: nothing,
       confirm: async () => {},

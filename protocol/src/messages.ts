@@ -269,6 +269,17 @@ const TopUpAsk = Type.Object({
   wantBytes: Bytes,
 });
 
+/** What surely came under a lease, counted in ways that share no code; all cumulative. */
+const Meters = Type.Object({
+  /** By the sockets, of requests that are over. */
+  socketBytes: Bytes,
+  /** By what the origin's answers said of themselves, of the same requests. */
+  answeredBytes: Bytes,
+  /** Of pieces that are verified, as far as this lease brought them. */
+  pieceBytes: Bytes,
+});
+export type Meters = Static<typeof Meters>;
+
 /**
  * POST /v1/leases.
  * `usedBytes` is what the origin may have written for this lease so far, charged
@@ -297,6 +308,8 @@ export const LeaseRequest = Type.Union([
     /** Version of the grant that the holder has now: acknowledges it. */
     version: Type.Integer({ minimum: 1 }),
     usedBytes: Bytes,
+    /** Absent: of a process that does not count so yet. */
+    meters: Type.Optional(Meters),
     /** Extents, or parts, that are not finished yet. The rest of the grant is done. */
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     wantRateBytesPerSecond: Rate,
@@ -304,13 +317,24 @@ export const LeaseRequest = Type.Union([
     topUp: Type.Optional(TopUpAsk),
     timeToFirstByteMs: Type.Optional(Bytes),
   }),
-  /** The end: every socket of the lease is closed (its end was read) and nothing is outstanding. */
+  /** The end: no socket of the lease is open here, and nothing is outstanding. */
   Type.Object({
     op: Type.Literal('settle'),
     ...LeaseKey,
     leaseId: Type.String({ maxLength: 128 }),
     version: Type.Integer({ minimum: 1 }),
     usedBytes: Bytes,
+    meters: Type.Optional(Meters),
+    /**
+     * Connections that ended without the origin's word: it may have them open still, and so many
+     * bytes may come over them. Absent: every end was proven, by the origin's own end or reset.
+     */
+    unproven: Type.Optional(
+      Type.Object({
+        connections: Type.Integer({ minimum: 1, maximum: 64 }),
+        slackBytes: Bytes,
+      }),
+    ),
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     /** Why the holder gave up, when the origin was at fault. */
     failure: Type.Optional(

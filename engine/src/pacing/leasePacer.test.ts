@@ -16,7 +16,8 @@ type Event =
   | { kind: 'burst'; which: number; share: number }
   | { kind: 'finish'; which: number }
   | { kind: 'break'; which: number }
-  | { kind: 'raise'; factor: number };
+  | { kind: 'raise'; factor: number }
+  | { kind: 'lose'; which: number };
 
 const event: fc.Arbitrary<Event> = fc.oneof(
   fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(300) }),
@@ -32,6 +33,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
     kind: fc.constant('raise' as const),
     factor: fc.double({ min: 1, max: 1.1, noNaN: true }),
   }),
+  fc.record({ kind: fc.constant('lose' as const), which: fc.nat(10) }),
 );
 
 function raisedBy(before: PacedGrant, factor: number): PacedGrant {
@@ -57,6 +59,8 @@ describe('the pacing of a lease', () => {
         let current = grant;
         // What the rates in force have given by then, and the slack in force.
         const emitted: { bytes: number; givenBytes: number; slackBytes: number }[] = [];
+        /** Of connections that ended without a word: it may come at any time. */
+        const lost: number[] = [];
         let nowMs = 0;
         let givenBytes = 0;
         const emit = (reservation: Reservation, bytes: number) => {
@@ -67,6 +71,9 @@ describe('the pacing of a lease', () => {
           if (step.kind === 'pass') {
             nowMs += step.ms;
             givenBytes += (step.ms / 1000) * current.rateBytesPerSecond;
+            for (const bytes of lost.splice(0)) {
+              emitted.push({ bytes, givenBytes, slackBytes: current.slackBytes });
+            }
           }
           if (step.kind === 'raise') {
             current = raisedBy(current, step.factor);
@@ -88,6 +95,12 @@ describe('the pacing of a lease', () => {
             }
             if (step.kind === 'break') {
               pacer.failed(reservation, false, 0, nowMs);
+              open.splice(index, 1);
+            }
+            if (step.kind === 'lose') {
+              const unseen = pacer.failed(reservation, false, 0, nowMs);
+              pacer.lose(1, unseen, nowMs);
+              lost.push(unseen);
               open.splice(index, 1);
             }
           }
@@ -137,6 +150,24 @@ describe('the pacing of a lease', () => {
     expect(permission).toEqual({ kind: 'request', payloadBytes: 10_000 - 1024 });
     small.start(10_000 - 1024);
     expect(small.permit(1e9, 2000)).toEqual({ kind: 'stop', reason: 'maxBytes' });
+  });
+
+  it('has no place and no slack any more for what ended without the word of the origin', () => {
+    const pacer = new LeasePacer(grant, 0, 0);
+    pacer.permit(1e9, 1000);
+    const reservation = pacer.start(30_000);
+    pacer.received(reservation, 1_000, 1000);
+    const unseen = pacer.failed(reservation, false, 0, 1000);
+    expect(unseen).toBe(reservation.reservedBytes - 1_000);
+    pacer.lose(1, unseen, 1000);
+    expect(pacer.connections).toBe(3);
+    expect(pacer.lost).toEqual({ connections: 1, bytes: unseen });
+    pacer.permit(1, 1e6);
+    expect(pacer.tokens).toBe(grant.slackBytes - unseen);
+    expect(pacer.usedBytes).toBe(reservation.reservedBytes);
+    pacer.lose(3, grant.slackBytes, 1e6);
+    expect(pacer.connections).toBe(0);
+    expect(pacer.permit(1, 1e6)).toEqual({ kind: 'stop', reason: 'lost' });
   });
 
   it('pays for headers and error pages that are longer than was reserved', () => {

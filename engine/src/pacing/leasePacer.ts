@@ -39,7 +39,7 @@ export type Permission =
   | { readonly kind: 'request'; readonly payloadBytes: number }
   | { readonly kind: 'wait'; readonly waitMs: number }
   /** Nothing more under this grant. */
-  | { readonly kind: 'stop'; readonly reason: 'expiry' | 'maxBytes' | 'headers' };
+  | { readonly kind: 'stop'; readonly reason: 'expiry' | 'maxBytes' | 'headers' | 'lost' };
 
 /**
  * The pacing state of one lease. Requests are paced, not reads: a token is spent when its byte is
@@ -47,7 +47,8 @@ export type Permission =
  *
  * Invariant: tokens + outstanding <= slack. What is asked for in any window is then at most
  * rate x window + tokens at its start, and what an origin sends in it that plus what was
- * outstanding at its start: at most rate x window + slack, however it stalls and bursts.
+ * outstanding at its start: at most rate x window + slack, however it stalls and bursts. What may
+ * still come over a connection that ended without the origin's word is outstanding for good.
  */
 export class LeasePacer {
   #grant: PacedGrant;
@@ -55,6 +56,8 @@ export class LeasePacer {
   #tokens = 0;
   #outstanding = 0;
   #used = 0;
+  #lostConnections = 0;
+  #lostBytes = 0;
   #filledAtMs: number;
   #largestHeader = 0;
   #timeToFirstByteMs: number | undefined;
@@ -82,13 +85,19 @@ export class LeasePacer {
     return this.#expiresAtMs;
   }
 
+  /** Without those that the origin may still have open. */
   get connections(): number {
-    return this.#grant.connections;
+    return Math.max(0, this.#grant.connections - this.#lostConnections);
+  }
+
+  /** What the origin may still have open, and may still send over it. */
+  get lost(): { readonly connections: number; readonly bytes: number } {
+    return { connections: this.#lostConnections, bytes: this.#lostBytes };
   }
 
   /** After a shrink: whether what is outstanding has come down to the new slack. */
   get fits(): boolean {
-    return this.#outstanding + Math.max(0, this.#tokens) <= this.#grant.slackBytes;
+    return this.#outstanding + Math.max(0, this.#tokens) <= this.#slackBytes;
   }
 
   /** What the origin may have written for this lease, charged high. */
@@ -116,7 +125,9 @@ export class LeasePacer {
    * what the slack has above rate x time to first byte, which is the quantum it was granted for.
    */
   quantumBytes(): number {
-    const { rateBytesPerSecond: rate, slackBytes, connections } = this.#grant;
+    const { rateBytesPerSecond: rate } = this.#grant;
+    const slackBytes = this.#slackBytes;
+    const { connections } = this;
     const latency = this.#timeToFirstByteMs ?? FIRST_TIME_TO_FIRST_BYTE_MS;
     const share = slackBytes / (connections + 1);
     const spare = Math.min(slackBytes - (rate * latency) / 1000, (rate * QUANTUM_MS) / 1000);
@@ -132,10 +143,10 @@ export class LeasePacer {
    * than half: for what the rate gives while it lasts, if that much can be saved up meanwhile.
    */
   #aloneBytes(): number {
-    const { rateBytesPerSecond: rate, slackBytes } = this.#grant;
+    const { rateBytesPerSecond: rate } = this.#grant;
     const latency = this.#timeToFirstByteMs ?? FIRST_TIME_TO_FIRST_BYTE_MS;
     const lasting = (rate * (this.#answerMs + ALONE_GAP_MS)) / 1000;
-    return Math.min(lasting, slackBytes - (rate * (latency + 1)) / 1000);
+    return Math.min(lasting, this.#slackBytes - (rate * (latency + 1)) / 1000);
   }
 
   /** Whether a request for up to `wantedBytes` may start now. */
@@ -143,7 +154,10 @@ export class LeasePacer {
     this.#fill(nowMs);
     const header = this.#headerBytes();
     // The slack would never hold a request that brings more than it costs.
-    if (2 * header > this.#grant.slackBytes) return { kind: 'stop', reason: 'headers' };
+    const least = this.#lostBytes > 0 ? Math.max(2 * header, MIN_QUANTUM_BYTES) : 2 * header;
+    if (least > this.#slackBytes) {
+      return { kind: 'stop', reason: this.#lostBytes > 0 ? 'lost' : 'headers' };
+    }
     const payload = Math.min(wantedBytes, this.quantumBytes());
     const left = this.#grant.maxBytes - this.usedBytes;
     if (left < Math.min(payload, MIN_QUANTUM_BYTES) + header) {
@@ -179,6 +193,12 @@ export class LeasePacer {
     this.#tokens -= Math.max(0, bytes - open);
   }
 
+  /** Bytes that came without having been asked for, when all is closed. */
+  charge(bytes: number): void {
+    this.#used += bytes;
+    this.#tokens -= bytes;
+  }
+
   /** Headers came: learns how long they and the origin take. */
   answered(headerBytes: number, timeToHeadMs: number): void {
     this.#learnHeader(headerBytes);
@@ -199,12 +219,22 @@ export class LeasePacer {
   /**
    * The connection is gone before the answer was complete. `exact`: nothing beyond what was read
    * was written for us; else the whole request is charged, and `extraBytes` that we cannot see.
+   * Answers what was charged unseen.
    */
-  failed(reservation: Reservation, exact: boolean, extraBytes: number, nowMs: number): void {
-    const unseen = Math.max(0, reservation.reservedBytes - reservation.receivedBytes);
+  failed(reservation: Reservation, exact: boolean, extraBytes: number, nowMs: number): number {
+    const left = Math.max(0, reservation.reservedBytes - reservation.receivedBytes);
     this.#release(reservation, nowMs);
-    if (!exact) this.#used += unseen + extraBytes;
-    this.#tokens -= exact ? 0 : extraBytes;
+    if (exact) return 0;
+    this.#used += left + extraBytes;
+    this.#tokens -= extraBytes;
+    return left + extraBytes;
+  }
+
+  /** Connections that ended without the origin's word, and what of `failed()` was asked for there. */
+  lose(connections: number, bytes: number, nowMs: number): void {
+    this.#lostConnections += connections;
+    this.#lostBytes += bytes;
+    this.#fill(nowMs);
   }
 
   #release(reservation: Reservation, nowMs: number): void {
@@ -218,7 +248,7 @@ export class LeasePacer {
 
   #headerBytes(): number {
     if (this.#largestHeader > 0) return this.#largestHeader + HEADER_MARGIN_BYTES;
-    return Math.min(FIRST_HEADER_BYTES, Math.floor(this.#grant.slackBytes / 4));
+    return Math.min(FIRST_HEADER_BYTES, Math.floor(this.#slackBytes / 4));
   }
 
   /** How long an answer of this size is likely to take at worst; a slow one is reset at expiry. */
@@ -229,6 +259,10 @@ export class LeasePacer {
     return Math.min(2 * Math.max(latency + atRateMs, this.#answerMs), this.#grant.ttlMs / 3);
   }
 
+  get #slackBytes(): number {
+    return Math.max(0, this.#grant.slackBytes - this.#lostBytes);
+  }
+
   #effectiveRate(): number {
     return this.#grant.rateBytesPerSecond * (1 - DRIFT);
   }
@@ -237,7 +271,7 @@ export class LeasePacer {
     const elapsedMs = Math.max(0, nowMs - this.#filledAtMs);
     this.#filledAtMs = Math.max(this.#filledAtMs, nowMs);
     const filled = this.#tokens + (this.#effectiveRate() * elapsedMs) / 1000;
-    this.#tokens = Math.min(filled, this.#grant.slackBytes - this.#outstanding);
+    this.#tokens = Math.min(filled, this.#slackBytes - this.#outstanding);
   }
 }
 

@@ -7,8 +7,16 @@ export interface HttpSource {
 export interface HttpConnection {
   /** One request; resolves at the end of the body. Rejects with an HttpSourceError. */
   request(request: RangeRequest, signal: AbortSignal): Promise<RangeResult>;
-  /** Ends it; resolves when the socket's end was read (the kernel has closed it). */
+  /** Ends it; resolves when the kernel has closed the socket. */
   close(): Promise<void>;
+  /**
+   * How many sockets of it have ended without the server's word: neither its end was read nor a
+   * reset of its own, so it may have them open still. Every other end is proven. Grows only, and
+   * is up to date when a request or close() is over.
+   */
+  readonly unprovenEnds: number;
+  /** After close(): what was read that belongs to no answer, since the last one was over. */
+  readonly unaskedBytes: number;
 }
 
 export interface RangeRequest {
@@ -61,7 +69,7 @@ export class HttpSourceError extends Error {
   readonly code: HttpSourceErrorCode;
   /** What was read of this answer, headers included. */
   readonly wireBytes: number;
-  /** Nothing beyond wireBytes was written for us: never sent, or the server's end was read. */
+  /** Nothing beyond wireBytes was written for us: never asked for, or the server's end was read. */
   readonly exact: boolean;
   /** The connection was kept from an earlier answer and had ended before this one began. */
   readonly stale: boolean;

@@ -178,4 +178,12 @@ describe('a pull in ranges from an origin that', () => {
   it.each(CASES)('$origin: $ends', async (each) => {
     expect(await problemsOf(await pulls.pull(each), each)).toEqual([]);
   });
+
+  it('sends what no answer names is seen by the sockets alone', async () => {
+    const { meters, target } = await pulls.pull({ script: chunked(16) });
+    expect(target.bytes.equals(BODY)).toBe(true);
+    // Of each 16 bytes two times CRLF and the length: `10`.
+    expect(meters.socketBytes / meters.answeredBytes).toBeGreaterThan(1.2);
+    expect(meters.pieceBytes).toBe(BODY.length);
+  });
 });

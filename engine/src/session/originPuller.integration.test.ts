@@ -142,6 +142,11 @@ describe('a pull from an origin', () => {
     expect(puller.unfinished()).toEqual([]);
     expect(target.order[0]).toBe(0);
     expect(puller.usedBytes()).toBe(origin.meter.totalBytes);
+    expect(puller.meters()).toEqual({
+      socketBytes: origin.meter.totalBytes,
+      answeredBytes: origin.meter.totalBytes,
+      pieceBytes: body.length,
+    });
     expect(origin.meter.totalBytes).toBeLessThan(body.length * 1.01);
     expect(origin.meter.mostConnections).toBeLessThanOrEqual(grant.connections);
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -305,6 +310,11 @@ describe('a pull from an origin without ranges', () => {
     expect(performance.now() - startMs).toBeGreaterThan(1400);
     expect(target.bytes.equals(body)).toBe(true);
     expect(puller.usedBytes()).toBe(origin.meter.totalBytes);
+    expect(puller.meters()).toEqual({
+      socketBytes: origin.meter.totalBytes,
+      answeredBytes: origin.meter.totalBytes,
+      pieceBytes: body.length,
+    });
     expect(origin.requests).toBe(1);
   });
 

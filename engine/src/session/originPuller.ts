@@ -1,7 +1,7 @@
 import type { Extent } from '../feed/certificate.ts';
 import { LeasePacer, type Permission, type Reservation } from '../pacing/leasePacer.ts';
 import type { Timer } from '../ports/clock.ts';
-import { type HttpConnection, HttpSourceError } from '../ports/httpSource.ts';
+import { HttpSourceError } from '../ports/httpSource.ts';
 import {
   conditionFor,
   judgeAnswer,
@@ -9,6 +9,7 @@ import {
   PullError,
   refusalIn,
 } from './originAnswer.ts';
+import { OriginConnections } from './originConnections.ts';
 import { OriginStream } from './originStream.ts';
 import {
   FIRST_BACKOFF_MS,
@@ -19,8 +20,10 @@ import {
   type PullGrant,
   type PullOptions,
   UNSEEN_BYTES,
+  type Unproven,
   unseenOf,
 } from './puller.ts';
+import { AnswerMeters, type PullMeters } from './pullMeters.ts';
 import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
 
 /** `requestedAtMs`: when the request for the grant was first sent, on the clock. */
@@ -42,22 +45,15 @@ const TAKEN_RETRY_MS = 100;
 /** Error pages up to this size are read, so that the connection stays; longer ones are cut off. */
 const MAX_ERROR_BODY_BYTES = 65_536;
 
-interface Slot {
-  /** Scheme, host and port: a connection serves all files of a server. */
-  origin: string;
-  connection: HttpConnection;
-  busy: boolean;
-}
-
 export class OriginPuller implements Puller {
   readonly ended: Promise<PullEnd>;
   readonly #options: PullOptions;
   readonly #dependencies: PullDependencies;
   readonly #pacer: LeasePacer;
   readonly #plan: PullPlan;
+  readonly #meters = new AnswerMeters();
   readonly #abort = new AbortController();
-  readonly #slots = new Set<Slot>();
-  readonly #closings = new Set<Promise<void>>();
+  readonly #connections: OriginConnections;
   readonly #running = new Set<Promise<void>>();
   readonly #storing = new Set<Promise<void>>();
   readonly #mismatches = new Map<number, number>();
@@ -83,6 +79,15 @@ export class OriginPuller implements Puller {
     this.#pacer = new LeasePacer(grant, requestedAtMs, dependencies.clock.now());
     this.#plan = new PullPlan(dependencies.layout, dependencies.target);
     this.#plan.setExtents(grant.extents);
+    this.#connections = new OriginConnections({
+      http: dependencies.http,
+      onLost: (count) => this.#pacer.lose(count, 0, dependencies.clock.now()),
+      onClosed: (unaskedBytes) => {
+        this.#pacer.charge(unaskedBytes);
+        this.#meters.unasked(unaskedBytes);
+        this.#pump();
+      },
+    });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -97,22 +102,27 @@ export class OriginPuller implements Puller {
     if (this.#over) return;
     this.#pacer.adopt(grant, requestedAtMs, this.#dependencies.clock.now());
     this.#plan.setExtents(grant.extents);
-    this.#trimSlots();
+    this.#connections.trim(this.#pacer.connections);
     this.#armExpiry();
     this.#pump();
   }
 
   fitsGrant(): boolean {
-    return this.#pacer.fits && this.#open <= this.#pacer.connections;
+    return this.#pacer.fits && this.#connections.open <= this.#pacer.connections;
   }
 
-  /** Connections that the origin may still see. */
-  get #open(): number {
-    return this.#slots.size + this.#closings.size;
+  unproven(): Unproven {
+    const { connections, bytes } = this.#pacer.lost;
+    return { connections, slackBytes: Math.ceil(bytes) };
   }
 
   usedBytes(): number {
     return this.#pacer.usedBytes;
+  }
+
+  meters(): PullMeters {
+    const { socketBytes, answeredBytes } = this.#meters;
+    return { socketBytes, answeredBytes, pieceBytes: this.#plan.verifiedBytes };
   }
 
   unfinished(): Extent[] {
@@ -127,7 +137,7 @@ export class OriginPuller implements Puller {
   async close(): Promise<void> {
     this.#finish({ kind: 'stopped', reason: 'closed' });
     await Promise.all(this.#running);
-    await Promise.all([...this.#closings, ...this.#storing]);
+    await Promise.all([this.#connections.closed(), ...this.#storing]);
   }
 
   /** Starts every request that may start now, and sees to being called again when more may. */
@@ -135,6 +145,7 @@ export class OriginPuller implements Puller {
     if (this.#over) return;
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#connections.retireLost();
     for (;;) {
       const now = this.#dependencies.clock.now();
       // Timers stand still while a machine sleeps: the one of the end may come too late.
@@ -143,10 +154,15 @@ export class OriginPuller implements Puller {
         return;
       }
       const busy = this.#running.size;
+      if (this.#pacer.connections < 1) {
+        if (busy === 0 && this.#plan.finishing === 0) this.#finishLost();
+        return;
+      }
       // While the origin fails, one request at a time finds out whether it still does.
       if (busy >= (this.#failures > 0 ? 1 : this.#pacer.connections)) return;
       // What is closing counts until it is closed.
-      if (busy === this.#slots.size && this.#open >= this.#pacer.connections) return;
+      if (busy === this.#connections.size && this.#connections.open >= this.#pacer.connections)
+        return;
       if (now < this.#retryAtMs) {
         this.#wakeIn(this.#retryAtMs - now);
         return;
@@ -173,6 +189,8 @@ export class OriginPuller implements Puller {
     } else if (permission.reason === 'headers') {
       const message = "the headers of the origin's answers are too long for so low a rate";
       this.#finish({ kind: 'failed', error: new PullError('SourceRefused', message) });
+    } else if (permission.reason === 'lost') {
+      if (busy === 0) this.#finishLost();
     } else if (permission.reason === 'maxBytes' && busy === 0 && this.#plan.finishing === 0) {
       this.#finish({ kind: 'stopped', reason: 'maxBytes' });
     }
@@ -212,18 +230,20 @@ export class OriginPuller implements Puller {
     const reservation = this.#pacer.start(range.end - range.start);
     const sentAtMs = clock.now();
     const url = new URL(file.url);
-    const slot = this.#takeSlot(url);
+    const slot = this.#connections.take(url);
+    const meter = this.#meters.begin();
     let received = 0;
     let unseenBytes = 0;
     let retry: { afterMs: number; message: string } | undefined;
     try {
-      const connection = await slot;
-      const { head, wireBytes } = await connection.connection.request(
+      const connection = await this.#connections.turn(slot, url);
+      const { head, wireBytes } = await connection.request(
         {
           headers: { ...this.#options.headers, ...conditionFor(file.validator) },
           url,
           range: { start: range.start, end: range.end },
           onHead: (head) => {
+            meter.head(head);
             this.#pacer.answered(head.headerBytes, head.timeToHeadMs);
             this.#pacer.received(reservation, head.headerBytes, clock.now());
             const verdict = judgeAnswer(head, file, range);
@@ -239,6 +259,7 @@ export class OriginPuller implements Puller {
             }
           },
           onChunk: (chunk) => {
+            meter.body(chunk.byteLength);
             this.#pacer.received(reservation, chunk.byteLength, clock.now());
             if (retry !== undefined) return;
             if (received + chunk.byteLength > range.end - range.start) {
@@ -253,34 +274,40 @@ export class OriginPuller implements Puller {
         this.#abort.signal,
       );
       const now = clock.now();
+      meter.over(wireBytes, true);
       this.#pacer.received(reservation, Math.max(0, wireBytes - reservation.receivedBytes), now);
       this.#pacer.complete(reservation, now - sentAtMs, now);
-      connection.busy = false;
+      slot.busy = false;
       if (retry !== undefined) throw new RetryLater(retry.afterMs, retry.message, head.status);
       if (received < range.end - range.start) throw new RetryLater(0, 'the answer was too short');
       this.#failures = 0;
     } catch (error) {
       this.#plan.putBack(range, received);
       if (error instanceof HttpSourceError) {
+        meter.over(error.wireBytes, false);
         // What does not speak HTTP may have said anything by now.
         if (error.code === 'MalformedAnswer') this.#unaskedBytes = UNSEEN_BYTES;
-        this.#settleFailed(reservation, error, Math.max(unseenBytes, this.#unaskedBytes));
-        (await slot).busy = false;
+        const most = Math.max(unseenBytes, this.#unaskedBytes);
+        const unseen = this.#settleFailed(reservation, error, most);
+        slot.busy = false;
+        if (slot.connection.unprovenEnds > 0) this.#pacer.lose(0, unseen, clock.now());
+        this.#connections.retireLost();
         // Servers end connections that were idle or have had their share of requests.
         if (error.stale) return;
       }
       const broughtMost = 2 * received >= range.end - range.start;
       this.#judgeFailure(error, retry, { sentAtMs, broughtMost });
     } finally {
-      this.#trimSlots();
+      this.#connections.trim(this.#pacer.connections);
     }
   }
 
-  #settleFailed(reservation: Reservation, error: HttpSourceError, unseenBytes: number): void {
+  /** Answers what was charged unseen. */
+  #settleFailed(reservation: Reservation, error: HttpSourceError, unseenBytes: number): number {
     const now = this.#dependencies.clock.now();
     const uncounted = Math.max(0, error.wireBytes - reservation.receivedBytes);
     this.#pacer.received(reservation, uncounted, now);
-    this.#pacer.failed(reservation, error.exact, unseenBytes, now);
+    return this.#pacer.failed(reservation, error.exact, unseenBytes, now);
   }
 
   #judgeFailure(
@@ -301,7 +328,7 @@ export class OriginPuller implements Puller {
     // An origin that ends answers early, but brings more than it costs, is used as it is.
     this.#failures = broughtMost ? 1 : this.#failures + 1;
     const message = retry?.message ?? (error instanceof Error ? error.message : String(error));
-    if (this.#failures >= MAX_FAILURES) {
+    if (this.#failures >= MAX_FAILURES || this.#pacer.connections < 1) {
       const status = error instanceof RetryLater ? error.httpStatus : undefined;
       const failed = new PullError('SourceUnavailable', message, status, error);
       this.#finish({ kind: 'failed', error: failed });
@@ -342,44 +369,6 @@ export class OriginPuller implements Puller {
     this.#finish({ kind: 'failed', error: new PullError('SourceInconsistent', message) });
   }
 
-  /** A connection of this lease that is free, to this server; opens one when none is. */
-  async #takeSlot(url: URL): Promise<Slot> {
-    const { origin } = url;
-    const free = [...this.#slots].filter((slot) => !slot.busy);
-    const slot = free.find((other) => other.origin === origin) ?? free[0];
-    if (slot === undefined) {
-      const connection = this.#dependencies.http.connection(url);
-      const opened = { origin, connection, busy: true };
-      this.#slots.add(opened);
-      return opened;
-    }
-    slot.busy = true;
-    if (slot.origin !== origin) {
-      await slot.connection.close();
-      slot.connection = this.#dependencies.http.connection(url);
-      slot.origin = origin;
-    }
-    return slot;
-  }
-
-  /** A renewed grant may have fewer connections. */
-  #trimSlots(): void {
-    for (const slot of this.#slots) {
-      if (this.#slots.size <= this.#pacer.connections) return;
-      if (slot.busy) continue;
-      this.#slots.delete(slot);
-      this.#closeConnection(slot.connection);
-    }
-  }
-
-  #closeConnection(connection: HttpConnection): void {
-    const closing = connection.close().finally(() => {
-      this.#closings.delete(closing);
-      this.#pump();
-    });
-    this.#closings.add(closing);
-  }
-
   #armExpiry(): void {
     this.#expiryTimer?.cancel();
     const delayMs = Math.max(0, this.#pacer.expiresAtMs - this.#dependencies.clock.now());
@@ -392,6 +381,12 @@ export class OriginPuller implements Puller {
     this.#timer = this.#dependencies.clock.setTimer(Math.max(1, delayMs), () => this.#pump());
   }
 
+  #finishLost(): void {
+    const message =
+      'connections have ended without a word of the origin, and may be open there still: nothing more is asked for under this lease';
+    this.#finish({ kind: 'failed', error: new PullError('SourceUnavailable', message) });
+  }
+
   #finish(end: PullEnd): void {
     if (this.#over) return;
     this.#over = true;
@@ -399,8 +394,7 @@ export class OriginPuller implements Puller {
     this.#expiryTimer?.cancel();
     this.#abort.abort(new Error(`the pull is over: ${end.kind}`));
     this.#plan.abort();
-    for (const slot of this.#slots) this.#closeConnection(slot.connection);
-    this.#slots.clear();
+    this.#connections.closeAll();
     this.#end(end);
   }
 }

@@ -18,8 +18,10 @@ import {
   type PullGrant,
   type PullOptions,
   UNSEEN_BYTES,
+  type Unproven,
   unseenOf,
 } from './puller.ts';
+import { AnswerMeters, type PullMeters } from './pullMeters.ts';
 import { type PieceAssembly, PullPlan, type PullRange } from './pullPlan.ts';
 
 /** What is read ahead of the rate at most: one socket read and some scheduling. */
@@ -42,12 +44,15 @@ export class OriginStream implements Puller {
   readonly #dependencies: PullDependencies;
   readonly #bucket: TokenBucket;
   readonly #plan: PullPlan;
+  readonly #meters = new AnswerMeters();
   readonly #abort = new AbortController();
   #grant: PullGrant;
   #expiresAtMs: number;
   #expiryTimer: Timer | undefined;
   readonly #sleeping = new Set<() => void>();
   #connection: HttpConnection | undefined;
+  #lostConnections = 0;
+  #lostBytes = 0;
   #running: Promise<void> = Promise.resolve();
   #usedBytes = 0;
   #streaming = false;
@@ -98,6 +103,11 @@ export class OriginStream implements Puller {
     return this.#usedBytes + (this.#streaming ? this.#reserveBytes() : 0);
   }
 
+  meters(): PullMeters {
+    const { socketBytes, answeredBytes } = this.#meters;
+    return { socketBytes, answeredBytes, pieceBytes: this.#plan.verifiedBytes };
+  }
+
   /** No file can have more bytes on the way than it has. */
   #reserveBytes(): number {
     const sizes = this.#options.files.map(({ sizeBytes }) => sizeBytes);
@@ -115,7 +125,21 @@ export class OriginStream implements Puller {
   async close(): Promise<void> {
     this.#finish({ kind: 'stopped', reason: 'closed' });
     await this.#running;
-    await this.#connection?.close();
+    await this.#letGo();
+  }
+
+  unproven(): Unproven {
+    return { connections: this.#lostConnections, slackBytes: this.#lostBytes };
+  }
+
+  async #letGo(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    if (connection === undefined) return;
+    await connection.close();
+    this.#lostConnections += connection.unprovenEnds;
+    this.#usedBytes += connection.unaskedBytes;
+    this.#meters.unasked(connection.unaskedBytes);
   }
 
   async #run(): Promise<void> {
@@ -138,7 +162,9 @@ export class OriginStream implements Puller {
         const refusal = refusalIn(error);
         if (refusal !== undefined) return this.#finish({ kind: 'failed', error: refusal });
         failures += 1;
-        if (failures >= MAX_FAILURES) {
+        await this.#letGo();
+        // The origin may have the one connection of the lease open still.
+        if (failures >= MAX_FAILURES || this.#lostConnections > 0) {
           const message = error instanceof Error ? error.message : String(error);
           const failed = new PullError('SourceUnavailable', message, undefined, error);
           return this.#finish({ kind: 'failed', error: failed });
@@ -164,7 +190,8 @@ export class OriginStream implements Puller {
   /** The whole of one file; rejects when the stream breaks. */
   async #streamFile(fileIndex: number): Promise<void> {
     const file = this.#options.files[fileIndex] as OriginFile;
-    await this.#connection?.close();
+    await this.#letGo();
+    if (this.#lostConnections > 0) throw new Error('the connection before it may be open still');
     const connection = this.#dependencies.http.connection(new URL(file.url));
     this.#connection = connection;
     const stream = new StreamPosition(this.#plan, fileIndex, this.#options.pieceLengthBytes);
@@ -172,6 +199,7 @@ export class OriginStream implements Puller {
     // Of an answer that is not the file only its own length may come.
     let unseenBytes: number | undefined;
     let countedBytes = 0;
+    const meter = this.#meters.begin();
     const count = (bytes: number) => {
       countedBytes += bytes;
       this.#usedBytes += bytes;
@@ -183,6 +211,7 @@ export class OriginStream implements Puller {
         {
           headers: { ...this.#options.headers, ...conditionFor(file.validator) },
           onHead: (head) => {
+            meter.head(head);
             this.#timeToFirstByteMs ??= head.timeToHeadMs;
             count(head.headerBytes);
             const verdict = judgeAnswer(head, file);
@@ -194,6 +223,7 @@ export class OriginStream implements Puller {
             throw new Error(verdict.message);
           },
           onChunk: async (chunk) => {
+            meter.body(chunk.byteLength);
             count(chunk.byteLength);
             // Timers stand still while a machine sleeps: the one of the end may come too late.
             if (this.#dependencies.clock.now() >= this.#expiresAtMs) {
@@ -219,15 +249,21 @@ export class OriginStream implements Puller {
         this.#abort.signal,
       );
       count(Math.max(0, wireBytes - countedBytes));
+      meter.over(wireBytes, true);
       if (stream.offset < file.sizeBytes) {
         throw new Error(`the answer ended after ${stream.offset} of ${file.sizeBytes} bytes`);
       }
     } catch (error) {
       const failure = error instanceof HttpSourceError ? error : undefined;
-      if (failure !== undefined) count(Math.max(0, failure.wireBytes - countedBytes));
+      if (failure !== undefined) {
+        count(Math.max(0, failure.wireBytes - countedBytes));
+        meter.over(failure.wireBytes, false);
+      }
       if (failure?.code === 'MalformedAnswer') unseenBytes = UNSEEN_BYTES;
       const rest = Math.max(0, file.sizeBytes - stream.offset);
-      if (failure?.exact !== true) this.#usedBytes += unseenBytes ?? Math.min(UNSEEN_BYTES, rest);
+      const most = failure?.exact === true ? 0 : (unseenBytes ?? Math.min(UNSEEN_BYTES, rest));
+      this.#usedBytes += most;
+      if (connection.unprovenEnds > 0) this.#lostBytes += most;
       throw error;
     } finally {
       this.#streaming = false;

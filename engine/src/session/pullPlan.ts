@@ -36,6 +36,8 @@ interface OpenPiece {
   /** Neither written nor asked for, in order. */
   gaps: Gap[];
   missingBytes: number;
+  /** Written by this plan. */
+  broughtBytes: number;
   finishing: boolean;
 }
 
@@ -70,6 +72,7 @@ export class PullPlan {
   /** Not finished yet, in file order. */
   #pending: number[] = [];
   readonly #open = new Map<number, OpenPiece>();
+  #verifiedBytes = 0;
 
   constructor(layout: PullLayout, target: PullTarget) {
     this.#layout = layout;
@@ -143,6 +146,7 @@ export class PullPlan {
       if (from < to && open !== undefined) {
         open.assembly.write(offset + from - partStart, chunk.subarray(from - at, to - at));
         open.missingBytes -= to - from;
+        open.broughtBytes += to - from;
         if (open.missingBytes === 0) {
           open.finishing = true;
           complete.push(open.assembly);
@@ -155,8 +159,14 @@ export class PullPlan {
 
   /** A piece's finish() came back; verified pieces are done, others are fetched again. */
   finished(piece: number, verified: boolean): void {
+    if (verified) this.#verifiedBytes += this.#open.get(piece)?.broughtBytes ?? 0;
     this.#open.delete(piece);
     if (verified) this.#pending = this.#pending.filter((other) => other !== piece);
+  }
+
+  /** Of verified pieces, what was written here. */
+  get verifiedBytes(): number {
+    return this.#verifiedBytes;
   }
 
   /** Pieces whose bytes are all there and are being verified or stored. */
@@ -219,7 +229,7 @@ export class PullPlan {
     if (assembly === undefined) return undefined;
     const gaps = assembly.missing().map(({ offset, length }) => ({ offset, length }));
     const missingBytes = gaps.reduce((sum, { length }) => sum + length, 0);
-    const opened = { assembly, gaps, missingBytes, finishing: false };
+    const opened = { assembly, gaps, missingBytes, broughtBytes: 0, finishing: false };
     this.#open.set(piece, opened);
     return opened;
   }

@@ -3,6 +3,7 @@ import type { PacedGrant } from '../pacing/leasePacer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HttpSource, ResponseHead } from '../ports/httpSource.ts';
 import type { OriginFile, PullError } from './originAnswer.ts';
+import type { PullMeters } from './pullMeters.ts';
 import type { PullLayout, PullTarget } from './pullPlan.ts';
 
 /** What a lease lets a puller do; a LeaseGrant of the control protocol is one. */
@@ -34,6 +35,12 @@ export type PullEnd =
   | { readonly kind: 'stopped'; readonly reason: 'expiry' | 'maxBytes' | 'closed' }
   | { readonly kind: 'failed'; readonly error: PullError };
 
+/** What ended without the origin's word: it may be open there still, and bytes may come over it. */
+export interface Unproven {
+  readonly connections: number;
+  readonly slackBytes: number;
+}
+
 /** The pull of one lease. Settle it after close(). */
 export interface Puller {
   /** Resolves once, never rejects; call close() and settle then. */
@@ -43,11 +50,16 @@ export interface Puller {
   adopt(grant: PullGrant, requestedAtMs: number): void;
   /** After a smaller grant: whether what is under way has come down to it. */
   fitsGrant(): boolean;
+  /** What the origin may have written, charged high. */
   usedBytes(): number;
+  /** What surely came. */
+  meters(): PullMeters;
   unfinished(): Extent[];
   timeToFirstByteMs(): number | undefined;
-  /** Resets what is open; resolves when every socket's end was read. Idempotent. */
+  /** Ends what is open; resolves when no socket of ours is. Idempotent. */
   close(): Promise<void>;
+  /** Final after close(). */
+  unproven(): Unproven;
 }
 
 /** Failures in a row, each waited for twice as long as the one before, before it is called one. */

@@ -37,6 +37,8 @@ function pull(clock: SleepingClock, ranges: boolean) {
   const http: HttpSource = {
     connection: () => ({
       close: async () => {},
+      unprovenEnds: 0,
+      unaskedBytes: 0,
       request: async ({ range = { start: 0, end: SIZE_BYTES }, onHead, onChunk }, signal) => {
         const { start, end } = range;
         asked.push(clock.now());

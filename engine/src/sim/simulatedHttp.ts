@@ -64,6 +64,8 @@ export class SimulatedHttp {
     return {
       request: (request, signal) => this.#request(from, url, request, signal, line),
       close: async () => this.#hangUp(line),
+      unprovenEnds: 0,
+      unaskedBytes: 0,
     };
   }
 

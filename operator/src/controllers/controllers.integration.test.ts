@@ -1,4 +1,5 @@
 /** The controllers on a real API server, with the rights of kube/permissions.ts and a data side in memory. */
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Distribution } from '../api/v1alpha1/distribution.ts';
 import type { Origin } from '../api/v1alpha1/origin.ts';
@@ -387,6 +388,23 @@ describe('the controllers', () => {
       expect(limiting?.message).toContain('2.9 KiB/s');
     }, WAIT);
     expect(await told()).toHaveLength(1);
+    const understated = {
+      reason: 'UseUnderstated',
+      reportedBytes: 1000,
+      otherBytes: 3000,
+    } as const;
+    const atMs = systemClock.now();
+    data.usage = { disagreements: [{ holder: 'relay r-1', atMs, ...understated }] };
+    const says = 'relay r-1 reports 1000 B used under a lease, and has 2.9 KiB by its other meters';
+    await vi.waitFor(async () => {
+      const { status } = await server.admin.request<Origin>({ method: 'GET', path: `${path}/cdn` });
+      expect(status?.conditions?.find(({ type }) => type === 'MetersAgree')).toMatchObject({
+        status: 'False',
+        reason: 'UseUnderstated',
+        message: expect.stringContaining(says),
+      });
+      expect(await told()).toContainEqual(expect.stringContaining(`UseUnderstated: ${says}`));
+    }, WAIT);
   });
 
   it('hold what an Origin does not serve for its namespace, until the namespace has the labels', async () => {

@@ -234,6 +234,22 @@ export interface HeldBack {
   readonly wantRateBytesPerSecond: number;
 }
 
+/** Why what a holder reports of a lease cannot be. */
+export type MeterReason = 'UseUnderstated' | 'MetersApart' | 'UseOverGrant';
+
+/** Of one holder, the latest. */
+export interface MeterDisagreement {
+  /** As people know it. */
+  readonly holder: string;
+  readonly reason: MeterReason;
+  /** What it says that it has used; of meters that are apart, what its sockets read. */
+  readonly reportedBytes: number;
+  /** What its pieces and other meters prove, what the answers say, or what it was granted. */
+  readonly otherBytes: number;
+  /** On the clock. */
+  readonly atMs: number;
+}
+
 export interface OriginUsage {
   readonly connections: number;
   readonly rateBytesPerSecond: number;
@@ -260,6 +276,8 @@ export interface OriginUsage {
   readonly withinLimitsBy?: string | undefined;
   /** Those that wait longest first. */
   readonly heldBack: readonly HeldBack[];
+  /** Lately, the latest first. */
+  readonly disagreements: readonly MeterDisagreement[];
 }
 
 export interface RefusableSource {

@@ -40,10 +40,11 @@ describe('the origins', () => {
         allowAgentCredentials: false,
       },
       problem: undefined,
+      shared: undefined,
     });
   });
 
-  it('give a host to the older of two, and say so on the younger', () => {
+  it('give a host to the older of two, and say so on both', () => {
     const younger = anOrigin('b', { hosts: ['x.test', 'y.test'] }, '2026-01-02T00:00:00Z');
     const older = anOrigin('a', { hosts: ['x.test'] }, '2026-01-01T00:00:00Z');
     const verdicts = decideOrigins(facts(younger, older), []);
@@ -51,6 +52,14 @@ describe('the origins', () => {
     expect(verdicts.get('b')?.policy?.hosts).toEqual(['y.test']);
     expect(verdicts.get('b')?.problem?.reason).toBe('HostConflict');
     expect(verdicts.get('b')?.problem?.message).toContain("'x.test'");
+    expect(verdicts.get('b')?.shared).toEqual(verdicts.get('b')?.problem);
+    // Its limits hold: nothing is wrong with it, but it is to be seen there, too.
+    expect(verdicts.get('a')?.problem).toBeUndefined();
+    expect(verdicts.get('a')?.shared).toEqual({
+      reason: 'HostNamedTwice',
+      message:
+        "spec.hosts: 'x.test' is named by the younger Origin 'b', too; remove it from one of them (this one's limits hold)",
+    });
   });
 
   it('tell hosts and prefixes of their paths apart, written in any way', () => {

@@ -28,6 +28,13 @@ export interface OriginVerdict {
   /** Undefined when nothing of it can be enforced. */
   readonly policy: OriginPolicy | undefined;
   readonly problem: OriginProblem | undefined;
+  /** Who else names a host of it, whichever of both has it; undefined: nobody does. */
+  readonly shared: SharedHost | undefined;
+}
+
+export interface SharedHost {
+  readonly reason: Extract<OriginReason, 'HostConflict' | 'HostNamedTwice'>;
+  readonly message: string;
 }
 
 const DEFAULT_CLOSE_AFTER_SECONDS = 120;
@@ -46,10 +53,22 @@ export function decideOrigins(
     const free = hosts.filter((host) => !owners.has(host));
     for (const host of free) owners.set(host, origin.name);
     const policy = free.length === 0 ? undefined : policyOf(origin, free, known);
-    const problem = problemOf(origin, taken, owners) ?? scheduleProblem(origin.spec);
-    verdicts.set(origin.name, { policy, problem });
+    const conflict = problemOf(origin, taken, owners);
+    const problem = conflict ?? scheduleProblem(origin.spec);
+    verdicts.set(origin.name, { policy, problem, shared: conflict });
+    for (const host of taken) {
+      const owner = owners.get(host) as string;
+      const verdict = verdicts.get(owner) as OriginVerdict;
+      const shared = verdict.shared ?? namedTwice(host, origin.name);
+      verdicts.set(owner, { ...verdict, shared });
+    }
   }
   return verdicts;
+}
+
+function namedTwice(host: string, younger: string): SharedHost {
+  const message = `spec.hosts: '${host}' is named by the younger Origin '${younger}', too; remove it from one of them (this one's limits hold)`;
+  return { reason: 'HostNamedTwice', message };
 }
 
 function byAge(a: OriginFacts, b: OriginFacts): number {
@@ -134,7 +153,7 @@ function problemOf(
   { spec }: OriginFacts,
   taken: readonly string[],
   owners: ReadonlyMap<string, string>,
-): OriginProblem | undefined {
+): (OriginProblem & { readonly reason: 'HostConflict' }) | undefined {
   const host = taken[0];
   if (host === undefined) return undefined;
   const rest = taken.length === spec.hosts.length ? 'nothing of this one holds' : 'the rest holds';

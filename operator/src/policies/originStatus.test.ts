@@ -11,7 +11,7 @@ const LIMITS = {
   bandwidthBytesPerSecond: MIB,
   trafficBytes: 10 * MIB,
 };
-const fine: OriginVerdict = { policy: undefined, problem: undefined };
+const fine: OriginVerdict = { policy: undefined, problem: undefined, shared: undefined };
 
 function held(uid: string, overrides: Partial<HeldBack> = {}): HeldBack {
   return {
@@ -127,6 +127,29 @@ describe('the status of an Origin', () => {
     expect(conditionOf(status, 'Reconciling')?.message).toContain(
       '6 connections of 4 and 3 MiB/s of 1 MiB/s; nothing is granted beside them, and they end or come down by 2026-01-01T00:00:10.100Z',
     );
+  });
+
+  it('says on both Origins that they name the same host', () => {
+    const statusFor = (verdict: OriginVerdict) =>
+      originStatus({
+        generation: 1,
+        previous: undefined,
+        verdict,
+        usage: undefined,
+        journals: undefined,
+        heldBack: [],
+        nameOf: () => undefined,
+        now: '2026-01-01T00:00:00Z',
+      });
+    const twice = { reason: 'HostNamedTwice', message: 'of the older' } as const;
+    const older = statusFor({ ...fine, shared: twice });
+    expect(conditionOf(older, 'HostsShared')).toMatchObject({ status: 'True', ...twice });
+    expect(conditionOf(older, 'Ready')?.status).toBe('True');
+    const conflict = { reason: 'HostConflict', message: 'of the younger' } as const;
+    const younger = statusFor({ ...fine, problem: conflict, shared: conflict });
+    expect(conditionOf(younger, 'HostsShared')).toMatchObject({ status: 'True', ...conflict });
+    expect(conditionOf(younger, 'Stalled')?.status).toBe('True');
+    expect(conditionOf(statusFor(fine), 'HostsShared')).toBeUndefined();
   });
 
   it('keeps since when the traffic is used up over a change of leaders, but not into a new period', () => {

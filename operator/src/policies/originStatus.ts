@@ -5,6 +5,7 @@ import { formatBytes } from '../api/v1alpha1/quantity.ts';
 import type { HeldBack, LimitReason, OriginUsage } from '../controllers/dataSide.ts';
 import type { OriginJournals } from '../quota/marks.ts';
 import { type ConditionValue, stampConditions } from './conditions.ts';
+import { metersAgree } from './metersAgree.ts';
 import type { OriginVerdict } from './origin.ts';
 import { behindMessage, journalStatus, journalTrouble } from './originJournals.ts';
 
@@ -50,12 +51,14 @@ export function limitingReason(heldBack: readonly HeldBack[]): LimitReason | und
 function conditionsOf(input: OriginStatusInput): Condition[] {
   const { usage } = input;
   const problem = input.verdict.problem ?? journalTrouble(input.journals);
-  const limiting = usage === undefined ? [] : [limitingOf(usage, input)];
+  const seen =
+    usage === undefined ? [] : [limitingOf(usage, input), metersAgree(usage.disagreements)];
+  const rest = [...seen, ...sharedOf(input.verdict)];
   if (problem !== undefined) {
     return [
       { type: 'Ready', status: 'False', ...problem },
       { type: 'Stalled', status: 'True', ...problem },
-      ...limiting,
+      ...rest,
     ];
   }
   const behind = behindMessage(input.journals);
@@ -64,7 +67,7 @@ function conditionsOf(input: OriginStatusInput): Condition[] {
     return [
       { type: 'Ready', status: 'False', ...why },
       { type: 'Reconciling', status: 'True', ...why },
-      ...limiting,
+      ...rest,
     ];
   }
   if (usage?.withinLimitsBy !== undefined) {
@@ -72,11 +75,15 @@ function conditionsOf(input: OriginStatusInput): Condition[] {
     return [
       { type: 'Ready', status: 'False', ...lowered },
       { type: 'Reconciling', status: 'True', ...lowered },
-      ...limiting,
+      ...rest,
     ];
   }
   const message = 'the limits hold for every process of the cluster';
-  return [{ type: 'Ready', status: 'True', reason: 'Enforced', message }, ...limiting];
+  return [{ type: 'Ready', status: 'True', reason: 'Enforced', message }, ...rest];
+}
+
+function sharedOf({ shared }: OriginVerdict): Condition[] {
+  return shared === undefined ? [] : [{ type: 'HostsShared', status: 'True', ...shared }];
 }
 
 function loweredMessage(usage: OriginUsage): string {

@@ -11,6 +11,12 @@ export interface Terms {
   readonly maxBytes: number;
 }
 
+/** Connections that the origin may have open still, and what it may send over them. */
+export interface Unproven {
+  readonly connections: number;
+  readonly slackBytes: number;
+}
+
 export type Entry =
   | {
       readonly kind: 'grant';
@@ -43,20 +49,38 @@ export type Entry =
     }
   /**
    * Every socket is closed; `usedBytes` is what the origin wrote at most. `atMs` is the leader's
-   * wall clock, milliseconds since the Unix epoch: which periods the bytes are in.
+   * wall clock, milliseconds since the Unix epoch: which periods the bytes are in. What is unproven
+   * stays counted until a `close`.
    */
   | {
       readonly kind: 'settle';
       readonly leaseId: string;
       readonly usedBytes: number;
       readonly atMs: number;
+      readonly unproven?: Unproven;
     }
   /** Its time is over: its rate returns, nothing else. */
   | { readonly kind: 'expire'; readonly leaseId: string }
-  /** Its connections are surely closed, its use stays unknown: it is charged whole. */
-  | { readonly kind: 'close'; readonly leaseId: string; readonly atMs: number }
-  /** From here on the period that began at `startMs` is the one that counts. */
-  | { readonly kind: 'period'; readonly startMs: number }
+  /**
+   * Its connections are surely closed, its use stays unknown: it is charged whole, or with
+   * `usedBytes`, which its holder has proven by then, when that is more.
+   */
+  | {
+      readonly kind: 'close';
+      readonly leaseId: string;
+      readonly atMs: number;
+      readonly usedBytes?: number;
+    }
+  /**
+   * From here on the period that began at `startMs` is the one that counts. `fromMs`: its length is
+   * another one now, and by that it began then; `startMs` never goes back.
+   */
+  | {
+      readonly kind: 'period';
+      readonly startMs: number;
+      readonly periodMs?: number;
+      readonly fromMs?: number;
+    }
   /**
    * A leader's first document of its term: whoever led before collides with it. The first one of all
    * names the journal.

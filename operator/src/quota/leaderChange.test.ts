@@ -141,6 +141,17 @@ describe('after a change of the leader', () => {
     expect(renewed).toMatchObject({ outcome: 'granted', grant: { leaseId: grant.leaseId } });
   });
 
+  it('nor does one that comes again, and was granted by the former one', async () => {
+    const sequence = leases.nextSequence();
+    const grant = await leases.acquire('one', { sequence });
+    await nextLeader();
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    const again = await leases.ask('one', { op: 'acquire', sequence });
+    expect(again).toMatchObject({ outcome: 'wait', reason: 'NotReady' });
+    const renewed = await leases.ask('one', renewal(grant, 0));
+    expect(renewed).toMatchObject({ outcome: 'granted', grant: { leaseId: grant.leaseId } });
+  });
+
   it('what nobody has ended is still ended by the next request of its holder', async () => {
     const grant = await leases.acquire('one');
     await nextLeader();

@@ -1,5 +1,6 @@
 /** What happens to leases, told to whoever counts it. */
 import type { LeaseAnswer } from '@sluice/protocol/messages.ts';
+import type { MeterReason } from '../controllers/dataSide.ts';
 
 export type LeasePurpose = 'pull' | 'topUp' | 'operator';
 export type WaitReason = Extract<LeaseAnswer, { outcome: 'wait' }>['reason'];
@@ -12,6 +13,8 @@ export type LeaseEvent =
   | { readonly kind: 'settled'; readonly unusedBytes: number }
   /** Nobody said what was taken: charged whole, though the holder had told of less. */
   | { readonly kind: 'closed'; readonly unprovenBytes: number }
+  /** What a holder reports cannot be. */
+  | { readonly kind: 'disagreed'; readonly reason: MeterReason }
   /** From the decision until it is durable. */
   | { readonly kind: 'committed'; readonly ms: number };
 

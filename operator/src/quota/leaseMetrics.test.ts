@@ -24,6 +24,10 @@ describe('the metrics of leases', () => {
     ],
     [{ kind: 'settled', unusedBytes: 70 }, 'sluice_lease_overcharge_bytes_total 70'],
     [{ kind: 'closed', unprovenBytes: 80 }, 'sluice_lease_unproven_bytes_total 80'],
+    [
+      { kind: 'disagreed', reason: 'MetersApart' },
+      'sluice_lease_meter_disagreements_total{reason="MetersApart"} 1',
+    ],
     [{ kind: 'committed', ms: 7 }, 'sluice_journal_commit_seconds_bucket{le="0.01"} 1'],
   ] as const)('count %o', async (event, line) => {
     const { observe, text } = aRegistry([]);

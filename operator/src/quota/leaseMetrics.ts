@@ -45,6 +45,12 @@ export function newLeaseMetrics(registry: Registry, sources: LeaseMetricsSources
     help: 'Bytes that stay charged though nobody has said that they were taken: their holder was lost.',
     registers,
   });
+  const disagreements = new Counter({
+    name: 'sluice_lease_meter_disagreements_total',
+    help: 'Reports of holders about a lease that contradict themselves, or the lease, by reason.',
+    labelNames: ['reason'],
+    registers,
+  });
   const commits = new Histogram({
     name: 'sluice_journal_commit_seconds',
     help: 'From a decision about leases until it is durable in the journal.',
@@ -75,6 +81,8 @@ export function newLeaseMetrics(registry: Registry, sources: LeaseMetricsSources
         return unused.inc(event.unusedBytes);
       case 'closed':
         return unproven.inc(event.unprovenBytes);
+      case 'disagreed':
+        return disagreements.inc({ reason: event.reason });
       case 'committed':
         return commits.observe(event.ms / 1000);
     }

@@ -148,4 +148,94 @@ describe('leases', () => {
       reason: 'NothingToPull',
     });
   });
+
+  it('are charged the highest that their holder says in any way, who is shown when he contradicts himself', async () => {
+    const meters = { socketBytes: 3 * MIB, answeredBytes: 3 * MIB, pieceBytes: 2 * MIB };
+    const grant = await leases.acquire('one');
+    await leases.ask('one', { ...renewal(grant, 3 * MIB), meters });
+    const usage = () => leases.service.usage('cdn');
+    expect(usage()).toMatchObject({ trafficBytes: 3 * MIB, disagreements: [] });
+    await leases.ask('one', { ...ended(grant, MIB), meters: { ...meters, socketBytes: 0 } });
+    expect(leases.durableUsage().trafficBytes).toBe(3 * MIB);
+    expect(usage()?.disagreements).toEqual([
+      {
+        holder: 'one',
+        reason: 'UseUnderstated',
+        reportedBytes: MIB,
+        otherBytes: 3 * MIB,
+        atMs: leases.clock.now(),
+      },
+    ]);
+  });
+
+  it('of one who was lost are charged what he has proven, where that is more than he was granted', async () => {
+    const grant = await leases.acquire('one');
+    const most = grant.maxBytes + MIB;
+    const meters = { socketBytes: most, answeredBytes: most, pieceBytes: 0 };
+    await leases.ask('one', { ...renewal(grant, most), meters });
+    const shown = leases.service.usage('cdn')?.disagreements;
+    expect(shown).toMatchObject([{ reason: 'UseOverGrant', otherBytes: grant.maxBytes }]);
+    leases.service.holderEnded('one');
+    await leases.clock.advance(1_001);
+    expect(leases.durableUsage()).toMatchObject({ connections: 0 });
+    expect(leases.durableUsage().trafficBytes).toBeGreaterThanOrEqual(most);
+  });
+});
+
+describe('connections that ended without a word of the origin', () => {
+  const unproven = { connections: 1, slackBytes: 5_000 };
+  /** Of the policy, and what a slow clock of the origin and a fast one of ours add. */
+  const CLOSED_MS = 20_000 + 1_000;
+
+  it('count after their lease is settled, until the origin must have closed them', async () => {
+    const grant = await leases.acquire('one');
+    await leases.ask('one', { ...ended(grant, 3 * MIB), unproven });
+    expect(leases.durableUsage()).toEqual({
+      connections: 1,
+      rateBytesPerSecond: 0,
+      slackBytes: 5_000,
+      windowBytes: 5_000,
+      trafficBytes: 3 * MIB,
+    });
+    await leases.clock.advance(CLOSED_MS - 1_500);
+    expect(leases.durableUsage().connections).toBe(1);
+    await leases.clock.advance(1_500);
+    expect(leases.durableUsage()).toMatchObject({ connections: 0, trafficBytes: 3 * MIB });
+  });
+
+  it('leave the rest of the limit to others at once, and whoever waits is called when they are closed', async () => {
+    const grant = await leases.acquire('one');
+    await leases.ask('one', { ...ended(grant, 0), unproven });
+    const next = await leases.acquire('one');
+    expect(next.connections).toBe(LIMITS.maxConnections - 1);
+    await leases.ask('two', { op: 'acquire' });
+    leases.asks.length = 0;
+    await leases.ask('one', renewal(next, 0));
+    await leases.clock.advance(CLOSED_MS);
+    expect(leases.asks).toContain('two');
+  });
+
+  it('are not free for the next request of their holder, nor for the end of its container', async () => {
+    const grant = await leases.acquire('one');
+    await leases.ask('one', { ...ended(grant, 0), unproven });
+    const next = await leases.acquire('one');
+    await leases.ask('one', ended(next, 0));
+    leases.service.holderEnded('one');
+    await leases.clock.advance(2_000);
+    expect(leases.durableUsage().connections).toBe(1);
+  });
+
+  it('are told once, and remembered by the next leader', async () => {
+    const grant = await leases.acquire('one');
+    const end = { ...ended(grant, MIB), unproven };
+    await leases.ask('one', end);
+    leases.service.stepDown();
+    leases.service = leases.newService();
+    leases.service.setDistribution(aLeasedDistribution());
+    await leases.lead(2);
+    expect(await leases.ask('one', end)).toEqual({ outcome: 'settled' });
+    expect(leases.durableUsage()).toMatchObject({ connections: 1, trafficBytes: MIB });
+    await leases.clock.advance(CLOSED_MS);
+    expect(leases.durableUsage()).toMatchObject({ connections: 0, trafficBytes: MIB });
+  });
 });

@@ -4,7 +4,8 @@ import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import { WORTH_A_TURN } from './allocate.ts';
 import type { LeaseObserver, WaitReason } from './leaseEvents.ts';
 import type { LeaseHolder } from './leases.ts';
-import { type LeaseRecord, topUpBytesOf } from './ledger.ts';
+import { type LeaseRecord, topUpBytesOf, unprovenOf } from './ledger.ts';
+import type { MeterWatch } from './meterWatch.ts';
 import type { OriginBook } from './originBook.ts';
 import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
 import type { OriginReport } from './originReport.ts';
@@ -31,6 +32,7 @@ export interface LeaseRequestsDependencies {
   readonly pulls: PullRegistry;
   readonly sharing: Sharing;
   readonly used: ReportedUse;
+  readonly meters: MeterWatch;
   readonly report: OriginReport;
   readonly observe: LeaseObserver;
   readonly newLeaseId: () => string;
@@ -173,7 +175,7 @@ export class LeaseRequests {
     }
     const { book, lease } = found;
     const { uid, wantConnections, purpose = 'pull' } = lease;
-    const usedBytes = this.#dependencies.used.report(leaseId, request.usedBytes);
+    const usedBytes = this.#use(holder, book, lease, request);
     const pull = this.#pulls.of(lease);
     if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
     if (pull.distribution.revokedPullers.includes(lease.pullerKey)) return { outcome: 'gone' };
@@ -213,10 +215,12 @@ export class LeaseRequests {
   }
 
   async #settle(holder: LeaseHolder, request: Settle): Promise<LeaseAnswer> {
-    const { leaseId, failure, unfinished, usedBytes } = request;
+    const { leaseId, failure, unfinished, unproven } = request;
     const found = this.#books.find(leaseId);
-    // Closed already, and charged whole.
-    if (found === undefined || found.lease.holder !== holder.id) return { outcome: 'settled' };
+    // Closed already, and charged whole; or settled.
+    if (found === undefined || found.lease.holder !== holder.id || found.lease.settled) {
+      return { outcome: 'settled' };
+    }
     const { book, lease } = found;
     const pull = this.#pulls.of(lease);
     if (pull !== undefined) {
@@ -228,9 +232,21 @@ export class LeaseRequests {
     }
     // Who failed waits by itself; its share is free meanwhile.
     this.#sharing.withdraw(this.#books.groupOf(book), holder.id, lease.uid);
-    await book.settle(leaseId, usedBytes);
+    const usedBytes = this.#use(holder, book, lease, request);
+    await book.settle(leaseId, usedBytes, unproven && unprovenOf(lease, unproven));
     this.#dependencies.changed(book);
     return { outcome: 'settled' };
+  }
+
+  /** What the lease has used by all that its holder says; who contradicts himself is shown. */
+  #use(holder: LeaseHolder, book: OriginBook, lease: LeaseRecord, request: Renew | Settle): number {
+    const { used, meters, observe } = this.#dependencies;
+    const { disagreement, chargedBytes } = used.report(lease, request);
+    if (disagreement !== undefined) {
+      meters.note(book, { holder: holder.name ?? holder.id, ...disagreement });
+      observe({ kind: 'disagreed', reason: disagreement.reason });
+    }
+    return chargedBytes;
   }
 
   /** Answers what the lease may take; undefined: too little is left for anything. */
@@ -240,17 +256,18 @@ export class LeaseRequests {
   }
 
   /**
-   * A holder asks for one lease an epoch at a time, with everything closed that it had before. One
-   * that it does not know of, because the answer was lost, or whose end we were not told, is over.
-   * False: this request comes late, and what a later one was granted is in use.
+   * A holder asks for one lease an epoch at a time, and says before how those ended that it had
+   * (leaseClient.ts): one that is open has not reached it, because the answer was lost. False: this
+   * request comes late, or again, and what it or a later one was granted may be in use.
    */
   #closeForgotten(holder: LeaseHolder, { uid, epoch, sequence }: Acquire): boolean {
     const own = [...this.#books.all()].flatMap((book) =>
       [...book.ledger.leases.values()]
         .filter((lease) => lease.holder === holder.id && lease.uid === uid && lease.epoch === epoch)
+        .filter(({ settled }) => !settled)
         .map((lease) => ({ book, lease })),
     );
-    if (own.some(({ lease }) => (lease.sequence ?? 0) > sequence)) return false;
+    if (own.some((each) => (each.lease.sequence ?? 0) >= sequence)) return false;
     for (const { book, lease } of own) book.closeLease(lease.leaseId).catch(() => {});
     return true;
   }

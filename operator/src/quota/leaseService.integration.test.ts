@@ -4,6 +4,7 @@ import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
+import type { LeaseAsk } from '@sluice/protocol/client/leaseClient.ts';
 import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
 import type { LeaseRequest } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -96,8 +97,16 @@ function newService(): LeaseService {
   return made;
 }
 
-/** Pulls as a relay does; what another relay has verified comes from there. */
-async function pull(id: string, pieces: number[], signal: AbortSignal): Promise<void> {
+/**
+ * Pulls as a relay does; what another relay has verified comes from there. `tell`: what becomes of
+ * what it would say.
+ */
+async function pull(
+  id: string,
+  pieces: number[],
+  signal: AbortSignal,
+  tell = (ask: LeaseAsk) => ask,
+): Promise<void> {
   let sequence = 0;
   const layout = {
     pieceSizeBytes: () => PIECE,
@@ -144,7 +153,11 @@ async function pull(id: string, pieces: number[], signal: AbortSignal): Promise<
         lease: async (ask) => {
           sequence += 1;
           const requestedAtMs = systemClock.now();
-          const request = { ...ask, incarnation: id.padEnd(8, '-'), sequence } as LeaseRequest;
+          const request = {
+            ...tell(ask),
+            incarnation: id.padEnd(8, '-'),
+            sequence,
+          } as LeaseRequest;
           return { answer: await service.answer({ id, kind: 'relay' }, request), requestedAtMs };
         },
       },
@@ -190,6 +203,7 @@ describe('two relays at one origin', () => {
       connections: 0,
       rateBytesPerSecond: 0,
       trafficBytes: origin.meter.totalBytes,
+      disagreements: [],
     });
     expect(service.originBytes('a')).toBe(origin.meter.totalBytes);
     const documents: JournalDocument[] = [];
@@ -201,5 +215,15 @@ describe('two relays at one origin', () => {
       connections: 0,
       trafficBytes: origin.meter.totalBytes,
     });
+  });
+
+  it('are charged what their meters prove when they say less, and shown', async () => {
+    const tell = (ask: LeaseAsk): LeaseAsk =>
+      ask.op === 'settle' ? { ...ask, usedBytes: Math.floor(ask.usedBytes / 2) } : ask;
+    await pull('one', [], new AbortController().signal, tell);
+    expect(service.originBytes('a')).toBe(origin.meter.totalBytes);
+    expect(service.usage('cdn')?.disagreements).toMatchObject([
+      { holder: 'one', reason: 'UseUnderstated' },
+    ]);
   });
 });

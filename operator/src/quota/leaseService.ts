@@ -17,10 +17,12 @@ import {
   type LeasedDistribution,
   LeaseError,
   type LeaseHolder,
+  type LeaseUse,
   type SourceFailure,
 } from './leases.ts';
 import { type LeaseRecord, maxBytesOf } from './ledger.ts';
 import type { JournalMark, OriginJournals } from './marks.ts';
+import { MeterWatch } from './meterWatch.ts';
 import type { OriginBook } from './originBook.ts';
 import { isOver, type LoadMarks, OriginBooks, type OriginBooksOptions } from './originBooks.ts';
 import { OriginReport } from './originReport.ts';
@@ -51,6 +53,7 @@ export class LeaseService {
   readonly #answers = new Answers();
   readonly #pulls: PullRegistry;
   readonly #used = new ReportedUse();
+  readonly #meters: MeterWatch;
   readonly #sharing: Sharing;
   readonly #report: OriginReport;
   readonly #requests: LeaseRequests;
@@ -65,9 +68,11 @@ export class LeaseService {
     const { clock, random, wallClock, observe = () => {} } = dependencies;
     this.#clock = clock;
     this.#observe = observe;
+    this.#meters = new MeterWatch(clock);
     this.#books = new OriginBooks(options, {
       ...dependencies,
       onOpen: (book) => this.#opened(book),
+      provenBytes: (leaseId) => this.#used.provenBy(leaseId),
       onExpired: (lease) => this.#pulls.release(lease),
       onGone: (lease, usedBytes) => this.#gone(lease, usedBytes),
       onCommitted: (ms) => observe({ kind: 'committed', ms }),
@@ -97,6 +102,7 @@ export class LeaseService {
       books: this.#books,
       sharing: this.#sharing,
       used: this.#used,
+      meters: this.#meters,
       wallClock,
     });
     this.#requests = new LeaseRequests({
@@ -106,6 +112,7 @@ export class LeaseService {
       pulls: this.#pulls,
       sharing: this.#sharing,
       used: this.#used,
+      meters: this.#meters,
       report: this.#report,
       observe,
       newLeaseId,
@@ -153,6 +160,7 @@ export class LeaseService {
   stepDown(): void {
     this.#books.stepDown();
     this.#used.clear();
+    this.#meters.clear();
     this.#report.clear();
     this.#requests.clear();
     this.#sharing.clear();
@@ -176,11 +184,7 @@ export class LeaseService {
    * For a request of the operator itself: one connection and `maxBytes` are leased, `use` runs,
    * what it took is settled. Waits while the limits leave no room.
    */
-  charge<T>(
-    request: ChargeRequest,
-    signal: AbortSignal,
-    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
-  ): Promise<T> {
+  charge<T>(request: ChargeRequest, signal: AbortSignal, use: LeaseUse<T>): Promise<T> {
     return this.#probes.charge(request, signal, use);
   }
 

@@ -44,6 +44,8 @@ class MeteredHttp implements HttpSource {
   connection(): HttpConnection {
     return {
       close: async () => {},
+      unprovenEnds: 0,
+      unaskedBytes: 0,
       request: async ({ range, onHead, onChunk }) => {
         const { start, end } = range as { start: number; end: number };
         const askedAtMs = this.#clock.now();

@@ -5,6 +5,8 @@ import type { TaskFile } from '@sluice/protocol/messages.ts';
 export interface LeaseHolder {
   /** Pod and incarnation. */
   readonly id: string;
+  /** As people know it; absent: by its id. */
+  readonly name?: string;
   readonly kind: 'relay' | 'agent';
   /** An agent that pulls because no relay does. */
   readonly standsIn?: boolean;
@@ -38,6 +40,16 @@ export interface ChargeRequest {
   /** The most that it may cost. */
   readonly maxBytes: number;
 }
+
+/**
+ * Runs under a lease of the operator itself, until `signal`, and answers when its connection is
+ * closed; `unproven` is to be told of connections that the origin may have open still, also when
+ * it rejects.
+ */
+export type LeaseUse<T> = (
+  signal: AbortSignal,
+  unproven: (connections: number) => void,
+) => Promise<{ readonly result: T; readonly usedBytes: number }>;
 
 /** Why a puller gave up: the origin's fault. */
 export interface SourceFailure {

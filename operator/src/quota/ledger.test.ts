@@ -8,11 +8,13 @@ import {
   chargeOf,
   emptyLedger,
   fromSnapshot,
+  type LeaseRecord,
   type Ledger,
   periodStartAt,
   topUpBytesOf,
   toSnapshot,
   type Usage,
+  unprovenOf,
   usageOf,
 } from './ledger.ts';
 
@@ -99,6 +101,42 @@ describe('the ledger', () => {
     const settled = fold(grant('x'), settle('x', 1100), settle('x', 1100));
     expect(usageOf(settled)).toMatchObject({ connections: 0, trafficBytes: 1100 });
     expect(chargeOf(settled, 'a')).toEqual({ bytes: 1100, epoch: 1 });
+  });
+
+  it('keeps what a settled lease left unproven, and nothing else of it, until that is closed', () => {
+    const unproven = { connections: 1, slackBytes: 7 };
+    const end: Entry = { kind: 'settle', leaseId: 'x', usedBytes: 300, atMs: START_MS, unproven };
+    const left = fold(grant('x'), grant('y'), end);
+    expect(usageOf(left, 'y')).toEqual({
+      connections: 1,
+      rateBytesPerSecond: 0,
+      slackBytes: 7,
+      windowBytes: 7,
+      trafficBytes: 300,
+    });
+    // Said again, it is charged no more, and proves no more.
+    expect(apply(left, settle('x', 900))).toEqual(left);
+    const closed = apply(left, { kind: 'close', leaseId: 'x', atMs: START_MS });
+    expect(closed.leases.get('x')).toBeUndefined();
+    expect(usageOf(closed, 'y')).toMatchObject({
+      connections: 0,
+      windowBytes: 0,
+      trafficBytes: 300,
+    });
+    expect(chargeOf(closed, 'a')).toEqual({ bytes: 300, epoch: 1 });
+  });
+
+  it('believes no holder that it left more than it had', () => {
+    const lease = fold(grant('x'), renew(2, 1, { connections: 1, slackBytes: 20 })).leases.get('x');
+    const said = { connections: 9, slackBytes: 1e9 };
+    expect(unprovenOf(lease as LeaseRecord, said)).toEqual({ connections: 2, slackBytes: 20 });
+  });
+
+  it('charges a lost lease what its holder has proven, where that is more than it was granted', () => {
+    const lost = fold(grant('x'), { kind: 'close', leaseId: 'x', atMs: START_MS, usedBytes: 1500 });
+    expect(usageOf(lost).trafficBytes).toBe(1500);
+    const less = fold(grant('x'), { kind: 'close', leaseId: 'x', atMs: START_MS, usedBytes: 500 });
+    expect(usageOf(less).trafficBytes).toBe(1000);
   });
 
   it('knows the last epoch of which anything was pulled', () => {
@@ -189,6 +227,13 @@ const someEnd = fc
   .chain(({ leaseId, usedBytes, atMs }) =>
     fc.constantFrom<Entry>(
       { kind: 'settle', leaseId, usedBytes, atMs: START_MS + atMs },
+      {
+        kind: 'settle',
+        leaseId,
+        usedBytes,
+        atMs: START_MS + atMs,
+        unproven: { connections: 1 + (usedBytes % 3), slackBytes: usedBytes % 70 },
+      },
       { kind: 'close', leaseId, atMs: START_MS + atMs },
       { kind: 'expire', leaseId },
     ),
@@ -255,6 +300,48 @@ describe('a period of traffic', () => {
   it('begins with everything when it is the first: the journal may have begun in it', () => {
     const long = fold(grant('x'), settle('x', 7, START_MS - 10 * HOUR_MS), begin);
     expect(usageOf(long).trafficBytes).toBe(7);
+  });
+
+  it('that is longer than the one before counts what was taken since it began', () => {
+    const hours = fold(
+      { kind: 'period', startMs: START_MS - 5 * HOUR_MS, periodMs: HOUR_MS },
+      ...[grant('x'), settle('x', 1, START_MS - 4.5 * HOUR_MS)],
+      { kind: 'period', startMs: START_MS - HOUR_MS, periodMs: HOUR_MS },
+      ...[grant('x'), settle('x', 20, START_MS - 0.5 * HOUR_MS)],
+      { kind: 'period', startMs: START_MS, periodMs: HOUR_MS },
+      ...[grant('x'), settle('x', 300, START_MS + 0.5 * HOUR_MS)],
+    );
+    expect(usageOf(hours).trafficBytes).toBe(300);
+    const longer = (fromMs: number): Entry => {
+      return { kind: 'period', startMs: START_MS, periodMs: 6 * HOUR_MS, fromMs };
+    };
+    const sinceTwo = apply(hours, longer(START_MS - 2 * HOUR_MS));
+    expect(sinceTwo).toMatchObject({ periodStartMs: START_MS, settledBytes: 320 });
+    const sinceSix = apply(hours, longer(START_MS - 6 * HOUR_MS));
+    expect(sinceSix.settledBytes).toBe(321);
+    const back: Entry = { kind: 'period', startMs: START_MS, periodMs: HOUR_MS, fromMs: START_MS };
+    // Of an hour that is in it in part all counts.
+    expect(apply(sinceSix, back).settledBytes).toBe(320);
+  });
+
+  it('that is shorter counts what was taken in all of it', () => {
+    const day = fold(
+      { kind: 'period', startMs: START_MS - 24 * HOUR_MS, periodMs: 48 * HOUR_MS },
+      ...[grant('x'), settle('x', 1, START_MS - 3 * HOUR_MS)],
+      ...[grant('x'), settle('x', 20, START_MS + 60_000)],
+      ...[grant('x'), settle('x', 300, START_MS + 0.7 * HOUR_MS)],
+    );
+    const hour: Entry = { kind: 'period', startMs: START_MS, periodMs: HOUR_MS, fromMs: START_MS };
+    expect(apply(day, hour)).toMatchObject({ periodStartMs: START_MS, settledBytes: 320 });
+  });
+
+  it('of which only a part is known counts what counted before', () => {
+    const { history: _, ...old } = toSnapshot(
+      fold({ kind: 'period', startMs: START_MS - HOUR_MS }, grant('x'), settle('x', 7)),
+    );
+    const entry = { kind: 'period', startMs: START_MS - HOUR_MS, periodMs: 9 * HOUR_MS } as const;
+    const longer = apply(fromSnapshot(old), { ...entry, fromMs: START_MS - 9 * HOUR_MS });
+    expect(longer.settledBytes).toBe(7);
   });
 
   it('is never credited with bytes that a clock somewhere puts into it', () => {

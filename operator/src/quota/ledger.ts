@@ -4,8 +4,9 @@
  */
 import type { Extent } from '@sluice/protocol/messages.ts';
 import { type Charge, type Charges, chargeTo, noCharges, withCharge } from './charges.ts';
-import type { Entry, Terms } from './entries.ts';
+import type { Entry, Terms, Unproven } from './entries.ts';
 import { PersistentMap } from './persistentMap.ts';
+import { noHistory, type TrafficHistory, takenSince, withTaken } from './trafficHistory.ts';
 
 export interface LeaseVersion extends Terms {
   readonly version: number;
@@ -25,6 +26,8 @@ export interface LeaseRecord {
   readonly extents: readonly Extent[];
   /** Expired, but its connections may be open. */
   readonly expired: boolean;
+  /** What it used is charged, and nothing counts but what it left unproven. */
+  readonly settled?: true;
 }
 
 export interface SettledSecond {
@@ -51,8 +54,12 @@ export interface Ledger {
   readonly openTopUps: PersistentMap<number>;
   /** Start of the traffic period, milliseconds since the Unix epoch; 0 before the first. */
   readonly periodStartMs: number;
+  /** How long it is; 0 while that is not known. */
+  readonly periodMs: number;
   /** Of settled and closed leases in the period. */
   readonly settledBytes: number;
+  /** The same over all periods, coarsely: for a period that gets another length. */
+  readonly history: TrafficHistory;
   /** The same by second of the wall clock, for the two minutes before the latest one. */
   readonly recent: readonly SettledSecond[];
   readonly latest: SettledSecond;
@@ -75,7 +82,9 @@ export const emptyLedger: Ledger = {
   open: NOTHING,
   openTopUps: PersistentMap.empty(),
   periodStartMs: 0,
+  periodMs: 0,
   settledBytes: 0,
+  history: noHistory,
   recent: [],
   latest: { second: 0, bytes: 0 },
   charges: noCharges,
@@ -103,11 +112,16 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
       return lease === undefined ? ledger : withLease(ledger, { ...lease, expired: true });
     }
     case 'settle':
-      return without(ledger, entry.leaseId, () => entry.usedBytes, entry.atMs);
-    case 'close':
-      return without(ledger, entry.leaseId, maxBytesOf, entry.atMs);
-    case 'period':
-      return inPeriod(ledger, entry.startMs);
+      return settled(ledger, entry);
+    case 'close': {
+      const { leaseId, atMs, usedBytes = 0 } = entry;
+      return without(ledger, leaseId, (lease) => Math.max(maxBytesOf(lease), usedBytes), atMs);
+    }
+    case 'period': {
+      const { startMs, fromMs, periodMs = ledger.periodMs } = entry;
+      const goesOn = fromMs === undefined && startMs === ledger.periodStartMs;
+      return { ...(goesOn ? ledger : inPeriod(ledger, startMs, fromMs)), periodMs };
+    }
     case 'fence': {
       const identity = ledger.identity || (entry.identity ?? '');
       return { ...ledger, identity, term: Math.max(ledger.term, entry.term) };
@@ -117,9 +131,37 @@ export function apply(ledger: Ledger, entry: Entry): Ledger {
   }
 }
 
+/** Once: what is left of a lease is not charged again. */
+function settled(ledger: Ledger, entry: Extract<Entry, { kind: 'settle' }>): Ledger {
+  const { leaseId, usedBytes, atMs, unproven } = entry;
+  const lease = ledger.leases.get(leaseId);
+  if (lease === undefined || lease.settled) return ledger;
+  const over = without(ledger, leaseId, () => usedBytes, atMs);
+  if (unproven === undefined) return over;
+  const version = lease.versions.at(-1)?.version ?? 0;
+  const left = { ...unproven, rateBytesPerSecond: 0, maxBytes: 0, version };
+  const rest = { versions: [left], extents: [], expired: true, settled: true } as const;
+  return withLease(over, { ...lease, ...rest });
+}
+
+/** Of what a holder says, no more than its lease was for. */
+export function unprovenOf({ versions }: LeaseRecord, said: Unproven): Unproven {
+  const most = (of: (version: LeaseVersion) => number) => Math.max(...versions.map(of));
+  return {
+    connections: Math.min(
+      said.connections,
+      most(({ connections }) => connections),
+    ),
+    slackBytes: Math.min(
+      said.slackBytes,
+      most(({ slackBytes }) => slackBytes),
+    ),
+  };
+}
+
 /** Leases that live across the boundary count whole in the new period, too. */
-function inPeriod(ledger: Ledger, startMs: number): Ledger {
-  return { ...ledger, periodStartMs: startMs, settledBytes: carriedInto(ledger, startMs) };
+function inPeriod(ledger: Ledger, startMs: number, fromMs = startMs): Ledger {
+  return { ...ledger, periodStartMs: startMs, settledBytes: carriedInto(ledger, fromMs) };
 }
 
 /** What nobody knows of was taken, and just now: it may be of this period or of the next. */
@@ -136,16 +178,26 @@ export function periodStartAt(nowMs: number, periodMs: number): number {
   return Math.floor((nowMs - BOUNDARY_MS) / periodMs) * periodMs;
 }
 
+/** When a period of that length ends that counts since then, or since a time before it. */
+export function periodEndAfter(startMs: number, periodMs: number): number {
+  return (Math.floor(startMs / periodMs) + 1) * periodMs;
+}
+
+/** What was settled in a period that began then. */
 function carriedInto(
-  { periodStartMs, settledBytes, recent, latest }: Ledger,
+  { periodStartMs, settledBytes, recent, latest, history }: Ledger,
   startMs: number,
 ): number {
   // Without a period before it, the journal may have begun within this one.
   if (periodStartMs === 0) return settledBytes;
   const from = startMs - BOUNDARY_MS;
-  return [...recent, latest]
-    .filter(({ second }) => (second + 1) * 1000 > from)
-    .reduce((sum, { bytes }) => sum + bytes, 0);
+  if (from >= latest.second * 1000 - 2 * BOUNDARY_MS) {
+    return [...recent, latest]
+      .filter(({ second }) => (second + 1) * 1000 > from)
+      .reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+  const taken = takenSince(history, from);
+  return from < history.sinceMs ? Math.max(settledBytes, taken) : taken;
 }
 
 /** What counts against the limits now. */
@@ -230,7 +282,10 @@ export function maxBytesOf(lease: LeaseRecord): number {
 export interface LedgerSnapshot {
   readonly leases: readonly LeaseRecord[];
   readonly periodStartMs: number;
+  /** Absent, as the history: of an earlier version. */
+  readonly periodMs?: number;
   readonly settledBytes: number;
+  readonly history?: TrafficHistory;
   readonly recent: readonly SettledSecond[];
   readonly latest: SettledSecond;
   readonly charges: Readonly<Record<keyof Charges, readonly (readonly [string, Charge])[]>>;
@@ -250,6 +305,7 @@ export function fromSnapshot({ leases, charges, ...rest }: LedgerSnapshot): Ledg
   const { newer, older } = charges;
   const settled: Ledger = {
     ...emptyLedger,
+    history: { ...noHistory, sinceMs: (rest.latest.second + 1) * 1000 },
     ...rest,
     charges: { newer: PersistentMap.of(newer), older: PersistentMap.of(older) },
   };
@@ -270,10 +326,11 @@ function without(
 ): Ledger {
   const lease = ledger.leases.get(leaseId);
   if (lease === undefined) return ledger;
+  const gone = { ...counted(ledger, lease, undefined), leases: ledger.leases.without(leaseId) };
+  if (lease.settled) return gone;
   const bytes = charge(lease);
   return {
-    ...counted(ledger, lease, undefined),
-    leases: ledger.leases.without(leaseId),
+    ...gone,
     charges: withCharge(ledger.charges, lease, bytes),
     settledBytes: ledger.settledBytes + bytes,
     ...withSettled(ledger, bytes, atMs),
@@ -305,14 +362,17 @@ function added(
 }
 
 function withSettled(
-  { recent, latest }: Ledger,
+  { recent, latest, history: before }: Ledger,
   bytes: number,
   atMs: number,
-): Pick<Ledger, 'recent' | 'latest'> {
+): Pick<Ledger, 'recent' | 'latest' | 'history'> {
   // A clock that is set back moves nothing into an earlier period.
   const second = Math.max(Math.floor(atMs / 1000), latest.second);
-  if (second === latest.second) return { recent, latest: { second, bytes: latest.bytes + bytes } };
+  const history = withTaken(before, bytes, second * 1000);
+  if (second === latest.second) {
+    return { recent, latest: { second, bytes: latest.bytes + bytes }, history };
+  }
   const oldest = second - (2 * BOUNDARY_MS) / 1000;
   const kept = [...recent, latest].filter((each) => each.second >= oldest);
-  return { recent: kept, latest: { second, bytes } };
+  return { recent: kept, latest: { second, bytes }, history };
 }

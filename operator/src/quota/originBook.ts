@@ -6,7 +6,7 @@
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs } from './drift.ts';
-import type { Entry } from './entries.ts';
+import type { Entry, Unproven } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
 import { emptyLedger, type LeaseRecord, type Ledger, periodStartAt, usageOf } from './ledger.ts';
 import { isRunningShort, type JournalMark, nextMark } from './marks.ts';
@@ -57,6 +57,8 @@ export interface OriginBookDependencies {
   readonly confirm: () => Promise<void>;
   /** Its leases are known. Called in the turn in which grants may begin, and not a moment later. */
   readonly onOpen: (book: OriginBook) => void;
+  /** What surely came under a lease, by the reports of its holder. */
+  readonly provenBytes: (leaseId: string) => number;
   /** A lease has expired: nothing is pulled under it any more. */
   readonly onExpired: (lease: LeaseRecord) => void;
   /** A lease is over; `usedBytes` undefined: nobody said what it took. */
@@ -167,29 +169,43 @@ export class OriginBook {
     return this.commit({ kind: 'grant', ...entry });
   }
 
-  settle(leaseId: string, usedBytes: number): Promise<void> {
+  /** What is unproven counts until the origin must have closed it. */
+  settle(leaseId: string, usedBytes: number, unproven?: Unproven): Promise<void> {
     const atMs = this.#dependencies.wallClock();
-    return this.commit({ kind: 'settle', leaseId, usedBytes, atMs });
+    const left = unproven === undefined ? {} : { unproven };
+    return this.commit({ kind: 'settle', leaseId, usedBytes, atMs, ...left });
   }
 
   /** Its sockets are closed, but nobody says what came over them. */
   closeLease(leaseId: string): Promise<void> {
-    return this.commit({ kind: 'close', leaseId, atMs: this.#dependencies.wallClock() });
+    const { provenBytes, wallClock } = this.#dependencies;
+    const usedBytes = provenBytes(leaseId);
+    const known = usedBytes > 0 ? { usedBytes } : {};
+    return this.commit({ kind: 'close', leaseId, atMs: wallClock(), ...known });
   }
 
-  /** Begins a new period of traffic when it is time. */
+  /** Begins a new period of traffic when it is time, or when it has another length now. */
   rollPeriod(): void {
     const { traffic } = this.limits;
     if (traffic === undefined || !this.isOpen) return;
-    const startMs = periodStartAt(this.#dependencies.wallClock(), traffic.periodMs);
-    if (startMs <= this.ledger.periodStartMs) return;
-    this.#commit([{ kind: 'period', startMs }]).catch(() => {});
+    const { periodMs } = traffic;
+    const before = this.ledger;
+    const fromMs = periodStartAt(this.#dependencies.wallClock(), periodMs);
+    const startMs = Math.max(fromMs, before.periodStartMs);
+    if (periodMs === before.periodMs && startMs === before.periodStartMs) return;
+    // Of a journal from before lengths were kept, the one that runs is taken to be as it was.
+    const isChanged = before.periodMs > 0 && before.periodMs !== periodMs;
+    const begun = isChanged ? { fromMs } : {};
+    this.#commit([{ kind: 'period', startMs, periodMs, ...begun }]).catch(() => {});
   }
 
-  /** The kubelet has reported the end of this holder's container. */
+  /**
+   * The kubelet has reported the end of this holder's container. Of what the holder has closed
+   * before, without the origin's word, that proves nothing.
+   */
   holderEnded(holder: string): void {
     for (const lease of this.ledger.leases.values()) {
-      if (lease.holder === holder) this.#closeLater(lease.leaseId, ENDED_MS);
+      if (lease.holder === holder && !lease.settled) this.#closeLater(lease.leaseId, ENDED_MS);
     }
   }
 
@@ -200,8 +216,11 @@ export class OriginBook {
       if (entry.kind !== 'settle' && entry.kind !== 'close') continue;
       this.#cancel(entry.leaseId);
       const lease = this.ledger.leases.get(entry.leaseId);
-      if (lease !== undefined) {
+      if (lease !== undefined && !lease.settled) {
         gone.push([lease, entry.kind === 'settle' ? entry.usedBytes : undefined]);
+      }
+      if (entry.kind === 'settle' && entry.unproven !== undefined) {
+        this.#closeLater(entry.leaseId, this.#lostMs());
       }
     }
     const { clock, onCommitted, onGone } = this.#dependencies;

@@ -52,6 +52,7 @@ export interface OriginBooksDependencies {
   readonly onRetry: (error: unknown) => void;
   /** A journal was read and fenced: its leases are known. */
   readonly onOpen: (book: OriginBook) => void;
+  readonly provenBytes: (leaseId: string) => number;
   readonly onExpired: (lease: LeaseRecord) => void;
   readonly onGone: (lease: LeaseRecord, usedBytes: number | undefined) => void;
   readonly onCommitted: (ms: number) => void;

@@ -1,6 +1,7 @@
 /** What people see of an origin's limits: what is used, what is held back and until when. */
 import type { OriginUsage } from '../controllers/dataSide.ts';
-import { BOUNDARY_MS } from './ledger.ts';
+import { BOUNDARY_MS, periodEndAfter } from './ledger.ts';
+import type { MeterWatch } from './meterWatch.ts';
 import { LEASE_LIFE_MS } from './originBook.ts';
 import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
 import type { ReportedUse } from './reportedUse.ts';
@@ -10,6 +11,7 @@ export interface OriginReportDependencies {
   readonly books: OriginBooks;
   readonly sharing: Sharing;
   readonly used: ReportedUse;
+  readonly meters: MeterWatch;
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
 }
@@ -40,7 +42,7 @@ export class OriginReport {
 
   /** Undefined while not all is known. */
   usage(originName: string): OriginUsage | undefined {
-    const { books, sharing, used } = this.#dependencies;
+    const { books, sharing, used, meters } = this.#dependencies;
     const group = books.groupNamed(originName);
     if (group === undefined) return undefined;
     for (const book of group.books) book.rollPeriod();
@@ -62,6 +64,7 @@ export class OriginReport {
       ...this.#limitsChangeAt(originName),
       ...this.#withinLimitsBy(group),
       heldBack: sharing.heldBack(group),
+      disagreements: meters.lately(group.books),
     };
   }
 
@@ -72,17 +75,19 @@ export class OriginReport {
 
   #period(group: HostGroup): Pick<OriginUsage, 'periodStart' | 'periodEnd' | 'exhaustedAt'> {
     const { traffic } = group.limits;
-    const startMs = Math.max(0, ...group.books.map(({ ledger }) => ledger.periodStartMs));
-    if (traffic === undefined || startMs === 0) {
+    const begunMs = Math.max(0, ...group.books.map(({ ledger }) => ledger.periodStartMs));
+    if (traffic === undefined || begunMs === 0) {
       this.#exhausted.delete(group.key);
-      return startMs === 0 ? {} : { periodStart: isoOf(startMs) };
+      return begunMs === 0 ? {} : { periodStart: isoOf(begunMs) };
     }
+    const endMs = periodEndAfter(begunMs, traffic.periodMs);
+    const startMs = endMs - traffic.periodMs;
     const exhaustedAtMs = this.#exhausted.get(group.key);
     const isOfThisPeriod = exhaustedAtMs !== undefined && exhaustedAtMs >= startMs + BOUNDARY_MS;
     if (!isOfThisPeriod) this.#exhausted.delete(group.key);
     return {
       periodStart: isoOf(startMs),
-      periodEnd: isoOf(startMs + traffic.periodMs + BOUNDARY_MS),
+      periodEnd: isoOf(endMs + BOUNDARY_MS),
       ...(isOfThisPeriod && { exhaustedAt: isoOf(exhaustedAtMs) }),
     };
   }

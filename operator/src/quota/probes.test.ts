@@ -58,6 +58,19 @@ describe('a probe', () => {
     expect(service.originBytes('a')).toBe(500);
   });
 
+  it('leaves its connection counted when the origin may have it open still, also when it fails', async () => {
+    const probe = service.charge(REQUEST, NEVER, async (_lease, unproven) => {
+      unproven(1);
+      throw new Error('cut off');
+    });
+    const failed = expect(probe).rejects.toThrow('cut off');
+    await clock.advance(500);
+    await failed;
+    expect(openConnections()).toBe(1);
+    await clock.advance(121_000);
+    expect(openConnections()).toBe(0);
+  });
+
   it('is over before its lease is, however slow the origin', async () => {
     let abortedAtMs = Number.NaN;
     const probe = service.charge(REQUEST, NEVER, (lease) => {

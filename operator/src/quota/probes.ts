@@ -4,9 +4,10 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
+import type { Unproven } from './entries.ts';
 import { trafficExhausted } from './exhaustion.ts';
 import type { LeaseObserver } from './leaseEvents.ts';
-import { type ChargeRequest, LeaseError } from './leases.ts';
+import { type ChargeRequest, LeaseError, type LeaseUse } from './leases.ts';
 import { LEASE_TTL_MS, type OriginBook } from './originBook.ts';
 import { groupRecent, groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
 
@@ -46,7 +47,7 @@ export class Probes {
   async charge<T>(
     { url, uid, maxBytes }: ChargeRequest,
     signal: AbortSignal,
-    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
+    use: LeaseUse<T>,
   ): Promise<T> {
     const leaseId = this.#dependencies.newLeaseId();
     const { book, slackBytes } = await this.#turn(url, leaseId, maxBytes, signal);
@@ -71,18 +72,21 @@ export class Probes {
     const late = new LeaseError('LeaseEnded', `${book.host} took longer than the lease lives`);
     const timer = clock.setTimer(Math.max(0, leftMs), () => ending.abort(late));
     let usedBytes = 0;
+    let unproven: Unproven | undefined;
     try {
       if (leftMs <= 0) throw late;
       usedBytes = maxBytes;
-      const used = await use(ending.signal);
+      const used = await use(ending.signal, (connections) => {
+        if (connections > 0) unproven = { connections: 1, slackBytes };
+      });
       usedBytes = used.usedBytes;
       return used.result;
     } catch (error) {
       throw ending.signal.aborted ? late : error;
     } finally {
       timer.cancel();
-      // Its connection is closed, however it ended.
-      await book.settle(leaseId, usedBytes);
+      // Its connection is closed here, however it ended.
+      await book.settle(leaseId, usedBytes, unproven);
     }
   }
 

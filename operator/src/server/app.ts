@@ -150,9 +150,10 @@ export function newApp(dependencies: AppDependencies): express.Express {
       const message = `this process has no part in distribution ${asked.uid}`;
       throw new ApiRefusal(403, 'NotAMember', message);
     }
-    const { id, kind } = process;
+    const { id, kind, pod, node } = process;
+    const name = `${kind} ${pod} on node ${node}`;
     const standsIn = asked.op === 'acquire' && coordinator.standsIn(process, asked.uid);
-    response.json(await leases.answer({ id, kind, standsIn }, asked));
+    response.json(await leases.answer({ id, name, kind, standsIn }, asked));
   });
 
   app.use('/v1/distributions', newReadApi({ coordinator, client: dependencies.client, bearerOf }));

@@ -1,5 +1,9 @@
 /** Reads the list of checksums that names a set's files, bounded, under a lease of its own. */
-import { HttpSourceError, type ResponseHead } from '@sluice/engine/ports/httpSource.ts';
+import {
+  type HttpSource,
+  HttpSourceError,
+  type ResponseHead,
+} from '@sluice/engine/ports/httpSource.ts';
 import { judgeAnswer } from '@sluice/engine/session/originAnswer.ts';
 import { UNSEEN_BYTES, unseenOf } from '@sluice/engine/session/puller.ts';
 import { fileUrlOf } from '@sluice/protocol/client/sourceOfTask.ts';
@@ -19,8 +23,8 @@ export async function fetchChecksums(
   signal: AbortSignal,
 ): Promise<readonly NamedFile[]> {
   const maxBytes = MAX_LIST_BYTES + MORE_BYTES + UNSEEN_BYTES;
-  const answer = await asker.charge(maxBytes, signal, async (lease) => {
-    const result = await read(asker, path, AbortSignal.any([signal, lease]));
+  const answer = await asker.charge(maxBytes, signal, async (lease, http) => {
+    const result = await read(asker, http, path, AbortSignal.any([signal, lease]));
     return { result, usedBytes: result.usedBytes };
   });
   if (answer.error !== undefined) throw answer.error;
@@ -36,8 +40,12 @@ interface Answer {
 }
 
 /** What an answer that was cut off has cost is charged, too: so it is an answer and no throw. */
-async function read(asker: Asker, path: string, signal: AbortSignal): Promise<Answer> {
-  const { url, headers, http } = asker;
+async function read(
+  { url, headers }: Asker,
+  http: HttpSource,
+  path: string,
+  signal: AbortSignal,
+): Promise<Answer> {
   const connection = http.connection(new URL(url));
   const chunks: Buffer[] = [];
   let sizeBytes = 0;

@@ -56,7 +56,6 @@ function askerFor(room: number): Asker {
   return {
     url,
     headers: { 'x-key': 'k' },
-    http: new NodeHttpSource(),
     async charge(_maxBytes, signal, use) {
       while (taken >= room) {
         signal.throwIfAborted();
@@ -64,7 +63,7 @@ function askerFor(room: number): Asker {
       }
       taken += 1;
       try {
-        const { result, usedBytes } = await use(NEVER);
+        const { result, usedBytes } = await use(NEVER, new NodeHttpSource());
         used.push(usedBytes);
         return result;
       } finally {

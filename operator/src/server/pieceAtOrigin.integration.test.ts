@@ -25,7 +25,7 @@ let answer: (request: IncomingMessage, response: ServerResponse) => void;
 
 const charger: ProbeCharger = {
   charge: async ({ maxBytes }, _signal, use) => {
-    const { result, usedBytes } = await use(never);
+    const { result, usedBytes } = await use(never, () => {});
     charged.push({ maxBytes, usedBytes });
     return result;
   },

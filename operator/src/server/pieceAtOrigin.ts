@@ -12,6 +12,7 @@ import { UNSEEN_BYTES, unseenOf } from '@sluice/engine/session/puller.ts';
 import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import type { ProbeCharger } from './sourceAsking.ts';
+import { WatchedHttp } from './watchedHttp.ts';
 
 /** Each part is slack of its lease, whole: small enough to find room beside pulls. */
 const PART_BYTES = 131_072;
@@ -36,13 +37,16 @@ export async function pieceAtOrigin(
   for (let at = 0; at < bytes.length; at += PART_BYTES) {
     const part = bytes.subarray(at, at + PART_BYTES);
     const charge = { url: file.url, uid: task.uid, maxBytes: part.length + HEADER_BYTES };
-    const failure = await charger.charge(charge, signal, (lease) =>
-      readInto(part, offset + at, file, {
-        http,
-        headers: source.options.headers,
-        signal: AbortSignal.any([signal, lease]),
-      }),
-    );
+    const { headers } = source.options;
+    const failure = await charger.charge(charge, signal, async (lease, unproven) => {
+      const watched = new WatchedHttp(http);
+      const reading = { http: watched, headers, signal: AbortSignal.any([signal, lease]) };
+      try {
+        return await readInto(part, offset + at, file, reading);
+      } finally {
+        unproven(watched.unprovenEnds);
+      }
+    });
     if (failure !== undefined) throw failure;
   }
   const { pieceLengthBytes } = layout;

@@ -1,5 +1,5 @@
 /** Asks an origin for the length and the validator of every file of a set. */
-import { HttpSourceError } from '@sluice/engine/ports/httpSource.ts';
+import { type HttpSource, HttpSourceError } from '@sluice/engine/ports/httpSource.ts';
 import {
   MAX_PROBE_BYTES,
   type ProbeResult,
@@ -63,17 +63,18 @@ export async function probeSet(
 async function probeWhileLeft(probing: Probing, drained: AbortSignal): Promise<void> {
   const { asker, left, signal } = probing;
   while (left.length > 0) {
-    await asker.charge(LEASE_BYTES, AbortSignal.any([signal, drained]), (lease) =>
-      probeUnderLease(probing, AbortSignal.any([signal, lease])),
+    await asker.charge(LEASE_BYTES, AbortSignal.any([signal, drained]), (lease, http) =>
+      probeUnderLease(probing, http, AbortSignal.any([signal, lease])),
     );
   }
 }
 
 async function probeUnderLease(
   { asker, left, found }: Probing,
+  http: HttpSource,
   signal: AbortSignal,
 ): Promise<{ result: undefined; usedBytes: number }> {
-  const connection = asker.http.connection(new URL(asker.url));
+  const connection = http.connection(new URL(asker.url));
   const endsAtMs = performance.now() + LEASE_MS;
   let usedBytes = 0;
   try {

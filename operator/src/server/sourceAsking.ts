@@ -15,7 +15,13 @@ import type { Validator } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy, SourceRequest } from '../controllers/dataSide.ts';
 import type { SourceErrorCode } from '../policies/failures.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
-import { type ChargeRequest, LeaseError, type LeaseErrorCode } from '../quota/leases.ts';
+import {
+  type ChargeRequest,
+  LeaseError,
+  type LeaseErrorCode,
+  type LeaseUse,
+} from '../quota/leases.ts';
+import { WatchedHttp } from './watchedHttp.ts';
 
 export class SourceError extends Error {
   readonly code: SourceErrorCode;
@@ -45,22 +51,18 @@ class LimitError extends SourceError {
 }
 
 export interface ProbeCharger {
-  charge<T>(
-    request: ChargeRequest,
-    signal: AbortSignal,
-    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
-  ): Promise<T>;
+  charge<T>(request: ChargeRequest, signal: AbortSignal, use: LeaseUse<T>): Promise<T>;
 }
 
 const ROOM_TIMEOUT_MS = 15_000;
 
 /** What asking takes. */
-export type Asker = Pick<SourceAsker, 'url' | 'headers' | 'http' | 'charge'>;
+export type Asker = Pick<SourceAsker, 'url' | 'headers' | 'charge'>;
 
 export class SourceAsker {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly http: HttpSource;
+  readonly #http: HttpSource;
   readonly #uid: string;
   readonly #allowsPrivate: boolean;
   readonly #charger: ProbeCharger;
@@ -75,20 +77,24 @@ export class SourceAsker {
     this.#uid = uid;
     this.#allowsPrivate = coveringPolicy(url, policies)?.allowPrivateAddresses ?? false;
     this.#charger = charger;
-    this.http = new NodeHttpSource({
+    this.#http = new NodeHttpSource({
       ...DEFAULT_HTTP_OPTIONS,
       lookup: guardedLookup(this.#allowsPrivate),
     });
   }
 
   /**
-   * `use` runs under a lease over one connection and so many bytes; `signal` ends the wait for it.
+   * `use` runs under a lease over one connection of `http` and so many bytes; `signal` ends the wait
+   * for it.
    * Rejects with a SourceError, or when aborted.
    */
   async charge<T>(
     maxBytes: number,
     signal: AbortSignal,
-    use: (lease: AbortSignal) => Promise<{ readonly result: T; readonly usedBytes: number }>,
+    use: (
+      lease: AbortSignal,
+      http: HttpSource,
+    ) => Promise<{ readonly result: T; readonly usedBytes: number }>,
   ): Promise<T> {
     const { url } = this;
     const room = new AbortController();
@@ -98,9 +104,14 @@ export class SourceAsker {
       return await this.#charger.charge(
         { url, uid: this.#uid, maxBytes },
         AbortSignal.any([signal, room.signal]),
-        (lease) => {
+        async (lease, unproven) => {
           clearTimeout(timer);
-          return use(lease);
+          const http = new WatchedHttp(this.#http);
+          try {
+            return await use(lease, http);
+          } finally {
+            unproven(http.unprovenEnds);
+          }
         },
       );
     } catch (error) {

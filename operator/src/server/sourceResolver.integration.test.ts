@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(() => server.close());
 
 const free: ProbeCharger = {
-  charge: async (_request, signal, use) => (await use(signal)).result,
+  charge: async (_request, signal, use) => (await use(signal, () => {})).result,
 };
 
 function resolve(url: string, charger: ProbeCharger = free, signal: AbortSignal = NEVER) {

@@ -44,8 +44,8 @@ export async function resolveSource(
 }
 
 async function resolveFile(asker: SourceAsker, signal: AbortSignal): Promise<ResolvedSource> {
-  const { url, headers, http } = asker;
-  const probe = await asker.charge(MAX_PROBE_BYTES, signal, async (lease) => {
+  const { url, headers } = asker;
+  const probe = await asker.charge(MAX_PROBE_BYTES, signal, async (lease, http) => {
     const result = await probeOrigin(url, headers, http, AbortSignal.any([signal, lease]));
     return { result, usedBytes: result.usedBytes };
   });

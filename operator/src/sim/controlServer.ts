@@ -4,11 +4,14 @@ import type { JournalStore } from '../quota/journal.ts';
 import { LeaseService } from '../quota/leaseService.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
 import type { Machine } from './machine.ts';
+import type { OracleLimits } from './originOracle.ts';
 
 export interface ControlServerDependencies {
   readonly machine: Machine;
   /** Of clocks, as the operator is told. */
   readonly clockDrift: number;
+  /** Of hosts that no Origin covers; undefined: nothing is taken there. */
+  readonly uncovered: OracleLimits | undefined;
   readonly store: JournalStore;
   readonly random: SeededRandom;
   readonly wallClock: () => number;
@@ -17,10 +20,9 @@ export interface ControlServerDependencies {
   readonly onAsk: (holder: string, uid: string, epoch: number) => void;
 }
 
-/** Serves nobody whom no Origin covers. */
-const OPTIONS = {
-  defaultLimits: { maxConnections: 1, maxBandwidthBytesPerSecond: 1 },
-  requireOrigin: true,
+const NOTHING: Pick<OracleLimits, 'connections' | 'bandwidthBytesPerSecond'> = {
+  connections: 1,
+  bandwidthBytesPerSecond: 1,
 };
 
 /** One run of the operator's process: the real lease service, and whether it takes itself for the leader. */
@@ -29,10 +31,16 @@ export class ControlServer {
   readonly service: LeaseService;
   leads = false;
 
-  constructor({ machine, clockDrift, onAsk, onLost, ...rest }: ControlServerDependencies) {
+  constructor(dependencies: ControlServerDependencies) {
+    const { machine, clockDrift, uncovered, onAsk, onLost, ...rest } = dependencies;
+    const { connections, bandwidthBytesPerSecond } = uncovered ?? NOTHING;
+    const defaultLimits = {
+      maxConnections: connections,
+      maxBandwidthBytesPerSecond: bandwidthBytesPerSecond,
+    };
     this.machine = machine;
     this.service = new LeaseService(
-      { ...OPTIONS, clockDrift },
+      { defaultLimits, requireOrigin: uncovered === undefined, clockDrift },
       {
         clock: machine,
         onLost: () => {

@@ -5,14 +5,21 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
-import { ControlError } from '@sluice/protocol/client/controlError.ts';
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
-import type { OriginPolicy } from '../controllers/dataSide.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
+import { ControlNetwork } from './controlNetwork.ts';
 import { ControlServer } from './controlServer.ts';
 import { Faults } from './faults.ts';
 import { Machine } from './machine.ts';
 import { type OracleLimits, OriginOracle } from './originOracle.ts';
+import {
+  everythingUnder,
+  type OriginPlan,
+  PLACES,
+  partsOf,
+  policiesOf,
+  STREAM_HOST,
+} from './originPlan.ts';
+import { pick } from './pick.ts';
 import { SimulatedDatabase } from './simulatedDatabase.ts';
 import { SimulatedHolder } from './simulatedHolder.ts';
 import { SimulatedOrigin } from './simulatedOrigin.ts';
@@ -26,7 +33,10 @@ export interface QuotaWorldOptions {
   readonly agents: number;
   readonly closeAfterMs: number;
   readonly latencyMs: number;
+  /** Of the one Origin that there is at first. */
   readonly limits: OracleLimits;
+  /** Of each host that no Origin covers; undefined: nothing is taken there. */
+  readonly uncovered: OracleLimits | undefined;
   /** Until a period of traffic ends, on the true calendar. */
   readonly periodEndsInMs: number;
   /** Whether one of the distributions is at a host that gives no ranges. */
@@ -36,9 +46,8 @@ export interface QuotaWorldOptions {
 export const PERIOD_SECONDS = 3_600;
 const PIECE_BYTES = 65_536;
 const PIECES = 2_048;
-const STREAM_HOST = 'c.example.com';
-const REQUEST_TIMEOUT_MS = 5_000;
-const LATEST_MS = 30_000;
+/** Of packets that are on their way when a lease is over. */
+const LATEST_PACKET_MS = 5_000;
 /** Clocks of the calendar differ by no more, together less than what the design allows. */
 export const MAX_SKEW_MS = 25_000;
 const REPORT_MS = 1_000;
@@ -52,17 +61,18 @@ export class QuotaWorld {
   readonly oracle: OriginOracle;
   readonly database: SimulatedDatabase;
   readonly origin: SimulatedOrigin;
+  readonly network: ControlNetwork;
   readonly servers: ControlServer[] = [];
   readonly holders: SimulatedHolder[] = [];
   readonly problems: string[] = [];
   leader: ControlServer | undefined;
-  limits: OracleLimits;
+  plan: OriginPlan;
   readonly #options: QuotaWorldOptions;
   readonly #wallStartMs: number;
   readonly #skews = new Map<string, number>();
-  readonly #cut = new Set<string>();
   /** Processes whose end the kubelet has reported. */
   readonly #ended: string[] = [];
+  readonly #places: readonly string[];
   #distributions: LeasedDistribution[];
   #term = 0;
   #runs = 0;
@@ -70,10 +80,15 @@ export class QuotaWorld {
   constructor(options: QuotaWorldOptions) {
     this.#options = options;
     const { seed, limits, closeAfterMs, latencyMs } = options;
-    this.limits = limits;
+    this.#places = [...PLACES, ...(options.hasStream ? [STREAM_HOST] : [])];
+    this.plan = everythingUnder(limits);
     this.random = new SeededRandom(seed);
     this.faults = new Faults(this.random);
-    this.oracle = new OriginOracle(limits, PERIOD_SECONDS * 1000);
+    this.oracle = new OriginOracle({
+      parts: this.#parts(),
+      periodMs: PERIOD_SECONDS * 1000,
+      lostMs: closeAfterMs + LATEST_PACKET_MS,
+    });
     const { clock: world, random, faults, oracle } = this;
     const skewMs = this.#skew();
     this.#wallStartMs = PERIOD_SECONDS * 1000 * 500_000 - options.periodEndsInMs;
@@ -84,12 +99,19 @@ export class QuotaWorld {
         latencyMs,
         sizeBytes: PIECE_BYTES * PIECES,
         streams: STREAM_HOST,
-        wallMs: () => this.#wallMs() + skewMs,
+        places: this.#places,
+        wallMs: () => this.wallMs() + skewMs,
       },
       { world, random, faults, oracle },
     );
-    const hosts = ['a.example.com', 'b.example.com', ...(options.hasStream ? [STREAM_HOST] : [])];
-    this.#distributions = hosts.map((host) => distributionAt(host, host !== STREAM_HOST));
+    this.network = new ControlNetwork({
+      world,
+      random,
+      faults,
+      servers: () => this.servers,
+      leader: () => this.leader,
+    });
+    this.#distributions = this.#places.map((place) => distributionAt(place, place !== STREAM_HOST));
   }
 
   begin(): void {
@@ -109,12 +131,16 @@ export class QuotaWorld {
     const server: ControlServer = new ControlServer({
       machine,
       clockDrift: this.#options.drift,
+      uncovered: this.#options.uncovered,
       store: this.database.storeOf(machine),
       random: this.random,
-      wallClock: () => this.#wallMs() + (this.#skews.get(machine.name) ?? 0),
+      wallClock: () => this.wallMs() + (this.#skews.get(machine.name) ?? 0),
       onLost: () => this.#electLater(server),
       onBroken: (error) => this.problems.push(error.message),
-      onAsk: (holder, uid, epoch) => this.#call(holder, uid, epoch),
+      onAsk: (id, uid, epoch) => {
+        const called = this.holders.find(({ holder }) => holder.id === id);
+        if (called !== undefined) this.network.call(called, uid, epoch);
+      },
     });
     server.know(this.#policies(), this.#distributions);
     machine.onDeath(() => {
@@ -136,7 +162,7 @@ export class QuotaWorld {
         machine,
         random: this.random,
         origin: this.origin,
-        post: (request, signal) => this.#post(holder, request, signal),
+        post: (request, signal) => this.network.post(holder, request, signal),
       },
     );
     for (const each of this.#distributions) this.#pull(holder, each);
@@ -178,8 +204,12 @@ export class QuotaWorld {
     const { machine, holder } = this.holders[at] as SimulatedHolder;
     if (!machine.isAlive) return;
     machine.kill();
+    // Of what its kernel closes while the way is cut, or has closed so and not told yet, the origin
+    // does not hear. What the kubelet says then is no proof, and that is not tried here (adr/0029).
+    const isTold = this.origin.unprovenOf(machine) <= this.network.unprovenTold(holder.id);
+    const isProof = hasPower && isTold && !this.origin.isCut(machine);
     this.origin.ended(machine, hasPower);
-    if (hasPower) {
+    if (isProof) {
       this.clock.setTimer(this.random.next() * 5_000, () => {
         this.#ended.push(holder.id);
         this.#tellEnded(holder.id);
@@ -190,20 +220,30 @@ export class QuotaWorld {
     });
   }
 
-  /** From the control servers; what it has open at the origin stays. */
-  cutOff(holder: SimulatedHolder, forMs: number): void {
-    const { name } = holder.machine;
-    this.#cut.add(name);
-    this.clock.setTimer(forMs, () => this.#cut.delete(name));
+  /** From the control servers, the origin, or both. */
+  cutOff({ machine }: SimulatedHolder, from: 'servers' | 'origin' | 'all', forMs: number): void {
+    if (from !== 'servers') this.origin.cutOff(machine, forMs);
+    if (from !== 'origin') this.network.cutOff(machine.name, forMs);
   }
 
   jumpWallClock(server: ControlServer): void {
     this.#skews.set(server.machine.name, this.#skew());
   }
 
-  /** An edit of the Origin reaches every server in its own time; calls back when all know it. */
-  edit(limits: OracleLimits, heardByAll: () => void): void {
-    this.limits = limits;
+  /** Other Origins: every server hears of them in its own time. */
+  edit(plan: OriginPlan): void {
+    this.plan = plan;
+    const change = this.oracle.changed(this.#parts());
+    const lifetimeMs = 10_000 * (1 + 4 * this.#options.drift) + 150;
+    this.#tellAll(() => this.oracle.inForce(change, this.clock.now() + lifetimeMs));
+  }
+
+  /** As at first. */
+  restorePlan(): void {
+    this.edit(everythingUnder(this.#options.limits));
+  }
+
+  #tellAll(heardByAll: () => void): void {
     const waiting = new Set<Machine>();
     for (const server of this.servers) {
       if (!server.machine.isAlive) continue;
@@ -240,12 +280,12 @@ export class QuotaWorld {
   /** The operator asks the origin itself, under a lease. */
   probe(): void {
     const server = this.leader;
-    const url = this.#distributions[0]?.url;
+    const url = pick(this.#distributions, this.random)?.url;
     if (server === undefined || url === undefined || !server.machine.isRunning) return;
     const { machine, service } = server;
     const never = new AbortController().signal;
     service
-      .charge({ url, uid: 'probe', maxBytes: 65_536 }, never, async (lease) => {
+      .charge({ url, uid: 'probe', maxBytes: 65_536 }, never, async (lease, unproven) => {
         const connection = this.origin.sourceFor(machine).connection(new URL(url));
         try {
           const range = { start: 0, end: 1 };
@@ -254,6 +294,7 @@ export class QuotaWorld {
           return { result: undefined, usedBytes: wireBytes };
         } finally {
           await connection.close();
+          unproven(connection.unprovenEnds);
         }
       })
       .catch(() => {});
@@ -284,7 +325,7 @@ export class QuotaWorld {
       holder: each.holder,
       held: (uid: string) => each.held(uid),
     }))) {
-      const isHeard = machine.isRunning && !this.#cut.has(machine.name);
+      const isHeard = machine.isRunning && !this.network.isCut(machine.name);
       if (holder.kind !== 'relay' || !isHeard || this.faults.happens('reportLost')) continue;
       for (const { uid } of this.#distributions) {
         const has = held(uid);
@@ -295,91 +336,12 @@ export class QuotaWorld {
     }
   }
 
-  /** One attempt of a holder to reach whoever leads. */
-  #post(holder: SimulatedHolder, request: LeaseRequest, signal: AbortSignal): Promise<LeaseAnswer> {
-    const { promise, resolve, reject } = Promise.withResolvers<LeaseAnswer>();
-    const { machine } = holder;
-    const settle = (act: () => void) => () => {
-      act();
-      this.clock.settleSoon();
-    };
-    const timer = machine.setTimer(
-      REQUEST_TIMEOUT_MS,
-      settle(() => reject(new ControlError('TimedOut', 'no answer'))),
-    );
-    const abort = settle(() => reject(new ControlError('Aborted', 'aborted')));
-    signal.addEventListener('abort', abort, { once: true });
-    const back = (act: () => void) => {
-      if (this.#cut.has(machine.name) || this.faults.happens('answerLost')) return;
-      const delayMs = this.faults.happens('answerLate') ? this.#lateMs() : this.#delayMs();
-      this.clock.setTimer(delayMs, () => machine.enter(settle(act)));
-    };
-    const deliver = () => {
-      if (this.#cut.has(machine.name)) return;
-      const server = this.#route();
-      if (server === undefined || !server.machine.isAlive) {
-        back(() => reject(new ControlError('Unreachable', 'nobody is there')));
-        return;
-      }
-      server.machine.enter(() => {
-        if (!server.leads) {
-          back(() => reject(new ControlError('Unavailable', 'it does not lead')));
-          return;
-        }
-        server.service.answer(holder.holder, structuredClone(request)).then(
-          (answer) => back(() => resolve(structuredClone(answer))),
-          () => back(() => reject(new ControlError('Unavailable', 'it does not lead any more'))),
-        );
-        this.clock.settleSoon();
-      });
-    };
-    if (!this.faults.happens('requestLost')) {
-      const delayMs = this.faults.happens('requestLate') ? this.#lateMs() : this.#delayMs();
-      this.clock.setTimer(delayMs, deliver);
-    }
-    if (this.faults.happens('requestDoubled')) this.clock.setTimer(this.#lateMs(), deliver);
-    return promise.finally(() => {
-      timer.cancel();
-      signal.removeEventListener('abort', abort);
-    });
+  #policies() {
+    return policiesOf(this.plan, this.#options.closeAfterMs, PERIOD_SECONDS);
   }
 
-  #route(): ControlServer | undefined {
-    if (!this.faults.happens('requestToAnother')) return this.leader;
-    return pick(
-      this.servers.filter(({ leads }) => leads),
-      this.random,
-    );
-  }
-
-  #call(holderId: string, uid: string, epoch: number): void {
-    const called = this.holders.find(({ holder }) => holder.id === holderId);
-    if (called === undefined || this.#cut.has(called.machine.name)) return;
-    const deliver = (delayMs: number) =>
-      this.clock.setTimer(delayMs, () => called.machine.enter(() => called.asked(uid, epoch)));
-    if (!this.faults.happens('callLost')) deliver(this.#delayMs());
-    if (this.faults.happens('callDoubled')) deliver(this.#lateMs());
-  }
-
-  #policies(): OriginPolicy[] {
-    const { connections, bandwidthBytesPerSecond, trafficBytes } = this.limits;
-    const isLimited = trafficBytes !== Number.POSITIVE_INFINITY;
-    return [
-      {
-        name: 'cdn',
-        hosts: ['a.example.com', 'b.example.com', STREAM_HOST],
-        limits: {
-          maxConnections: connections,
-          maxBandwidthBytesPerSecond: bandwidthBytesPerSecond,
-          ...(isLimited && {
-            maxTraffic: { bytes: trafficBytes, periodSeconds: PERIOD_SECONDS },
-          }),
-        },
-        closeAfterSeconds: this.#options.closeAfterMs / 1000,
-        allowPrivateAddresses: false,
-        allowAgentCredentials: false,
-      },
-    ];
+  #parts() {
+    return partsOf(this.plan, this.#places, this.#options.uncovered);
   }
 
   #machine(name: string): Machine {
@@ -390,29 +352,22 @@ export class QuotaWorld {
     return new Machine(name, this.clock, { drift: own, startMs: this.random.next() * 1e6 });
   }
 
-  #wallMs(): number {
+  /** The true calendar. */
+  wallMs(): number {
     return this.#wallStartMs + this.clock.now();
   }
 
   #skew(): number {
     return (this.random.next() * 2 - 1) * MAX_SKEW_MS;
   }
-
-  #delayMs(): number {
-    return 0.5 + this.random.next() * 4;
-  }
-
-  #lateMs(): number {
-    return this.random.next() ** 3 * LATEST_MS;
-  }
 }
 
-function distributionAt(host: string, ranges: boolean): LeasedDistribution {
+function distributionAt(place: string, ranges: boolean): LeasedDistribution {
   return {
-    uid: host,
+    uid: place,
     epoch: 1,
     swarmId: '0'.repeat(40),
-    url: `http://${host}/file`,
+    url: `http://${place}/file`,
     priority: 0,
     suspend: false,
     files: [{ path: 'file', sizeBytes: PIECE_BYTES * PIECES }],
@@ -424,8 +379,4 @@ function distributionAt(host: string, ranges: boolean): LeasedDistribution {
     feedSeed: keys.seed.toString('base64'),
     revokedPullers: [],
   };
-}
-
-export function pick<T>(from: readonly T[], random: SeededRandom): T | undefined {
-  return from[random.below(from.length)];
 }

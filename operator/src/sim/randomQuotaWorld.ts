@@ -1,7 +1,9 @@
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { ControlServer } from './controlServer.ts';
 import type { OracleLimits } from './originOracle.ts';
-import { pick, QuotaWorld, type QuotaWorldOptions } from './quotaWorld.ts';
+import { EDITS } from './originPlan.ts';
+import { pick } from './pick.ts';
+import { QuotaWorld, type QuotaWorldOptions } from './quotaWorld.ts';
 import type { SimulatedHolder } from './simulatedHolder.ts';
 
 export interface QuotaVerdict {
@@ -32,11 +34,12 @@ export async function tryQuotaWorld(seed: number, drift = 0.001): Promise<QuotaV
   const options = optionsFrom(seed, drift, random);
   const world = new QuotaWorld(options);
   world.begin();
-  const stopped = scheduleFaults(world, random, drift);
+  const stopped = scheduleFaults(world, random);
   await world.clock.run(() => world.oracle.violations.length > 0, FAULTS_MS);
   stopped();
   world.faults.end();
   heal(world, random);
+  world.restorePlan();
   await world.clock.run(() => world.oracle.violations.length > 0, options.closeAfterMs + 15_000);
   const problems = [...world.oracle.violations.slice(0, 3), ...world.problems];
   // Not sooner: what befell a machine that was frozen it hears of when it goes on.
@@ -44,7 +47,7 @@ export async function tryQuotaWorld(seed: number, drift = 0.001): Promise<QuotaV
   world.nextEpoch();
   const before = world.oracle.totalBytes;
   const goesOn = () => world.oracle.totalBytes > before;
-  const isUnlimited = world.limits.trafficBytes === Number.POSITIVE_INFINITY;
+  const isUnlimited = options.limits.trafficBytes === Number.POSITIVE_INFINITY;
   if (problems.length === 0 && !(await world.clock.run(goesOn, AGAIN_MS)) && isUnlimited) {
     problems.push(`nothing comes from the origin ${AGAIN_MS / 1000} s after the last fault`);
   }
@@ -55,15 +58,21 @@ export async function tryQuotaWorld(seed: number, drift = 0.001): Promise<QuotaV
 
 function optionsFrom(seed: number, drift: number, random: SeededRandom): QuotaWorldOptions {
   const hasStream = random.next() < 0.15;
+  const closeAfterMs = Math.round(1_000 * (random.next() < 0.1 ? 150 : 2 + random.below(30)));
+  // Longer than the operator's default, nothing is known of it where no Origin says so.
+  const mayBeUncovered = closeAfterMs < 100_000 && random.next() < 0.5;
   return {
     seed,
     drift,
     servers: 2 + random.below(2),
     relays: 1 + random.below(4),
     agents: random.below(4),
-    closeAfterMs: Math.round(1_000 * (random.next() < 0.1 ? 150 : 2 + random.below(30))),
+    closeAfterMs,
     latencyMs: random.next() < 0.2 ? 100 + random.next() * 200 : 2 + random.next() * 40,
     limits: someLimits(random, hasStream),
+    uncovered: mayBeUncovered
+      ? { ...someLimits(random, hasStream), trafficBytes: Number.POSITIVE_INFINITY }
+      : undefined,
     periodEndsInMs: random.next() * 240_000 - 90_000,
     hasStream,
   };
@@ -80,13 +89,13 @@ function someLimits(random: SeededRandom, hasStream: boolean): OracleLimits {
 }
 
 /** Returns what ends them. */
-function scheduleFaults(world: QuotaWorld, random: SeededRandom, drift: number): () => void {
+function scheduleFaults(world: QuotaWorld, random: SeededRandom): () => void {
   let isOver = false;
   const eachMs = pick(EACH_MS, random) as number;
   const next = () => {
     if (isOver) return;
-    const [name, act] = pick(Object.entries(FAULTS), random) as [string, Fault];
-    if (act(world, random, drift)) world.faults.count(name);
+    const [name, act] = pick(ALL_FAULTS, random) as [string, Fault];
+    if (act(world, random)) world.faults.count(name);
     world.clock.setTimer(random.next() * 2 * eachMs, next);
   };
   const probe = () => {
@@ -110,7 +119,7 @@ function heal(world: QuotaWorld, random: SeededRandom): void {
 }
 
 /** Whether there was something to go wrong. */
-type Fault = (world: QuotaWorld, random: SeededRandom, drift: number) => boolean;
+type Fault = (world: QuotaWorld, random: SeededRandom) => boolean;
 
 const FAULTS: Readonly<Record<string, Fault>> = {
   failover: (world) => {
@@ -155,20 +164,6 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     if (server !== undefined) world.jumpWallClock(server);
     return server !== undefined;
   },
-  limitsEdited: (world, random, drift) => {
-    const { connections, bandwidthBytesPerSecond: rate, trafficBytes } = world.limits;
-    const limits = {
-      connections: Math.max(1, Math.round(connections * (0.4 + random.next()))),
-      bandwidthBytesPerSecond: Math.max(MIB / 4, Math.round(rate * (0.5 + random.next()))),
-      trafficBytes: Math.round(trafficBytes * (0.8 + random.next() * 0.4)),
-    };
-    const changeId = world.oracle.changed(limits);
-    world.edit(limits, () => {
-      const lifetimeMs = 10_000 * (1 + 4 * drift) + 150;
-      world.oracle.inForce(changeId, world.clock.now() + lifetimeMs);
-    });
-    return true;
-  },
   holderKilled: (world, random) => {
     world.killHolder(random.below(world.holders.length), true);
     return true;
@@ -195,10 +190,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     world.clock.setTimer(sleptMs, () => machine.thaw({ timersFirst: true, sleptMs }));
     return true;
   },
-  holderCutOff: (world, random) => {
-    world.cutOff(pick(world.holders, random) as SimulatedHolder, random.next() * 25_000);
-    return true;
-  },
+  holderCutOff: (world, random) => cutOff(world, random, 'servers'),
+  holderCutOffFromOrigin: (world, random) => cutOff(world, random, 'origin'),
+  holderCutOffFromAll: (world, random) => cutOff(world, random, 'all'),
   wantChanged: (world, random) => {
     const holder = pick(world.holders, random) as SimulatedHolder;
     const rate = random.next() < 0.3 ? 0 : random.next() ** 2 * 8 * MIB;
@@ -210,6 +204,27 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     return true;
   },
 };
+
+const ALL_FAULTS: readonly [string, Fault][] = [
+  ...Object.entries(FAULTS),
+  ...Object.entries(EDITS).map(([name, edit]): [string, Fault] => [
+    name,
+    (world, random) => {
+      const plan = edit(world.plan, random, world.wallMs());
+      if (plan !== undefined) world.edit(plan);
+      return plan !== undefined;
+    },
+  ]),
+];
+
+function cutOff(
+  world: QuotaWorld,
+  random: SeededRandom,
+  from: Parameters<QuotaWorld['cutOff']>[1],
+): true {
+  world.cutOff(pick(world.holders, random) as SimulatedHolder, from, random.next() * 25_000);
+  return true;
+}
 
 function freeze(
   world: QuotaWorld,

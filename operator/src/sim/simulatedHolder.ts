@@ -1,7 +1,7 @@
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { PieceAssembly, PullTarget } from '@sluice/engine/session/pullPlan.ts';
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
-import { askForLease } from '@sluice/protocol/client/leaseAsking.ts';
+import { LeaseClient } from '@sluice/protocol/client/leaseClient.ts';
 import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import type { LeasedDistribution, LeaseHolder } from '../quota/leases.ts';
@@ -37,6 +37,7 @@ export class SimulatedHolder {
   readonly #options: HolderOptions;
   readonly #dependencies: HolderDependencies;
   readonly #pulling = new Map<string, Pulling>();
+  readonly #client: LeaseClient;
   #sequence = 0;
 
   constructor(options: HolderOptions, dependencies: HolderDependencies) {
@@ -44,6 +45,16 @@ export class SimulatedHolder {
     this.#dependencies = dependencies;
     this.machine = dependencies.machine;
     this.holder = { id: `${this.machine.name} ${options.incarnation}`, kind: options.kind };
+    const { machine, post, random } = dependencies;
+    this.#client = new LeaseClient(options.incarnation, {
+      clock: machine,
+      random: () => random.next(),
+      nextSequence: () => {
+        this.#sequence += 1;
+        return this.#sequence;
+      },
+      post,
+    });
   }
 
   /** Begins with this epoch and ends with the one before. */
@@ -78,8 +89,8 @@ export class SimulatedHolder {
   }
 
   #loop(distribution: LeasedDistribution, target: Dropping): LeaseLoop {
-    const { machine, origin, post, random } = this.#dependencies;
-    const { kind, incarnation, pullerKey } = this.#options;
+    const { machine, origin, random } = this.#dependencies;
+    const { kind, pullerKey } = this.#options;
     const { uid, epoch, url, pieceLengthBytes, pieceCount, ranges } = distribution;
     const sizeBytes = pieceLengthBytes * pieceCount;
     const isAgent = kind === 'agent';
@@ -98,17 +109,7 @@ export class SimulatedHolder {
     return new LeaseLoop(
       { uid, epoch, pieceLengthBytes, ...(!isAgent && { pullerKey }) },
       {
-        client: {
-          lease: (ask, giveUpAfterMs, signal) => {
-            this.#sequence += 1;
-            const request = { ...ask, incarnation, sequence: this.#sequence } as LeaseRequest;
-            return askForLease(request, giveUpAfterMs, signal, {
-              clock: machine,
-              random: () => random.next(),
-              post,
-            });
-          },
-        },
+        client: this.#client,
         clock: machine,
         createPuller: (grant, requestedAtMs) =>
           createPuller(grant, requestedAtMs, source, dependencies),

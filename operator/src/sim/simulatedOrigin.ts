@@ -1,21 +1,16 @@
 /**
  * An origin with sockets, as its own meter sees them, and the way of each machine to it. What a
- * node that lost its power had open stays open until the origin has heard nothing for closeAfter.
+ * node that lost its power had open stays open until the origin has heard nothing for closeAfter;
+ * so does what a machine has reset while its way was cut, unless the origin sends something when it
+ * is not cut any more.
  */
-import {
-  type HttpConnection,
-  type HttpSource,
-  HttpSourceError,
-  type HttpSourceErrorCode,
-  type RangeRequest,
-  type RangeResult,
-  type ResponseHead,
-} from '@sluice/engine/ports/httpSource.ts';
+import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
 import type { Faults } from './faults.ts';
 import type { Machine } from './machine.ts';
 import type { OriginOracle } from './originOracle.ts';
+import { SimulatedConnection } from './simulatedConnection.ts';
 
 export interface SimulatedOriginOptions {
   readonly closeAfterMs: number;
@@ -24,20 +19,29 @@ export interface SimulatedOriginOptions {
   readonly latencyMs: number;
   /** Of this host's path, no ranges are given. */
   readonly streams: string;
+  /** What is counted by itself: hosts and prefixes of their paths. */
+  readonly places: readonly string[];
   readonly wallMs: () => number;
 }
 
-const HEAD_BYTES = 400;
-const CHUNK = new Uint8Array(65_536);
+export const HEAD_BYTES = 400;
+export const CHUNK = new Uint8Array(65_536);
 /** In both kernels, unread. */
 const MAX_UNREAD_BYTES = 1_048_576;
-const SILENT_MS = 15_000;
-const CLOSE_MS = 1_000;
+/** Until a kernel sends again what was lost. */
+const AGAIN_MS = 1_000;
 
 /** One TCP connection, at the origin. */
-interface Socket {
+export interface Socket {
   readonly machine: Machine;
+  readonly place: string;
   isOpen: boolean;
+  /** Its machine has given it up, and answers to it with a reset. */
+  isGone: boolean;
+  /** Asked for something, and not done with it. */
+  isAnswering: boolean;
+  /** Ours has come: it closes when it has answered. */
+  isEnding: boolean;
   /** When the origin last heard of the other end. */
   heardAtMs: number;
   /** Packets come in order, each way. */
@@ -57,6 +61,10 @@ export class SimulatedOrigin {
   readonly #oracle: OriginOracle;
   readonly #options: SimulatedOriginOptions;
   readonly #sockets = new Set<Socket>();
+  /** Machines whose way to here is cut, and until when. */
+  readonly #cut = new Map<Machine, number>();
+  /** How many connections of a machine have ended without a word of ours. */
+  readonly #unproven = new Map<Machine, number>();
 
   constructor(
     options: SimulatedOriginOptions,
@@ -78,13 +86,37 @@ export class SimulatedOrigin {
     return { connection: (url) => new SimulatedConnection(url, machine, this) };
   }
 
+  /** Nothing passes, either way; what waits for an answer is sent again afterwards. */
+  cutOff(machine: Machine, forMs: number): void {
+    const untilMs = this.#world.now() + forMs;
+    this.#cut.set(machine, Math.max(untilMs, this.#cut.get(machine) ?? 0));
+  }
+
+  endedUnproven(machine: Machine): void {
+    this.#unproven.set(machine, this.unprovenOf(machine) + 1);
+  }
+
+  unprovenOf(machine: Machine): number {
+    return this.#unproven.get(machine) ?? 0;
+  }
+
+  get unprovenEnds(): number {
+    let sum = 0;
+    for (const count of this.#unproven.values()) sum += count;
+    return sum;
+  }
+
+  isCut(machine: Machine): boolean {
+    return this.#world.now() < (this.#cut.get(machine) ?? 0);
+  }
+
   /** Its kernel closes what the process had open; without power nothing is said. */
   ended(machine: Machine, hasPower: boolean): void {
     for (const socket of this.#sockets) {
       if (socket.machine !== machine) continue;
       socket.reader = undefined;
       socket.ended = () => {};
-      if (hasPower) this.toOrigin(socket, () => this.#close(socket));
+      if (hasPower) this.reset(socket);
     }
   }
 
@@ -96,15 +128,26 @@ export class SimulatedOrigin {
     return url.hostname === this.#options.streams;
   }
 
+  #placeOf({ hostname, pathname }: URL): string {
+    const path = hostname + pathname;
+    const place = this.#options.places.find((each) => path.startsWith(`${each}/`));
+    if (place === undefined) throw new Error(`nothing is at ${path}`);
+    return place;
+  }
+
   get sizeBytes(): number {
     return this.#options.sizeBytes;
   }
 
   /** The handshake; the socket counts from when its first packet has arrived. */
-  connect(machine: Machine, connected: () => void, ended: () => void): Socket {
+  connect(machine: Machine, url: URL, connected: () => void, ended: () => void): Socket {
     const socket: Socket = {
       machine,
+      place: this.#placeOf(url),
       isOpen: false,
+      isGone: false,
+      isAnswering: false,
+      isEnding: false,
       heardAtMs: 0,
       inAtMs: 0,
       outAtMs: 0,
@@ -116,7 +159,7 @@ export class SimulatedOrigin {
     this.#sockets.add(socket);
     this.toOrigin(socket, () => {
       socket.isOpen = true;
-      this.#oracle.opened(this.#world.now());
+      this.#oracle.opened(socket.place, this.#world.now(), this.#options.wallMs());
       this.#heard(socket);
       this.#watch(socket);
       this.#toMachine(socket, connected);
@@ -124,23 +167,31 @@ export class SimulatedOrigin {
     return socket;
   }
 
-  /** A packet in order with those before it. */
+  /** A packet in order with those before it; one that is lost comes again, until it is given up. */
   toOrigin(socket: Socket, arrived: () => void): void {
-    socket.inAtMs = Math.max(this.#world.now() + this.#delayMs(), socket.inAtMs);
-    this.#world.setTimer(socket.inAtMs - this.#world.now(), arrived);
+    const isHeld = this.isCut(socket.machine);
+    socket.inAtMs = Math.max(this.#arrivalMs(socket.machine), socket.inAtMs);
+    this.#world.setTimer(socket.inAtMs - this.#world.now(), () => {
+      if (isHeld && socket.isGone) return;
+      if (isHeld && this.isCut(socket.machine)) this.toOrigin(socket, arrived);
+      else arrived();
+    });
   }
 
+  /** Nobody sends a reset twice. */
   reset(socket: Socket): void {
+    socket.isGone = true;
     socket.reader = undefined;
     socket.ended = () => {};
-    this.toOrigin(socket, () => this.#close(socket));
+    if (!this.isCut(socket.machine)) this.toOrigin(socket, () => this.#close(socket));
   }
 
-  /** Our end; answered by its own when nothing is under way. */
+  /** Our end; answered by its own, at once or when everything is answered. */
   end(socket: Socket): void {
     this.toOrigin(socket, () => {
-      this.#close(socket);
-      this.#toMachine(socket, socket.ended);
+      socket.isEnding = true;
+      this.#heard(socket);
+      if (!socket.isAnswering || this.#random.next() < 0.5) this.#hangUp(socket);
     });
   }
 
@@ -148,6 +199,7 @@ export class SimulatedOrigin {
     this.toOrigin(socket, () => {
       if (!socket.isOpen) return;
       this.#heard(socket);
+      socket.isAnswering = true;
       const stallMs = this.#faults.happens('originStalls') ? this.#random.next() * 3_000 : 0;
       const delayMs = this.#options.latencyMs * (0.5 + this.#random.next()) + stallMs;
       this.#world.setTimer(delayMs, () => {
@@ -159,9 +211,13 @@ export class SimulatedOrigin {
 
   /** Somebody has read so much. */
   read(socket: Socket, bytes: number): void {
-    socket.unreadBytes -= bytes;
-    this.#heard(socket);
-    socket.goOn();
+    const acknowledged = () => {
+      socket.unreadBytes -= bytes;
+      this.#heard(socket);
+      socket.goOn();
+    };
+    if (this.isCut(socket.machine)) this.toOrigin(socket, acknowledged);
+    else acknowledged();
   }
 
   /** The next part of an answer, and those after it as far as they are read. */
@@ -180,11 +236,15 @@ export class SimulatedOrigin {
     }
     const part = Math.min(leftBytes, 1 + this.#random.below(CHUNK.byteLength));
     const sent = part + (isHead ? HEAD_BYTES : 0);
-    this.#oracle.wrote(sent, this.#world.now(), this.#options.wallMs());
+    this.#oracle.wrote(socket.place, sent, this.#world.now(), this.#options.wallMs());
     socket.unreadBytes += part;
     const isLast = part === leftBytes;
     this.#toMachine(socket, () => socket.reader?.(part, isLast, isHead));
-    if (isLast) return;
+    if (isLast) {
+      socket.isAnswering = false;
+      if (socket.isEnding) this.#hangUp(socket);
+      return;
+    }
     const delayMs = this.#random.next() * 4;
     this.#world.setTimer(delayMs, () => this.#write(socket, bytes, leftBytes - part, false));
   }
@@ -195,8 +255,19 @@ export class SimulatedOrigin {
   }
 
   #toMachine(socket: Socket, arrived: () => void): void {
-    socket.outAtMs = Math.max(this.#world.now() + this.#delayMs(), socket.outAtMs);
-    this.#world.setTimer(socket.outAtMs - this.#world.now(), () => socket.machine.enter(arrived));
+    const isHeld = this.isCut(socket.machine);
+    socket.outAtMs = Math.max(this.#arrivalMs(socket.machine), socket.outAtMs);
+    this.#world.setTimer(socket.outAtMs - this.#world.now(), () => {
+      if (isHeld && this.isCut(socket.machine)) this.#toMachine(socket, arrived);
+      else if (socket.isGone) this.reset(socket);
+      else socket.machine.enter(arrived);
+    });
+  }
+
+  #arrivalMs(machine: Machine): number {
+    const now = this.#world.now();
+    const untilMs = this.#cut.get(machine) ?? 0;
+    return untilMs > now ? untilMs + this.#random.next() * AGAIN_MS : now + this.#delayMs();
   }
 
   #heard(socket: Socket): void {
@@ -214,152 +285,10 @@ export class SimulatedOrigin {
     this.#sockets.delete(socket);
     if (!socket.isOpen) return;
     socket.isOpen = false;
-    this.#oracle.closed();
+    this.#oracle.closed(socket.place);
   }
 
   #delayMs(): number {
     return 0.5 + this.#random.next() * 5;
-  }
-}
-
-/** The same over which a holder asks: one socket after the other, as the product's own client. */
-class SimulatedConnection implements HttpConnection {
-  readonly #url: URL;
-  readonly #machine: Machine;
-  readonly #origin: SimulatedOrigin;
-  #socket: Socket | undefined;
-  #isBusy = false;
-  #isClosing = false;
-
-  constructor(url: URL, machine: Machine, origin: SimulatedOrigin) {
-    this.#url = url;
-    this.#machine = machine;
-    this.#origin = origin;
-  }
-
-  async request(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
-    const lost = (code: HttpSourceErrorCode, exact: boolean, cause?: unknown) =>
-      new HttpSourceError(code, code, { wireBytes: wireBytes, exact, cause });
-    let wireBytes = 0;
-    if (signal.aborted || this.#isClosing) throw lost('Aborted', true);
-    const { range = { start: 0, end: this.#origin.sizeBytes } } = request;
-    const { promise, resolve, reject } = Promise.withResolvers<RangeResult>();
-    const machine = this.#machine;
-    const startedAtMs = machine.now();
-    let bodyBytes = 0;
-    let head: ResponseHead | undefined;
-    const fail = (code: HttpSourceErrorCode, exact = false, cause?: unknown) => {
-      this.#reset();
-      reject(lost(code, exact, cause));
-    };
-    const ended = () => {
-      this.#socket = undefined;
-      this.#origin.clock.settleSoon();
-      reject(lost('ConnectionLost', true));
-    };
-    const abort = () => fail('Aborted');
-    signal.addEventListener('abort', abort, { once: true });
-    const silence = machine.setTimer(SILENT_MS, () => fail('TimedOut'));
-    const isWhole = this.#origin.streams(request.url ?? this.#url);
-    const asked = isWhole ? { start: 0, end: this.#origin.sizeBytes } : range;
-    const reader = (part: number, isLast: boolean, isHead: boolean) => {
-      this.#origin.clock.settleSoon();
-      const socket = this.#socket as Socket;
-      try {
-        if (isHead) {
-          silence.cancel();
-          wireBytes += HEAD_BYTES;
-          head = this.#headOf(asked, part, isLast, isWhole, machine.now() - startedAtMs);
-          request.onHead(head);
-        }
-        wireBytes += part;
-        bodyBytes += part;
-        const pause = request.onChunk(CHUNK.subarray(0, part));
-        if (pause === undefined) this.#origin.read(socket, part);
-        else
-          pause.then(
-            () => this.#origin.read(socket, part),
-            (cause) => fail('AnswerRefused', false, cause),
-          );
-      } catch (cause) {
-        return fail('AnswerRefused', false, cause);
-      }
-      if (isLast && head !== undefined) resolve({ head, bodyBytes, wireBytes });
-    };
-    const send = () => {
-      const socket = this.#socket as Socket;
-      socket.reader = reader;
-      socket.ended = ended;
-      this.#origin.ask(socket, asked.end - asked.start);
-    };
-    this.#isBusy = true;
-    if (this.#socket === undefined) {
-      const opened = this.#origin.connect(
-        machine,
-        () => {
-          if (this.#socket === opened) send();
-        },
-        () => ended(),
-      );
-      this.#socket = opened;
-    } else send();
-    try {
-      return await promise;
-    } finally {
-      this.#isBusy = false;
-      silence.cancel();
-      signal.removeEventListener('abort', abort);
-      if (this.#socket !== undefined) {
-        this.#socket.reader = undefined;
-        this.#socket.ended = () => {
-          this.#socket = undefined;
-        };
-      }
-    }
-  }
-
-  close(): Promise<void> {
-    this.#isClosing = true;
-    const socket = this.#socket;
-    if (socket === undefined) return Promise.resolve();
-    if (this.#isBusy) {
-      this.#reset();
-      return Promise.resolve();
-    }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    socket.ended = () => {
-      this.#socket = undefined;
-      this.#origin.clock.settleSoon();
-      resolve();
-    };
-    this.#origin.end(socket);
-    this.#machine.setTimer(CLOSE_MS, () => {
-      this.#reset();
-      resolve();
-    });
-    return promise;
-  }
-
-  #reset(): void {
-    if (this.#socket !== undefined) this.#origin.reset(this.#socket);
-    this.#socket = undefined;
-  }
-
-  /** A short answer that is the last is an error's. */
-  #headOf(
-    asked: { start: number; end: number },
-    part: number,
-    isLast: boolean,
-    isWhole: boolean,
-    timeToHeadMs: number,
-  ): ResponseHead {
-    const isError = isLast && part < asked.end - asked.start;
-    const length = isError ? part : asked.end - asked.start;
-    const headers: Record<string, string> = { 'content-length': String(length) };
-    if (!isError && !isWhole) {
-      headers['content-range'] = `bytes ${asked.start}-${asked.end - 1}/${this.#origin.sizeBytes}`;
-    }
-    const status = isError ? 503 : isWhole ? 200 : 206;
-    return { status, headers, headerBytes: HEAD_BYTES, timeToHeadMs };
   }
 }

@@ -129,6 +129,7 @@ export function aUsage(overrides: Partial<OriginUsage> = {}): OriginUsage {
     chargedBytes: 0,
     limits: { connections: 8, bandwidthBytesPerSecond: 1000, trafficBytes: undefined },
     heldBack: [],
+    disagreements: [],
     ...overrides,
   };
 }

@@ -6,19 +6,14 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import type {
-  LeaseRequest,
-  ProcessKind,
-  ReportAnswer,
-  TransferReport,
-  WorkMessage,
-} from '../messages.ts';
+import type { ProcessKind, ReportAnswer, TransferReport, WorkMessage } from '../messages.ts';
 import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } from '../validate.ts';
 import { PROTOCOL_VERSIONS } from '../versions.ts';
 import { backoffMs } from './backoff.ts';
 import { ControlError } from './controlError.ts';
 import { asControlError, ControlHttp } from './controlHttp.ts';
-import { askForLease, type LeaseReply } from './leaseAsking.ts';
+import type { LeaseReply } from './leaseAsking.ts';
+import { type LeaseAsk, LeaseClient } from './leaseClient.ts';
 import { linesOf } from './lines.ts';
 import { SessionKeeper } from './session.ts';
 import { Trust } from './trust.ts';
@@ -33,13 +28,6 @@ export interface ControlClientOptions {
   /** Of the control protocol; absent: those of this release. */
   readonly protocolVersions?: readonly number[];
 }
-
-/** A request without what makes it idempotent, which the client adds. */
-export type LeaseAsk = LeaseRequest extends infer R
-  ? R extends LeaseRequest
-    ? Omit<R, 'incarnation' | 'sequence'>
-    : never
-  : never;
 
 export type WorkEvent =
   | WorkMessage
@@ -70,7 +58,7 @@ export class ControlClient {
   readonly #http: ControlHttp;
   readonly #session: SessionKeeper;
   readonly #trust: Trust;
-  readonly #clock: Clock;
+  readonly #leases: LeaseClient;
   readonly #onProblem: ControlProblem;
   #sequence = 0;
   #reportIntervalMs = 1_000;
@@ -79,7 +67,6 @@ export class ControlClient {
   constructor(options: ControlClientOptions, dependencies: ControlClientDependencies) {
     const { controlUrl, caFile, tokenFile, kind, bitTorrentPort, httpPort } = options;
     const { protocolVersions = PROTOCOL_VERSIONS } = options;
-    this.#clock = dependencies.clock;
     this.#onProblem = dependencies.onProblem;
     this.#trust = new Trust({ caFile, controlUrl });
     this.#http = new ControlHttp({ controlUrl, timeoutMs: REQUEST_TIMEOUT_MS }, this.#trust);
@@ -88,6 +75,12 @@ export class ControlClient {
       { protocolVersions, tokenFile, kind, incarnation, bitTorrentPort, httpPort },
       this.#http,
     );
+    this.#leases = new LeaseClient(incarnation, {
+      clock: dependencies.clock,
+      random: Math.random,
+      nextSequence: () => this.#nextSequence(),
+      post: (request, stop) => this.#post('/v1/leases', request, parseLeaseAnswer, stop),
+    });
   }
 
   /** How often the control server wants reports. */
@@ -132,12 +125,7 @@ export class ControlClient {
   }
 
   lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply> {
-    const body = { ...ask, incarnation: this.incarnation, sequence: this.#nextSequence() };
-    return askForLease(body, giveUpAfterMs, signal, {
-      clock: this.#clock,
-      random: Math.random,
-      post: (request, stop) => this.#post('/v1/leases', request, parseLeaseAnswer, stop),
-    });
+    return this.#leases.lease(ask, giveUpAfterMs, signal);
   }
 
   /** Ends idle connections; streams end with their signals. */

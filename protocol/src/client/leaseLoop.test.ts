@@ -1,7 +1,7 @@
 import type { PullEnd, Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
-import type { LeaseAsk } from './controlClient.ts';
+import type { LeaseAsk } from './leaseClient.ts';
 import { LeaseLoop, type LeaseWant } from './leaseLoop.ts';
 import type { TaskError } from './taskReport.ts';
 import { processClock } from './testing/processClock.ts';
@@ -45,6 +45,13 @@ class FakePuller implements Puller {
   }
   unfinished(): Extent[] {
     return this.left.map((first) => ({ first, count: 1 }));
+  }
+  meters() {
+    return { socketBytes: this.used, answeredBytes: this.used, pieceBytes: this.used };
+  }
+  lost = 0;
+  unproven() {
+    return { connections: this.lost, slackBytes: this.lost * 1000 };
   }
   timeToFirstByteMs() {
     return 7;
@@ -231,7 +238,28 @@ describe('the lease loop', () => {
     await until(() => expect(pullers).toHaveLength(1));
     pullers[0]?.pull(6);
     await until(() => expect(pullers[0]?.closed).toBe(true));
-    await until(() => expect(ops(asked)).toEqual(['acquire', 'renew', 'acquire']));
+    // What was used and left open is said all the same.
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'renew', 'settle', 'acquire']));
+    expect(asked[2]).toMatchObject({ usedBytes: 6 * MIB });
+    expect(asked[2]).not.toHaveProperty('unproven');
+  });
+
+  it('ends a lease of which a connection is lost instead of renewing it, says so, and asks anew', async () => {
+    const { pullers, asked } = build([
+      { outcome: 'granted', grant: grant(0, 10) },
+      { outcome: 'granted', grant: grant(6, 10) },
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    const [puller] = pullers as [FakePuller];
+    puller.lost = 1;
+    puller.pull(6);
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'settle', 'acquire']));
+    expect(asked[1]).toMatchObject({
+      usedBytes: 6 * MIB,
+      unproven: { connections: 1, slackBytes: 1000 },
+      unfinished: [6, 7, 8, 9].map((first) => ({ first, count: 1 })),
+    });
+    await until(() => expect(pullers).toHaveLength(2));
   });
 
   it('reports why the origin gives nothing, settles with the reason, and waits', async () => {

@@ -2,9 +2,10 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
 import { sleep } from '../sleep.ts';
-import type { LeaseAsk } from './controlClient.ts';
 import type { LeaseReply } from './leaseAsking.ts';
+import type { LeaseAsk } from './leaseClient.ts';
 import { type LeaseState, shouldRenew } from './leaseRenewal.ts';
+import { grantAfter, NOTHING_TAKEN, type Taken, takenWith } from './taken.ts';
 import { type TaskError, taskErrorOf } from './taskReport.ts';
 
 export interface LeaseLoopOptions {
@@ -65,8 +66,8 @@ interface Held {
   over: boolean;
   /** Work of a renewal that came when the pull was over already. */
   unbegun: readonly Extent[];
-  /** Bytes of earlier pulls under this lease. */
-  usedBefore: number;
+  /** By earlier pulls under this lease. */
+  before: Taken;
   /** A version that is smaller than the one before: to be acknowledged when it is kept to. */
   shrunkTo: number;
   state: LeaseState;
@@ -76,7 +77,8 @@ interface Held {
 
 /**
  * Pulls an epoch from its origin under leases: acquire, pull, renew, settle, and again until
- * every piece is here. Everything that is open is closed before a lease is settled.
+ * every piece is here. Everything that is open is closed before a lease is settled, and what the
+ * origin may have open all the same is said with it.
  */
 export class LeaseLoop {
   readonly #options: LeaseLoopOptions;
@@ -179,7 +181,7 @@ export class LeaseLoop {
       puller: this.#dependencies.createPuller(grant, requestedAtMs),
       over: false,
       unbegun: [],
-      usedBefore: 0,
+      before: NOTHING_TAKEN,
       shrunkTo: 0,
       state: {
         acknowledged: grant.version,
@@ -194,7 +196,11 @@ export class LeaseLoop {
       const end = await this.#pull(held, signal);
       await held.puller.close();
       this.#timeToFirstByteMs = held.puller.timeToFirstByteMs() ?? this.#timeToFirstByteMs;
-      if (end === 'gone') return FIRST_PAUSE_MS;
+      if (end === 'gone') {
+        // What was left open, and what was used, is still to be said.
+        await this.#settle(held);
+        return FIRST_PAUSE_MS;
+      }
       if (end.kind === 'failed') {
         const error = taskErrorOf(end.error);
         this.#dependencies.onFailure(error);
@@ -227,7 +233,10 @@ export class LeaseLoop {
     const stop = AbortSignal.any([signal, over.signal]);
     while (ended === undefined && !gone && !signal.aborted) {
       const look = { ...held.state, nowMs: clock.now() };
-      if (renewing === undefined && shouldRenew(look, this.#extentsOf(held))) {
+      const isDue = renewing === undefined && shouldRenew(look, this.#extentsOf(held));
+      // A place that is lost stays lost under this lease: the next one has all that there are.
+      if (isDue && puller.unproven().connections > 0) break;
+      if (isDue) {
         renewing = this.#renew(held, signal)
           .then((answer) => {
             gone = answer.outcome === 'gone' || answer.outcome === 'settled';
@@ -265,7 +274,7 @@ export class LeaseLoop {
         op: 'renew',
         leaseId: held.grant.leaseId,
         version: state.acknowledged,
-        usedBytes: this.#usedBytes(held),
+        ...takenWith(held.before, puller),
         unfinished,
         wantRateBytesPerSecond: rateBytesPerSecond,
         ...(topUp !== undefined && { topUp }),
@@ -284,29 +293,33 @@ export class LeaseLoop {
     state.futileAt = piecesIn(answer.grant.extents) <= before ? before : undefined;
     this.#certified(answer.grant);
     if (held.over) held.unbegun = answer.grant.extents;
-    else puller.adopt(this.#within(held), requestedAtMs);
+    else puller.adopt(grantAfter(held.before, held.grant), requestedAtMs);
     return answer;
   }
 
   /** The pull is over: goes on under the same lease when there is more; false when there is not. */
   async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
+    if (held.puller.unproven().connections > 0) return false;
     if (completed && this.#isWanted && held.unbegun.length === 0) {
       await this.#renew(held, signal).catch(this.#dependencies.onProblem);
     }
     if (held.unbegun.length === 0) return false;
-    held.usedBefore = this.#usedBytes(held);
+    held.before = takenWith(held.before, held.puller);
     held.unbegun = [];
     held.over = false;
-    held.puller = this.#dependencies.createPuller(this.#within(held), held.state.requestedAtMs);
+    const grant = grantAfter(held.before, held.grant);
+    held.puller = this.#dependencies.createPuller(grant, held.state.requestedAtMs);
     return true;
   }
 
   async #settle(held: Held, failure?: TaskError & { httpStatus?: number }): Promise<void> {
+    const unproven = held.puller.unproven();
     const ask: LeaseAsk = {
       op: 'settle',
       leaseId: held.grant.leaseId,
       version: held.grant.version,
-      usedBytes: this.#usedBytes(held),
+      ...takenWith(held.before, held.puller),
+      ...(unproven.connections > 0 && { unproven }),
       unfinished: this.#unfinished(held),
       ...(failure !== undefined && { failure }),
     };
@@ -317,20 +330,11 @@ export class LeaseLoop {
     try {
       await client.lease(ask, SETTLE_MS, late.signal);
     } catch (error) {
-      // The lease then ends by itself; that costs the origin's quota, no more.
+      // It is said again before the next lease; if there is none, this one ends by itself.
       onProblem(error);
     } finally {
       timer.cancel();
     }
-  }
-
-  /** The grant for this pull alone: maxBytes counts over the whole lease. */
-  #within({ grant, usedBefore }: Held): PullGrant {
-    return { ...grant, maxBytes: Math.max(0, grant.maxBytes - usedBefore) };
-  }
-
-  #usedBytes({ puller, usedBefore }: Held): number {
-    return Math.ceil(usedBefore + puller.usedBytes());
   }
 
   #unfinished({ puller, unbegun }: Held): Extent[] {

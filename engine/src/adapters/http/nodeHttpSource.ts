@@ -6,7 +6,6 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { type LookupFunction, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import {
   type HttpConnection,
   type HttpSource,
@@ -22,7 +21,7 @@ export interface NodeHttpSourceOptions {
   readonly connectTimeoutMs: number;
   /** Longest silence while an answer is awaited or comes. */
   readonly idleTimeoutMs: number;
-  /** How long close() waits for the server's end before it resets the connection. */
+  /** How long the server's end is waited for, after ours, before the connection is reset. */
   readonly closeTimeoutMs: number;
   /** PEM; added to nothing: when given, only these are trusted. */
   readonly ca?: string;
@@ -38,6 +37,16 @@ export const DEFAULT_HTTP_OPTIONS: NodeHttpSourceOptions = {
 
 /** Headers of an answer above this are refused: more than any CDN sends. So are interim answers. */
 const MAX_HEADER_BYTES = 16_384;
+/** What is left of an answer is read to see the server's end: of a page of an error so much. */
+const MAX_LEFT_BYTES = 65_536;
+/** The server has reset the connection, or was never connected: it has nothing open. */
+const ENDED_THERE: ReadonlySet<string | undefined> = new Set([
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'EPIPE',
+]);
+/** Idle connections are kept alive by TCP, as Node's own agent does. */
+const KEEP_ALIVE_MS = 1_000;
 /** Less than this in an idle time-out is as good as nothing: an answer could last for ever. */
 const MIN_PROGRESS_BYTES = 4_096;
 
@@ -63,6 +72,9 @@ class NodeHttpConnection implements HttpConnection {
   readonly #agent: HttpAgent;
   #socket: Socket | undefined;
   #socketClosed: Promise<void> = Promise.resolve();
+  /** Our end was sent, or is due: no other request goes over this socket. */
+  #isEnding = false;
+  #unprovenEnds = 0;
   /** Of the socket, when its last answer was over. */
   #readBytes = 0;
   #busy = false;
@@ -79,12 +91,25 @@ class NodeHttpConnection implements HttpConnection {
     };
     this.#agent =
       url.protocol === 'https:' ? new HttpsAgent(agentOptions) : new HttpAgent(agentOptions);
+    // Not by what the server says of its time-out: it ends the connection itself, and we read that.
+    this.#agent.keepSocketAlive = (stream) => {
+      if (stream instanceof Socket) stream.setKeepAlive(true, KEEP_ALIVE_MS).unref();
+      return true;
+    };
     const create = this.#agent.createConnection.bind(this.#agent);
     this.#agent.createConnection = (...args) => {
       const socket = create(...args);
       if (socket instanceof Socket) this.#adopt(socket);
       return socket;
     };
+  }
+
+  get unprovenEnds(): number {
+    return this.#unprovenEnds;
+  }
+
+  get unaskedBytes(): number {
+    return (this.#socket?.bytesRead ?? 0) - this.#readBytes;
   }
 
   async request(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
@@ -94,7 +119,10 @@ class NodeHttpConnection implements HttpConnection {
     this.#busy = true;
     try {
       this.#socket?.removeListener('data', this.#onUnasked);
-      if (this.#socket?.destroyed === true) await this.#socketClosed;
+      const { unprovenEnds } = this;
+      if (this.#isEnding || this.#socket?.destroyed === true) await this.#socketClosed;
+      // Another one beside it is for the caller to decide.
+      if (this.#unprovenEnds > unprovenEnds) throw this.#lostWhileIdle();
       if (signal.aborted || this.#closing) {
         throw failure('Aborted', { wireBytes: 0, exact: true, cause: signal.reason });
       }
@@ -104,21 +132,17 @@ class NodeHttpConnection implements HttpConnection {
     }
   }
 
+  #lostWhileIdle(): HttpSourceError {
+    const wireBytes = this.unaskedBytes;
+    this.#readBytes += wireBytes;
+    return failure('ConnectionLost', { wireBytes, exact: true, stale: true });
+  }
+
   async close(): Promise<void> {
     this.#closing = true;
     const socket = this.#socket;
-    if (socket !== undefined && !socket.destroyed) {
-      if (this.#busy) {
-        reset(socket);
-      } else {
-        // An idle server answers our end with its own; whoever does not is cut off.
-        socket.resume();
-        socket.end();
-        const timer = setTimeout(() => reset(socket), this.#options.closeTimeoutMs);
-        await this.#socketClosed;
-        clearTimeout(timer);
-      }
-    }
+    // Of a request that was aborted the rest may still come; one that was not is over now.
+    if (socket !== undefined) this.#end(socket, this.#busy ? 0 : MAX_HEADER_BYTES);
     await this.#socketClosed;
     this.#agent.destroy();
   }
@@ -129,7 +153,7 @@ class NodeHttpConnection implements HttpConnection {
       let socket: Socket | undefined;
       let readBefore = 0;
       // Sent to a socket of before without having been asked for: counted with this answer.
-      let unaskedBytes = 0;
+      const { unaskedBytes } = this;
       let ended = false;
       let connected = false;
       let bodyBytes = 0;
@@ -138,8 +162,7 @@ class NodeHttpConnection implements HttpConnection {
       let head: ResponseHead | undefined;
       let timer: NodeJS.Timeout | undefined;
 
-      if (this.#socket !== undefined) unaskedBytes = this.#socket.bytesRead - this.#readBytes;
-      this.#readBytes = this.#socket?.bytesRead ?? 0;
+      this.#readBytes += unaskedBytes;
       const wireBytes = () =>
         unaskedBytes + (socket === undefined ? 0 : socket.bytesRead - readBefore);
       const onEnd = () => {
@@ -148,7 +171,6 @@ class NodeHttpConnection implements HttpConnection {
       const cleanUp = () => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        socket?.removeListener('end', onEnd);
       };
       let settled = false;
       const fail = (code: HttpSourceErrorCode, cause?: unknown) => {
@@ -156,12 +178,22 @@ class NodeHttpConnection implements HttpConnection {
         settled = true;
         cleanUp();
         const stale = code === 'ConnectionLost' && outgoing.reusedSocket && wireBytes() === 0;
-        const details = { wireBytes: wireBytes(), exact: ended || !connected, stale, cause };
-        this.#readBytes = this.#socket?.bytesRead ?? 0;
-        if (this.#socket !== undefined) reset(this.#socket);
-        outgoing.destroy();
+        if (this.#socket !== undefined) this.#end(this.#socket, connected ? leftBytes() : 0);
         // The caller may open another connection the moment it hears of this: not before the end.
-        this.#socketClosed.then(() => reject(failure(code, details)));
+        this.#socketClosed.then(() => {
+          outgoing.destroy();
+          const details = { wireBytes: wireBytes(), exact: ended || !connected, stale, cause };
+          this.#readBytes = this.#socket?.bytesRead ?? 0;
+          reject(failure(code, details));
+        });
+      };
+      // What may still come of the answer, if that is worth reading; zero: it is cut off.
+      const leftBytes = () => {
+        const { start, end } = request.range ?? { start: 0, end: 0 };
+        const asked = end - start;
+        const length = Number(head?.headers['content-length'] ?? asked);
+        const left = Math.max(0, length - bodyBytes);
+        return left > Math.max(asked, MAX_LEFT_BYTES) ? 0 : left + MAX_HEADER_BYTES;
       };
       const touch = () => {
         clearTimeout(timer);
@@ -233,6 +265,7 @@ class NodeHttpConnection implements HttpConnection {
           if (!incoming.complete) return fail('ConnectionLost');
           settled = true;
           cleanUp();
+          socket?.removeListener('end', onEnd);
           this.#readBytes = socket?.bytesRead ?? 0;
           socket?.on('data', this.#onUnasked);
           resolve({ head, bodyBytes, wireBytes: wireBytes() });
@@ -264,20 +297,61 @@ class NodeHttpConnection implements HttpConnection {
 
   /** Between two requests a server has nothing to say. */
   readonly #onUnasked = (): void => {
-    if (this.#socket !== undefined) reset(this.#socket);
+    if (this.#socket !== undefined) this.#end(this.#socket, MAX_HEADER_BYTES);
   };
 
   #adopt(socket: Socket): void {
     this.#socket = socket;
     this.#readBytes = 0;
-    this.#socketClosed = new Promise((resolve) => socket.once('close', () => resolve()));
+    this.#isEnding = false;
+    // The client destroys a socket after an answer with `Connection: close`, whether or not the
+    // server has ended it.
+    socket.destroySoon = () => this.#end(socket, MAX_HEADER_BYTES);
+    let isTried = false;
+    let isProven = false;
+    socket.once('connectionAttempt', () => {
+      isTried = true;
+    });
+    socket.once('end', () => {
+      isProven = true;
+    });
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => {
+      isProven ||= ENDED_THERE.has(code);
+    });
+    this.#socketClosed = new Promise((resolve) => {
+      socket.once('close', () => {
+        if (isTried && !isProven) this.#unprovenEnds += 1;
+        resolve();
+      });
+    });
+  }
+
+  /**
+   * Sends our end and reads on, so many bytes at most, until the server's end comes: then it has
+   * nothing open. Whoever sends more, or is late, is cut off, and may never hear of it.
+   */
+  #end(socket: Socket, leftBytes: number): void {
+    if (socket.destroyed || this.#isEnding) return;
+    this.#isEnding = true;
+    if (leftBytes === 0) return reset(socket);
+    let left = leftBytes;
+    // The parser has heard enough.
+    socket.removeAllListeners('data');
+    socket.on('data', (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) reset(socket);
+    });
+    socket.resume();
+    socket.end();
+    const timer = setTimeout(() => reset(socket), this.#options.closeTimeoutMs);
+    socket.once('close', () => clearTimeout(timer));
   }
 }
 
 /** Tells the server's kernel at once; a TLS socket has no reset and is destroyed. */
-function reset(socket: Duplex & { resetAndDestroy?: () => unknown; encrypted?: boolean }): void {
+function reset(socket: Socket & { readonly encrypted?: boolean }): void {
   if (socket.destroyed) return;
-  if (socket.encrypted === true || socket.resetAndDestroy === undefined) socket.destroy();
+  if (socket.encrypted === true || socket.connecting) socket.destroy();
   else socket.resetAndDestroy();
 }
 

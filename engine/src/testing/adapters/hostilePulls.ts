@@ -6,6 +6,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { PullErrorCode } from '../../session/originAnswer.ts';
 import { createPuller } from '../../session/originPuller.ts';
 import { type PullEnd, UNSEEN_BYTES } from '../../session/puller.ts';
+import type { PullMeters } from '../../session/pullMeters.ts';
 import { MemoryTarget } from '../memoryTarget.ts';
 import { RawOrigin, type RawOriginOptions, type Script } from '../rawOrigin.ts';
 
@@ -37,6 +38,7 @@ export interface PullOptions {
 export interface FinishedPull {
   readonly end: PullEnd;
   readonly usedBytes: number;
+  readonly meters: PullMeters;
   readonly target: MemoryTarget;
   readonly origin: RawOrigin;
   readonly connections: number;
@@ -102,7 +104,8 @@ export class HostilePulls {
     const end = await puller.ended;
     await puller.close();
     const usedBytes = puller.usedBytes();
-    return { end, usedBytes, target, origin, connections, slackBytes, speed };
+    const meters = puller.meters();
+    return { end, usedBytes, meters, target, origin, connections, slackBytes, speed };
   }
 
   async stop(): Promise<void> {

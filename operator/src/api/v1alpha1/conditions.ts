@@ -14,7 +14,13 @@ export type DistributionConditionType =
   | 'VolumeAvailable'
   | 'NodesLabelled';
 
-export type OriginConditionType = 'Ready' | 'Reconciling' | 'Stalled' | 'Limiting';
+export type OriginConditionType =
+  | 'Ready'
+  | 'Reconciling'
+  | 'Stalled'
+  | 'Limiting'
+  | 'MetersAgree'
+  | 'HostsShared';
 
 export const distributionReasons = {
   Delivered: 'Every matching node shows the file of this epoch.',
@@ -93,6 +99,13 @@ export const originReasons = {
   NewerSchema:
     'A newer release has written the journal of a host, or its mark in the status; this one cannot read it, changes nothing of it and grants nothing.',
   HostConflict: 'An older Origin has the same host; its limits hold for it.',
+  HostNamedTwice: 'A younger Origin names the same host; the limits of this one hold for it.',
+  MetersAgree: 'What holders report of their leases agrees with what the origin has answered.',
+  UseUnderstated:
+    'A holder reports less than its pieces or its other meters prove; the higher is charged.',
+  MetersApart:
+    'The sockets of a holder have read more, or less, than the answers of the origin say; the higher is charged.',
+  UseOverGrant: 'A holder has used more than it was granted; all of it is charged.',
 } as const;
 
 export type OriginReason = keyof typeof originReasons;

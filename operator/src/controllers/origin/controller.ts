@@ -14,7 +14,8 @@ import { sameStatus } from '../../policies/distributionStatus.ts';
 import { type Limiting, notLimiting, seeLimiting, tellLimiting } from '../../policies/limiting.ts';
 import { decideOrigins, type OriginVerdict } from '../../policies/origin.ts';
 import { limitingReason, originStatus } from '../../policies/originStatus.ts';
-import type { Coordinator } from '../dataSide.ts';
+import { type Told, tell } from '../../policies/toldEvents.ts';
+import type { Coordinator, MeterDisagreement, MeterReason } from '../dataSide.ts';
 
 export interface OriginControllerDependencies {
   readonly client: KubeClient;
@@ -38,6 +39,8 @@ export class OriginController {
   readonly #queue: WorkQueue;
   readonly #written = new Map<string, { uid: string; status: NonNullable<Origin['status']> }>();
   readonly #limiting = new Map<string, Limiting>();
+  /** Of meters that disagreed. */
+  readonly #told = new Map<string, Told<MeterReason>>();
   #verdicts: ReadonlyMap<string, OriginVerdict> = new Map();
   #policies = '';
 
@@ -98,6 +101,7 @@ export class OriginController {
     if (origin === undefined || verdict === undefined) {
       this.#written.delete(name);
       this.#limiting.delete(name);
+      this.#told.delete(name);
       return;
     }
     const { uid } = origin.metadata;
@@ -132,6 +136,7 @@ export class OriginController {
     this.#written.set(name, { uid, status });
     coordinator.originMarked(journals?.marks ?? []);
     this.#tell(origin, verdict, previous, status);
+    this.#tellMeters(origin, usage?.disagreements[0], status);
   }
 
   /** What began, and what a limit does to whom: once, not each time that it is looked at. */
@@ -157,5 +162,23 @@ export class OriginController {
     if (!told.isDue || reason === undefined || note === undefined) return;
     const type = reason === 'TrafficExhausted' ? 'Warning' : 'Normal';
     events.record(subject, { type, reason, action: 'Limit', note });
+  }
+
+  #tellMeters(
+    origin: Origin,
+    latest: MeterDisagreement | undefined,
+    status: NonNullable<Origin['status']>,
+  ): void {
+    const { clock, events } = this.#deps;
+    const { name, uid } = origin.metadata;
+    const before = this.#told.get(name) ?? {};
+    const isNews = latest !== undefined && latest.atMs > (before[latest.reason] ?? -1);
+    const reason = isNews ? latest.reason : undefined;
+    const { told, isDue } = tell(before, reason, clock.now());
+    this.#told.set(name, told);
+    const note = status.conditions?.find(({ type }) => type === 'MetersAgree')?.message;
+    if (!isDue || reason === undefined || note === undefined) return;
+    const subject = { resource: resources.origins, name: keyOf(origin), uid };
+    events.record(subject, { type: 'Warning', reason, action: 'Charge', note });
   }
 }
