@@ -283,9 +283,10 @@ export class Transfer implements Served {
     return pieces.bytes;
   }
 
-  /** Whether somebody takes from us, and would lose with us what none of our peers has. */
+  /** Whether somebody takes from us, who would lose with us what none of our peers has. */
   holdsAlone(): boolean {
     if (!this.exchange.hasTakers) return false;
+    if (this.#intake.storingBytes > 0) return true;
     for (let piece = 0; piece < this.pieceCount; piece += 1) {
       if (this.#holdings.has(piece) && this.#picker.availability(piece) === 0) return true;
     }

@@ -18,6 +18,8 @@ export interface Lease {
   readonly pullerKey: string;
   version: number;
   pieces: number[];
+  /** By the newest version: its answer may be lost. */
+  added: number[];
 }
 
 const MAX_BYTES = 1024 ** 3;
@@ -44,7 +46,7 @@ export class LeaseTable<Of extends LeasedTask> {
       if (this.distributions.get(uid)?.task.epoch !== epoch) {
         return { outcome: 'wait', reason: 'NotReady', retryAfterMs: 500 };
       }
-      const lease = { id: `lease-${this.#granted}`, uid, pullerKey, version: 0 };
+      const lease = { id: `lease-${this.#granted}`, uid, pullerKey, version: 0, added: [] };
       if (topUp === undefined) return this.#grant({ ...lease, pieces: [] });
       const pieces = piecesOfField(Buffer.from(topUp.acceptable, 'base64'));
       const count = Math.ceil(topUp.wantBytes / this.#pieceBytes);
@@ -52,7 +54,8 @@ export class LeaseTable<Of extends LeasedTask> {
     }
     const lease = this.leases.get(request.leaseId);
     if (lease === undefined) return { outcome: 'gone' };
-    lease.pieces = request.unfinished.flatMap(piecesOf);
+    const unheard = request.version < lease.version ? lease.added : [];
+    lease.pieces = [...new Set([...request.unfinished.flatMap(piecesOf), ...unheard])];
     if (request.op === 'renew') return this.#grant(lease);
     this.settled.push(lease.uid);
     if (lease.pullerKey !== '') {
@@ -68,7 +71,8 @@ export class LeaseTable<Of extends LeasedTask> {
     if (distribution === undefined) throw new Error(`no distribution ${uid}`);
     const { task, keys, free, extentPieces, rateBytesPerSecond } = distribution;
     const isPull = pullerKey !== '';
-    if (isPull) pieces.push(...free.splice(0, Math.max(0, extentPieces - pieces.length)));
+    lease.added = isPull ? free.splice(0, Math.max(0, extentPieces - pieces.length)) : [];
+    pieces.push(...lease.added);
     if (pieces.length === 0) return { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 500 };
     lease.version += 1;
     this.leases.set(leaseId, lease);
