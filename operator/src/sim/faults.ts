@@ -27,10 +27,13 @@ export type ChanceFault = keyof typeof CHANCES;
 export class Faults {
   readonly counts = new Map<string, number>();
   readonly #random: SeededRandom;
+  /** In place of each chance so much of it. */
+  readonly #share: number;
   #isOver = false;
 
-  constructor(random: SeededRandom) {
+  constructor(random: SeededRandom, share: number) {
     this.#random = random;
+    this.#share = share;
   }
 
   /** Nothing goes wrong by chance any more. */
@@ -39,7 +42,7 @@ export class Faults {
   }
 
   happens(kind: ChanceFault): boolean {
-    if (this.#isOver || this.#random.next() >= CHANCES[kind]) return false;
+    if (this.#isOver || this.#random.next() >= CHANCES[kind] * this.#share) return false;
     this.count(kind);
     return true;
   }

@@ -13,6 +13,7 @@ describe('a world in which nothing fails', () => {
   it('proves every end of a connection, and loses nothing of the limit by it', async () => {
     const world = new QuotaWorld({
       seed: 1,
+      chances: 0,
       drift: 0,
       servers: 1,
       relays: HOLDERS,
@@ -28,7 +29,6 @@ describe('a world in which nothing fails', () => {
       periodEndsInMs: 1e9,
       hasStream: false,
     });
-    world.faults.end();
     world.begin();
     const goes = (at: number) => {
       const holder = world.holders[at] as SimulatedHolder;

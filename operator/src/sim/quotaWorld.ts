@@ -26,6 +26,8 @@ import { SimulatedOrigin } from './simulatedOrigin.ts';
 
 export interface QuotaWorldOptions {
   readonly seed: number;
+  /** Of what goes wrong by chance, how much does here. */
+  readonly chances: number;
   /** Between clocks and true time, at most. */
   readonly drift: number;
   readonly servers: number;
@@ -51,6 +53,7 @@ const LATEST_PACKET_MS = 5_000;
 /** Clocks of the calendar differ by no more, together less than what the design allows. */
 export const MAX_SKEW_MS = 25_000;
 const REPORT_MS = 1_000;
+const DEFAULT_CLOSE_AFTER_MS = 120_000;
 const keys = generateFeedKeyPair();
 const pullerKey = generateFeedKeyPair().publicKey.toString('base64');
 
@@ -67,6 +70,8 @@ export class QuotaWorld {
   readonly problems: string[] = [];
   leader: ControlServer | undefined;
   plan: OriginPlan;
+  /** The longest that what was lost may be counted: where no Origin is, the operator's own time holds. */
+  closeAfterMs: number;
   readonly #options: QuotaWorldOptions;
   readonly #wallStartMs: number;
   readonly #skews = new Map<string, number>();
@@ -82,8 +87,9 @@ export class QuotaWorld {
     const { seed, limits, closeAfterMs, latencyMs } = options;
     this.#places = [...PLACES, ...(options.hasStream ? [STREAM_HOST] : [])];
     this.plan = everythingUnder(limits);
+    this.closeAfterMs = closeAfterMs;
     this.random = new SeededRandom(seed);
-    this.faults = new Faults(this.random);
+    this.faults = new Faults(this.random, options.chances);
     this.oracle = new OriginOracle({
       parts: this.#parts(),
       periodMs: PERIOD_SECONDS * 1000,
@@ -233,6 +239,7 @@ export class QuotaWorld {
   /** Other Origins: every server hears of them in its own time. */
   edit(plan: OriginPlan): void {
     this.plan = plan;
+    if (!this.#isCovered()) this.closeAfterMs = Math.max(this.closeAfterMs, DEFAULT_CLOSE_AFTER_MS);
     const change = this.oracle.changed(this.#parts());
     const lifetimeMs = 10_000 * (1 + 4 * this.#options.drift) + 150;
     this.#tellAll(() => this.oracle.inForce(change, this.clock.now() + lifetimeMs));
@@ -280,7 +287,8 @@ export class QuotaWorld {
   /** The operator asks the origin itself, under a lease. */
   probe(): void {
     const server = this.leader;
-    const url = pick(this.#distributions, this.random)?.url;
+    const inRanges = this.#distributions.filter(({ ranges }) => ranges);
+    const url = pick(inRanges, this.random)?.url;
     if (server === undefined || url === undefined || !server.machine.isRunning) return;
     const { machine, service } = server;
     const never = new AbortController().signal;
@@ -338,6 +346,11 @@ export class QuotaWorld {
 
   #policies() {
     return policiesOf(this.plan, this.#options.closeAfterMs, PERIOD_SECONDS);
+  }
+
+  #isCovered(): boolean {
+    const all = everythingUnder(this.#options.limits).flatMap(({ entries }) => entries);
+    return all.every((entry) => this.plan.some(({ entries }) => entries.includes(entry)));
   }
 
   #parts() {

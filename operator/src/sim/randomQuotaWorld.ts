@@ -22,6 +22,9 @@ export interface QuotaVerdict {
 
 const MIB = 2 ** 20;
 const FAULTS_MS = 90_000;
+/** Where everything goes wrong, little is under way: in one world there is less of it, in another fewer kinds. */
+const CHANCES = [1, 0.3, 0.05] as const;
+const KINDS = [1, 0.4, 0.15] as const;
 /** Between two faults of machines, people and databases, on average: in one world, in another. */
 const EACH_MS = [800, 2_500, 8_000] as const;
 const PROBE_MS = 7_000;
@@ -40,7 +43,7 @@ export async function tryQuotaWorld(seed: number, drift = 0.001): Promise<QuotaV
   world.faults.end();
   heal(world, random);
   world.restorePlan();
-  await world.clock.run(() => world.oracle.violations.length > 0, options.closeAfterMs + 15_000);
+  await world.clock.run(() => world.oracle.violations.length > 0, world.closeAfterMs + 15_000);
   const problems = [...world.oracle.violations.slice(0, 3), ...world.problems];
   // Not sooner: what befell a machine that was frozen it hears of when it goes on.
   for (const holder of world.holders) holder.want(1e9);
@@ -63,6 +66,7 @@ function optionsFrom(seed: number, drift: number, random: SeededRandom): QuotaWo
   const mayBeUncovered = closeAfterMs < 100_000 && random.next() < 0.5;
   return {
     seed,
+    chances: pick(CHANCES, random) as number,
     drift,
     servers: 2 + random.below(2),
     relays: 1 + random.below(4),
@@ -92,9 +96,12 @@ function someLimits(random: SeededRandom, hasStream: boolean): OracleLimits {
 function scheduleFaults(world: QuotaWorld, random: SeededRandom): () => void {
   let isOver = false;
   const eachMs = pick(EACH_MS, random) as number;
+  const share = pick(KINDS, random) as number;
+  const some = ALL_FAULTS.filter(() => random.next() < share);
+  const kinds = some.length > 0 ? some : ALL_FAULTS;
   const next = () => {
     if (isOver) return;
-    const [name, act] = pick(ALL_FAULTS, random) as [string, Fault];
+    const [name, act] = pick(kinds, random) as [string, Fault];
     if (act(world, random)) world.faults.count(name);
     world.clock.setTimer(random.next() * 2 * eachMs, next);
   };
@@ -173,10 +180,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     return true;
   },
   holderStopped: (world, random) => {
-    const at = random.below(world.holders.length);
-    const holder = world.holders[at] as SimulatedHolder;
-    holder.machine.enter(() => holder.stop());
-    world.clock.setTimer(3_000, () => world.killHolder(at, true));
+    stop(world, random.below(world.holders.length));
     return true;
   },
   holderFrozen: (world, random) => {
@@ -192,6 +196,13 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   holderCutOff: (world, random) => cutOff(world, random, 'servers'),
   holderCutOffFromOrigin: (world, random) => cutOff(world, random, 'origin'),
+  /** It gives up what it has open, and tells so, while the origin hears of nothing. */
+  holderCutOffFromOriginAndStopped: (world, random) => {
+    const at = random.below(world.holders.length);
+    world.cutOff(world.holders[at] as SimulatedHolder, 'origin', 5_000 + random.next() * 20_000);
+    world.clock.setTimer(random.next() * 3_000, () => stop(world, at));
+    return true;
+  },
   holderCutOffFromAll: (world, random) => cutOff(world, random, 'all'),
   wantChanged: (world, random) => {
     const holder = pick(world.holders, random) as SimulatedHolder;
@@ -216,6 +227,12 @@ const ALL_FAULTS: readonly [string, Fault][] = [
     },
   ]),
 ];
+
+function stop(world: QuotaWorld, at: number): void {
+  const holder = world.holders[at] as SimulatedHolder;
+  holder.machine.enter(() => holder.stop());
+  world.clock.setTimer(3_000, () => world.killHolder(at, true));
+}
 
 function cutOff(
   world: QuotaWorld,

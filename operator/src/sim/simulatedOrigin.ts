@@ -172,7 +172,7 @@ export class SimulatedOrigin {
     const isHeld = this.isCut(socket.machine);
     socket.inAtMs = Math.max(this.#arrivalMs(socket.machine), socket.inAtMs);
     this.#world.setTimer(socket.inAtMs - this.#world.now(), () => {
-      if (isHeld && socket.isGone) return;
+      if (isHeld && (socket.isGone || !socket.machine.isAlive)) return;
       if (isHeld && this.isCut(socket.machine)) this.toOrigin(socket, arrived);
       else arrived();
     });
