@@ -183,8 +183,12 @@ class World {
     holder.name += '+';
     if (holder.grant === undefined) return;
     const { connections, slackBytes: windowBytes } = holder.grant;
-    const untilMs = this.clock.now() + CLOSE_AFTER_MS;
-    this.lost.push({ url: holder.url, connections, windowBytes, untilMs });
+    const now = this.clock.now();
+    // One whose lease is over has closed everything before.
+    if (holder.untilMs > now) {
+      const untilMs = now + CLOSE_AFTER_MS;
+      this.lost.push({ url: holder.url, connections, windowBytes, untilMs });
+    }
     this.#take(holder.url, holder.grant.maxBytes);
     holder.grant = undefined;
   }
