@@ -11,19 +11,20 @@ const TIMEOUT_MS = 400_000;
 /** In which version of the protocol each agent and relay speaks with the operator. */
 async function versionsSpoken({ cluster, sluice }: Scenario): Promise<number[]> {
   const pods = [...(await sluice.pods('agent')), ...(await sluice.pods('relay'))];
-  return Promise.all(
-    pods.map(async ({ name }) => {
-      const args = ['get', 'pod', name, '-n', NAMESPACE, '-o', 'jsonpath={.status.podIP}'];
-      const { port, close } = await cluster.reach(await cluster.kubectl(args), HEALTH_PORT);
-      try {
-        const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-        const found = /^sluice_(?:agent|relay)_control_protocol_version (\d+)$/m.exec(text);
-        return Number(found?.[1]);
-      } finally {
-        await close();
-      }
-    }),
-  );
+  const versions: number[] = [];
+  // One after the other: a way in takes the first port that is free.
+  for (const { name } of pods) {
+    const args = ['get', 'pod', name, '-n', NAMESPACE, '-o', 'jsonpath={.status.podIP}'];
+    const { port, close } = await cluster.reach(await cluster.kubectl(args), HEALTH_PORT);
+    try {
+      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      const found = /^sluice_(?:agent|relay)_control_protocol_version (\d+)$/m.exec(text);
+      versions.push(Number(found?.[1]));
+    } finally {
+      await close();
+    }
+  }
+  return versions;
 }
 
 async function podsOf({ sluice }: Scenario): Promise<string[]> {
