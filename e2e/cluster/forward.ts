@@ -1,8 +1,12 @@
 /** Ways from the machine's loopback interface into a network of the sandbox. */
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CONTROL } from './network.ts';
 import type { Sandbox } from './sandbox.ts';
+
+const LISTEN_TIMEOUT_MS = 10_000;
 
 let forwards = 0;
 
@@ -28,10 +32,21 @@ export async function forwardPort(
     // It may start before the other one listens.
     `UNIX-CONNECT:${socket},retry=50,interval=0.1`,
   ]);
+  await untilListening(options.port);
   return async () => {
     await outer.stop();
     await inner.stop();
   };
+}
+
+/** By the kernel's list: a connection to see would go on to the target. */
+async function untilListening(port: number): Promise<void> {
+  const socket = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 0A`;
+  const deadline = performance.now() + LISTEN_TIMEOUT_MS;
+  while (!(await readFile('/proc/net/tcp', 'utf8')).includes(socket)) {
+    if (performance.now() > deadline) throw new Error(`socat does not listen on port ${port}`);
+    await sleep(20);
+  }
 }
 
 /** A TCP port on 127.0.0.1 that nobody uses just now. */
