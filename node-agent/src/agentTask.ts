@@ -19,9 +19,11 @@ import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
 import type { Peer, Task, TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { noteLink } from './deletion.ts';
-import { checkSpace, diskSpaceOf } from './diskGuard.ts';
+import { checkShare, checkSpace, diskSpaceOf } from './diskGuard.ts';
+import type { DiskUse } from './diskUse.ts';
 import { earlierVersions } from './earlierVersions.ts';
 import { errorFields } from './logger.ts';
+import { type NamespaceShares, shareBytes } from './namespaceShares.ts';
 import { OriginPull } from './originPull.ts';
 import { OriginTopUp } from './originTopUp.ts';
 import { type CheckSettings, type Damage, placedDamage } from './placedCheck.ts';
@@ -31,6 +33,7 @@ export interface AgentTaskOptions {
   readonly task: Task;
   readonly root: string;
   readonly minFreePercent: number;
+  readonly namespaceShares: NamespaceShares;
   readonly check: CheckSettings;
 }
 
@@ -47,6 +50,8 @@ export interface AgentTaskDependencies {
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
   readonly logger: Logger;
+  /** Of this node, by all tasks. */
+  readonly diskUse: DiskUse;
   readonly onChange: () => void;
 }
 
@@ -146,9 +151,21 @@ export class AgentTask implements TaskRunner {
 
   /** Works until aborted, or what is placed is damaged; rejects when the transfer fails. */
   async #attempt(isSuspicious: boolean, signal: AbortSignal): Promise<Damage | undefined> {
-    const task = this.#task;
-    const paths = versionPathsOf(this.#options.root, task);
+    const paths = versionPathsOf(this.#options.root, this.#task);
     await this.#makeRoom(paths);
+    try {
+      return await this.#bring(paths, isSuspicious, signal);
+    } finally {
+      this.#dependencies.diskUse.release(paths);
+    }
+  }
+
+  async #bring(
+    paths: VersionPaths,
+    isSuspicious: boolean,
+    signal: AbortSignal,
+  ): Promise<Damage | undefined> {
+    const task = this.#task;
     await noteLink(paths);
     const layout = layoutOf(task.files, task.pieceLengthBytes);
     this.#pieceCount = layout.pieceCount;
@@ -221,15 +238,25 @@ export class AgentTask implements TaskRunner {
   }
 
   /** Before the first byte; a version that was begun has its space already. */
-  async #makeRoom({ namespaceFolder, versionFolder }: VersionPaths): Promise<void> {
+  async #makeRoom(paths: VersionPaths): Promise<void> {
+    const { namespaceFolder, versionFolder } = paths;
+    const { minFreePercent, namespaceShares } = this.#options;
+    const { namespace, files } = this.#task;
     await mkdir(namespaceFolder, { recursive: true, mode: 0o755 });
-    const begun = await stat(versionFolder).then(
-      () => true,
-      () => false,
-    );
-    if (begun) return;
-    const neededBytes = this.#task.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    checkSpace(await diskSpaceOf(namespaceFolder), neededBytes, this.#options.minFreePercent);
+    const neededBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    await this.#dependencies.diskUse.admit(paths, neededBytes, async (usedBytes) => {
+      const begun = await stat(versionFolder).then(
+        () => true,
+        () => false,
+      );
+      if (begun) return;
+      const space = await diskSpaceOf(namespaceFolder);
+      const share = shareBytes(namespaceShares, namespace, space.totalBytes);
+      if (Number.isFinite(share)) {
+        checkShare({ namespace, neededBytes, usedBytes: await usedBytes() }, share);
+      }
+      checkSpace(space, neededBytes, minFreePercent);
+    });
   }
 
   #begin(transfer: Transfer, topUp: TopUp): void {

@@ -81,6 +81,11 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
     kind: 'stall',
     remedy: 'free space on the disk of the agent root, or take the node out of the selector',
   },
+  NamespaceShareExceeded: {
+    kind: 'stall',
+    remedy:
+      "delete Distributions of the namespace, lower their spec.target.keepVersions, or raise agent.namespaceShares in the chart's values",
+  },
   NodesFailed: { kind: 'stall', remedy: 'see status.failedNodes' },
   ImageNotPullable: {
     kind: 'stall',

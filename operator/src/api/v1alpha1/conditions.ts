@@ -33,6 +33,8 @@ export const distributionReasons = {
   InvalidSource:
     'spec.source names no file, or files that cannot be one folder, or of another size than the origin says.',
   DiskFull: 'All nodes that are not ready have failed for want of space on their disks.',
+  NamespaceShareExceeded:
+    'All nodes that are not ready have failed because the namespace has its share of their disks already; see agent.namespaceShares of the chart.',
   NodesFailed:
     'All nodes that are not ready have failed, for several reasons or one that has no reason of its own here.',
   DigestMismatch: 'The bytes that the origin serves do not have the digest of spec.source.digest.',
