@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import type { TaskHost } from '@sluice/protocol/client/workLoop.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import { AgentTask, type AgentTaskDependencies, type AgentTaskOptions } from './agentTask.ts';
@@ -5,13 +6,14 @@ import { deleteVersions } from './deletion.ts';
 import { DiskUse } from './diskUse.ts';
 
 export type AgentHostOptions = Omit<AgentTaskOptions, 'task'>;
-export type AgentHostDependencies = Omit<AgentTaskDependencies, 'onChange' | 'diskUse'>;
+export type AgentHostDependencies = Omit<AgentTaskDependencies, 'onChange' | 'diskUse' | 'news'>;
 
 /** An agent's tasks. Files of a node are deleted on a tombstone and for no other reason. */
 export class AgentHost implements TaskHost {
   readonly #options: AgentHostOptions;
   readonly #dependencies: AgentHostDependencies;
   readonly #diskUse = new DiskUse();
+  readonly #news = new EventEmitter<{ placed: [] }>().setMaxListeners(0);
 
   constructor(options: AgentHostOptions, dependencies: AgentHostDependencies) {
     this.#options = options;
@@ -19,7 +21,7 @@ export class AgentHost implements TaskHost {
   }
 
   create(task: Task, onChange: () => void): AgentTask {
-    const own = { diskUse: this.#diskUse, onChange };
+    const own = { diskUse: this.#diskUse, news: this.#news, onChange };
     return new AgentTask({ ...this.#options, task }, { ...this.#dependencies, ...own });
   }
 

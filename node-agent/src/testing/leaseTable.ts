@@ -40,6 +40,7 @@ export class LeaseTable<Of extends LeasedTask> {
   }
 
   answer(request: LeaseRequest): LeaseAnswer {
+    if (request.op === 'certify') return this.#certify(request);
     if (request.op === 'acquire') {
       this.#granted += 1;
       const { uid, epoch, pullerKey = '', topUp } = request;
@@ -63,6 +64,23 @@ export class LeaseTable<Of extends LeasedTask> {
     }
     this.leases.delete(lease.id);
     return { outcome: 'settled' };
+  }
+
+  /** For all of it: the test decides who is told to ask. */
+  #certify({ uid, pullerKey }: Extract<LeaseRequest, { op: 'certify' }>): LeaseAnswer {
+    const distribution = this.distributions.get(uid);
+    if (distribution === undefined) {
+      return { outcome: 'wait', reason: 'NotReady', retryAfterMs: 500 };
+    }
+    const { task, keys } = distribution;
+    const pieces = task.files.reduce(
+      (sum, { sizeBytes }) => sum + Math.ceil(sizeBytes / this.#pieceBytes),
+      0,
+    );
+    const extents = [{ first: 0, count: pieces }];
+    const swarmId = Buffer.from(task.swarmId, 'hex');
+    const certificate = certify(keys, swarmId, Buffer.from(pullerKey, 'base64'), extents);
+    return { outcome: 'certified', certificates: [certificate] };
   }
 
   #grant(lease: Lease): LeaseAnswer {

@@ -12,6 +12,7 @@ import type { OriginReport } from './originReport.ts';
 import type { PullRegistry } from './pullRegistry.ts';
 import {
   budgetOf,
+  certificatesOf,
   fill,
   fillTopUp,
   grantOf,
@@ -43,6 +44,7 @@ export interface LeaseRequestsDependencies {
 type Acquire = Extract<LeaseRequest, { op: 'acquire' }>;
 type Renew = Extract<LeaseRequest, { op: 'renew' }>;
 type Settle = Extract<LeaseRequest, { op: 'settle' }>;
+type Certify = Extract<LeaseRequest, { op: 'certify' }>;
 
 const WAIT_MS: Readonly<Record<WaitReason, number>> = {
   NothingToPull: 3_000,
@@ -92,7 +94,20 @@ export class LeaseRequests {
         return this.#renew(holder, request);
       case 'settle':
         return this.#settle(holder, request);
+      case 'certify':
+        return this.#certify(holder, request);
     }
+  }
+
+  /** Takes nothing from the origin, so nothing of it is in the journal. */
+  async #certify(holder: LeaseHolder, request: Certify): Promise<LeaseAnswer> {
+    const { pullerKey } = request;
+    const pull = this.#pulls.of(request);
+    if (pull === undefined) return waitFor('NotReady', 'pull');
+    const { donated, revokedPullers } = pull.distribution;
+    const maySign = donated?.signers.has(holder.id) === true && donated.signed.length > 0;
+    if (!maySign || revokedPullers.includes(pullerKey)) return waitFor('NotAllowed', 'pull');
+    return { outcome: 'certified', certificates: certificatesOf(pull, pullerKey, donated.signed) };
   }
 
   async #acquire(holder: LeaseHolder, request: Acquire): Promise<LeaseAnswer> {

@@ -1,5 +1,5 @@
 /** What the rest of the operator sees of leases. */
-import type { TaskFile } from '@sluice/protocol/messages.ts';
+import type { Extent, TaskFile } from '@sluice/protocol/messages.ts';
 
 /** One run of one process. */
 export interface LeaseHolder {
@@ -32,6 +32,17 @@ export interface LeasedDistribution {
   readonly feedSeed: string;
   /** Raw keys, base64, of pullers that are given nothing more; the list only grows. */
   readonly revokedPullers: readonly string[];
+  /** What processes have of it without having pulled it; absent: nothing. */
+  readonly donated?: DonatedPieces | undefined;
+}
+
+export interface DonatedPieces {
+  /** Nobody gets these to pull. */
+  readonly kept: readonly Extent[];
+  /** Of these the signers get certificates. */
+  readonly signed: readonly Extent[];
+  /** Holders, by id. */
+  readonly signers: ReadonlySet<string>;
 }
 
 export interface ChargeRequest {

@@ -79,6 +79,7 @@ export class PullRegistry {
     const known = this.#pulls.get(uid);
     const pull = newPull(distribution, known);
     this.#pulls.set(uid, pull);
+    pull.pool.keep(distribution.donated?.kept ?? []);
     const before = known?.distribution.epoch === epoch ? known.distribution.revokedPullers : [];
     if (distribution.revokedPullers.length > before.length) this.#revoke(pull);
     if (known?.distribution.epoch !== epoch) {
@@ -128,7 +129,8 @@ export class PullRegistry {
   /** Who has what is forgotten; what is to be pulled is not. */
   reset(): void {
     for (const [uid, { distribution }] of this.#pulls) {
-      this.#pulls.set(uid, newPull(distribution, undefined));
+      const { donated, ...rest } = distribution;
+      this.#pulls.set(uid, newPull(rest, undefined));
     }
   }
 

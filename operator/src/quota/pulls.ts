@@ -2,9 +2,9 @@
  * What is taken from the origin for each epoch of each distribution: which pieces are whose, and
  * how much work a lease gets at once.
  */
-import { certify } from '@sluice/engine/feed/certificate.ts';
+import { certify, MAX_EXTENTS } from '@sluice/engine/feed/certificate.ts';
 import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { Extent, LeaseGrant, PullerCertificate } from '@sluice/protocol/messages.ts';
 import type { Terms } from './entries.ts';
 import { ExtentPool } from './extents.ts';
 import type { LeasedDistribution, SourceFailure } from './leases.ts';
@@ -152,20 +152,40 @@ export function budgetOf(pull: Pull, { leaseId, rateBytesPerSecond, usedBytes }:
 }
 
 export function grantOf(
-  { distribution, feedKeys }: Pull,
+  pull: Pull,
   { leaseId, pullerKey, purpose }: Pick<LeaseRecord, 'leaseId' | 'pullerKey' | 'purpose'>,
   version: number,
   terms: Terms,
   extents: LeaseGrant['extents'],
 ): LeaseGrant {
-  const { uid, epoch, swarmId } = distribution;
+  const { uid, epoch } = pull.distribution;
   const { maxBytes, rateBytesPerSecond, slackBytes, connections } = terms;
   const allowed = { maxBytes, rateBytesPerSecond, slackBytes, connections };
   const grant = { leaseId, version, uid, epoch, extents, ...allowed, ttlMs: LEASE_TTL_MS };
   if (purpose === 'topUp') return grant;
+  return { ...grant, certificate: certificateOf(pull, pullerKey, extents) };
+}
+
+/** For what its holder has already, as many as that takes. */
+export function certificatesOf(
+  pull: Pull,
+  pullerKey: string,
+  extents: readonly Extent[],
+): PullerCertificate[] {
+  const parts: Extent[][] = [];
+  for (let at = 0; at < extents.length; at += MAX_EXTENTS) {
+    parts.push(extents.slice(at, at + MAX_EXTENTS));
+  }
+  return parts.map((part) => certificateOf(pull, pullerKey, part));
+}
+
+function certificateOf(
+  { distribution, feedKeys }: Pull,
+  pullerKey: string,
+  extents: readonly Extent[],
+): PullerCertificate {
   const puller = Buffer.from(pullerKey, 'base64');
-  const certificate = certify(feedKeys, Buffer.from(swarmId, 'hex'), puller, extents);
-  return { ...grant, certificate };
+  return certify(feedKeys, Buffer.from(distribution.swarmId, 'hex'), puller, extents);
 }
 
 function countOf(extents: LeaseGrant['extents']): number {

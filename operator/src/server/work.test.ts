@@ -117,8 +117,16 @@ describe('a task', () => {
   });
 
   it.each(['relay', 'agent'] as const)('tells a %s whose word does not count', (kind) => {
-    expect(taskFor(planOf(), kind, undefined, ['key']).revokedPullers).toEqual(['key']);
+    expect(taskFor(planOf(), kind, undefined, { revokedPullers: ['key'] }).revokedPullers).toEqual([
+      'key',
+    ]);
     expect(taskFor(planOf(), kind, undefined)).not.toHaveProperty('revokedPullers');
+  });
+
+  it.each(['relay', 'agent'] as const)('tells a %s which versions it may use', (kind) => {
+    const donors = [{ namespace: 'ml', uid: 'v', epoch: 2 }];
+    expect(taskFor(planOf(), kind, undefined, { donors }).donors).toEqual(donors);
+    expect(taskFor(planOf(), kind, undefined)).not.toHaveProperty('donors');
   });
 
   it('holds the credentials of the origin for relays alone', () => {

@@ -3,6 +3,7 @@
  * process should know, and from that and what it was told already, the messages. PURE.
  */
 import type {
+  Donor,
   Peer,
   ProcessKind,
   Task,
@@ -94,13 +95,20 @@ function peerOf({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer
   };
 }
 
-/** `policy`: of the Origin that covers the source, if any; `pulls`: an agent, in a relay's place. */
+/** What a task says besides the plan. */
+export interface TaskMore {
+  readonly revokedPullers?: readonly string[];
+  /** An agent, in a relay's place. */
+  readonly pulls?: boolean;
+  readonly donors?: readonly Donor[];
+}
+
+/** `policy`: of the Origin that covers the source, if any. */
 export function taskFor(
   plan: DistributionPlan,
   kind: ProcessKind,
   policy: OriginPolicy | undefined,
-  revokedPullers: readonly string[] = [],
-  pulls = false,
+  { revokedPullers = [], pulls = false, donors = [] }: TaskMore = {},
 ): Task {
   const { record, delivery, target, headers } = plan;
   const { source } = record;
@@ -118,6 +126,7 @@ export function taskFor(
     relayToken: record.relayToken,
     delivery: { ...delivery, topUp: [...delivery.topUp] },
     ...(revokedPullers.length > 0 && { revokedPullers: [...revokedPullers] }),
+    ...(donors.length > 0 && { donors: [...donors] }),
     ...(pulls && { pulls }),
     ...(hasSource && {
       source: {

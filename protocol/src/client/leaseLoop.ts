@@ -157,6 +157,7 @@ export class LeaseLoop {
       case 'wait':
         return answer.retryAfterMs;
       case 'settled':
+      case 'certified':
       case 'gone':
         return this.#nextPauseMs();
       case 'granted':

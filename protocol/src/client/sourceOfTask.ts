@@ -1,4 +1,5 @@
 import type { PullOptions } from '@sluice/engine/session/puller.ts';
+import { fileUrlOf } from '../fileUrl.ts';
 import type { Task } from '../messages.ts';
 
 export interface SourceOfTask {
@@ -24,10 +25,4 @@ export function sourceOf(
     options: { files: originFiles, headers, ranges, pieceLengthBytes },
     allowsPrivateAddresses: allowPrivateAddresses,
   };
-}
-
-/** The one file, or with a folder's URL the file in it. */
-export function fileUrlOf(url: string, path: string): string {
-  if (!url.endsWith('/')) return url;
-  return new URL(path.split('/').map(encodeURIComponent).join('/'), url).href;
 }

@@ -62,6 +62,14 @@ export async function listedBytes(
   return manifest?.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
+/** Whether the version was completed, and its digests were right. */
+export async function isWholeVersion(
+  folder: string,
+  fileSystem: FileSystem = nodeFileSystem,
+): Promise<boolean> {
+  return (await StateFile.told(`${folder}.state`, fileSystem)) === 'whole';
+}
+
 /**
  * What versions that this disk has already can give to another one: bytes by the hash of their
  * piece, and whole files by their digest. Only a help: whatever cannot be read is not there.
