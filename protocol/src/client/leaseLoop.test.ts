@@ -92,7 +92,7 @@ function grant(first: number, count: number, change: Partial<LeaseGrant> = {}): 
 
 const WAIT: LeaseAnswer = { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 60_000 };
 
-function build(answers: (LeaseAnswer | Error)[]) {
+function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
   const asked: LeaseAsk[] = [];
   const pullers: FakePuller[] = [];
   const failures: (TaskError | undefined)[] = [];
@@ -119,7 +119,7 @@ function build(answers: (LeaseAnswer | Error)[]) {
             expect(pullers.at(-1)?.closed).toBe(true);
             return { answer: { outcome: 'settled' }, requestedAtMs: performance.now() };
           }
-          const answer = answers.shift() ?? WAIT;
+          const answer = (await answers.shift()) ?? WAIT;
           if (answer instanceof Error) throw answer;
           return { answer, requestedAtMs: performance.now() };
         },
@@ -341,6 +341,23 @@ describe('the lease loop', () => {
         { first: 1, count: 1 },
       ],
     });
+  });
+
+  it('settles with what it is granted while the process ends, unfinished', async () => {
+    const late = Promise.withResolvers<LeaseAnswer>();
+    const { abort, done, asked, pullers } = build([
+      { outcome: 'granted', grant: grant(0, 2) },
+      late.promise,
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    pullers[0]?.pull(1);
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'renew']));
+    abort.abort();
+    await until(() => expect(pullers[0]?.closed).toBe(true));
+    late.resolve({ outcome: 'granted', grant: grant(1, 3, { version: 2 }) });
+    await done;
+    const unfinished = [{ first: 1, count: 3 }];
+    expect(asked.at(-1)).toMatchObject({ op: 'settle', version: 2, unfinished });
   });
 
   it('ends when everything is here', async () => {

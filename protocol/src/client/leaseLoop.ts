@@ -211,7 +211,7 @@ export class LeaseLoop {
       }
       if (held.puller.usedBytes() > 0) this.#recovered();
       const over = signal.aborted || this.#dependencies.complete();
-      if (over || !(await this.#extend(held, end.kind === 'completed', signal))) {
+      if (over || !(await this.#extend(held, end.kind === 'completed'))) {
         await this.#settle(held);
         return 0;
       }
@@ -238,7 +238,7 @@ export class LeaseLoop {
       // A place that is lost stays lost under this lease: the next one has all that there are.
       if (isDue && puller.unproven().connections > 0) break;
       if (isDue) {
-        renewing = this.#renew(held, signal)
+        renewing = this.#renew(held)
           .then((answer) => {
             gone = answer.outcome === 'gone' || answer.outcome === 'settled';
           }, this.#dependencies.onProblem)
@@ -248,15 +248,16 @@ export class LeaseLoop {
       }
       await sleep(clock, LOOK_MS, stop).catch(() => {});
     }
-    await renewing;
-    if (gone) return 'gone';
+    // Nothing more is asked of the origin while the server answers what is under way.
     if (ended === undefined) await puller.close();
     await finished;
+    await renewing;
+    if (gone) return 'gone';
     return ended ?? { kind: 'stopped', reason: 'closed' };
   }
 
   /** The server's answer, taken over. */
-  async #renew(held: Held, signal: AbortSignal): Promise<LeaseAnswer> {
+  async #renew(held: Held): Promise<LeaseAnswer> {
     const { puller, state } = held;
     this.#asked = false;
     // What is under way is finished, also when nothing more is wanted.
@@ -282,7 +283,8 @@ export class LeaseLoop {
         ...this.#latency(puller),
       },
       Math.max(0, leftMs),
-      signal,
+      // What was granted and not heard of would count as finished when the lease is settled.
+      this.#graceful,
     );
     const before = piecesIn(unfinished);
     if (answer.outcome === 'wait') state.futileAt = before;
@@ -299,10 +301,10 @@ export class LeaseLoop {
   }
 
   /** The pull is over: goes on under the same lease when there is more; false when there is not. */
-  async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
+  async #extend(held: Held, completed: boolean): Promise<boolean> {
     if (held.puller.unproven().connections > 0) return false;
     if (completed && this.#isWanted && held.unbegun.length === 0) {
-      await this.#renew(held, signal).catch(this.#dependencies.onProblem);
+      await this.#renew(held).catch(this.#dependencies.onProblem);
     }
     if (held.unbegun.length === 0) return false;
     held.before = takenWith(held.before, held.puller);
@@ -339,7 +341,9 @@ export class LeaseLoop {
   }
 
   #unfinished({ puller, unbegun }: Held): Extent[] {
-    return [...puller.unfinished(), ...unbegun].slice(0, MAX_UNFINISHED);
+    // A renewal names all that is to be done, what was under way before included.
+    const left = unbegun.length > 0 ? unbegun : puller.unfinished();
+    return left.slice(0, MAX_UNFINISHED);
   }
 
   #extentsOf(held: Held) {
