@@ -72,6 +72,21 @@ export const SourceFile = Type.Object({
 });
 export type SourceFile = Static<typeof SourceFile>;
 
+/** Where the same bytes are, too: asked under leases of its own. */
+export const TaskMirror = Type.Object({
+  id: Type.String({ minLength: 1, maxLength: 64 }),
+  /** Like that of the source. */
+  url: Type.String({ maxLength: 2048 }),
+  /** Credentials included; never logged. */
+  headers: Type.Record(Type.String(), Type.String()),
+  /** Of every file, in the order of the task's. */
+  validators: Type.Array(Validator, { maxItems: 1000 }),
+  allowPrivateAddresses: Type.Optional(Type.Boolean()),
+});
+export type TaskMirror = Static<typeof TaskMirror>;
+
+export const MAX_MIRRORS = 8;
+
 export const TaskSource = Type.Object({
   /** Of the one file, or with a slash at its end of the folder that the files are in. */
   url: Type.String({ maxLength: 2048 }),
@@ -83,6 +98,8 @@ export const TaskSource = Type.Object({
   ranges: Type.Boolean(),
   /** Whether the host may mean an address of the cluster's own networks; absent: it may not. */
   allowPrivateAddresses: Type.Optional(Type.Boolean()),
+  /** They honour byte ranges. */
+  mirrors: Type.Optional(Type.Array(TaskMirror, { maxItems: MAX_MIRRORS })),
 });
 export type TaskSource = Static<typeof TaskSource>;
 
@@ -310,6 +327,10 @@ export const LeaseRequest = Type.Union([
     wantConnections: Type.Integer({ minimum: 1, maximum: 64 }),
     /** Raw Ed25519 public key of a puller, certified in the grant for its extents. */
     pullerKey: Type.Optional(Base64(64)),
+    /** Ids of the mirrors that this holder knows: it may get a lease for one of them. */
+    mirrors: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { maxItems: MAX_MIRRORS }),
+    ),
     /** Instead of a puller's key, by a node that is short: the server chooses the pieces. */
     topUp: Type.Optional(TopUpAsk),
     /** Measured time from request to first byte; unknown is 50. */
@@ -388,6 +409,8 @@ export const LeaseGrant = Type.Object(
     version: Type.Integer({ minimum: 1 }),
     uid: Uid,
     epoch: Epoch,
+    /** Id of the mirror that it is for, told to those who asked with mirrors; absent: the source itself. */
+    mirror: Type.Optional(Type.String({ maxLength: 64 })),
     /** What to pull now, in file order; the unfinished of before included. */
     extents: Type.Array(Extent, { maxItems: 256 }),
     /** All bytes this lease may ever take, headers included, cumulative like usedBytes. */

@@ -8,14 +8,14 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import type { EngineHost } from '@sluice/engine/session/host.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
-import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { Puller } from '@sluice/engine/session/puller.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
 import { HeldHashes } from '@sluice/protocol/client/heldHashes.ts';
-import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
+import { LeaseLoop, type LeaseWant, type SourcedGrant } from '@sluice/protocol/client/leaseLoop.ts';
 import { revokedPullersOf } from '@sluice/protocol/client/revokedPullersOf.ts';
-import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import { mirrorsOf, sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
 import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
@@ -292,13 +292,16 @@ export class RelayTask implements TaskRunner {
         clock,
         wantedRateBytesPerSecond: () => WANT.rateBytesPerSecond,
         want: () => WANT,
+        mirrors: () => mirrorsOf(this.#task),
         createPuller: (grant, requestedAtMs) =>
           this.#puller(transfer, layout, grant, requestedAtMs),
         certified,
         // What an earlier version had is here without a pull, and is nothing to others unsigned.
         complete: () =>
           transfer.progress().verifiedPieces === layout.pieceCount && !transfer.hasUnnamedPieces(),
-        onFailure: (error) => {
+        onFailure: (error, mirror) => {
+          // What a mirror does wrong is said when its lease is settled, and ends no epoch.
+          if (error !== undefined && mirror !== undefined) return;
           this.#originError = error;
           this.#dependencies.onChange();
         },
@@ -309,10 +312,10 @@ export class RelayTask implements TaskRunner {
     this.#leases = undefined;
   }
 
-  #puller(transfer: Transfer, layout: Layout, grant: PullGrant, requestedAtMs: number): Puller {
+  #puller(transfer: Transfer, layout: Layout, grant: SourcedGrant, requestedAtMs: number): Puller {
     const { httpSource, clock } = this.#dependencies;
-    const source = sourceOf(this.#task, layout.files);
-    if (source === undefined) throw new Error('the task names no source');
+    const source = sourceOf(this.#task, layout.files, grant.mirror);
+    if (source === undefined) throw new Error('the task names no such source');
     return createPuller(grant, requestedAtMs, source.options, {
       http: httpSource(source.allowsPrivateAddresses),
       clock,

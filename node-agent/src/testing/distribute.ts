@@ -15,8 +15,6 @@ export interface OneFile {
   readonly epoch?: number;
   readonly namespace?: string;
   readonly body: Buffer;
-  /** More of the task, for all processes. */
-  readonly task?: Partial<Task>;
 }
 
 export interface Tenants {
@@ -28,7 +26,7 @@ export interface Tenants {
 /** Makes an epoch of one file, `<uid>.bin`, with its digest, and tells it to every process. */
 export function distributeFile(
   { origin, fleet, table }: Tenants,
-  { uid, epoch = 1, namespace = 'team', body, task: more = {} }: OneFile,
+  { uid, epoch = 1, namespace = 'team', body }: OneFile,
 ): Task {
   const files = [{ path: `${uid}.bin`, sizeBytes: body.length, sha256: sha256Of(body) }];
   const layout = layoutOf(files, PIECE);
@@ -54,7 +52,6 @@ export function distributeFile(
       ranges: true,
     },
     target: { path: uid, fileMode: '0644' },
-    ...more,
   };
   table.distributions.set(uid, {
     task,

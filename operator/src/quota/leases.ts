@@ -18,6 +18,8 @@ export interface LeasedDistribution {
   /** 40 hex digits. */
   readonly swarmId: string;
   readonly url: string;
+  /** Where the same bytes are, too; each honours byte ranges. In the order in which they are asked. */
+  readonly mirrors?: readonly LeasedMirror[];
   readonly priority: number;
   readonly suspend: boolean;
   readonly files: readonly TaskFile[];
@@ -34,6 +36,11 @@ export interface LeasedDistribution {
   readonly revokedPullers: readonly string[];
   /** What processes have of it without having pulled it; absent: nothing. */
   readonly donated?: DonatedPieces | undefined;
+}
+
+export interface LeasedMirror {
+  readonly id: string;
+  readonly url: string;
 }
 
 export interface DonatedPieces {

@@ -7,9 +7,10 @@ import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { Extent, LeaseGrant, PullerCertificate } from '@sluice/protocol/messages.ts';
 import type { Terms } from './entries.ts';
 import { ExtentPool } from './extents.ts';
-import type { LeasedDistribution, SourceFailure } from './leases.ts';
+import type { LeasedDistribution } from './leases.ts';
 import type { LeaseRecord } from './ledger.ts';
 import { LEASE_TTL_MS } from './originBook.ts';
+import { SourceStandings } from './pullSources.ts';
 import { budgetFor } from './terms.ts';
 import { TopUpPieces } from './topUpPieces.ts';
 
@@ -19,7 +20,11 @@ export interface Pull {
   readonly pool: ExtentPool;
   readonly topUps: TopUpPieces;
   readonly sizeBytes: number;
-  failure: SourceFailure | undefined;
+  readonly standings: SourceStandings;
+  /** URLs of mirrors that a lease was granted for, as far as this leader knows. */
+  readonly mirrorsUsed: Set<string>;
+  /** Leaders before this one have granted leases of it. */
+  isInherited: boolean;
   /** The last who asked to pull got nothing because the period's traffic is used up. */
   isExhausted: boolean;
   /** Pieces were given out before this replica led: who has them is not known before this time. */
@@ -53,7 +58,9 @@ export function newPull(distribution: LeasedDistribution, known: Pull | undefine
     pool: new ExtentPool(pieceCount),
     topUps: new TopUpPieces(pieceCount),
     sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    failure: undefined,
+    standings: new SourceStandings(),
+    mirrorsUsed: new Set(),
+    isInherited: false,
     isExhausted: false,
     unsureUntilMs: 0,
   };
@@ -153,7 +160,12 @@ export function budgetOf(pull: Pull, { leaseId, rateBytesPerSecond, usedBytes }:
 
 export function grantOf(
   pull: Pull,
-  { leaseId, pullerKey, purpose }: Pick<LeaseRecord, 'leaseId' | 'pullerKey' | 'purpose'>,
+  {
+    leaseId,
+    pullerKey,
+    purpose,
+    mirror,
+  }: Pick<LeaseRecord, 'leaseId' | 'pullerKey' | 'purpose' | 'mirror'>,
   version: number,
   terms: Terms,
   extents: LeaseGrant['extents'],
@@ -161,7 +173,8 @@ export function grantOf(
   const { uid, epoch } = pull.distribution;
   const { maxBytes, rateBytesPerSecond, slackBytes, connections } = terms;
   const allowed = { maxBytes, rateBytesPerSecond, slackBytes, connections };
-  const grant = { leaseId, version, uid, epoch, extents, ...allowed, ttlMs: LEASE_TTL_MS };
+  const of = { leaseId, version, uid, epoch, ...(mirror !== undefined && { mirror }) };
+  const grant = { ...of, extents, ...allowed, ttlMs: LEASE_TTL_MS };
   if (purpose === 'topUp') return grant;
   return { ...grant, certificate: certificateOf(pull, pullerKey, extents) };
 }

@@ -31,13 +31,14 @@ import { Departures } from './departures.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
 import { Donations } from './donations.ts';
 import { type FleetProcess, FleetView } from './fleetView.ts';
+import { mirrorProgress } from './mirrorProgress.ts';
 import { NodeBook } from './nodeBook.ts';
 import { pieceAtOrigin } from './pieceAtOrigin.ts';
 import { Removals } from './removals.ts';
 import { resolveSource } from './sourceResolver.ts';
 import { StandIns } from './standIns.ts';
 import { Telling, type ToldDistribution } from './telling.ts';
-import { isAsked, membersOf, taskFor } from './work.ts';
+import { allowedMirrors, isAsked, membersOf, taskFor } from './work.ts';
 
 export interface CoordinatorDependencies {
   readonly leases: LeaseService;
@@ -230,6 +231,8 @@ export class Coordinator implements CoordinatorPort {
       originBytes: leases.originBytes(uid),
       sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',
       pull: leases.troubleOf(uid, plan.record.epoch),
+      ...mirrorProgress(plan, leases),
+      isDisputed: distribution.revoked.length > 0,
     };
   }
 
@@ -315,6 +318,7 @@ export class Coordinator implements CoordinatorPort {
       epoch: record.epoch,
       swarmId: record.swarmId,
       url: record.url,
+      mirrors: allowedMirrors(book.plan, this.#policies).map(({ id, url }) => ({ id, url })),
       priority: Math.min(priority, policy?.maxPriority ?? priority),
       // Nothing more is taken from the origin; what is on the nodes stays, and goes on among them.
       suspend:

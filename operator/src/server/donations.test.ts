@@ -253,6 +253,20 @@ describe('bytes that another distribution has on nodes', () => {
   }
 });
 
+describe('a distribution that every node has', () => {
+  it('is told nothing new, and who signs goes on', () => {
+    ready(apply(recordOf('donor'), ['n1', 'n2']), 'n1', 'n2');
+    const book = apply(recordOf('u'), ['n1', 'n2']);
+    expect(look('u', agentsOn('n1', 'n2')).signers).toEqual(['agent-n1']);
+    ready(book, 'n1', 'n2');
+    const after = look('u', agentsOn('n1', 'n2'));
+    expect(after).toMatchObject({ donors: [DONOR], signers: ['agent-n1'], kept: [] });
+    expect(after.leased?.signed).toEqual(FOUR);
+    expect(donations.isWaiting('u')).toBe(false);
+    expect(look('u', agentsOn('n2')).signers).toEqual([]);
+  });
+});
+
 describe('bytes that an older distribution is pulling', () => {
   const filling = (verifiedBytes = 0) => relayWith('donor', 'transferring', verifiedBytes);
 

@@ -151,34 +151,25 @@ export class Donations {
   look(uid: string, seen: Seen, nowMs: number): Told {
     const state = this.#states.get(uid);
     if (state === undefined) return NOBODY;
-    const { book } = seen;
+    const { book, members } = seen;
+    const matches = this.#matchesOf(state, book);
     const giving: Match[] = [];
-    for (const match of this.#matchesOf(state, book)) {
-      const holders = this.#holdersOf(match, seen);
-      if (match.kind !== 'own') this.#chooseSigner(state, match, holders, !book.isEverywhere);
-      if (holders.length > 0 || this.#isComing(match, seen, nowMs)) giving.push(match);
+    let isStill = false;
+    if (book.isEverywhere) {
+      // Who signs goes on: nodes that join later find everything named.
+      const here = new Set(members.map(({ process }) => process.id));
+      for (const [key, id] of state.signers) if (!here.has(id)) state.signers.delete(key);
+    } else {
+      for (const match of matches) {
+        const holders = this.#holdersOf(match, seen);
+        if (match.kind !== 'own') chooseSigner(state, match, holders);
+        if (holders.length > 0 || this.#isComing(match, seen, nowMs)) giving.push(match);
+      }
+      isStill = this.#isStill(state, seen, giving, nowMs);
     }
-    const isStill = this.#isStill(state, seen, giving, nowMs);
-    state.isKeeping = giving.length > 0 && !book.isEverywhere;
+    state.isKeeping = giving.length > 0;
     this.#lease(uid, state, isStill ? [] : giving);
     return { donors: state.donors, signers: new Set(state.signers.values()) };
-  }
-
-  /** Who has begun goes on. One is enough: what it has named all others give, too. */
-  #chooseSigner(
-    state: State,
-    { key, kind, donor }: Match,
-    holders: readonly FleetProcess[],
-    isNeeded: boolean,
-  ): void {
-    const before = holders.find(({ id }) => id === state.signers.get(key));
-    const signer = before ?? (isNeeded ? holders[0] : undefined);
-    if (signer === undefined) {
-      state.signers.delete(key);
-      return;
-    }
-    state.signers.set(key, signer.id);
-    if (kind === 'other') tellOf(state, donor);
   }
 
   /** Who has all of what the match gives, and can give it: relays first, which have the links for it. */
@@ -354,6 +345,22 @@ function digestsIn({ files }: EpochRecord): string[] {
     sha256 === undefined || sizeBytes === 0 ? [] : [sha256],
   );
   return [...new Set(found)];
+}
+
+/** Who has begun goes on. One is enough: what it has named all others give, too. */
+function chooseSigner(
+  state: State,
+  { key, kind, donor }: Match,
+  holders: readonly FleetProcess[],
+): void {
+  const before = holders.find(({ id }) => id === state.signers.get(key));
+  const signer = before ?? holders[0];
+  if (signer === undefined) {
+    state.signers.delete(key);
+    return;
+  }
+  state.signers.set(key, signer.id);
+  if (kind === 'other') tellOf(state, donor);
 }
 
 function tellOf(state: State, donor: Donor): void {

@@ -126,10 +126,11 @@ export class Telling {
       ({ process: { kind, node } }) => kind === 'relay' || takesPart(node),
     );
     const peers = peersOf(members);
-    const policy = coveringPolicy(plan.record.url, this.#deps.policies());
+    const policies = this.#deps.policies();
+    const policy = coveringPolicy(plan.record.url, policies);
     const seen = { book, members, agents, isDisputed: revoked.length > 0 };
     const { donors, signers } = this.#deps.donations.look(uid, seen, now);
-    const more = { revokedPullers: revoked, donors };
+    const more = { revokedPullers: revoked, donors, policies };
     const tasks = {
       relay: taskFor(plan, 'relay', policy, more),
       agent: taskFor(plan, 'agent', policy, more),

@@ -129,6 +129,31 @@ describe('a task', () => {
     expect(taskFor(planOf(), kind, undefined)).not.toHaveProperty('donors');
   });
 
+  it('names mirrors, each as its Origin has it, that the namespace may use', () => {
+    const validators = [{ etag: '"m"' }];
+    const mirror = (host: string, headers = {}) => ({
+      id: host,
+      url: `http://${host}/file.bin`,
+      validators,
+      headers,
+    });
+    const secret = { authorization: 'Bearer of-the-mirror' };
+    const mirrors = [mirror('cdn.example.com', secret), mirror('open'), mirror('closed')];
+    const policies = [
+      policy,
+      { ...policy, name: 'closed', hosts: ['closed'], namespaces: ['other'] },
+    ];
+    const plan = planOf({ mirrors, delivery, headers: {} });
+    const told = (kind: 'relay' | 'agent') =>
+      taskFor(plan, kind, undefined, { policies }).source?.mirrors;
+    const open = { ...mirror('open'), allowPrivateAddresses: false };
+    expect(told('relay')).toEqual([
+      { ...mirror('cdn.example.com', secret), allowPrivateAddresses: true },
+      open,
+    ]);
+    expect(told('agent')).toEqual([open]);
+  });
+
   it('holds the credentials of the origin for relays alone', () => {
     const relay = taskFor(planOf({ delivery }), 'relay', policy);
     expect(relay.source).toMatchObject({ allowPrivateAddresses: true });

@@ -96,12 +96,14 @@ function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
   const asked: LeaseAsk[] = [];
   const pullers: FakePuller[] = [];
   const failures: (TaskError | undefined)[] = [];
+  const failedMirrors: (string | undefined)[] = [];
   const problems: unknown[] = [];
   const certified: PullerCertificate[] = [];
   const abort = new AbortController();
   aborts.push(abort);
-  const state: { complete: boolean; want: LeaseWant | undefined } = {
+  const state: { complete: boolean; want: LeaseWant | undefined; mirrors: string[] } = {
     complete: false,
+    mirrors: [],
     want: { rateBytesPerSecond: 10 * MIB, connections: 4 },
   };
   const loop = new LeaseLoop(
@@ -116,7 +118,7 @@ function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
         lease: async (ask) => {
           asked.push(ask);
           if (ask.op === 'settle') {
-            expect(pullers.at(-1)?.closed).toBe(true);
+            expect(pullers.at(-1)?.closed ?? true).toBe(true);
             return { answer: { outcome: 'settled' }, requestedAtMs: performance.now() };
           }
           const answer = (await answers.shift()) ?? WAIT;
@@ -125,7 +127,11 @@ function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
         },
       },
       clock: processClock,
+      mirrors: () => state.mirrors,
       createPuller: (given) => {
+        if (given.mirror !== undefined && !state.mirrors.includes(given.mirror)) {
+          throw new Error('no such mirror');
+        }
         const puller = new FakePuller(given);
         pullers.push(puller);
         return puller;
@@ -134,12 +140,16 @@ function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
       want: () => state.want,
       certified: (given) => certified.push(given),
       complete: () => state.complete,
-      onFailure: (error) => failures.push(error),
+      onFailure: (error, mirror) => {
+        failures.push(error);
+        failedMirrors.push(mirror);
+      },
       onProblem: (error) => problems.push(error),
     },
   );
   const done = loop.run(abort.signal);
-  return { loop, done, asked, pullers, failures, problems, certified, abort, state };
+  const seen = { asked, pullers, failures, failedMirrors, problems, certified };
+  return { loop, done, ...seen, abort, state };
 }
 
 const ops = (asked: LeaseAsk[]) => asked.map(({ op }) => op);
@@ -275,6 +285,34 @@ describe('the lease loop', () => {
     expect(asked[1]).toMatchObject({ failure: { reason: 'SourceNotFound', httpStatus: 404 } });
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(asked).toHaveLength(2);
+  });
+
+  it('names the mirrors that it knows, and says which one gave nothing', async () => {
+    const { loop, pullers, asked, state, failedMirrors } = build([
+      WAIT,
+      { outcome: 'granted', grant: grant(0, 10, { mirror: 'm1' }) },
+    ]);
+    await until(() => expect(asked).toHaveLength(1));
+    expect(asked[0]).not.toHaveProperty('mirrors');
+    state.mirrors = ['m1', 'm2'];
+    loop.askNow();
+    await until(() => expect(pullers).toHaveLength(1));
+    expect(asked[1]).toMatchObject({ op: 'acquire', mirrors: ['m1', 'm2'] });
+    expect(pullers[0]?.grants).toMatchObject([{ mirror: 'm1' }]);
+    const error = Object.assign(new Error('gone'), {
+      code: 'SourceNotFound' as const,
+      httpStatus: 404,
+    });
+    pullers[0]?.end({ kind: 'failed', error });
+    await until(() => expect(failedMirrors).toEqual(['m1']));
+  });
+
+  it('gives back what it cannot use any more', async () => {
+    const given = grant(0, 10, { mirror: 'gone' });
+    const { asked, problems, pullers } = build([{ outcome: 'granted', grant: given }]);
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'settle']));
+    expect(asked[1]).toMatchObject({ usedBytes: 0, unfinished: given.extents });
+    expect([pullers.length, problems]).toMatchObject([0, [{ message: 'no such mirror' }]]);
   });
 
   it('asks when it is called, instead of waiting on', async () => {

@@ -24,6 +24,9 @@ export interface LeaseWant {
   readonly topUp?: { readonly acceptable: string; readonly wantBytes: number };
 }
 
+/** `mirror`: what it is for; undefined: the source itself. */
+export type SourcedGrant = PullGrant & Pick<LeaseGrant, 'mirror'>;
+
 export interface LeaseLoopDependencies {
   readonly client: {
     lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply>;
@@ -31,7 +34,9 @@ export interface LeaseLoopDependencies {
   /** The client's: a grant's life counts from when it was asked for. */
   readonly clock: Clock;
   /** A pull of the grant's extents that is not started; also called with renewed grants. */
-  readonly createPuller: (grant: PullGrant, requestedAtMs: number) => Puller;
+  readonly createPuller: (grant: SourcedGrant, requestedAtMs: number) => Puller;
+  /** Ids of the mirrors that createPuller can pull from; absent: none. */
+  readonly mirrors?: () => readonly string[];
   /** Zero: nothing is wanted. Asked often; mayWant() says that this may have changed. */
   readonly wantedRateBytesPerSecond: () => number;
   /** What to ask for; undefined: nothing, after all. */
@@ -40,8 +45,8 @@ export interface LeaseLoopDependencies {
   readonly certified?: (certificate: PullerCertificate) => void;
   /** Every piece is here: nothing is left to pull. */
   readonly complete: () => boolean;
-  /** Why nothing comes from the origin; undefined when bytes come again. */
-  readonly onFailure: (error: TaskError | undefined) => void;
+  /** Why nothing comes from the origin, or a mirror; undefined when bytes come again. */
+  readonly onFailure: (error: TaskError | undefined, mirror?: string) => void;
   readonly onProblem: (error: unknown) => void;
 }
 
@@ -139,12 +144,14 @@ export class LeaseLoop {
   /** One lease from beginning to end; answers how long to wait before the next. */
   async #acquire(want: LeaseWant, signal: AbortSignal): Promise<number> {
     const { uid, epoch, pullerKey } = this.#options;
+    const mirrors = this.#dependencies.mirrors?.() ?? [];
     const { answer, requestedAtMs } = await this.#dependencies.client.lease(
       {
         op: 'acquire',
         uid,
         epoch,
         ...(pullerKey !== undefined && { pullerKey }),
+        ...(mirrors.length > 0 && { mirrors: [...mirrors] }),
         ...(want.topUp !== undefined && { topUp: want.topUp }),
         wantConnections: want.connections,
         wantRateBytesPerSecond: want.rateBytesPerSecond,
@@ -175,11 +182,19 @@ export class LeaseLoop {
     want: LeaseWant,
     signal: AbortSignal,
   ): Promise<number> {
+    let puller: Puller;
+    try {
+      puller = this.#dependencies.createPuller(grant, requestedAtMs);
+    } catch (error) {
+      // The task names what it is for no more.
+      await this.#giveBack(grant);
+      throw error;
+    }
     this.#certified(grant);
     const held: Held = {
       grant,
       want,
-      puller: this.#dependencies.createPuller(grant, requestedAtMs),
+      puller,
       over: false,
       unbegun: [],
       before: NOTHING_TAKEN,
@@ -204,7 +219,7 @@ export class LeaseLoop {
       }
       if (end.kind === 'failed') {
         const error = taskErrorOf(end.error);
-        this.#dependencies.onFailure(error);
+        this.#dependencies.onFailure(error, held.grant.mirror);
         const { httpStatus } = end.error;
         await this.#settle(held, { ...error, ...(httpStatus !== undefined && { httpStatus }) });
         return this.#nextPauseMs();
@@ -315,9 +330,20 @@ export class LeaseLoop {
     return true;
   }
 
-  async #settle(held: Held, failure?: TaskError & { httpStatus?: number }): Promise<void> {
+  /** Nothing was asked of the origin under it. */
+  #giveBack({ leaseId, version, extents }: LeaseGrant): Promise<void> {
+    return this.#tellEnd({
+      op: 'settle',
+      leaseId,
+      version,
+      usedBytes: 0,
+      unfinished: [...extents],
+    });
+  }
+
+  #settle(held: Held, failure?: TaskError & { httpStatus?: number }): Promise<void> {
     const unproven = held.puller.unproven();
-    const ask: LeaseAsk = {
+    return this.#tellEnd({
       op: 'settle',
       leaseId: held.grant.leaseId,
       version: held.grant.version,
@@ -325,7 +351,10 @@ export class LeaseLoop {
       ...(unproven.connections > 0 && { unproven }),
       unfinished: this.#unfinished(held),
       ...(failure !== undefined && { failure }),
-    };
+    });
+  }
+
+  async #tellEnd(ask: LeaseAsk): Promise<void> {
     const { client, clock, onProblem } = this.#dependencies;
     // Not the loop's signal: when the process ends, this is what is still to be said.
     const late = new AbortController();
