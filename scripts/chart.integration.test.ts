@@ -131,6 +131,18 @@ describe('the chart', () => {
     });
   });
 
+  it('tells the operator what a namespace may take of a disk', async () => {
+    const shares = async (...values: string[]) => {
+      const operator = find(await render(...values), 'Deployment', 'sluice-operator');
+      return environment(operator).SLUICE_NAMESPACE_SHARES;
+    };
+    expect(await shares()).toBe('*=100%');
+    const set = 'agent.namespaceShares';
+    expect(
+      await shares(`${set}.default=50%`, `${set}.namespaces.b=200Gi`, `${set}.namespaces.a=0%`),
+    ).toBe('*=50%,a=0%,b=200Gi');
+  });
+
   it('brings the CRDs as they are in crds/, and keeps them when the release is uninstalled', async () => {
     const crds = (await render()).filter((o) => o.kind === 'CustomResourceDefinition');
     expect(crds.map((o) => o.metadata.name).sort()).toEqual([
@@ -234,6 +246,8 @@ describe('the chart', () => {
     ['operator.replicas=0', "'/operator/replicas': minimum: got 0, want 1"],
     ['operator.defaultLimits.maxBandwidth=fast', "'/operator/defaultLimits/maxBandwidth': 'fast'"],
     ['agent.root=relative', "'/agent/root': 'relative'"],
+    ['agent.namespaceShares.default=101%', "'/agent/namespaceShares/default': '101%'"],
+    ['agent.namespaceShares.namespaces.Team=1%', "invalid propertyName 'Team'"],
     ['relay.image.pullPolicy=Always', 'must be the same'],
   ])('refuses %s and names the field', async (value, message) => {
     expect(await refusal(value)).toContain(message);

@@ -50,6 +50,7 @@ export class AgentProcess {
       {
         root,
         minFreePercent,
+        namespaceShares: config.namespaceShares,
         check: { lookMs: checkSeconds * 1000, rehashMs: rehashSeconds * 1000 },
       },
       {

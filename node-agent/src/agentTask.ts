@@ -1,4 +1,4 @@
-import { mkdir, stat } from 'node:fs/promises';
+import type { EventEmitter } from 'node:events';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import { removeOlderVersions } from '@sluice/engine/adapters/file/olderVersions.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
@@ -12,6 +12,7 @@ import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { HelpSource } from '@sluice/engine/topup/ladder.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
+import type { HeldHashes } from '@sluice/protocol/client/heldHashes.ts';
 import { revokedPullersOf } from '@sluice/protocol/client/revokedPullersOf.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
@@ -19,18 +20,19 @@ import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
 import type { Peer, Task, TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { noteLink } from './deletion.ts';
-import { checkSpace, diskSpaceOf } from './diskGuard.ts';
-import { earlierVersions } from './earlierVersions.ts';
+import type { DiskUse } from './diskUse.ts';
+import { earlierVersions, wholeDonors } from './earlierVersions.ts';
+import { heldHashesOf } from './heldHashes.ts';
 import { errorFields } from './logger.ts';
+import { makeRoom, type RoomOptions } from './makeRoom.ts';
 import { OriginPull } from './originPull.ts';
 import { OriginTopUp } from './originTopUp.ts';
 import { type CheckSettings, type Damage, placedDamage } from './placedCheck.ts';
 import { type VersionPaths, versionPathsOf } from './versionPaths.ts';
 
-export interface AgentTaskOptions {
+export interface AgentTaskOptions extends RoomOptions {
   readonly task: Task;
   readonly root: string;
-  readonly minFreePercent: number;
   readonly check: CheckSettings;
 }
 
@@ -47,6 +49,10 @@ export interface AgentTaskDependencies {
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
   readonly logger: Logger;
+  /** Of this node, by all tasks. */
+  readonly diskUse: DiskUse;
+  /** `placed`: a version on this node is whole that others may use. */
+  readonly news: EventEmitter<{ placed: [] }>;
   readonly onChange: () => void;
 }
 
@@ -72,7 +78,13 @@ export class AgentTask implements TaskRunner {
   #topUp: TopUp | undefined;
   /** What takes from the origin now. */
   #origin: OriginTopUp | OriginPull | undefined;
+  #held: HeldHashes | undefined;
   #change = new AbortController();
+  /** Begins the attempt anew; what is verified stays. */
+  #renewal = new AbortController();
+  /** Folders that the attempt takes from, if what it needs is there. */
+  #donors: ReadonlySet<string> = new Set();
+  readonly #onPlaced = () => void this.#lookForDonors();
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
   #pieceCount = 0;
   #failure: TaskError | undefined;
@@ -90,6 +102,7 @@ export class AgentTask implements TaskRunner {
   }
 
   start(): void {
+    this.#dependencies.news.on('placed', this.#onPlaced);
     this.#life.start();
   }
 
@@ -98,8 +111,10 @@ export class AgentTask implements TaskRunner {
     this.#task = task;
     if (changes) this.#change.abort();
     this.#transfer?.revoke(revokedPullersOf(task));
+    this.#held?.update(task);
     this.#applyDelivery();
     this.#applyTarget();
+    void this.#lookForDonors();
   }
 
   setPeers(peers: readonly Peer[]): void {
@@ -120,7 +135,8 @@ export class AgentTask implements TaskRunner {
       this.#state === 'transferring' && progress.verifiedPieces === this.#pieceCount;
     const state = verifying ? 'verifying' : this.#state;
     const firstByteAtMs = this.#firstByteOf(progress.firstByteAt);
-    const pulled = this.#task.pulls === true && {
+    const { pulls, signs } = this.#task;
+    const pulled = (pulls === true || signs === true) && {
       bitfield: transfer.bitfield(),
       spread: transfer.spreadPieces(),
       revokedPullers: this.#task.revokedPullers?.length,
@@ -130,35 +146,67 @@ export class AgentTask implements TaskRunner {
   }
 
   async stop(): Promise<void> {
+    this.#dependencies.news.off('placed', this.#onPlaced);
     await this.#life.stop();
   }
 
   /** A version that is not as it was placed any more is looked through, and what is wrong fetched. */
   async #keep(signal: AbortSignal): Promise<void> {
-    let damage: Damage | undefined;
-    do {
-      damage = await this.#attempt(damage?.kind === 'rotten', signal);
-      if (damage === undefined) return;
-      const { uid, epoch } = this.#task;
+    const { uid, epoch } = this.#task;
+    let isSuspicious = false;
+    while (!signal.aborted) {
+      const renewal = new AbortController();
+      this.#renewal = renewal;
+      let damage: Damage | undefined;
+      try {
+        damage = await this.#attempt(isSuspicious, AbortSignal.any([signal, renewal.signal]));
+      } catch (error) {
+        if (!renewal.signal.aborted) throw error;
+      }
+      if (damage === undefined && !renewal.signal.aborted) return;
+      isSuspicious = damage?.kind === 'rotten';
+      if (damage === undefined) continue;
       this.#dependencies.logger.warn('a placed version is damaged', { uid, epoch, ...damage });
-    } while (!signal.aborted);
+    }
+  }
+
+  /** What another version on this node has by now is not fetched. */
+  async #lookForDonors(): Promise<void> {
+    const renewal = this.#renewal;
+    const folders = await wholeDonors(this.#options.root, this.#task).catch(() => []);
+    const isNews = folders.some((folder) => !this.#donors.has(folder));
+    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renewal.abort();
   }
 
   /** Works until aborted, or what is placed is damaged; rejects when the transfer fails. */
   async #attempt(isSuspicious: boolean, signal: AbortSignal): Promise<Damage | undefined> {
+    const paths = versionPathsOf(this.#options.root, this.#task);
+    await makeRoom(paths, this.#task, this.#options, this.#dependencies.diskUse);
+    try {
+      return await this.#bring(paths, isSuspicious, signal);
+    } finally {
+      this.#dependencies.diskUse.release(paths);
+    }
+  }
+
+  async #bring(
+    paths: VersionPaths,
+    isSuspicious: boolean,
+    signal: AbortSignal,
+  ): Promise<Damage | undefined> {
     const task = this.#task;
-    const paths = versionPathsOf(this.#options.root, task);
-    await this.#makeRoom(paths);
     await noteLink(paths);
     const layout = layoutOf(task.files, task.pieceLengthBytes);
     this.#pieceCount = layout.pieceCount;
     const { engine, http, clock, logger } = this.#dependencies;
     checkSwarmId(task, layout);
+    const donors = await wholeDonors(this.#options.root, task);
+    this.#donors = new Set(donors);
     const store = new FileStore({
       folder: paths.versionFolder,
       layout,
       digests: digestsOf(task),
-      earlier: await earlierVersions(paths),
+      earlier: [...(await earlierVersions(paths)), ...donors],
       link: paths.link,
       fileMode: fileModeOf(task),
     });
@@ -180,11 +228,13 @@ export class AgentTask implements TaskRunner {
       { swarmId, relayToken },
       { http, clock, target: transfer, origin: originTopUp },
     );
+    const held = heldHashesOf(task, { ...this.#dependencies, transfer });
     const over = new AbortController();
     let helped = Promise.resolve();
     try {
       await Promise.race([transfer.start(), transfer.failed]);
       signal.throwIfAborted();
+      this.#held = held;
       this.#begin(transfer, topUp);
       topUp.start();
       helped = this.#useOrigin(originTopUp, originPull, AbortSignal.any([signal, over.signal]));
@@ -200,6 +250,8 @@ export class AgentTask implements TaskRunner {
       over.abort();
       await topUp.stop();
       await helped;
+      await held.stop();
+      this.#held = undefined;
       this.#transfer = undefined;
       this.#version = undefined;
       this.#topUp = undefined;
@@ -220,23 +272,12 @@ export class AgentTask implements TaskRunner {
     } while (change.signal.aborted && !signal.aborted);
   }
 
-  /** Before the first byte; a version that was begun has its space already. */
-  async #makeRoom({ namespaceFolder, versionFolder }: VersionPaths): Promise<void> {
-    await mkdir(namespaceFolder, { recursive: true, mode: 0o755 });
-    const begun = await stat(versionFolder).then(
-      () => true,
-      () => false,
-    );
-    if (begun) return;
-    const neededBytes = this.#task.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    checkSpace(await diskSpaceOf(namespaceFolder), neededBytes, this.#options.minFreePercent);
-  }
-
   #begin(transfer: Transfer, topUp: TopUp): void {
     this.#transfer = transfer;
     this.#topUp = topUp;
     this.#failure = undefined;
     transfer.revoke(revokedPullersOf(this.#task));
+    this.#held?.update(this.#task);
     this.#applyDelivery();
     this.setPeers(this.#peers);
     this.#enter('transferring');
@@ -284,6 +325,7 @@ export class AgentTask implements TaskRunner {
     const { uid, epoch } = this.#task;
     this.#dependencies.logger.info('transfer entered state', { uid, epoch, state });
     this.#dependencies.onChange();
+    if (state === 'ready') this.#dependencies.news.emit('placed');
   }
 
   #fail(error: unknown): void {

@@ -14,4 +14,11 @@ describe("the agent's settings", () => {
       'SLUICE_MIN_FREE_PERCENT is "99": set a whole number from 0 to 90',
     );
   });
+
+  it('take shares of the disk by namespace', () => {
+    const shares = (text: string) => readConfig({ ...GOOD, SLUICE_NAMESPACE_SHARES: text });
+    expect(shares('*=50%,team=1000').namespaceShares.named.get('team')).toEqual({ bytes: 1000 });
+    expect(readConfig(GOOD).namespaceShares.others).toEqual({ percent: 100 });
+    expect(() => shares('team=10')).toThrow('SLUICE_NAMESPACE_SHARES is "team=10": set *=SHARE');
+  });
 });

@@ -1,4 +1,5 @@
 import { Environment } from '@sluice/protocol/client/environment.ts';
+import { type NamespaceShares, parseShares } from './namespaceShares.ts';
 
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 
@@ -12,6 +13,8 @@ export interface AgentConfig {
   readonly healthPort: number;
   /** Part of the disk that must stay free; no transfer starts that would take it. */
   readonly minFreePercent: number;
+  /** Part of the disk that files of one namespace may take. */
+  readonly namespaceShares: NamespaceShares;
   /** How often placed files are looked at. */
   readonly checkSeconds: number;
   /** How often all their bytes are hashed again. */
@@ -30,6 +33,12 @@ export function readConfig(values: Readonly<Record<string, string | undefined>> 
     bitTorrentPort: environment.port('SLUICE_BITTORRENT_PORT', 6881),
     healthPort: environment.port('SLUICE_HEALTH_PORT', 8082),
     minFreePercent: environment.integer('SLUICE_MIN_FREE_PERCENT', 15, { min: 0, max: 90 }),
+    namespaceShares: environment.parsed(
+      'SLUICE_NAMESPACE_SHARES',
+      '*=100%',
+      parseShares,
+      'set *=SHARE and NAMESPACE=SHARE with commas between, each share from 0% to 100% or in bytes',
+    ),
     checkSeconds: environment.integer('SLUICE_CHECK_SECONDS', 60, { min: 1, max: 86_400 }),
     rehashSeconds: environment.integer('SLUICE_REHASH_SECONDS', 604_800, {
       min: 1,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkSpace } from './diskGuard.ts';
+import { checkShare, checkSpace } from './diskGuard.ts';
 
 const GIB = 2 ** 30;
 
@@ -18,5 +18,32 @@ describe('the space on a disk', () => {
         message: expect.stringMatching(/20\.00 GiB free of 100\.00 .* 6\.00 GiB and 15 % \(15\.00/),
       }),
     );
+  });
+});
+
+describe('the share of a namespace', () => {
+  const demand = (usedBytes: number, neededBytes: number) => ({
+    namespace: 'team',
+    usedBytes,
+    neededBytes,
+  });
+
+  it.each([
+    ['nothing is there', demand(0, 10 * GIB), 10 * GIB],
+    ['it is just filled', demand(6 * GIB, 4 * GIB), 10 * GIB],
+    ['nothing is needed, though it was lowered', demand(6 * GIB, 0), 5 * GIB],
+    ['there is no limit', demand(600 * GIB, 600 * GIB), Number.POSITIVE_INFINITY],
+  ])('lets files in when %s', (_case, wanted, shareBytes) => {
+    checkShare(wanted, shareBytes);
+  });
+
+  it('names the namespace, and used, allowed and needed bytes, when it does not suffice', () => {
+    expect(() => checkShare(demand(7 * GIB, 4 * GIB), 10 * GIB)).toThrow(
+      expect.objectContaining({
+        code: 'NamespaceShareExceeded',
+        message: expect.stringMatching(/'team' have 7\.00 GiB .* of 10\.00 GiB .* need 4\.00 GiB/),
+      }),
+    );
+    expect(() => checkShare(demand(0, 1), 0)).toThrow();
   });
 });

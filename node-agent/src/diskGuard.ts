@@ -14,6 +14,15 @@ export class DiskPressureError extends Error {
   }
 }
 
+export class NamespaceShareError extends Error {
+  readonly code = 'NamespaceShareExceeded';
+
+  constructor(message: string) {
+    super(message);
+    this.name = 'NamespaceShareError';
+  }
+}
+
 /** Of the file system that holds the folder; what a process without privileges may take. */
 export async function diskSpaceOf(folder: string): Promise<DiskSpace> {
   const { bavail, blocks, bsize } = await statfs(folder);
@@ -29,11 +38,31 @@ export function checkSpace(
   const keepBytes = Math.ceil((totalBytes * minFreePercent) / 100);
   if (neededBytes === 0 || freeBytes - neededBytes >= keepBytes) return;
   throw new DiskPressureError(
-    `the disk has ${inGiB(freeBytes)} free of ${inGiB(totalBytes)}; the files need ` +
-      `${inGiB(neededBytes)} and ${minFreePercent} % (${inGiB(keepBytes)}) must stay free`,
+    `the disk has ${inUnits(freeBytes)} free of ${inUnits(totalBytes)}; the files need ` +
+      `${inUnits(neededBytes)} and ${minFreePercent} % (${inUnits(keepBytes)}) must stay free`,
   );
 }
 
-function inGiB(bytes: number): string {
+export interface NamespaceDemand {
+  readonly namespace: string;
+  /** Of all its versions on the node but this one. */
+  readonly usedBytes: number;
+  readonly neededBytes: number;
+}
+
+/** Throws when the namespace would have more on the node than it may. */
+export function checkShare(
+  { namespace, usedBytes, neededBytes }: NamespaceDemand,
+  shareBytes: number,
+): void {
+  if (neededBytes === 0 || usedBytes + neededBytes <= shareBytes) return;
+  throw new NamespaceShareError(
+    `versions of the namespace '${namespace}' have ${inUnits(usedBytes)} of this disk, of ` +
+      `${inUnits(shareBytes)} that they may have; the files need ${inUnits(neededBytes)}`,
+  );
+}
+
+function inUnits(bytes: number): string {
+  if (bytes > 0 && bytes < 2 ** 30) return `${(bytes / 2 ** 20).toFixed(2)} MiB`;
   return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 }

@@ -1,7 +1,9 @@
 import { readlink } from 'node:fs/promises';
 import path from 'node:path';
+import { isWholeVersion } from '@sluice/engine/adapters/file/earlierVersions.ts';
 import { epochsIn } from '@sluice/protocol/client/epochFolders.ts';
-import { HIDDEN_FOLDER, type VersionPaths } from './versionPaths.ts';
+import type { Task } from '@sluice/protocol/messages.ts';
+import { donorFolderOf, HIDDEN_FOLDER, type VersionPaths } from './versionPaths.ts';
 
 /**
  * Folders of versions on this node that may have what a new one needs: the one that is visible
@@ -15,6 +17,16 @@ export async function earlierVersions(paths: VersionPaths): Promise<string[]> {
   const visible = await visibleVersion(paths);
   if (visible !== undefined && visible !== versionFolder) folders.unshift(visible);
   return [...new Set(folders)];
+}
+
+/** Folders of versions of other distributions that the task may use, and that are whole here. */
+export async function wholeDonors(
+  root: string,
+  { donors = [] }: Pick<Task, 'donors'>,
+): Promise<string[]> {
+  const folders = donors.map((donor) => donorFolderOf(root, donor));
+  const whole = await Promise.all(folders.map((folder) => isWholeVersion(folder)));
+  return folders.filter((_, at) => whole[at]);
 }
 
 /** Undefined: nothing is there, or no version of this namespace. */

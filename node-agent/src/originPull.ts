@@ -2,6 +2,7 @@ import { FeedSigner } from '@sluice/engine/feed/feedSigner.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
+import { mirrorsOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { PullerCertificate } from '@sluice/protocol/messages.ts';
 import { errorFields } from './logger.ts';
 import type { OriginTopUpDependencies, OriginTopUpOptions } from './originTopUp.ts';
@@ -35,6 +36,7 @@ export class OriginPull {
         clock,
         wantedRateBytesPerSecond: () => WANT.rateBytesPerSecond,
         want: () => WANT,
+        mirrors: () => mirrorsOf(task()),
         createPuller: (grant, requestedAtMs) =>
           pullerOfTask(grant, requestedAtMs, {
             httpSource,

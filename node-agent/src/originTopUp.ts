@@ -6,6 +6,7 @@ import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { Want } from '@sluice/engine/topup/ladder.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
+import { mirrorsOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { errorFields } from './logger.ts';
@@ -45,6 +46,7 @@ export class OriginTopUp implements OriginHelp {
         clock,
         wantedRateBytesPerSecond: () => this.#wantedRate(),
         want: () => this.#leaseWant(),
+        mirrors: () => mirrorsOf(options.task()),
         createPuller: (grant, requestedAtMs) =>
           pullerOfTask(grant, requestedAtMs, {
             ...dependencies,

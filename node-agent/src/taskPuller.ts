@@ -2,7 +2,8 @@ import type { Layout } from '@sluice/engine/pieces/layout.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
-import type { PullDependencies, Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { PullDependencies, Puller } from '@sluice/engine/session/puller.ts';
+import type { SourcedGrant } from '@sluice/protocol/client/leaseLoop.ts';
 import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 
@@ -15,14 +16,14 @@ export interface TaskPullerOptions {
   readonly target: PullDependencies['target'];
 }
 
-/** Takes from the task's origin what a lease grants. Throws when the task names none any more. */
+/** Takes from the task's origin, or a mirror, what a lease grants. Throws when the task names it no more. */
 export function pullerOfTask(
-  grant: PullGrant,
+  grant: SourcedGrant,
   requestedAtMs: number,
   { task, layout, httpSource, clock, target }: TaskPullerOptions,
 ): Puller {
-  const source = sourceOf(task, layout.files);
-  if (source === undefined) throw new Error('the task names no source');
+  const source = sourceOf(task, layout.files, grant.mirror);
+  if (source === undefined) throw new Error('the task names no such source');
   const http = httpSource(source.allowsPrivateAddresses);
   return createPuller(grant, requestedAtMs, source.options, { http, clock, layout, target });
 }

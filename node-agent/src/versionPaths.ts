@@ -1,5 +1,5 @@
 import path from 'node:path';
-import type { Task } from '@sluice/protocol/messages.ts';
+import type { Donor, Task } from '@sluice/protocol/messages.ts';
 
 /** Under each namespace's folder, what the agent keeps for itself. */
 export const HIDDEN_FOLDER = '.sluice';
@@ -27,21 +27,34 @@ export class UnsafeTaskError extends Error {
 /** Where a task's files go; throws for anything that could lead out of the namespace's folder. */
 export function versionPathsOf(root: string, task: Task): VersionPaths {
   const { namespace, uid, epoch, target } = task;
-  if (!/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(namespace)) {
-    throw new UnsafeTaskError(`"${namespace}" is no namespace`);
-  }
-  if (!/^[A-Za-z0-9-]+$/.test(uid)) throw new UnsafeTaskError(`"${uid}" is no uid`);
+  const { namespaceFolder, distributionFolder } = distributionPathsOf(root, namespace, uid);
   if (target === undefined) throw new UnsafeTaskError('the task names no target path');
   checkRelative(target.path, 'target.path');
   for (const file of task.files) checkRelative(file.path, 'a file');
-  const namespaceFolder = path.join(root, namespace);
-  const distributionFolder = path.join(namespaceFolder, HIDDEN_FOLDER, uid);
   return {
     namespaceFolder,
     distributionFolder,
     versionFolder: path.join(distributionFolder, String(epoch)),
     link: path.join(namespaceFolder, target.path),
   };
+}
+
+/** The version that the control server lets another one use. */
+export function donorFolderOf(root: string, { namespace, uid, epoch }: Donor): string {
+  return path.join(distributionPathsOf(root, namespace, uid).distributionFolder, String(epoch));
+}
+
+function distributionPathsOf(
+  root: string,
+  namespace: string,
+  uid: string,
+): Pick<VersionPaths, 'namespaceFolder' | 'distributionFolder'> {
+  if (!/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(namespace)) {
+    throw new UnsafeTaskError(`"${namespace}" is no namespace`);
+  }
+  if (!/^[A-Za-z0-9-]+$/.test(uid)) throw new UnsafeTaskError(`"${uid}" is no uid`);
+  const namespaceFolder = path.join(root, namespace);
+  return { namespaceFolder, distributionFolder: path.join(namespaceFolder, HIDDEN_FOLDER, uid) };
 }
 
 function checkRelative(relative: string, what: string): void {

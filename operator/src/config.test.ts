@@ -29,6 +29,14 @@ describe('the configuration', () => {
     }
   });
 
+  it('takes shares of the disk by namespace', () => {
+    const shares = (text: string) =>
+      parseConfig({ ...COMPLETE, SLUICE_NAMESPACE_SHARES: text }).namespaceShares;
+    expect(parseConfig(COMPLETE).namespaceShares).toBe('*=100%');
+    expect(shares('*=50%,team=1Ki')).toBe('*=50%,team=1024');
+    expect(() => shares('team=lots')).toThrow("SLUICE_NAMESPACE_SHARES='team=lots': write *=SHARE");
+  });
+
   it('names every mistake at once', () => {
     const wrong = { ...COMPLETE, SLUICE_POD_NAME: '', SLUICE_CONTROL_PORT: '99999' };
     expect(() => parseConfig({ ...wrong, SLUICE_REQUIRE_ORIGIN: 'maybe' })).toThrow(

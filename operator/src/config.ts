@@ -1,5 +1,6 @@
 /** The operator's settings, read from the environment once, with every mistake named at once. */
 import { parseBytes } from './api/v1alpha1/quantity.ts';
+import { sharesInBytes } from './policies/namespaceShares.ts';
 
 export interface Config {
   readonly namespace: string;
@@ -14,6 +15,8 @@ export interface Config {
   /** How long relays stay that nobody needs: they keep what they have pulled. */
   readonly relayIdleSeconds: number;
   readonly agentRoot: string;
+  /** What files of one namespace may take of a node's disk, as agents are told. */
+  readonly namespaceShares: string;
   readonly controlPort: number;
   readonly metricsPort: number;
   /** Serve only what an Origin covers. */
@@ -107,6 +110,12 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       '/var/lib/sluice',
       (value) => (/^(\/[^/]+)+$/.test(value) ? value : undefined),
       'write an absolute path without a slash at the end',
+    ),
+    namespaceShares: read(
+      'SLUICE_NAMESPACE_SHARES',
+      '*=100%',
+      sharesInBytes,
+      'write *=SHARE and NAMESPACE=SHARE with commas between, each share from 0% to 100% or a quantity such as 200Gi',
     ),
     controlPort: integer('SLUICE_CONTROL_PORT', '8443', 65_535),
     metricsPort: integer('SLUICE_METRICS_PORT', '8080', 65_535),

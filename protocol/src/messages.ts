@@ -72,6 +72,21 @@ export const SourceFile = Type.Object({
 });
 export type SourceFile = Static<typeof SourceFile>;
 
+/** Where the same bytes are, too: asked under leases of its own. */
+export const TaskMirror = Type.Object({
+  id: Type.String({ minLength: 1, maxLength: 64 }),
+  /** Like that of the source. */
+  url: Type.String({ maxLength: 2048 }),
+  /** Credentials included; never logged. */
+  headers: Type.Record(Type.String(), Type.String()),
+  /** Of every file, in the order of the task's. */
+  validators: Type.Array(Validator, { maxItems: 1000 }),
+  allowPrivateAddresses: Type.Optional(Type.Boolean()),
+});
+export type TaskMirror = Static<typeof TaskMirror>;
+
+export const MAX_MIRRORS = 8;
+
 export const TaskSource = Type.Object({
   /** Of the one file, or with a slash at its end of the folder that the files are in. */
   url: Type.String({ maxLength: 2048 }),
@@ -83,6 +98,8 @@ export const TaskSource = Type.Object({
   ranges: Type.Boolean(),
   /** Whether the host may mean an address of the cluster's own networks; absent: it may not. */
   allowPrivateAddresses: Type.Optional(Type.Boolean()),
+  /** They honour byte ranges. */
+  mirrors: Type.Optional(Type.Array(TaskMirror, { maxItems: MAX_MIRRORS })),
 });
 export type TaskSource = Static<typeof TaskSource>;
 
@@ -106,6 +123,16 @@ export type Delivery = Static<typeof Delivery>;
 /** An epoch with more pullers that were wrong has another trouble than these. */
 export const MAX_REVOKED = 64;
 
+/** A version that this node or relay may have, and whose bytes may be used: found by their digests. */
+export const Donor = Type.Object({
+  namespace: Type.String({ maxLength: 63 }),
+  uid: Uid,
+  epoch: Epoch,
+});
+export type Donor = Static<typeof Donor>;
+
+export const MAX_DONORS = 16;
+
 /** One distribution's epoch, as one process is to work on it. */
 export const Task = Type.Object({
   uid: Uid,
@@ -124,6 +151,10 @@ export const Task = Type.Object({
   delivery: Delivery,
   /** Raw Ed25519 keys of pullers whose signatures do not count any more. */
   revokedPullers: Type.Optional(Type.Array(Base64(64), { maxItems: MAX_REVOKED })),
+  /** Versions of other distributions; what they have needs not be fetched. */
+  donors: Type.Optional(Type.Array(Donor, { maxItems: MAX_DONORS })),
+  /** What this process has by its digest already it signs, so that nobody has to pull it. */
+  signs: Type.Optional(Type.Boolean()),
   /** Agents: no relay does, so this one pulls extents and signs their hashes, as a relay would. */
   pulls: Type.Optional(Type.Boolean()),
   /** Where the origin is, for processes that may pull from it under leases. */
@@ -221,13 +252,13 @@ export const TransferReport = Type.Object({
   uploadedBytes: Bytes,
   /** Received payload bytes per second over the last second. */
   rateBytesPerSecond: Bytes,
-  /** Who pulls: what it holds, a BitTorrent bitfield (high bit first), so that extents are planned. */
+  /** Who pulls or signs: what it holds, a BitTorrent bitfield (high bit first), so that extents are planned. */
   bitfield: Type.Optional(Base64(16_384)),
-  /** Who pulls: what any of its peers has, so that the origin is not asked for it again. */
+  /** The same: what any of its peers has, so that the origin is not asked for it again. */
   spread: Type.Optional(Base64(16_384)),
-  /** Who pulls: how many of the task's revoked pullers the bitfield takes into account. */
+  /** The same: how many of the task's revoked pullers the bitfield takes into account. */
   revokedPullers: Type.Optional(Bytes),
-  /** Who pulls: a few at a time, until they are settled. */
+  /** The same: a few at a time, until they are settled. */
   disputes: Type.Optional(Type.Array(PieceDispute, { maxItems: 4 })),
   /** Milliseconds since the Unix epoch of the first payload byte; for people, not for decisions. */
   firstByteAtMs: Type.Optional(Bytes),
@@ -296,6 +327,10 @@ export const LeaseRequest = Type.Union([
     wantConnections: Type.Integer({ minimum: 1, maximum: 64 }),
     /** Raw Ed25519 public key of a puller, certified in the grant for its extents. */
     pullerKey: Type.Optional(Base64(64)),
+    /** Ids of the mirrors that this holder knows: it may get a lease for one of them. */
+    mirrors: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { maxItems: MAX_MIRRORS }),
+    ),
     /** Instead of a puller's key, by a node that is short: the server chooses the pieces. */
     topUp: Type.Optional(TopUpAsk),
     /** Measured time from request to first byte; unknown is 50. */
@@ -345,6 +380,15 @@ export const LeaseRequest = Type.Union([
       }),
     ),
   }),
+  /** Nothing of the origin: certificates for what the task says that this process is to sign. */
+  Type.Object({
+    op: Type.Literal('certify'),
+    ...LeaseKey,
+    uid: Uid,
+    epoch: Epoch,
+    /** Raw Ed25519 public key. */
+    pullerKey: Base64(64),
+  }),
 ]);
 export type LeaseRequest = Static<typeof LeaseRequest>;
 
@@ -365,6 +409,8 @@ export const LeaseGrant = Type.Object(
     version: Type.Integer({ minimum: 1 }),
     uid: Uid,
     epoch: Epoch,
+    /** Id of the mirror that it is for, told to those who asked with mirrors; absent: the source itself. */
+    mirror: Type.Optional(Type.String({ maxLength: 64 })),
     /** What to pull now, in file order; the unfinished of before included. */
     extents: Type.Array(Extent, { maxItems: 256 }),
     /** All bytes this lease may ever take, headers included, cumulative like usedBytes. */
@@ -401,6 +447,11 @@ export const LeaseAnswer = Type.Union([
     retryAfterMs: Type.Integer({ minimum: 10 }),
   }),
   Type.Object({ outcome: Type.Literal('settled') }),
+  /** Of `certify`: they hold as long as the epoch. */
+  Type.Object({
+    outcome: Type.Literal('certified'),
+    certificates: Type.Array(PullerCertificate, { minItems: 1, maxItems: 8 }),
+  }),
   /** The lease is not known or has expired: close its connections at once. */
   Type.Object({ outcome: Type.Literal('gone') }),
 ]);

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { isWholeVersion } from '@sluice/engine/adapters/file/earlierVersions.ts';
 import {
   deleteEpoch,
   epochsIn,
@@ -27,7 +28,8 @@ export class RelayHost implements TaskHost {
   create(task: Task, onChange: () => void): RelayTask {
     const folder = path.join(this.#folderOf(task.uid), String(task.epoch));
     const earlier = () => this.#earlier(task);
-    return new RelayTask({ task, folder, earlier }, { ...this.#dependencies, onChange });
+    const donors = (now: Task) => this.#wholeDonors(now);
+    return new RelayTask({ task, folder, earlier, donors }, { ...this.#dependencies, onChange });
   }
 
   deleteFiles(uid: string, epoch: number | undefined): Promise<number[]> {
@@ -51,6 +53,12 @@ export class RelayHost implements TaskHost {
     const folder = this.#folderOf(uid);
     const epochs = (await epochsIn(folder)).filter((each) => each < epoch);
     return epochs.reverse().map((each) => path.join(folder, String(each)));
+  }
+
+  async #wholeDonors({ donors = [] }: Task): Promise<string[]> {
+    const folders = donors.map(({ uid, epoch }) => path.join(this.#folderOf(uid), String(epoch)));
+    const whole = await Promise.all(folders.map((folder) => isWholeVersion(folder)));
+    return folders.filter((_, at) => whole[at]);
   }
 
   async #delete(uid: string, isUnwanted: (epoch: number) => boolean): Promise<number[]> {

@@ -1,6 +1,6 @@
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import type { RelayServer, ServedSwarm } from '@sluice/engine/adapters/http/relayServer.ts';
-import { FeedSigner } from '@sluice/engine/feed/feedSigner.ts';
+import { FeedSigner, signerUnder } from '@sluice/engine/feed/feedSigner.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { type Layout, layoutOf } from '@sluice/engine/pieces/layout.ts';
@@ -8,13 +8,14 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import type { EngineHost } from '@sluice/engine/session/host.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
-import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { Puller } from '@sluice/engine/session/puller.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
-import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
+import { HeldHashes } from '@sluice/protocol/client/heldHashes.ts';
+import { LeaseLoop, type LeaseWant, type SourcedGrant } from '@sluice/protocol/client/leaseLoop.ts';
 import { revokedPullersOf } from '@sluice/protocol/client/revokedPullersOf.ts';
-import { sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import { mirrorsOf, sourceOf } from '@sluice/protocol/client/sourceOfTask.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
 import { reportOf, type TaskError, taskErrorOf } from '@sluice/protocol/client/taskReport.ts';
 import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
@@ -30,6 +31,8 @@ export interface RelayTaskOptions {
   readonly folder: string;
   /** Folders of epochs before it that are here still. */
   readonly earlier: () => Promise<readonly string[]>;
+  /** Folders of versions of others that the task may use, and that are whole here. */
+  readonly donors: (task: Task) => Promise<readonly string[]>;
 }
 
 export interface RelayTaskDependencies {
@@ -61,6 +64,7 @@ const WANT: LeaseWant = {
 export class RelayTask implements TaskRunner {
   readonly #folder: string;
   readonly #earlier: RelayTaskOptions['earlier'];
+  readonly #wholeDonors: RelayTaskOptions['donors'];
   readonly #dependencies: RelayTaskDependencies;
   readonly #life: TaskLife;
   readonly #keyPair: FeedKeyPair = generateFeedKeyPair();
@@ -70,19 +74,28 @@ export class RelayTask implements TaskRunner {
   #leases: LeaseLoop | undefined;
   readonly #draining = new AbortController();
   #pulling: Promise<void> = Promise.resolve();
+  #held: HeldHashes | undefined;
+  /** Begins the attempt anew; what is verified stays. */
+  #renewal = new AbortController();
+  /** Folders that the attempt takes from, if what it needs is there. */
+  #donors: ReadonlySet<string> = new Set();
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
   #failure: TaskError | undefined;
   /** Why the origin gives nothing; peers may. */
   #originError: TaskError | undefined;
   #firstByteAtMs: number | undefined;
 
-  constructor({ task, folder, earlier }: RelayTaskOptions, dependencies: RelayTaskDependencies) {
+  constructor(
+    { task, folder, earlier, donors }: RelayTaskOptions,
+    dependencies: RelayTaskDependencies,
+  ) {
     this.#task = task;
     this.#folder = folder;
     this.#earlier = earlier;
+    this.#wholeDonors = donors;
     this.#dependencies = dependencies;
     this.#life = new TaskLife({
-      attempt: (signal) => this.#attempt(signal),
+      attempt: (signal) => this.#keep(signal),
       onFailure: (error) => this.#fail(error),
       mayRetry: (error) => taskErrorOf(error).reason !== 'SwarmMismatch',
     });
@@ -96,6 +109,8 @@ export class RelayTask implements TaskRunner {
     this.#task = task;
     this.#transfer?.revoke(revokedPullersOf(task));
     this.#transfer?.setRates(uploadRatesOf(task));
+    this.#held?.update(task);
+    void this.#lookForDonors();
   }
 
   setPeers(peers: readonly Peer[]): void {
@@ -140,18 +155,42 @@ export class RelayTask implements TaskRunner {
     await this.#life.stop();
   }
 
+  /** Until aborted; rejects when the transfer fails. */
+  async #keep(signal: AbortSignal): Promise<void> {
+    let renewal: AbortController;
+    do {
+      renewal = new AbortController();
+      this.#renewal = renewal;
+      try {
+        await this.#attempt(AbortSignal.any([signal, renewal.signal]));
+      } catch (error) {
+        if (!renewal.signal.aborted) throw error;
+      }
+    } while (renewal.signal.aborted && !signal.aborted);
+  }
+
+  /** What another version has here by now is not fetched. */
+  async #lookForDonors(): Promise<void> {
+    const renewal = this.#renewal;
+    const folders = await this.#wholeDonors(this.#task).catch(() => []);
+    const isNews = folders.some((folder) => !this.#donors.has(folder));
+    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renewal.abort();
+  }
+
   /** Works until aborted; rejects when the transfer fails. */
   async #attempt(signal: AbortSignal): Promise<void> {
     const { engine, relayServer, logger } = this.#dependencies;
     const task = this.#task;
     const layout = layoutOf(task.files, task.pieceLengthBytes);
     checkSwarmId(task, layout);
+    const donors = await this.#wholeDonors(task);
+    this.#donors = new Set(donors);
     const store = new FileStore({
       folder: this.#folder,
       layout,
       digests: digestsOf(task),
       mustMatch: false,
-      earlier: await this.#earlier(),
+      earlier: [...(await this.#earlier()), ...donors],
     });
     const transfer = engine.addTransfer({
       swarmId: task.swarmId,
@@ -175,11 +214,13 @@ export class RelayTask implements TaskRunner {
           }),
       },
     );
+    const held = this.#heldHashes(transfer);
     const over = new AbortController();
     const noPull = AbortSignal.any([signal, over.signal, this.#draining.signal]);
     try {
       await Promise.race([transfer.start(), transfer.failed]);
       signal.throwIfAborted();
+      this.#held = held;
       this.#begin(transfer);
       torrent.start();
       relayServer.addSwarm(task.swarmId, task.relayToken, servedOf(transfer, layout, torrent));
@@ -192,6 +233,8 @@ export class RelayTask implements TaskRunner {
     } finally {
       over.abort();
       await this.#pulling;
+      await held.stop();
+      this.#held = undefined;
       relayServer.removeSwarm(task.swarmId);
       await torrent.stop();
       this.#transfer = undefined;
@@ -205,8 +248,25 @@ export class RelayTask implements TaskRunner {
     this.#failure = undefined;
     transfer.revoke(revokedPullersOf(this.#task));
     transfer.setRates(uploadRatesOf(this.#task));
+    this.#held?.update(this.#task);
     transfer.setPeers([...this.#peers]);
     this.#enter('transferring');
+  }
+
+  /** Signs what is here without a pull, when the task says so. */
+  #heldHashes(transfer: Transfer): HeldHashes {
+    const { client, clock, logger } = this.#dependencies;
+    const { uid, epoch, swarmId } = this.#task;
+    const owner = { swarmId: Buffer.from(swarmId, 'hex'), keyPair: this.#keyPair };
+    return new HeldHashes(
+      { uid, epoch, pullerKey: this.#keyPair.publicKey.toString('base64') },
+      {
+        client,
+        clock,
+        sign: (certificates) => transfer.setHeldSigner(signerUnder(owner, certificates)),
+        onProblem: (error) => logger.warn('no certificate', { uid, epoch, ...errorFields(error) }),
+      },
+    );
   }
 
   /** Under leases until every piece is here; never rejects. */
@@ -232,13 +292,16 @@ export class RelayTask implements TaskRunner {
         clock,
         wantedRateBytesPerSecond: () => WANT.rateBytesPerSecond,
         want: () => WANT,
+        mirrors: () => mirrorsOf(this.#task),
         createPuller: (grant, requestedAtMs) =>
           this.#puller(transfer, layout, grant, requestedAtMs),
         certified,
         // What an earlier version had is here without a pull, and is nothing to others unsigned.
         complete: () =>
           transfer.progress().verifiedPieces === layout.pieceCount && !transfer.hasUnnamedPieces(),
-        onFailure: (error) => {
+        onFailure: (error, mirror) => {
+          // What a mirror does wrong is said when its lease is settled, and ends no epoch.
+          if (error !== undefined && mirror !== undefined) return;
           this.#originError = error;
           this.#dependencies.onChange();
         },
@@ -249,10 +312,10 @@ export class RelayTask implements TaskRunner {
     this.#leases = undefined;
   }
 
-  #puller(transfer: Transfer, layout: Layout, grant: PullGrant, requestedAtMs: number): Puller {
+  #puller(transfer: Transfer, layout: Layout, grant: SourcedGrant, requestedAtMs: number): Puller {
     const { httpSource, clock } = this.#dependencies;
-    const source = sourceOf(this.#task, layout.files);
-    if (source === undefined) throw new Error('the task names no source');
+    const source = sourceOf(this.#task, layout.files, grant.mirror);
+    if (source === undefined) throw new Error('the task names no such source');
     return createPuller(grant, requestedAtMs, source.options, {
       http: httpSource(source.allowsPrivateAddresses),
       clock,

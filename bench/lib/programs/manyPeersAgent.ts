@@ -27,7 +27,12 @@ process.send?.(engine.port);
 const [{ root, task, peers }] = (await once(process, 'message')) as [AgentOptions];
 const http = new NodeHttpSource();
 const host = new AgentHost(
-  { root, minFreePercent: 0, check: { lookMs: 3_600_000, rehashMs: 3_600_000 } },
+  {
+    root,
+    minFreePercent: 0,
+    namespaceShares: { others: { percent: 100 }, named: new Map() },
+    check: { lookMs: 3_600_000, rehashMs: 3_600_000 },
+  },
   {
     engine,
     client: { lease: () => Promise.reject(new Error('there is no control server here')) },

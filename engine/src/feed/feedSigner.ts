@@ -66,6 +66,19 @@ export class FeedSigner {
   }
 }
 
+/** Signs under these from the beginning; there is one at least. */
+export function signerUnder(
+  owner: Omit<FeedSignerOptions, 'certificate'>,
+  [certificate, ...more]: readonly PullerCertificate[],
+): FeedSigner {
+  if (certificate === undefined) {
+    throw new FeedSignerError('NotCertified', 'there is no certificate to sign under');
+  }
+  const signer = new FeedSigner({ ...owner, certificate });
+  for (const each of more) signer.adopt(each);
+  return signer;
+}
+
 export class FeedSignerError extends Error {
   readonly code: 'ForeignCertificate' | 'NotCertified';
 

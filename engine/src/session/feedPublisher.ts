@@ -13,10 +13,13 @@ export interface FeedPublisherDependencies {
 /** Each batch is sent to, verified and kept by every node; a piece waits half of it on average. */
 const INTERVAL_MS = 250;
 
-/** Of a puller: signs the hashes of what it pulled, when a certificate covers them. */
+/** Signs the hashes of what was pulled here, or was here already, when a certificate covers them. */
 export class FeedPublisher {
   readonly #dependencies: FeedPublisherDependencies;
+  /** Of a puller. */
   #signer: FeedSigner | undefined;
+  /** For what is here without a pull. */
+  #heldSigner: FeedSigner | undefined;
   readonly #unsigned = new Map<number, Uint8Array>();
   readonly #pace = new NewsPace(INTERVAL_MS);
   #timer: Timer | undefined;
@@ -37,6 +40,12 @@ export class FeedPublisher {
     this.signSoon();
   }
 
+  /** Who signs what it has already is no puller by that. */
+  setHeldSigner(signer: FeedSigner): void {
+    this.#heldSigner = signer;
+    this.signSoon();
+  }
+
   add(piece: number, hash: Uint8Array): void {
     this.#unsigned.set(piece, hash);
     this.signSoon();
@@ -53,8 +62,8 @@ export class FeedPublisher {
   }
 
   signSoon(): void {
-    if (this.#unsigned.size === 0 || this.#signer === undefined || this.#timer !== undefined)
-      return;
+    if (this.#unsigned.size === 0 || this.#timer !== undefined) return;
+    if (this.#signer === undefined && this.#heldSigner === undefined) return;
     const { clock, unnamedPieces } = this.#dependencies;
     const waitMs = this.#pace.waitMs(unnamedPieces(), clock.now());
     if (waitMs <= 0) this.#sign();
@@ -69,8 +78,12 @@ export class FeedPublisher {
 
   #sign(): void {
     this.#timer = undefined;
-    const signer = this.#signer;
-    if (signer === undefined) return;
+    for (const signer of [this.#signer, this.#heldSigner]) {
+      if (signer !== undefined) this.#signWith(signer);
+    }
+  }
+
+  #signWith(signer: FeedSigner): void {
     const due = [...this.#unsigned]
       .filter(([piece]) => signer.maySign(piece))
       .map(([piece, hash]) => ({ piece, hash }));

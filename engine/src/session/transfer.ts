@@ -257,6 +257,11 @@ export class Transfer implements Served {
     this.#publisher.setSigner(signer);
   }
 
+  /** Signs what was here already, by its digest. */
+  setHeldSigner(signer: FeedSigner): void {
+    this.#publisher.setHeldSigner(signer);
+  }
+
   progress(): TransferProgress {
     return {
       verifiedPieces: this.#holdings.count,

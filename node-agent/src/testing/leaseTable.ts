@@ -9,6 +9,8 @@ export interface LeasedTask {
   readonly extentPieces: number;
   /** Not handed out, in file order. */
   readonly free: number[];
+  /** Granted when the source has failed. */
+  readonly mirror?: string;
 }
 
 export interface Lease {
@@ -16,6 +18,7 @@ export interface Lease {
   readonly uid: string;
   /** Empty for top-up. */
   readonly pullerKey: string;
+  readonly mirror?: string | undefined;
   version: number;
   pieces: number[];
   /** By the newest version: its answer may be lost. */
@@ -32,6 +35,8 @@ export class LeaseTable<Of extends LeasedTask> {
   readonly leases = new Map<string, Lease>();
   /** Of which distributions, in order. */
   readonly settled: string[] = [];
+  /** Distributions whose source gave nothing. */
+  readonly failed = new Set<string>();
   readonly #pieceBytes: number;
   #granted = 0;
 
@@ -40,13 +45,17 @@ export class LeaseTable<Of extends LeasedTask> {
   }
 
   answer(request: LeaseRequest): LeaseAnswer {
+    if (request.op === 'certify') return this.#certify(request);
     if (request.op === 'acquire') {
       this.#granted += 1;
-      const { uid, epoch, pullerKey = '', topUp } = request;
-      if (this.distributions.get(uid)?.task.epoch !== epoch) {
+      const { uid, epoch, pullerKey = '', topUp, mirrors = [] } = request;
+      const known = this.distributions.get(uid);
+      if (known?.task.epoch !== epoch) {
         return { outcome: 'wait', reason: 'NotReady', retryAfterMs: 500 };
       }
-      const lease = { id: `lease-${this.#granted}`, uid, pullerKey, version: 0, added: [] };
+      const usesMirror = this.failed.has(uid) && mirrors.includes(known.mirror ?? '');
+      const mirror = usesMirror ? known.mirror : undefined;
+      const lease = { id: `lease-${this.#granted}`, uid, pullerKey, mirror, version: 0, added: [] };
       if (topUp === undefined) return this.#grant({ ...lease, pieces: [] });
       const pieces = piecesOfField(Buffer.from(topUp.acceptable, 'base64'));
       const count = Math.ceil(topUp.wantBytes / this.#pieceBytes);
@@ -58,6 +67,7 @@ export class LeaseTable<Of extends LeasedTask> {
     lease.pieces = [...new Set([...request.unfinished.flatMap(piecesOf), ...unheard])];
     if (request.op === 'renew') return this.#grant(lease);
     this.settled.push(lease.uid);
+    if (request.failure !== undefined && lease.mirror === undefined) this.failed.add(lease.uid);
     if (lease.pullerKey !== '') {
       this.distributions.get(lease.uid)?.free.unshift(...lease.pieces);
     }
@@ -65,8 +75,25 @@ export class LeaseTable<Of extends LeasedTask> {
     return { outcome: 'settled' };
   }
 
+  /** For all of it: the test decides who is told to ask. */
+  #certify({ uid, pullerKey }: Extract<LeaseRequest, { op: 'certify' }>): LeaseAnswer {
+    const distribution = this.distributions.get(uid);
+    if (distribution === undefined) {
+      return { outcome: 'wait', reason: 'NotReady', retryAfterMs: 500 };
+    }
+    const { task, keys } = distribution;
+    const pieces = task.files.reduce(
+      (sum, { sizeBytes }) => sum + Math.ceil(sizeBytes / this.#pieceBytes),
+      0,
+    );
+    const extents = [{ first: 0, count: pieces }];
+    const swarmId = Buffer.from(task.swarmId, 'hex');
+    const certificate = certify(keys, swarmId, Buffer.from(pullerKey, 'base64'), extents);
+    return { outcome: 'certified', certificates: [certificate] };
+  }
+
   #grant(lease: Lease): LeaseAnswer {
-    const { id: leaseId, uid, pullerKey, pieces } = lease;
+    const { id: leaseId, uid, pullerKey, mirror, pieces } = lease;
     const distribution = this.distributions.get(uid);
     if (distribution === undefined) throw new Error(`no distribution ${uid}`);
     const { task, keys, free, extentPieces, rateBytesPerSecond } = distribution;
@@ -85,6 +112,7 @@ export class LeaseTable<Of extends LeasedTask> {
         version: lease.version,
         uid,
         epoch: task.epoch,
+        ...(mirror !== undefined && { mirror }),
         extents,
         maxBytes: MAX_BYTES,
         rateBytesPerSecond,

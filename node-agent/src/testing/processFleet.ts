@@ -42,17 +42,26 @@ export class ProcessFleet {
   readonly #kinds: Readonly<Record<string, Program['kind']>>;
   readonly #waitFor: WaitFor;
   readonly #checkSeconds: number;
+  readonly #environment: Readonly<Record<string, string>>;
   #caFile!: string;
 
   constructor(
     kinds: Readonly<Record<string, Program['kind']>>,
     { waitFor }: { readonly waitFor: WaitFor },
-    /** How often agents look whether placed files are as they were: for most tests never. */
-    { checkSeconds = 3_600 }: { readonly checkSeconds?: number } = {},
+    {
+      checkSeconds = 3_600,
+      environment = {},
+    }: {
+      /** How often agents look whether placed files are as they were: for most tests never. */
+      readonly checkSeconds?: number;
+      /** More settings, of every process. */
+      readonly environment?: Readonly<Record<string, string>>;
+    } = {},
   ) {
     this.#kinds = kinds;
     this.#waitFor = waitFor;
     this.#checkSeconds = checkSeconds;
+    this.#environment = environment;
   }
 
   async start(handlers: FakeControlHandlers): Promise<void> {
@@ -106,6 +115,7 @@ export class ProcessFleet {
         SLUICE_MIN_FREE_PERCENT: '0',
         SLUICE_CHECK_SECONDS: String(this.#checkSeconds),
         SLUICE_LOG_LEVEL: 'debug',
+        ...this.#environment,
       },
     });
     const log = createWriteStream(path.join(this.folder, `${name}.log`), { flags: 'a' });

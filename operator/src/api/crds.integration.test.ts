@@ -93,7 +93,15 @@ describe('what the API server says of custom resources', () => {
     ];
     await create('distributions', distribution({ source: { url, files } }));
     const filesFrom = { path: 'v2/SHA256SUMS' };
-    await create('distributions', distribution({ source: { url, filesFrom } }));
+    const mirrors = ['https://mirror.example.com/', 'http://10.0.0.1:8080/models/'];
+    await create('distributions', distribution({ source: { url, filesFrom, mirrors } }));
+    const named = [{ path: 'a', digest: DIGEST }];
+    await create('distributions', distribution({ source: { url, files: named, mirrors } }));
+    await create(
+      'distributions',
+      distribution({ source: { digest: DIGEST, mirrors: ['https://h/other/name?key=1'] } }),
+    );
+    await create('distributions', distribution({ source: { mirrors: [] } }));
     await create('origins', {
       hosts: ['10.0.0.1:8080', '[fd00::1]', 'a.b'],
       limits: {
@@ -179,6 +187,58 @@ describe('what the API server says of custom resources', () => {
       'the digest of a set',
       { source: { url: 'http://h/a/', files: [{ path: 'a' }], digest: DIGEST } },
       /spec\.source\.digest: is that of one file, and there is a set/,
+    ],
+    [
+      'a mirror of another scheme',
+      { source: { digest: DIGEST, mirrors: ['ftp://h/a'] } },
+      /spec\.source\.mirrors\[\]: 'ftp:\/\/h\/a' does not begin with http/,
+    ],
+    [
+      'a mirror with a password',
+      { source: { digest: DIGEST, mirrors: ['http://me:secret@h/a'] } },
+      /spec\.source\.mirrors\[\]: the URL holds a user name or password/,
+    ],
+    [
+      'a mirror that is a folder',
+      { source: { digest: DIGEST, mirrors: ['http://h/a/'] } },
+      /spec\.source\.mirrors: one of them does not name a file/,
+    ],
+    [
+      'a mirror of a set that is a file',
+      {
+        source: {
+          url: 'http://h/a/',
+          files: [{ path: 'a', digest: DIGEST }],
+          mirrors: ['http://h/b'],
+        },
+      },
+      /spec\.source\.mirrors: one of them is not a folder/,
+    ],
+    [
+      'a mirror twice',
+      { source: { digest: DIGEST, mirrors: ['http://h/b', 'http://h/b'] } },
+      /spec\.source\.mirrors\[1\]: Duplicate value/,
+    ],
+    [
+      'the source as its mirror',
+      { source: { url: 'http://h/b', digest: DIGEST, mirrors: ['http://h/b'] } },
+      /spec\.source\.mirrors: names spec\.source\.url again/,
+    ],
+    [
+      'a mirror without a digest',
+      { source: { mirrors: ['http://h/b'] } },
+      /spec\.source\.mirrors: only a digest tells/,
+    ],
+    [
+      'a mirror of a set of which not all digests are named',
+      {
+        source: {
+          url: 'http://h/a/',
+          files: [{ path: 'a', digest: DIGEST }, { path: 'b' }],
+          mirrors: ['http://h/b/'],
+        },
+      },
+      /spec\.source\.mirrors: only a digest tells/,
     ],
     [
       'a path with ..',

@@ -148,6 +148,45 @@ describe('the controllers', () => {
     expect(swarmSecret).toBe(data.records.get(metadata.uid)?.swarmSecret);
   });
 
+  it('use mirrors while they have the same, edited in place, and drop one that has not', async () => {
+    const url = 'http://origin.example.com/mirrored.bin';
+    const digest = `sha256:${'a'.repeat(64)}`;
+    const [first, second] = ['http://one.example.com/m.bin', 'http://two.example.com/m.bin'];
+    const { metadata } = await apply('mirrored', { source: { url, digest, mirrors: [first] } });
+    const { uid } = metadata;
+    const usedAre = (epoch: number, ...urls: string[]) =>
+      vi.waitFor(() => {
+        const { record, mirrors = [] } = data.plans.get(uid)!;
+        expect([record.epoch, ...mirrors.map((mirror) => mirror.url)]).toEqual([epoch, ...urls]);
+      }, WAIT);
+    await usedAre(1, first);
+    const mirrorsAre = (said: string | undefined) =>
+      vi.waitFor(
+        async () => expect(await condition('mirrored', 'MirrorsAvailable')).toBe(said),
+        WAIT,
+      );
+    await mirrorsAre('True/MirrorsReady');
+    await edit('mirrored', { spec: { source: { mirrors: [second, first] } } });
+    await usedAre(1, second, first);
+
+    const error = { reason: 'DigestMismatch', message: 'another digest' };
+    const failed = ['node-a', 'node-b'].map((name) => aReport(name, { state: 'failed', error }));
+    data.report(uid, failed, { suspectMirrors: [second] });
+    await usedAre(2, first);
+    await mirrorsAre('False/MirrorDropped');
+    expect(data.records.get(uid)?.droppedMirrors).toEqual([second]);
+    // With the source alone it is final.
+    data.report(uid, failed, { suspectMirrors: [] });
+    await vi.waitFor(
+      async () => expect(await condition('mirrored', 'Stalled')).toBe('True/DigestMismatch'),
+      WAIT,
+    );
+    expect(data.plans.get(uid)?.record.epoch).toBe(2);
+    await edit('mirrored', { spec: { source: { mirrors: [] } } });
+    await usedAre(2);
+    await mirrorsAre(undefined);
+  });
+
   it('make a set of files one epoch, and another one when one of them is edited', async () => {
     const files = [
       { path: 'b.bin', digest: `sha256:${'ab'.repeat(32)}` },

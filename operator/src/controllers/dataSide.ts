@@ -48,6 +48,14 @@ export interface EpochFile extends TaskFile {
   readonly validator?: Validator;
 }
 
+/** Where the bytes of an epoch are, too: it was asked, and has files of the same lengths. */
+export interface EpochMirror {
+  readonly id: string;
+  readonly url: string;
+  /** Of every file, in the order of the epoch's. */
+  readonly validators: readonly Validator[];
+}
+
 /** One epoch, kept in the store before anyone hears of it. Never logged. */
 export interface EpochRecord {
   /** Names the data, on disks and in the journal: of the Distribution that it was made for. */
@@ -80,6 +88,9 @@ export interface EpochRecord {
   readonly revokedPullers?: readonly string[];
   /** It was adopted, and the origin was not asked since whether it still has the same. */
   readonly unproven?: true;
+  readonly mirrors?: readonly EpochMirror[];
+  /** URLs of mirrors that may have given bytes without the digest. */
+  readonly droppedMirrors?: readonly string[];
 }
 
 /** The newest epochs of Distributions, and of deleted ones until their files are gone. */
@@ -87,6 +98,12 @@ export interface EpochStore {
   /** Of the Distribution of this uid; not of a grave. */
   load(owner: string): Promise<EpochRecord | undefined>;
   save(record: EpochRecord): Promise<void>;
+  /** Of that epoch, if it is the newest still. */
+  saveMirrors(
+    uid: string,
+    epoch: number,
+    mirrors: Pick<EpochRecord, 'mirrors' | 'droppedMirrors'>,
+  ): Promise<void>;
   /** Also a grave. */
   delete(uid: string): Promise<void>;
   /** Without graves. */
@@ -126,9 +143,16 @@ export interface PlanNode {
   readonly uid?: string;
 }
 
+/** A mirror that may be used. */
+export interface PlanMirror extends EpochMirror {
+  readonly headers: Readonly<Record<string, string>>;
+}
+
 export interface DistributionPlan {
   readonly record: EpochRecord;
   readonly headers: Readonly<Record<string, string>>;
+  /** In the order in which they are used. */
+  readonly mirrors?: readonly PlanMirror[];
   readonly delivery: {
     readonly minRate?: number;
     readonly maxRate?: number;
@@ -180,8 +204,20 @@ export interface DistributionProgress {
   readonly originBytes: number;
   /** A puller found another version at the origin than the plan's. */
   readonly sourceChanged: boolean;
+  /** Why mirrors give nothing, by URL. */
+  readonly mirrorFailures?: ReadonlyMap<string, PullFailure>;
+  /** URLs of mirrors that bytes of this epoch may have come from. */
+  readonly suspectMirrors?: readonly string[];
+  /** Pullers have signed what the source does not give. */
+  readonly isDisputed?: boolean;
   /** Why pullers get nothing from the origin at the moment, when they do not. */
   readonly pull?: PullTrouble | undefined;
+}
+
+/** Why a puller gave up. */
+export interface PullFailure {
+  readonly reason: string;
+  readonly message: string;
 }
 
 /** An error of the origin or of its limits, as policies/failures.ts knows it. */

@@ -12,6 +12,7 @@ function input(overrides: Partial<DistributionInput> = {}): DistributionInput {
     neighbours: [],
     record: aRecord(),
     sourceChanged: false,
+    wrongMirrors: [],
     failure: undefined,
     nodes: [],
     refusal: undefined,
@@ -55,6 +56,12 @@ describe('what a distribution needs next', () => {
       'hold',
     ],
     ['asks again when a puller saw another version', { sourceChanged: true }, 'resolve'],
+    ['asks again when a mirror gave other bytes', { wrongMirrors: ['http://m/f'] }, 'resolve'],
+    [
+      'serves when mirrors were edited',
+      { spec: aSpec({ source: { mirrors: ['http://m/f'] } }) },
+      'serve',
+    ],
     [
       'holds what its Origin does not serve',
       { refusal: { reason: 'NamespaceNotAllowed', message: '' } },

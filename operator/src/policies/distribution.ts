@@ -28,6 +28,8 @@ export interface DistributionInput {
   readonly record: EpochRecord | undefined;
   /** A puller found another version at the origin than the record's, while nodes still wait. */
   readonly sourceChanged: boolean;
+  /** URLs of mirrors that may have given bytes without the digest. */
+  readonly wrongMirrors: readonly string[];
   /** Why the last try to resolve the source as it is in the spec failed. */
   readonly failure: Failure | undefined;
   readonly nodes: readonly TargetNode[];
@@ -119,5 +121,7 @@ function sourceIsKnown(input: DistributionInput): Verdict | undefined {
   const { record, spec } = input;
   if (record === undefined) return { action: 'resolve', serve: undefined };
   const current = isMadeFrom(record, spec.source) && isProven(record);
-  return current && !input.sourceChanged ? undefined : { action: 'resolve', serve: record };
+  // What nodes have of it cannot be put right: the next epoch begins without those mirrors.
+  const isOver = input.sourceChanged || input.wrongMirrors.length > 0;
+  return current && !isOver ? undefined : { action: 'resolve', serve: record };
 }

@@ -43,6 +43,7 @@ export interface StatusInput {
   readonly relays: readonly RelayState[];
   /** Of what is kept for the pods that use the files. */
   readonly workloads: readonly Value[];
+  readonly mirrors?: Value | undefined;
   /** Since a byte moved or a node changed its state. */
   readonly idleForMs: number;
   readonly progressDeadlineSeconds: number;
@@ -136,6 +137,7 @@ function conditionsOf(
       : [{ ...ready.value, type: ready.phase, status: 'True' } as const]),
     sourceResolved(input),
     ...(relays === undefined ? [] : [relays]),
+    ...(input.mirrors === undefined ? [] : [input.mirrors]),
     ...input.workloads,
   ];
 }

@@ -23,6 +23,9 @@ type ProgressReason =
   | 'RelaysStarting'
   | 'RelaysNotNeeded';
 
+/** Of mirrors: what one does not give comes from the others, or the source. */
+type MirrorReason = 'MirrorsReady' | 'MirrorUnavailable' | 'MirrorDropped';
+
 /** Of the conditions about pods that use the files: these keep no node from having them. */
 type WorkloadReason =
   | 'VolumeBound'
@@ -36,7 +39,10 @@ type WorkloadReason =
   | 'NodesBeingLabelled'
   | 'NodeLabelsDisabled';
 
-export type FailureReason = Exclude<DistributionReason, ProgressReason | WorkloadReason>;
+export type FailureReason = Exclude<
+  DistributionReason,
+  ProgressReason | MirrorReason | WorkloadReason
+>;
 
 export interface Failure {
   readonly reason: FailureReason;
@@ -80,6 +86,11 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
   DiskFull: {
     kind: 'stall',
     remedy: 'free space on the disk of the agent root, or take the node out of the selector',
+  },
+  NamespaceShareExceeded: {
+    kind: 'stall',
+    remedy:
+      "delete Distributions of the namespace, lower their spec.target.keepVersions, or raise agent.namespaceShares in the chart's values",
   },
   NodesFailed: { kind: 'stall', remedy: 'see status.failedNodes' },
   ImageNotPullable: {

@@ -27,6 +27,7 @@ describe('the worst nodes', () => {
     ['DiskFull', /^because; free space/],
     ['DigestMismatch', /^because; correct spec.source.digest/],
     ['DiskReadOnly', /^because; mount/],
+    ['NamespaceShareExceeded', /^because; delete Distributions .* agent.namespaceShares/],
     ['Whatever', /^because; the node tries again/],
   ])('have a remedy for %s', (reason, message) => {
     expect(worstNodes([failed('a', reason)], nobody)[0]).toMatchObject({
@@ -56,6 +57,8 @@ describe('what failed nodes have in common', () => {
   it.each([
     [['DiskFull', 'DiskFull'], 'DiskFull'],
     [['DigestMismatch'], 'DigestMismatch'],
+    [['NamespaceShareExceeded', 'NamespaceShareExceeded'], 'NamespaceShareExceeded'],
+    [['NamespaceShareExceeded', 'DiskPressure'], 'NodesFailed'],
     [['DiskFull', 'DiskPressure'], 'DiskFull'],
     [['DiskFull', 'DigestMismatch'], 'NodesFailed'],
     [['DiskFailed', 'DiskFailed'], 'NodesFailed'],

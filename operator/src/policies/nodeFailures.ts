@@ -33,6 +33,12 @@ export const NODE_FAILURES = {
     remedy: FAILURES.DiskFull.remedy!,
     condition: 'DiskFull',
   },
+  NamespaceShareExceeded: {
+    kind: 'stall',
+    when: 'With the file the namespace would have more of the disk of the agent root than its share.',
+    remedy: FAILURES.NamespaceShareExceeded.remedy!,
+    condition: 'NamespaceShareExceeded',
+  },
   DiskReadOnly: {
     kind: 'stall',
     when: 'The disk of the agent root is mounted read-only.',

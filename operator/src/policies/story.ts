@@ -51,6 +51,8 @@ function conditionEvents(
       events.push({ type: 'Warning', reason, action: 'Deliver', note: message });
     } else if (type === 'RelaysAvailable' && isFailure(reason)) {
       events.push({ type: 'Warning', reason, action: 'Relay', note: message });
+    } else if (type === 'MirrorsAvailable' && status === 'False') {
+      events.push({ type: 'Warning', reason, action: 'Pull', note: message });
     } else if (WORKLOAD_WARNINGS.has(reason)) {
       events.push({ type: 'Warning', reason, action: 'Mount', note: message });
     }

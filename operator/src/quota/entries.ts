@@ -31,6 +31,8 @@ export type Entry =
       readonly pullerKey: string;
       /** A node that is short brings pieces that relays have brought already; absent: anything else. */
       readonly purpose?: 'topUp';
+      /** Id of the mirror that it is for; absent: the source itself. */
+      readonly mirror?: string;
       readonly wantConnections: number;
       readonly terms: Terms;
       readonly extents: readonly Extent[];

@@ -32,6 +32,19 @@ describe('the pieces that are to be pulled', () => {
     expect(pool.extentsOf('b')).toEqual([{ first: 2, count: 4 }]);
   });
 
+  it('are not given while others give them, and are when they do not', () => {
+    const pool = new ExtentPool(6);
+    pool.take('a', 1, 0);
+    pool.keep([{ first: 0, count: 4 }]);
+    // What was given before is brought all the same.
+    expect(pool.extentsOf('a')).toEqual([{ first: 0, count: 1 }]);
+    expect(pool.free(0)).toBe(2);
+    pool.take('b', 6, 0);
+    expect(pool.extentsOf('b')).toEqual([{ first: 4, count: 2 }]);
+    pool.keep([]);
+    expect(pool.free(0)).toBe(3);
+  });
+
   it('are not given when a relay has them', () => {
     const pool = new ExtentPool(10);
     pool.report('relay', bitfieldOf([0, 1, 9], 10), undefined, 0);

@@ -19,11 +19,14 @@ export class ExtentPool {
   /** Pieces that leases are to bring, by lease. */
   readonly #assigned = new Map<string, Set<number>>();
   readonly #taken: Uint8Array;
+  /** Others have them, and give them: nobody gets them to pull. */
+  #kept: ReadonlySet<number> = new Set();
+  #keptExtents: readonly Extent[] = [];
   /** What each holder has by its reports, or has finished under a lease; and of how many each is. */
   readonly #held = new Map<string, Uint8Array>();
   readonly #holders: Uint32Array;
   /**
-   * Open is what no lease and no holder has and no lost one had. Kept up to date, for a request
+   * Open is what no lease and no holder has, no lost one had and nobody gives. Kept up to date, for a request
    * that looked through a large file's pieces would cost more than all else that it needs.
    */
   #openCount: number;
@@ -41,6 +44,14 @@ export class ExtentPool {
     this.#taken = new Uint8Array(pieceCount);
     this.#holders = new Uint32Array(pieceCount);
     this.#openCount = pieceCount;
+  }
+
+  /** Replaces what was kept back before. What was given already is brought all the same. */
+  keep(extents: readonly Extent[]): void {
+    if (extents === this.#keptExtents || extents.length + this.#keptExtents.length === 0) return;
+    this.#keptExtents = extents;
+    this.#kept = piecesOf(extents);
+    this.#countOpen();
   }
 
   /** What a holder says it has, and its peers; BitTorrent bitfields, high bit first. */
@@ -78,11 +89,7 @@ export class ExtentPool {
     this.#held.clear();
     this.#holders.fill(0);
     this.#orphans.clear();
-    this.#openCount = 0;
-    this.#openFrom = 0;
-    for (let piece = 0; piece < this.pieceCount; piece += 1) {
-      if (this.#isOpen(piece)) this.#openCount += 1;
-    }
+    this.#countOpen();
   }
 
   isHeld(piece: number): boolean {
@@ -164,7 +171,16 @@ export class ExtentPool {
   }
 
   #isOpen(piece: number): boolean {
-    return this.#taken[piece] === 0 && !this.isHeld(piece) && !this.#orphans.has(piece);
+    if (this.#taken[piece] === 1 || this.#kept.has(piece)) return false;
+    return !this.isHeld(piece) && !this.#orphans.has(piece);
+  }
+
+  #countOpen(): void {
+    this.#openCount = 0;
+    this.#openFrom = 0;
+    for (let piece = 0; piece < this.pieceCount; piece += 1) {
+      if (this.#isOpen(piece)) this.#openCount += 1;
+    }
   }
 
   #take(piece: number): void {
@@ -193,7 +209,7 @@ export class ExtentPool {
   }
 
   #isFree(piece: number, nowMs: number): boolean {
-    if (this.#taken[piece] === 1 || this.isHeld(piece)) return false;
+    if (this.#taken[piece] === 1 || this.#kept.has(piece) || this.isHeld(piece)) return false;
     if (!this.#orphans.has(piece)) return true;
     if (!this.#isSpread(piece)) return nowMs - this.#gainedAtMs >= ORPHAN_WAIT_MS;
     // A relay that pulls asks no peers: it has not begun to take them while there is something left.

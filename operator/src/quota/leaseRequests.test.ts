@@ -239,3 +239,53 @@ describe('connections that ended without a word of the origin', () => {
     expect(leases.durableUsage()).toMatchObject({ connections: 0, trafficBytes: MIB });
   });
 });
+
+describe('pieces that somebody has without a pull', () => {
+  const kept = [{ first: 0, count: 60 }];
+  const donated = { kept, signed: kept, signers: new Set(['one']) };
+  const certify = { op: 'certify', uid: 'a', epoch: 1 } as const;
+
+  it("are nobody's to pull, and are signed by who has them, without anything of the origin", async () => {
+    leases.service.setDistribution(aLeasedDistribution({ donated }));
+    const before = leases.journal.of(KEY).length;
+    const answer = await leases.ask('one', certify);
+    if (answer.outcome !== 'certified') throw new Error(answer.outcome);
+    expect(answer.certificates).toMatchObject([{ pullerKey: PULLER, extents: kept }]);
+    expect(leases.journal.of(KEY)).toHaveLength(before);
+    const { extents } = await leases.acquire('two');
+    expect(extents[0]?.first).toBe(60);
+  });
+
+  it('are signed also while nothing may be pulled', async () => {
+    leases.service.setDistribution(aLeasedDistribution({ donated, suspend: true }));
+    expect(await leases.ask('one', certify)).toMatchObject({ outcome: 'certified' });
+  });
+
+  it('are signed in parts when they are many runs', async () => {
+    const signed = Array.from({ length: 300 }, (_, at) => ({ first: 2 * at, count: 1 }));
+    const many = { kept: signed, signed, signers: new Set(['one']) };
+    leases.service.setDistribution(aLeasedDistribution({ pieceCount: 600, donated: many }));
+    const answer = await leases.ask('one', certify);
+    if (answer.outcome !== 'certified') throw new Error(answer.outcome);
+    expect(answer.certificates.map(({ extents }) => extents.length)).toEqual([256, 44]);
+    expect(answer.certificates.flatMap(({ extents }) => extents)).toEqual(signed);
+  });
+
+  it.each<[string, string, Record<string, unknown>, object]>([
+    ['another process', 'two', {}, {}],
+    ['another epoch', 'one', { epoch: 2 }, {}],
+    ['a key that was revoked', 'one', {}, { revokedPullers: [PULLER] }],
+    ['nothing that it has', 'one', {}, { donated: undefined }],
+  ])('are not signed for %s', async (_case, holder, request, change) => {
+    leases.service.setDistribution(aLeasedDistribution({ donated, ...change }));
+    const answer = await leases.ask(holder, { ...certify, ...request });
+    expect(answer).toMatchObject({ outcome: 'wait' });
+  });
+
+  it('are pulled when nobody gives them any more', async () => {
+    leases.service.setDistribution(aLeasedDistribution({ donated }));
+    leases.service.setDistribution(aLeasedDistribution());
+    const { extents } = await leases.acquire('two');
+    expect(extents[0]?.first).toBe(0);
+  });
+});

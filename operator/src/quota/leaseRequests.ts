@@ -2,16 +2,19 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import { WORTH_A_TURN } from './allocate.ts';
+import { askOf, mayHave, NO_MORE } from './leaseAsks.ts';
 import type { LeaseObserver, WaitReason } from './leaseEvents.ts';
-import type { LeaseHolder } from './leases.ts';
+import { LeaseError, type LeaseHolder } from './leases.ts';
 import { type LeaseRecord, topUpBytesOf, unprovenOf } from './ledger.ts';
 import type { MeterWatch } from './meterWatch.ts';
 import type { OriginBook } from './originBook.ts';
 import { groupUsage, type HostGroup, isOver, type OriginBooks } from './originBooks.ts';
 import type { OriginReport } from './originReport.ts';
 import type { PullRegistry } from './pullRegistry.ts';
+import { type PullSource, sourcesFor, urlOfLease } from './pullSources.ts';
 import {
   budgetOf,
+  certificatesOf,
   fill,
   fillTopUp,
   grantOf,
@@ -43,6 +46,7 @@ export interface LeaseRequestsDependencies {
 type Acquire = Extract<LeaseRequest, { op: 'acquire' }>;
 type Renew = Extract<LeaseRequest, { op: 'renew' }>;
 type Settle = Extract<LeaseRequest, { op: 'settle' }>;
+type Certify = Extract<LeaseRequest, { op: 'certify' }>;
 
 const WAIT_MS: Readonly<Record<WaitReason, number>> = {
   NothingToPull: 3_000,
@@ -92,13 +96,25 @@ export class LeaseRequests {
         return this.#renew(holder, request);
       case 'settle':
         return this.#settle(holder, request);
+      case 'certify':
+        return this.#certify(holder, request);
     }
   }
 
+  /** Takes nothing from the origin, so nothing of it is in the journal. */
+  async #certify(holder: LeaseHolder, request: Certify): Promise<LeaseAnswer> {
+    const { pullerKey } = request;
+    const pull = this.#pulls.of(request);
+    if (pull === undefined) return waitFor('NotReady', 'pull');
+    const { donated, revokedPullers } = pull.distribution;
+    const maySign = donated?.signers.has(holder.id) === true && donated.signed.length > 0;
+    if (!maySign || revokedPullers.includes(pullerKey)) return waitFor('NotAllowed', 'pull');
+    return { outcome: 'certified', certificates: certificatesOf(pull, pullerKey, donated.signed) };
+  }
+
   async #acquire(holder: LeaseHolder, request: Acquire): Promise<LeaseAnswer> {
-    const { uid, epoch, pullerKey = '', wantConnections } = request;
-    const ask = askOf(request);
-    const purpose = ask === undefined ? 'pull' : 'topUp';
+    const { uid, epoch, mirrors = [] } = request;
+    const purpose = request.topUp === undefined ? 'pull' : 'topUp';
     const wait = (reason: WaitReason) => {
       const isQueued = reason === 'ConnectionsInUse' || reason === 'BandwidthInUse';
       const isExhausted = reason === 'TrafficExhausted';
@@ -110,48 +126,77 @@ export class LeaseRequests {
       return wait('NotReady');
     }
     if (!mayHave(holder, request, pull)) return wait('NotAllowed');
-    const book = this.#books.bookFor(pull.distribution.url);
     const now = this.#dependencies.clock.now();
-    if (book === undefined || now < pull.unsureUntilMs) return wait('NotReady');
+    const isKnown = this.#books.bookFor(pull.distribution.url) !== undefined;
+    if (!isKnown || now < pull.unsureUntilMs) return wait('NotReady');
     if (!this.#closeForgotten(holder, request)) return wait('NotReady');
+    const sources = sourcesFor(pull.distribution, mirrors, pull.standings, now);
+    const refusals = new Map<string | undefined, WaitReason>();
+    for (const source of sources) {
+      const outcome = await this.#acquireAt(source, pull, holder, request);
+      if (typeof outcome === 'string') {
+        refusals.set(source.mirror, outcome);
+        continue;
+      }
+      this.#wantsNoMore(sources, source, holder, uid);
+      return outcome;
+    }
+    const refusal = refusals.get(undefined) ?? 'NotReady';
+    if (purpose === 'pull' && refusal === 'TrafficExhausted') pull.isExhausted = true;
+    return wait(refusal);
+  }
+
+  /** A grant, or why there is none. */
+  async #acquireAt(
+    source: PullSource,
+    pull: Pull,
+    holder: LeaseHolder,
+    request: Acquire,
+  ): Promise<LeaseAnswer | WaitReason> {
+    const { uid, epoch, pullerKey = '', wantConnections } = request;
+    const ask = askOf(request);
+    const purpose = ask === undefined ? 'pull' : 'topUp';
+    const now = this.#dependencies.clock.now();
+    const book = this.#bookOf(source);
+    if (book === undefined) return 'NotReady';
     const group = this.#books.groupOf(book);
     for (const each of group.books) each.rollPeriod();
     const pullers = this.#pulls.pullersOf(uid);
     const isOneStream = !pull.distribution.ranges && pullers > 0;
     if (ask === undefined && (pull.pool.free(now) === 0 || isOneStream)) {
       this.#sharing.withdraw(group, holder.id, uid);
-      return wait('NothingToPull');
+      return 'NothingToPull';
     }
     const leaseId = this.#dependencies.newLeaseId();
     const room = this.#room(group, pull, ask, leaseId);
     const { report } = this.#dependencies;
     if (room.bytes <= 0) {
-      if (ask === undefined) pull.isExhausted = true;
       this.#sharing.withdraw(group, holder.id, uid);
       if (room.reason === 'TrafficExhausted') report.trafficRefused(group);
-      return wait(room.reason);
+      return room.reason;
     }
     const claim = this.#want(group, holder, uid, request, purpose, false);
     const terms = this.#sharing.terms(group, claim, streamOf(pull), undefined);
     // Others are to come down, for it or for what it did not get.
     this.#dependencies.changed(book);
-    if (terms === undefined) return wait(scarceIn(group));
+    if (terms === undefined) return scarceIn(group);
     const { rateBytesPerSecond } = terms;
     const work = { leaseId, rateBytesPerSecond, usedBytes: 0, pullers: pullers + 1 };
     const maxBytes = this.#fill(pull, work, ask, room.bytes);
     const extents = workOf(pull, leaseId);
     if (maxBytes === undefined || extents.length === 0) {
       release(pull, leaseId);
-      if (ask === undefined) pull.isExhausted = maxBytes === undefined;
       this.#sharing.withdraw(group, holder.id, uid);
       const reason = maxBytes === undefined ? room.reason : 'NothingToPull';
       if (reason === 'TrafficExhausted') report.trafficRefused(group);
-      return wait(reason);
+      return reason;
     }
     report.granted(group);
     this.#sharing.waitsNoMore(holder.id, uid);
     if (ask === undefined) pull.isExhausted = false;
     if (ask !== undefined) this.#turns.set(leaseId, now);
+    const { mirror } = source;
+    if (mirror !== undefined) pull.mirrorsUsed.add(source.url);
     const lease = {
       leaseId,
       holder: holder.id,
@@ -161,10 +206,40 @@ export class LeaseRequests {
       pullerKey,
       wantConnections,
       ...(ask !== undefined && { purpose: 'topUp' as const }),
+      ...(mirror !== undefined && { mirror }),
     };
     const full = { ...terms, maxBytes };
     await book.grant({ ...lease, terms: full, extents });
     return { outcome: 'granted', grant: grantOf(pull, lease, 1, full, extents) };
+  }
+
+  /** Throws when nobody may ask at the source; a mirror is done without. */
+  #bookOf({ mirror, url }: PullSource): OriginBook | undefined {
+    if (mirror === undefined) return this.#books.bookFor(url);
+    try {
+      return this.#books.bookFor(url);
+    } catch (error) {
+      if (error instanceof LeaseError) return undefined;
+      throw error;
+    }
+  }
+
+  /** It takes from one at a time: what it wanted of the others is for who waits there. */
+  #wantsNoMore(
+    sources: readonly PullSource[],
+    taken: PullSource,
+    { id }: LeaseHolder,
+    uid: string,
+  ): void {
+    const groupAt = ({ url }: PullSource) => {
+      const book = this.#books.known(url);
+      return book && this.#books.groupOf(book);
+    };
+    const key = groupAt(taken)?.key;
+    for (const source of sources) {
+      const group = source === taken ? undefined : groupAt(source);
+      if (group !== undefined && group.key !== key) this.#sharing.withdraw(group, id, uid);
+    }
   }
 
   async #renew(holder: LeaseHolder, request: Renew): Promise<LeaseAnswer> {
@@ -180,8 +255,10 @@ export class LeaseRequests {
     if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
     if (pull.distribution.revokedPullers.includes(lease.pullerKey)) return { outcome: 'gone' };
     // Origins divide its host otherwise now: it goes on under a new lease, counted where it belongs.
-    if (this.#books.known(pull.distribution.url) !== book) return waitFor('NotReady', purpose);
-    if (usedBytes > 0) pull.failure = undefined;
+    // So does one for a mirror that is none any more.
+    const url = urlOfLease(pull.distribution, lease.mirror);
+    if (url === undefined || this.#books.known(url) !== book) return waitFor('NotReady', purpose);
+    if (usedBytes > 0) pull.standings.delivered(lease.mirror);
     if (purpose === 'topUp') pull.topUps.progress(leaseId, request.unfinished);
     else pull.pool.progress(leaseId, holder.id, request.unfinished);
     const group = this.#books.groupOf(book);
@@ -227,7 +304,8 @@ export class LeaseRequests {
       const isRevoked = pull.distribution.revokedPullers.includes(lease.pullerKey);
       if (lease.purpose !== 'topUp' && !isRevoked) {
         pull.pool.progress(leaseId, holder.id, unfinished);
-        if (failure !== undefined) pull.failure = failure;
+        const now = this.#dependencies.clock.now();
+        if (failure !== undefined) pull.standings.failed(lease.mirror, failure, now);
       }
     }
     // Who failed waits by itself; its share is free meanwhile.
@@ -300,7 +378,8 @@ export class LeaseRequests {
     const bytes = traffic === undefined ? Number.POSITIVE_INFINITY : traffic.bytes - used;
     if (ask === undefined) return { bytes, reason: 'TrafficExhausted' };
     const { uid, epoch, topUpBytes = 0 } = distribution;
-    const taken = books.reduce(
+    // Wherever they took it: of mirrors, too.
+    const taken = [...this.#books.all()].reduce(
       (sum, { ledger }) => sum + topUpBytesOf(ledger, uid, epoch, leaseId),
       0,
     );
@@ -331,27 +410,6 @@ function waitFor(reason: WaitReason, purpose: 'pull' | 'topUp'): LeaseAnswer {
   const isCalled = reason === 'ConnectionsInUse' || reason === 'BandwidthInUse';
   const retryAfterMs = purpose === 'topUp' && isCalled ? TOP_UP_WAIT_MS : WAIT_MS[reason];
   return { outcome: 'wait', reason, retryAfterMs };
-}
-
-const NO_MORE: TopUpAsk = { acceptable: new Uint8Array(), wantBytes: 0 };
-
-/** Of a node that is short; undefined: it pulls extents. */
-function askOf({ topUp }: Pick<Acquire, 'topUp'>): TopUpAsk | undefined {
-  if (topUp === undefined) return undefined;
-  return { acceptable: Buffer.from(topUp.acceptable, 'base64'), wantBytes: topUp.wantBytes };
-}
-
-/** A relay pulls, or an agent in its place; a node tops up where its distribution lets it, in pieces and not in streams. */
-function mayHave(
-  { kind, standsIn = false }: LeaseHolder,
-  { topUp, pullerKey = '' }: Acquire,
-  { distribution }: Pull,
-): boolean {
-  if (topUp === undefined) {
-    const isRevoked = distribution.revokedPullers.includes(pullerKey);
-    return (kind === 'relay' || standsIn) && pullerKey !== '' && !isRevoked;
-  }
-  return distribution.topUpBytes !== undefined && distribution.ranges;
 }
 
 function streamOf({ distribution, sizeBytes }: Pull): { sizeBytes: number } | undefined {

@@ -234,7 +234,17 @@ export class LeaseService {
 
   /** Why the last puller of this epoch gave up; undefined when one has had bytes since. */
   failureOf(uid: string, epoch: number): SourceFailure | undefined {
-    return this.#pulls.of({ uid, epoch })?.failure;
+    return this.#pulls.of({ uid, epoch })?.standings.failureOf(undefined);
+  }
+
+  /** The same of a mirror. */
+  mirrorFailureOf(uid: string, epoch: number, mirror: string): SourceFailure | undefined {
+    return this.#pulls.of({ uid, epoch })?.standings.failureOf(mirror);
+  }
+
+  /** URLs of mirrors that bytes of this epoch may have come from. */
+  suspectMirrors(uid: string, epoch: number): readonly string[] {
+    return this.#pulls.suspectMirrors(uid, epoch);
   }
 
   /** Why nothing of this epoch is pulled at the moment, when that is the origin's doing. */

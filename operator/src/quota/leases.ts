@@ -1,5 +1,5 @@
 /** What the rest of the operator sees of leases. */
-import type { TaskFile } from '@sluice/protocol/messages.ts';
+import type { Extent, TaskFile } from '@sluice/protocol/messages.ts';
 
 /** One run of one process. */
 export interface LeaseHolder {
@@ -18,6 +18,8 @@ export interface LeasedDistribution {
   /** 40 hex digits. */
   readonly swarmId: string;
   readonly url: string;
+  /** Where the same bytes are, too; each honours byte ranges. In the order in which they are asked. */
+  readonly mirrors?: readonly LeasedMirror[];
   readonly priority: number;
   readonly suspend: boolean;
   readonly files: readonly TaskFile[];
@@ -32,6 +34,22 @@ export interface LeasedDistribution {
   readonly feedSeed: string;
   /** Raw keys, base64, of pullers that are given nothing more; the list only grows. */
   readonly revokedPullers: readonly string[];
+  /** What processes have of it without having pulled it; absent: nothing. */
+  readonly donated?: DonatedPieces | undefined;
+}
+
+export interface LeasedMirror {
+  readonly id: string;
+  readonly url: string;
+}
+
+export interface DonatedPieces {
+  /** Nobody gets these to pull. */
+  readonly kept: readonly Extent[];
+  /** Of these the signers get certificates. */
+  readonly signed: readonly Extent[];
+  /** Holders, by id. */
+  readonly signers: ReadonlySet<string>;
 }
 
 export interface ChargeRequest {

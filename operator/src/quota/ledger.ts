@@ -21,6 +21,7 @@ export interface LeaseRecord {
   readonly pullerKey: string;
   readonly wantConnections: number;
   readonly purpose?: 'topUp';
+  readonly mirror?: string;
   /** The newest last; every one of them may still be in force at the holder. */
   readonly versions: readonly LeaseVersion[];
   readonly extents: readonly Extent[];

@@ -49,11 +49,23 @@ export class PullRegistry {
     if (pull.isExhausted && book?.limits.traffic !== undefined) {
       return { code: 'QuotaExhausted', ...trafficExhausted(book) };
     }
-    const { failure } = pull;
+    const { mirrors = [] } = pull.distribution;
+    const failure = pull.standings.failureOf(undefined);
+    // Then a mirror may give what the source does not.
+    if (mirrors.some(({ id }) => pull.standings.failureOf(id) === undefined)) return undefined;
     if (failure === undefined || failure.reason === 'SourceChanged') return undefined;
     const { message, httpStatus, reason } = failure;
     if (httpStatus !== undefined) return { code: 'HttpStatus', message, httpStatus };
     return { code: BAD_ANSWERS.has(reason) ? 'BadAnswer' : 'Unreachable', message };
+  }
+
+  /** URLs of mirrors that bytes of this epoch may have come from; those that are none any more, too. */
+  suspectMirrors(uid: string, epoch: number): readonly string[] {
+    const pull = this.of({ uid, epoch });
+    if (pull === undefined) return [];
+    const { mirrors = [] } = pull.distribution;
+    const all = pull.isInherited ? mirrors.map(({ url }) => url) : [];
+    return [...new Set([...pull.mirrorsUsed, ...all])];
   }
 
   groupOf(uid: string): HostGroup | undefined {
@@ -79,12 +91,14 @@ export class PullRegistry {
     const known = this.#pulls.get(uid);
     const pull = newPull(distribution, known);
     this.#pulls.set(uid, pull);
+    pull.pool.keep(distribution.donated?.kept ?? []);
+    pull.standings.keepOnly(distribution.mirrors?.map(({ id }) => id) ?? []);
     const before = known?.distribution.epoch === epoch ? known.distribution.revokedPullers : [];
     if (distribution.revokedPullers.length > before.length) this.#revoke(pull);
     if (known?.distribution.epoch !== epoch) {
       for (const book of this.#dependencies.books.all()) this.#restore(uid, book);
     }
-    this.#dependencies.books.prepare(distribution.url);
+    this.#prepare(distribution);
     this.#dependencies.wake(uid);
   }
 
@@ -110,9 +124,12 @@ export class PullRegistry {
 
   /** The journals of all that is pulled are fenced before anybody waits for them. */
   prepare(): void {
-    for (const { distribution } of this.#pulls.values()) {
-      this.#dependencies.books.prepare(distribution.url);
-    }
+    for (const { distribution } of this.#pulls.values()) this.#prepare(distribution);
+  }
+
+  #prepare({ url, mirrors = [] }: LeasedDistribution): void {
+    const { books } = this.#dependencies;
+    for (const each of [url, ...mirrors.map((mirror) => mirror.url)]) books.prepare(each);
   }
 
   /** A journal was read: its leases are known. */
@@ -128,7 +145,8 @@ export class PullRegistry {
   /** Who has what is forgotten; what is to be pulled is not. */
   reset(): void {
     for (const [uid, { distribution }] of this.#pulls) {
-      this.#pulls.set(uid, newPull(distribution, undefined));
+      const { donated, ...rest } = distribution;
+      this.#pulls.set(uid, newPull(rest, undefined));
     }
   }
 
@@ -163,6 +181,7 @@ export class PullRegistry {
     const leases = [...ledger.leases.values()].filter((lease) => this.of(lease) === pull);
     if (chargeOf(ledger, uid).epoch === pull.distribution.epoch || leases.length > 0) {
       this.#isUnsure(pull);
+      pull.isInherited = true;
     }
     for (const { leaseId, extents, expired, purpose } of leases) {
       if (expired) continue;

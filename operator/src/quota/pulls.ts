@@ -2,14 +2,15 @@
  * What is taken from the origin for each epoch of each distribution: which pieces are whose, and
  * how much work a lease gets at once.
  */
-import { certify } from '@sluice/engine/feed/certificate.ts';
+import { certify, MAX_EXTENTS } from '@sluice/engine/feed/certificate.ts';
 import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { Extent, LeaseGrant, PullerCertificate } from '@sluice/protocol/messages.ts';
 import type { Terms } from './entries.ts';
 import { ExtentPool } from './extents.ts';
-import type { LeasedDistribution, SourceFailure } from './leases.ts';
+import type { LeasedDistribution } from './leases.ts';
 import type { LeaseRecord } from './ledger.ts';
 import { LEASE_TTL_MS } from './originBook.ts';
+import { SourceStandings } from './pullSources.ts';
 import { budgetFor } from './terms.ts';
 import { TopUpPieces } from './topUpPieces.ts';
 
@@ -19,7 +20,11 @@ export interface Pull {
   readonly pool: ExtentPool;
   readonly topUps: TopUpPieces;
   readonly sizeBytes: number;
-  failure: SourceFailure | undefined;
+  readonly standings: SourceStandings;
+  /** URLs of mirrors that a lease was granted for, as far as this leader knows. */
+  readonly mirrorsUsed: Set<string>;
+  /** Leaders before this one have granted leases of it. */
+  isInherited: boolean;
   /** The last who asked to pull got nothing because the period's traffic is used up. */
   isExhausted: boolean;
   /** Pieces were given out before this replica led: who has them is not known before this time. */
@@ -53,7 +58,9 @@ export function newPull(distribution: LeasedDistribution, known: Pull | undefine
     pool: new ExtentPool(pieceCount),
     topUps: new TopUpPieces(pieceCount),
     sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    failure: undefined,
+    standings: new SourceStandings(),
+    mirrorsUsed: new Set(),
+    isInherited: false,
     isExhausted: false,
     unsureUntilMs: 0,
   };
@@ -152,20 +159,46 @@ export function budgetOf(pull: Pull, { leaseId, rateBytesPerSecond, usedBytes }:
 }
 
 export function grantOf(
-  { distribution, feedKeys }: Pull,
-  { leaseId, pullerKey, purpose }: Pick<LeaseRecord, 'leaseId' | 'pullerKey' | 'purpose'>,
+  pull: Pull,
+  {
+    leaseId,
+    pullerKey,
+    purpose,
+    mirror,
+  }: Pick<LeaseRecord, 'leaseId' | 'pullerKey' | 'purpose' | 'mirror'>,
   version: number,
   terms: Terms,
   extents: LeaseGrant['extents'],
 ): LeaseGrant {
-  const { uid, epoch, swarmId } = distribution;
+  const { uid, epoch } = pull.distribution;
   const { maxBytes, rateBytesPerSecond, slackBytes, connections } = terms;
   const allowed = { maxBytes, rateBytesPerSecond, slackBytes, connections };
-  const grant = { leaseId, version, uid, epoch, extents, ...allowed, ttlMs: LEASE_TTL_MS };
+  const of = { leaseId, version, uid, epoch, ...(mirror !== undefined && { mirror }) };
+  const grant = { ...of, extents, ...allowed, ttlMs: LEASE_TTL_MS };
   if (purpose === 'topUp') return grant;
+  return { ...grant, certificate: certificateOf(pull, pullerKey, extents) };
+}
+
+/** For what its holder has already, as many as that takes. */
+export function certificatesOf(
+  pull: Pull,
+  pullerKey: string,
+  extents: readonly Extent[],
+): PullerCertificate[] {
+  const parts: Extent[][] = [];
+  for (let at = 0; at < extents.length; at += MAX_EXTENTS) {
+    parts.push(extents.slice(at, at + MAX_EXTENTS));
+  }
+  return parts.map((part) => certificateOf(pull, pullerKey, part));
+}
+
+function certificateOf(
+  { distribution, feedKeys }: Pull,
+  pullerKey: string,
+  extents: readonly Extent[],
+): PullerCertificate {
   const puller = Buffer.from(pullerKey, 'base64');
-  const certificate = certify(feedKeys, Buffer.from(swarmId, 'hex'), puller, extents);
-  return { ...grant, certificate };
+  return certify(feedKeys, Buffer.from(distribution.swarmId, 'hex'), puller, extents);
 }
 
 function countOf(extents: LeaseGrant['extents']): number {

@@ -355,9 +355,19 @@ describe('files that stay for a grace', () => {
     } as const;
     const { answer } = await relay.client.lease(ask, 2_000, NEVER);
     expect(answer).toMatchObject({ outcome: 'wait' });
-    // One node more, and there is somebody to pull for.
-    const nodes = [...plan.nodes, { name: 'node-late', domain: plan.nodes[0]!.domain }];
-    coordinator.apply({ ...plan, record, nodes });
+    const join = (...names: string[]) => {
+      const { domain } = plan.nodes[0]!;
+      const late = names.map((name) => ({ name, domain }));
+      coordinator.apply({ ...plan, record, nodes: [...plan.nodes, ...late] });
+    };
+    // One node more gets it from the one that has it.
+    join('late-a');
+    await vi.waitFor(async () => {
+      const again = await relay.client.lease(ask, 2_000, NEVER);
+      expect(again.answer).toMatchObject({ reason: 'NothingToPull' });
+    }, WAIT);
+    // For three one is not enough.
+    join('late-a', 'late-b', 'late-c');
     await vi.waitFor(async () => {
       expect((await relay.client.lease(ask, 2_000, NEVER)).answer.outcome).toBe('granted');
     }, WAIT);

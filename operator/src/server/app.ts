@@ -146,7 +146,8 @@ export function newApp(dependencies: AppDependencies): express.Express {
     const process = coordinator.fleet.meet(session, now());
     const asked = parseLeaseRequest(request.body);
     // Known by the Deployment that made a relay, by its token's node an agent.
-    if (asked.op === 'acquire' && coordinator.isStrangerTo(process, asked.uid)) {
+    const isNew = asked.op === 'acquire' || asked.op === 'certify';
+    if (isNew && coordinator.isStrangerTo(process, asked.uid)) {
       const message = `this process has no part in distribution ${asked.uid}`;
       throw new ApiRefusal(403, 'NotAMember', message);
     }

@@ -6,7 +6,7 @@ import {
 } from '@sluice/engine/ports/httpSource.ts';
 import { judgeAnswer } from '@sluice/engine/session/originAnswer.ts';
 import { UNSEEN_BYTES, unseenOf } from '@sluice/engine/session/puller.ts';
-import { fileUrlOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import { fileUrlOf } from '@sluice/protocol/fileUrl.ts';
 import type { NamedFile } from '../controllers/dataSide.ts';
 import { parseChecksums } from '../policies/checksumList.ts';
 import { type Asker, redirected, SourceError } from './sourceAsking.ts';

@@ -3,7 +3,7 @@
  * reports of processes become progress. Who may pull what is decided in quota/.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
-import { fileUrlOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import { fileUrlOf } from '@sluice/protocol/fileUrl.ts';
 import { MAX_REVOKED, type Task, type TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import type {
@@ -29,14 +29,16 @@ import { Arbiter } from './arbiter.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
 import { Departures } from './departures.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
+import { Donations } from './donations.ts';
 import { type FleetProcess, FleetView } from './fleetView.ts';
+import { mirrorProgress } from './mirrorProgress.ts';
 import { NodeBook } from './nodeBook.ts';
 import { pieceAtOrigin } from './pieceAtOrigin.ts';
 import { Removals } from './removals.ts';
 import { resolveSource } from './sourceResolver.ts';
 import { StandIns } from './standIns.ts';
 import { Telling, type ToldDistribution } from './telling.ts';
-import { isAsked, membersOf, taskFor } from './work.ts';
+import { allowedMirrors, isAsked, membersOf, taskFor } from './work.ts';
 
 export interface CoordinatorDependencies {
   readonly leases: LeaseService;
@@ -63,6 +65,7 @@ export class Coordinator implements CoordinatorPort {
   readonly #deps: CoordinatorDependencies;
   readonly #distributions = new Map<string, Distribution>();
   readonly #departures: Departures;
+  readonly #donations: Donations;
   readonly #removals: Removals;
   readonly #rows: AssignmentWriter;
   readonly #arbiter: Arbiter;
@@ -80,6 +83,14 @@ export class Coordinator implements CoordinatorPort {
       rows: this.#rows,
       book: (uid) => this.#distributions.get(uid)?.book,
       uids: () => this.#distributions.keys(),
+    });
+    this.#donations = new Donations({
+      book: (uid) => this.#distributions.get(uid)?.book,
+      mayTake: (record) => this.refusalOf(record) === undefined,
+      changed: (uid) => {
+        const distribution = this.#distributions.get(uid);
+        if (distribution !== undefined) this.#lease(distribution);
+      },
     });
     this.#arbiter = new Arbiter({
       ...dependencies,
@@ -101,6 +112,7 @@ export class Coordinator implements CoordinatorPort {
       fleet: this.fleet,
       removals: this.#removals,
       departures: this.#departures,
+      donations: this.#donations,
       distributions: () => this.#distributions,
       policies: () => this.#policies,
       isPrimed: () => this.#isPrimed,
@@ -114,6 +126,7 @@ export class Coordinator implements CoordinatorPort {
   /** While this replica leads. */
   start(): void {
     this.stop();
+    this.#donations.start(this.#deps.clock.now());
     this.#every(SAVE_MS, () => this.#rows.save((uid) => this.#distributions.has(uid)));
     this.#every(SWEEP_MS, () => this.#sweep());
   }
@@ -125,6 +138,7 @@ export class Coordinator implements CoordinatorPort {
     this.#isPrimed = false;
     this.fleet.clear();
     this.#distributions.clear();
+    this.#donations.clear();
     this.#removals.clear();
     this.#rows.clear();
     this.#arbiter.clear();
@@ -133,6 +147,7 @@ export class Coordinator implements CoordinatorPort {
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#policies = policies;
     this.#deps.leases.setOrigins(policies);
+    this.#donations.judgeAgain();
     for (const distribution of this.#distributions.values()) this.#lease(distribution);
     this.#telling.soon();
   }
@@ -152,8 +167,10 @@ export class Coordinator implements CoordinatorPort {
       known = { book, standIns, sourceChanged: false, revoked };
       this.#distributions.set(uid, known);
     }
-    const applied = known.book.apply(plan, this.#deps.clock.now());
+    const now = this.#deps.clock.now();
+    const applied = known.book.apply(plan, now);
     const { forgotten, reinstalled } = applied;
+    this.#donations.set(record, now);
     this.#rows.deleteNodes(uid, forgotten);
     this.#forgetWord(uid, epoch, reinstalled);
     this.#departures.forgetGone();
@@ -179,6 +196,7 @@ export class Coordinator implements CoordinatorPort {
     // Whoever asks later, another leader perhaps, is to know which nodes have something of it.
     this.#rows.save((each) => this.#distributions.has(each));
     this.#distributions.delete(uid);
+    this.#donations.remove(uid);
     this.#deps.leases.removeDistribution(uid);
     this.#arbiter.forget(uid);
     this.#telling.soon();
@@ -213,6 +231,8 @@ export class Coordinator implements CoordinatorPort {
       originBytes: leases.originBytes(uid),
       sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',
       pull: leases.troubleOf(uid, plan.record.epoch),
+      ...mirrorProgress(plan, leases),
+      isDisputed: distribution.revoked.length > 0,
     };
   }
 
@@ -298,6 +318,7 @@ export class Coordinator implements CoordinatorPort {
       epoch: record.epoch,
       swarmId: record.swarmId,
       url: record.url,
+      mirrors: allowedMirrors(book.plan, this.#policies).map(({ id, url }) => ({ id, url })),
       priority: Math.min(priority, policy?.maxPriority ?? priority),
       // Nothing more is taken from the origin; what is on the nodes stays, and goes on among them.
       suspend:
@@ -310,6 +331,7 @@ export class Coordinator implements CoordinatorPort {
       feedPublicKey: record.feedPublicKey,
       feedSeed: record.feedSeed,
       revokedPullers: revoked,
+      donated: this.#donations.leased(record.uid),
     });
   }
 
@@ -383,7 +405,8 @@ export class Coordinator implements CoordinatorPort {
     const { plan } = distribution.book;
     if (transfer.disputes !== undefined) {
       const policy = coveringPolicy(plan.record.url, this.#policies);
-      this.#arbiter.consider(taskFor(plan, 'relay', policy, revoked), transfer.disputes);
+      const task = taskFor(plan, 'relay', policy, { revokedPullers: revoked });
+      this.#arbiter.consider(task, transfer.disputes);
     }
     // What it said before it had heard of a revocation may be worth nothing.
     const isUpToDate = (transfer.revokedPullers ?? 0) >= revoked.length;
@@ -450,8 +473,9 @@ export class Coordinator implements CoordinatorPort {
     }
     this.fleet.sweep(now);
     if (!this.#isPrimed) return;
-    // The grace of nodes that have left ends some time, and so does the wait for relays.
-    const waits = ({ book, standIns }: Distribution) => book.hasLeavers || standIns.isWaiting;
+    // The grace of nodes that have left ends some time, and so do the waits for relays and donors.
+    const waits = ({ book, standIns }: Distribution) =>
+      book.hasLeavers || standIns.isWaiting || this.#donations.isWaiting(book.plan.record.uid);
     if ([...this.#distributions.values()].some(waits)) this.#telling.soon();
     this.#forgetReports();
     this.#removals.sweep();

@@ -200,6 +200,8 @@ class MongoDataSide implements DataSide {
     return {
       load: (owner) => orDatabaseError(epochs.load(owner)),
       save: (record: EpochRecord) => orDatabaseError(epochs.save(record)),
+      saveMirrors: (uid, epoch, mirrors) =>
+        orDatabaseError(epochs.saveMirrors(uid, epoch, mirrors)),
       bury: (uid, plot) => orDatabaseError(epochs.bury(uid, plot)),
       graves: () => orDatabaseError(epochs.graves()),
       adopt: (uid, heir) => orDatabaseError(epochs.adopt(uid, heir)),

@@ -2,7 +2,7 @@
  * The nodes of one distribution: how its epoch stands on each, which have left and may have
  * something of it still, and whose turn it is. PURE: state in, state changed, no time of its own.
  */
-import type { DistributionPlan } from '../controllers/dataSide.ts';
+import type { DistributionPlan, EpochRecord } from '../controllers/dataSide.ts';
 import type { Assignment } from '../store/assignments.ts';
 import { placesOf } from './waves.ts';
 
@@ -39,6 +39,8 @@ export class NodeBook {
   #places: ReadonlySet<string> = new Set();
   /** When the rows of an earlier leader were read. */
   #recalledAtMs: number | undefined;
+  /** An earlier epoch, and the nodes that had it when its successor began. */
+  #before: { readonly record: EpochRecord; readonly nodes: Set<string> } | undefined;
 
   constructor(plan: DistributionPlan) {
     this.plan = plan;
@@ -51,12 +53,13 @@ export class NodeBook {
    */
   apply(plan: DistributionPlan, nowMs: number): AppliedPlan {
     const before = this.#targets;
-    if (plan.record.epoch !== this.plan.record.epoch) this.#records.clear();
+    if (plan.record.epoch !== this.plan.record.epoch) this.#beginEpoch();
     this.plan = plan;
     this.#targets = targetsOf(plan);
     const reinstalled = new Set<string>();
     for (const [name, { uid }] of before) {
       const now = this.#targets.get(name);
+      if (now?.uid !== uid) this.#before?.nodes.delete(name);
       if (now === undefined) this.#leave(name, nowMs);
       // Its disk has nothing of what it had.
       else if (now.uid !== uid && this.#records.delete(name)) reinstalled.add(name);
@@ -84,12 +87,33 @@ export class NodeBook {
     return [...forgotten, ...this.#keepNoLeavers()];
   }
 
+  /** An earlier epoch that this node had when the next one began; what it is of use for is there still. */
+  earlierOf(node: string): EpochRecord | undefined {
+    return this.#before?.nodes.has(node) === true ? this.#before.record : undefined;
+  }
+
+  get earlier(): EpochRecord | undefined {
+    return this.#before?.record;
+  }
+
+  /** Of all nodes. */
+  get verifiedBytes(): number {
+    let sum = 0;
+    for (const { verifiedBytes } of this.#records.values()) sum += verifiedBytes;
+    return sum;
+  }
+
   recordOf(node: string): NodeRecord {
     return this.#records.get(node) ?? PENDING;
   }
 
   get isRecalled(): boolean {
     return this.#recalledAtMs !== undefined;
+  }
+
+  /** Targets that have all of it. */
+  get readyCount(): number {
+    return this.#readyCount;
   }
 
   /** Nothing is left to pull. */
@@ -175,6 +199,13 @@ export class NodeBook {
 
   #countReady(): void {
     this.#readyCount = [...this.#targets.keys()].filter((name) => this.#isReady(name)).length;
+  }
+
+  #beginEpoch(): void {
+    const ready = [...this.#records].filter(([, { state }]) => state === 'ready');
+    const nodes = new Set(ready.map(([name]) => name));
+    if (nodes.size > 0) this.#before = { record: this.plan.record, nodes };
+    this.#records.clear();
   }
 
   #leave(node: string, nowMs: number): void {

@@ -5,7 +5,7 @@ import {
   type ProbeResult,
   probeOver,
 } from '@sluice/engine/session/originProbe.ts';
-import { fileUrlOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import { fileUrlOf } from '@sluice/protocol/fileUrl.ts';
 import type { EpochFile, NamedFile } from '../controllers/dataSide.ts';
 import { type Asker, type FoundFile, fileOf, SourceError } from './sourceAsking.ts';
 

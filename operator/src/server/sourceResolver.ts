@@ -1,6 +1,6 @@
 /** Asks an origin what a file is, or the files of a set, without following where it points. */
 import { MAX_PROBE_BYTES, probeOrigin } from '@sluice/engine/session/originProbe.ts';
-import { fileUrlOf } from '@sluice/protocol/client/sourceOfTask.ts';
+import { fileUrlOf } from '@sluice/protocol/fileUrl.ts';
 import type {
   EpochFile,
   OriginPolicy,

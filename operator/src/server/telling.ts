@@ -7,6 +7,7 @@ import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { agentsMayKnow } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { Departures } from './departures.ts';
+import type { Donations } from './donations.ts';
 import { type FleetProcess, type FleetView, statesOf } from './fleetView.ts';
 import type { Agents, NodeBook } from './nodeBook.ts';
 import type { Removals } from './removals.ts';
@@ -25,6 +26,7 @@ export interface TellingDependencies {
   readonly fleet: FleetView;
   readonly removals: Removals;
   readonly departures: Departures;
+  readonly donations: Pick<Donations, 'look'>;
   readonly distributions: () => ReadonlyMap<string, ToldDistribution>;
   readonly policies: () => readonly OriginPolicy[];
   /** Everything that can be said of any distribution has been said to the coordinator. */
@@ -124,11 +126,15 @@ export class Telling {
       ({ process: { kind, node } }) => kind === 'relay' || takesPart(node),
     );
     const peers = peersOf(members);
-    const policy = coveringPolicy(plan.record.url, this.#deps.policies());
+    const policies = this.#deps.policies();
+    const policy = coveringPolicy(plan.record.url, policies);
+    const seen = { book, members, agents, isDisputed: revoked.length > 0 };
+    const { donors, signers } = this.#deps.donations.look(uid, seen, now);
+    const more = { revokedPullers: revoked, donors, policies };
     const tasks = {
-      relay: taskFor(plan, 'relay', policy, revoked),
-      agent: taskFor(plan, 'agent', policy, revoked),
-      standIn: taskFor(plan, 'agent', policy, revoked, true),
+      relay: taskFor(plan, 'relay', policy, more),
+      agent: taskFor(plan, 'agent', policy, more),
+      standIn: taskFor(plan, 'agent', policy, { ...more, pulls: true }),
     };
     // Over HTTP alone nobody would have anything of what one of them pulls.
     const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
@@ -136,7 +142,8 @@ export class Telling {
     const pulls = standIns.choose(members, isNeeded, now);
     for (const { process } of members) {
       const desired = all.get(process.id);
-      desired?.tasks.set(uid, tasks[pulls.has(process.id) ? 'standIn' : process.kind]);
+      const task = tasks[pulls.has(process.id) ? 'standIn' : process.kind];
+      desired?.tasks.set(uid, signers.has(process.id) ? { ...task, signs: true } : task);
       desired?.peers.set(uid, { epoch: plan.record.epoch, peers: peers.get(process.id) ?? [] });
       for (const removal of earlierEpochs(plan, process.kind, statesOf(process, uid))) {
         desired?.removals.set(`${uid}/${removal.epoch}`, removal);

@@ -117,8 +117,41 @@ describe('a task', () => {
   });
 
   it.each(['relay', 'agent'] as const)('tells a %s whose word does not count', (kind) => {
-    expect(taskFor(planOf(), kind, undefined, ['key']).revokedPullers).toEqual(['key']);
+    expect(taskFor(planOf(), kind, undefined, { revokedPullers: ['key'] }).revokedPullers).toEqual([
+      'key',
+    ]);
     expect(taskFor(planOf(), kind, undefined)).not.toHaveProperty('revokedPullers');
+  });
+
+  it.each(['relay', 'agent'] as const)('tells a %s which versions it may use', (kind) => {
+    const donors = [{ namespace: 'ml', uid: 'v', epoch: 2 }];
+    expect(taskFor(planOf(), kind, undefined, { donors }).donors).toEqual(donors);
+    expect(taskFor(planOf(), kind, undefined)).not.toHaveProperty('donors');
+  });
+
+  it('names mirrors, each as its Origin has it, that the namespace may use', () => {
+    const validators = [{ etag: '"m"' }];
+    const mirror = (host: string, headers = {}) => ({
+      id: host,
+      url: `http://${host}/file.bin`,
+      validators,
+      headers,
+    });
+    const secret = { authorization: 'Bearer of-the-mirror' };
+    const mirrors = [mirror('cdn.example.com', secret), mirror('open'), mirror('closed')];
+    const policies = [
+      policy,
+      { ...policy, name: 'closed', hosts: ['closed'], namespaces: ['other'] },
+    ];
+    const plan = planOf({ mirrors, delivery, headers: {} });
+    const told = (kind: 'relay' | 'agent') =>
+      taskFor(plan, kind, undefined, { policies }).source?.mirrors;
+    const open = { ...mirror('open'), allowPrivateAddresses: false };
+    expect(told('relay')).toEqual([
+      { ...mirror('cdn.example.com', secret), allowPrivateAddresses: true },
+      open,
+    ]);
+    expect(told('agent')).toEqual([open]);
   });
 
   it('holds the credentials of the origin for relays alone', () => {

@@ -2,15 +2,20 @@
  * What each process is told: from plans, processes and what they have reported, the state that the
  * process should know, and from that and what it was told already, the messages. PURE.
  */
+import { fileUrlOf } from '@sluice/protocol/fileUrl.ts';
 import type {
+  Donor,
   Peer,
   ProcessKind,
   Task,
+  TaskMirror,
   TransferState,
   WorkMessage,
 } from '@sluice/protocol/messages.ts';
-import type { DistributionPlan, OriginPolicy } from '../controllers/dataSide.ts';
-import { topUpBytes } from '../policies/topUp.ts';
+import type { DistributionPlan, OriginPolicy, PlanMirror } from '../controllers/dataSide.ts';
+import { originRefusal } from '../policies/originRefusal.ts';
+import { agentsMayKnow, topUpBytes } from '../policies/topUp.ts';
+import { coveringPolicy } from '../quota/coverage.ts';
 import { neighbours } from '../tracker/peers.ts';
 
 /** One run of a relay or an agent. */
@@ -94,17 +99,26 @@ function peerOf({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer
   };
 }
 
-/** `policy`: of the Origin that covers the source, if any; `pulls`: an agent, in a relay's place. */
+/** What a task says besides the plan. */
+export interface TaskMore {
+  readonly revokedPullers?: readonly string[];
+  /** An agent, in a relay's place. */
+  readonly pulls?: boolean;
+  readonly donors?: readonly Donor[];
+  readonly policies?: readonly OriginPolicy[];
+}
+
+/** `policy`: of the Origin that covers the source, if any. */
 export function taskFor(
   plan: DistributionPlan,
   kind: ProcessKind,
   policy: OriginPolicy | undefined,
-  revokedPullers: readonly string[] = [],
-  pulls = false,
+  { revokedPullers = [], pulls = false, donors = [], policies = [] }: TaskMore = {},
 ): Task {
   const { record, delivery, target, headers } = plan;
   const { source } = record;
   const hasSource = kind === 'relay' || pulls || topUpBytes(plan, policy) !== undefined;
+  const mirrors = mirrorsFor(plan, kind, policies);
   return {
     uid: record.uid,
     namespace: record.namespace,
@@ -118,6 +132,7 @@ export function taskFor(
     relayToken: record.relayToken,
     delivery: { ...delivery, topUp: [...delivery.topUp] },
     ...(revokedPullers.length > 0 && { revokedPullers: [...revokedPullers] }),
+    ...(donors.length > 0 && { donors: [...donors] }),
     ...(pulls && { pulls }),
     ...(hasSource && {
       source: {
@@ -126,10 +141,48 @@ export function taskFor(
         files: record.files.map(({ path, validator = source.validator }) => ({ path, validator })),
         ranges: source.ranges,
         allowPrivateAddresses: policy?.allowPrivateAddresses ?? false,
+        ...(mirrors.length > 0 && { mirrors }),
       },
     }),
     ...(kind === 'agent' && { target: { ...target } }),
   };
+}
+
+/** Mirrors that the Origins let this distribution use, for a process that may have their credentials. */
+function mirrorsFor(
+  plan: DistributionPlan,
+  kind: ProcessKind,
+  policies: readonly OriginPolicy[],
+): TaskMirror[] {
+  return allowedMirrors(plan, policies).flatMap(({ id, url, headers, validators }) => {
+    const policy = coveringPolicy(url, policies);
+    if (kind === 'agent' && !agentsMayKnow({ headers }, policy)) return [];
+    const allowPrivateAddresses = policy?.allowPrivateAddresses ?? false;
+    const copies = { headers: { ...headers }, validators: [...validators] };
+    return [{ id, url, ...copies, allowPrivateAddresses }];
+  });
+}
+
+/** By the Origins, and the epoch and mirror: a thousand URLs are looked at once. */
+const refusals = new WeakMap<readonly OriginPolicy[], Map<string, boolean>>();
+
+/** As the Origins are now. */
+export function allowedMirrors(
+  { record, mirrors = [] }: DistributionPlan,
+  policies: readonly OriginPolicy[],
+): PlanMirror[] {
+  const known = refusals.get(policies) ?? new Map<string, boolean>();
+  refusals.set(policies, known);
+  return mirrors.filter(({ id, url }) => {
+    const key = `${record.uid}/${record.epoch}/${id}`;
+    let isRefused = known.get(key);
+    if (isRefused === undefined) {
+      const urls = record.files.map(({ path }) => fileUrlOf(url, path));
+      isRefused = originRefusal(url, urls, record.namespace, policies) !== undefined;
+      known.set(key, isRefused);
+    }
+    return !isRefused;
+  });
 }
 
 /** Whether it matters what a process says of this epoch. */

@@ -20,6 +20,7 @@ import {
   STREAM_HOST,
 } from './originPlan.ts';
 import { pick } from './pick.ts';
+import { sourceAt } from './simulatedConnection.ts';
 import { SimulatedDatabase } from './simulatedDatabase.ts';
 import { SimulatedHolder } from './simulatedHolder.ts';
 import { SimulatedOrigin } from './simulatedOrigin.ts';
@@ -294,7 +295,7 @@ export class QuotaWorld {
     const never = new AbortController().signal;
     service
       .charge({ url, uid: 'probe', maxBytes: 65_536 }, never, async (lease, unproven) => {
-        const connection = this.origin.sourceFor(machine).connection(new URL(url));
+        const connection = sourceAt(this.origin, machine).connection(new URL(url));
         try {
           const range = { start: 0, end: 1 };
           const asked = { headers: {}, range, onHead: () => {}, onChunk: () => {} };

@@ -1,6 +1,7 @@
 /** How a holder asks the simulated origin: one socket after the other, as the product's own client. */
 import {
   type HttpConnection,
+  type HttpSource,
   HttpSourceError,
   type HttpSourceErrorCode,
   type RangeRequest,
@@ -28,7 +29,11 @@ interface Line {
   onOver: () => void;
 }
 
-export class SimulatedConnection implements HttpConnection {
+export function sourceAt(origin: SimulatedOrigin, machine: Machine): HttpSource {
+  return { connection: (url) => new SimulatedConnection(url, machine, origin) };
+}
+
+class SimulatedConnection implements HttpConnection {
   unprovenEnds = 0;
   readonly unaskedBytes = 0;
   readonly #url: URL;
@@ -163,7 +168,10 @@ export class SimulatedConnection implements HttpConnection {
   #end(line: Line, leftBytes: number, count: (part: number, isHead: boolean) => void): void {
     if (line.isEnding || line.isOver) return;
     line.isEnding = true;
-    if (leftBytes === 0) return this.#reset(line);
+    if (leftBytes === 0) {
+      this.#reset(line);
+      return;
+    }
     let left = leftBytes;
     line.socket.reader = (part, _isLast, isHead) => {
       count(part, isHead);

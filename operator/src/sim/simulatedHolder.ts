@@ -6,6 +6,7 @@ import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import type { LeasedDistribution, LeaseHolder } from '../quota/leases.ts';
 import type { Machine } from './machine.ts';
+import { sourceAt } from './simulatedConnection.ts';
 import type { SimulatedOrigin } from './simulatedOrigin.ts';
 
 export interface HolderOptions {
@@ -105,7 +106,7 @@ export class SimulatedHolder {
       pieceSizeBytes: () => pieceLengthBytes,
       locate: (piece: number) => ({ fileIndex: 0, offset: piece * pieceLengthBytes }),
     };
-    const dependencies = { http: origin.sourceFor(machine), clock: machine, layout, target };
+    const dependencies = { http: sourceAt(origin, machine), clock: machine, layout, target };
     return new LeaseLoop(
       { uid, epoch, pieceLengthBytes, ...(!isAgent && { pullerKey }) },
       {

@@ -4,13 +4,11 @@
  * so does what a machine has reset while its way was cut, unless the origin sends something when it
  * is not cut any more.
  */
-import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
 import type { Faults } from './faults.ts';
 import type { Machine } from './machine.ts';
 import type { OriginOracle } from './originOracle.ts';
-import { SimulatedConnection } from './simulatedConnection.ts';
 
 export interface SimulatedOriginOptions {
   readonly closeAfterMs: number;
@@ -80,10 +78,6 @@ export class SimulatedOrigin {
     this.#random = dependencies.random;
     this.#faults = dependencies.faults;
     this.#oracle = dependencies.oracle;
-  }
-
-  sourceFor(machine: Machine): HttpSource {
-    return { connection: (url) => new SimulatedConnection(url, machine, this) };
   }
 
   /** Nothing passes, either way; what waits for an answer is sent again afterwards. */

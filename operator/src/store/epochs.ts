@@ -59,6 +59,15 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     await this.#rows.updateOne({ _id: uid, epoch, ...READABLE }, change, DURABLE);
   }
 
+  async saveMirrors(
+    uid: string,
+    epoch: number,
+    { mirrors = [], droppedMirrors = [] }: Pick<EpochRecord, 'mirrors' | 'droppedMirrors'>,
+  ): Promise<void> {
+    const change = { $set: { mirrors, droppedMirrors } };
+    await this.#rows.updateOne({ _id: uid, epoch, ...READABLE }, change, DURABLE);
+  }
+
   async delete(uid: string): Promise<void> {
     await this.#rows.deleteOne({ _id: uid, ...READABLE }, DURABLE);
   }

@@ -54,6 +54,19 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     expect(await epochs.load('a')).toEqual(aRecord({ uid: 'a', epoch: 2 }));
   });
 
+  it('mirrors are kept with the epoch that they were asked for, beside who is revoked', async () => {
+    const epochs = new MongoEpochStore(server.database);
+    await epochs.save(aRecord({ uid: 'a' }));
+    await epochs.saveRevoked('a', 1, ['one']);
+    const validators = [{ etag: '"m"' }];
+    const mirrors = [{ id: 'm', url: 'http://mirror/file.bin', validators }];
+    const kept = { mirrors, droppedMirrors: ['http://other/file.bin'] };
+    await epochs.saveMirrors('a', 1, kept);
+    await epochs.saveMirrors('a', 2, { mirrors: [], droppedMirrors: [] });
+    const expected = aRecord({ uid: 'a', revokedPullers: ['one'], ...kept });
+    expect(await epochs.load('a')).toEqual(expected);
+  });
+
   it('what is buried is no Distribution any more, until another one adopts it', async () => {
     const epochs = new MongoEpochStore(server.database);
     const plot = { path: 'model', dueAtMs: 5_000, condemned: false };

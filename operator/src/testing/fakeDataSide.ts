@@ -147,6 +147,15 @@ export class FakeDataSide implements Coordinator, EpochStore {
     this.records.set(record.uid, record);
   }
 
+  async saveMirrors(
+    uid: string,
+    epoch: number,
+    mirrors: Pick<EpochRecord, 'mirrors' | 'droppedMirrors'>,
+  ): Promise<void> {
+    const record = this.records.get(uid);
+    if (record?.epoch === epoch) this.records.set(uid, { ...record, ...mirrors });
+  }
+
   async delete(uid: string): Promise<void> {
     this.records.delete(uid);
     this.plots.delete(uid);

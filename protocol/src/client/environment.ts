@@ -60,6 +60,19 @@ export class Environment {
     return value ?? byDefault;
   }
 
+  /** `parse` answers undefined for what it does not take; it takes what is so by default. */
+  parsed<T>(
+    name: string,
+    byDefault: string,
+    parse: (text: string) => T | undefined,
+    remedy: string,
+  ): T {
+    const text = this.text(name, byDefault);
+    const value = parse(text);
+    if (value === undefined) this.#problems.push(`${name} is "${text}": ${remedy}`);
+    return (value ?? parse(byDefault)) as T;
+  }
+
   /** Throws a ConfigurationError that names everything that is wrong. */
   check(): void {
     if (this.#problems.length > 0) throw new ConfigurationError(this.#problems);

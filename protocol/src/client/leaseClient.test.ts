@@ -35,7 +35,7 @@ function build(answers: (LeaseAnswer | ControlError)[]) {
   });
   const { signal } = new AbortController();
   const lease = (ask: LeaseAsk) => client.lease(ask, 0, signal);
-  const said = () => asked.map((each) => (each.op === 'acquire' ? each.op : each.leaseId));
+  const said = () => asked.map((each) => ('leaseId' in each ? each.leaseId : each.op));
   return { lease, asked, said };
 }
 

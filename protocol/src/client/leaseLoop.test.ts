@@ -92,16 +92,18 @@ function grant(first: number, count: number, change: Partial<LeaseGrant> = {}): 
 
 const WAIT: LeaseAnswer = { outcome: 'wait', reason: 'NothingToPull', retryAfterMs: 60_000 };
 
-function build(answers: (LeaseAnswer | Error)[]) {
+function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
   const asked: LeaseAsk[] = [];
   const pullers: FakePuller[] = [];
   const failures: (TaskError | undefined)[] = [];
+  const failedMirrors: (string | undefined)[] = [];
   const problems: unknown[] = [];
   const certified: PullerCertificate[] = [];
   const abort = new AbortController();
   aborts.push(abort);
-  const state: { complete: boolean; want: LeaseWant | undefined } = {
+  const state: { complete: boolean; want: LeaseWant | undefined; mirrors: string[] } = {
     complete: false,
+    mirrors: [],
     want: { rateBytesPerSecond: 10 * MIB, connections: 4 },
   };
   const loop = new LeaseLoop(
@@ -116,16 +118,20 @@ function build(answers: (LeaseAnswer | Error)[]) {
         lease: async (ask) => {
           asked.push(ask);
           if (ask.op === 'settle') {
-            expect(pullers.at(-1)?.closed).toBe(true);
+            expect(pullers.at(-1)?.closed ?? true).toBe(true);
             return { answer: { outcome: 'settled' }, requestedAtMs: performance.now() };
           }
-          const answer = answers.shift() ?? WAIT;
+          const answer = (await answers.shift()) ?? WAIT;
           if (answer instanceof Error) throw answer;
           return { answer, requestedAtMs: performance.now() };
         },
       },
       clock: processClock,
+      mirrors: () => state.mirrors,
       createPuller: (given) => {
+        if (given.mirror !== undefined && !state.mirrors.includes(given.mirror)) {
+          throw new Error('no such mirror');
+        }
         const puller = new FakePuller(given);
         pullers.push(puller);
         return puller;
@@ -134,12 +140,16 @@ function build(answers: (LeaseAnswer | Error)[]) {
       want: () => state.want,
       certified: (given) => certified.push(given),
       complete: () => state.complete,
-      onFailure: (error) => failures.push(error),
+      onFailure: (error, mirror) => {
+        failures.push(error);
+        failedMirrors.push(mirror);
+      },
       onProblem: (error) => problems.push(error),
     },
   );
   const done = loop.run(abort.signal);
-  return { loop, done, asked, pullers, failures, problems, certified, abort, state };
+  const seen = { asked, pullers, failures, failedMirrors, problems, certified };
+  return { loop, done, ...seen, abort, state };
 }
 
 const ops = (asked: LeaseAsk[]) => asked.map(({ op }) => op);
@@ -277,6 +287,34 @@ describe('the lease loop', () => {
     expect(asked).toHaveLength(2);
   });
 
+  it('names the mirrors that it knows, and says which one gave nothing', async () => {
+    const { loop, pullers, asked, state, failedMirrors } = build([
+      WAIT,
+      { outcome: 'granted', grant: grant(0, 10, { mirror: 'm1' }) },
+    ]);
+    await until(() => expect(asked).toHaveLength(1));
+    expect(asked[0]).not.toHaveProperty('mirrors');
+    state.mirrors = ['m1', 'm2'];
+    loop.askNow();
+    await until(() => expect(pullers).toHaveLength(1));
+    expect(asked[1]).toMatchObject({ op: 'acquire', mirrors: ['m1', 'm2'] });
+    expect(pullers[0]?.grants).toMatchObject([{ mirror: 'm1' }]);
+    const error = Object.assign(new Error('gone'), {
+      code: 'SourceNotFound' as const,
+      httpStatus: 404,
+    });
+    pullers[0]?.end({ kind: 'failed', error });
+    await until(() => expect(failedMirrors).toEqual(['m1']));
+  });
+
+  it('gives back what it cannot use any more', async () => {
+    const given = grant(0, 10, { mirror: 'gone' });
+    const { asked, problems, pullers } = build([{ outcome: 'granted', grant: given }]);
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'settle']));
+    expect(asked[1]).toMatchObject({ usedBytes: 0, unfinished: given.extents });
+    expect([pullers.length, problems]).toMatchObject([0, [{ message: 'no such mirror' }]]);
+  });
+
   it('asks when it is called, instead of waiting on', async () => {
     const { loop, asked } = build([WAIT]);
     await until(() => expect(asked).toHaveLength(1));
@@ -341,6 +379,23 @@ describe('the lease loop', () => {
         { first: 1, count: 1 },
       ],
     });
+  });
+
+  it('settles with what it is granted while the process ends, unfinished', async () => {
+    const late = Promise.withResolvers<LeaseAnswer>();
+    const { abort, done, asked, pullers } = build([
+      { outcome: 'granted', grant: grant(0, 2) },
+      late.promise,
+    ]);
+    await until(() => expect(pullers).toHaveLength(1));
+    pullers[0]?.pull(1);
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'renew']));
+    abort.abort();
+    await until(() => expect(pullers[0]?.closed).toBe(true));
+    late.resolve({ outcome: 'granted', grant: grant(1, 3, { version: 2 }) });
+    await done;
+    const unfinished = [{ first: 1, count: 3 }];
+    expect(asked.at(-1)).toMatchObject({ op: 'settle', version: 2, unfinished });
   });
 
   it('ends when everything is here', async () => {

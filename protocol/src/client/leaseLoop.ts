@@ -24,6 +24,9 @@ export interface LeaseWant {
   readonly topUp?: { readonly acceptable: string; readonly wantBytes: number };
 }
 
+/** `mirror`: what it is for; undefined: the source itself. */
+export type SourcedGrant = PullGrant & Pick<LeaseGrant, 'mirror'>;
+
 export interface LeaseLoopDependencies {
   readonly client: {
     lease(ask: LeaseAsk, giveUpAfterMs: number, signal: AbortSignal): Promise<LeaseReply>;
@@ -31,7 +34,9 @@ export interface LeaseLoopDependencies {
   /** The client's: a grant's life counts from when it was asked for. */
   readonly clock: Clock;
   /** A pull of the grant's extents that is not started; also called with renewed grants. */
-  readonly createPuller: (grant: PullGrant, requestedAtMs: number) => Puller;
+  readonly createPuller: (grant: SourcedGrant, requestedAtMs: number) => Puller;
+  /** Ids of the mirrors that createPuller can pull from; absent: none. */
+  readonly mirrors?: () => readonly string[];
   /** Zero: nothing is wanted. Asked often; mayWant() says that this may have changed. */
   readonly wantedRateBytesPerSecond: () => number;
   /** What to ask for; undefined: nothing, after all. */
@@ -40,8 +45,8 @@ export interface LeaseLoopDependencies {
   readonly certified?: (certificate: PullerCertificate) => void;
   /** Every piece is here: nothing is left to pull. */
   readonly complete: () => boolean;
-  /** Why nothing comes from the origin; undefined when bytes come again. */
-  readonly onFailure: (error: TaskError | undefined) => void;
+  /** Why nothing comes from the origin, or a mirror; undefined when bytes come again. */
+  readonly onFailure: (error: TaskError | undefined, mirror?: string) => void;
   readonly onProblem: (error: unknown) => void;
 }
 
@@ -139,12 +144,14 @@ export class LeaseLoop {
   /** One lease from beginning to end; answers how long to wait before the next. */
   async #acquire(want: LeaseWant, signal: AbortSignal): Promise<number> {
     const { uid, epoch, pullerKey } = this.#options;
+    const mirrors = this.#dependencies.mirrors?.() ?? [];
     const { answer, requestedAtMs } = await this.#dependencies.client.lease(
       {
         op: 'acquire',
         uid,
         epoch,
         ...(pullerKey !== undefined && { pullerKey }),
+        ...(mirrors.length > 0 && { mirrors: [...mirrors] }),
         ...(want.topUp !== undefined && { topUp: want.topUp }),
         wantConnections: want.connections,
         wantRateBytesPerSecond: want.rateBytesPerSecond,
@@ -157,6 +164,7 @@ export class LeaseLoop {
       case 'wait':
         return answer.retryAfterMs;
       case 'settled':
+      case 'certified':
       case 'gone':
         return this.#nextPauseMs();
       case 'granted':
@@ -174,11 +182,19 @@ export class LeaseLoop {
     want: LeaseWant,
     signal: AbortSignal,
   ): Promise<number> {
+    let puller: Puller;
+    try {
+      puller = this.#dependencies.createPuller(grant, requestedAtMs);
+    } catch (error) {
+      // The task names what it is for no more.
+      await this.#giveBack(grant);
+      throw error;
+    }
     this.#certified(grant);
     const held: Held = {
       grant,
       want,
-      puller: this.#dependencies.createPuller(grant, requestedAtMs),
+      puller,
       over: false,
       unbegun: [],
       before: NOTHING_TAKEN,
@@ -203,14 +219,14 @@ export class LeaseLoop {
       }
       if (end.kind === 'failed') {
         const error = taskErrorOf(end.error);
-        this.#dependencies.onFailure(error);
+        this.#dependencies.onFailure(error, held.grant.mirror);
         const { httpStatus } = end.error;
         await this.#settle(held, { ...error, ...(httpStatus !== undefined && { httpStatus }) });
         return this.#nextPauseMs();
       }
       if (held.puller.usedBytes() > 0) this.#recovered();
       const over = signal.aborted || this.#dependencies.complete();
-      if (over || !(await this.#extend(held, end.kind === 'completed', signal))) {
+      if (over || !(await this.#extend(held, end.kind === 'completed'))) {
         await this.#settle(held);
         return 0;
       }
@@ -237,7 +253,7 @@ export class LeaseLoop {
       // A place that is lost stays lost under this lease: the next one has all that there are.
       if (isDue && puller.unproven().connections > 0) break;
       if (isDue) {
-        renewing = this.#renew(held, signal)
+        renewing = this.#renew(held)
           .then((answer) => {
             gone = answer.outcome === 'gone' || answer.outcome === 'settled';
           }, this.#dependencies.onProblem)
@@ -247,15 +263,16 @@ export class LeaseLoop {
       }
       await sleep(clock, LOOK_MS, stop).catch(() => {});
     }
-    await renewing;
-    if (gone) return 'gone';
+    // Nothing more is asked of the origin while the server answers what is under way.
     if (ended === undefined) await puller.close();
     await finished;
+    await renewing;
+    if (gone) return 'gone';
     return ended ?? { kind: 'stopped', reason: 'closed' };
   }
 
   /** The server's answer, taken over. */
-  async #renew(held: Held, signal: AbortSignal): Promise<LeaseAnswer> {
+  async #renew(held: Held): Promise<LeaseAnswer> {
     const { puller, state } = held;
     this.#asked = false;
     // What is under way is finished, also when nothing more is wanted.
@@ -281,7 +298,8 @@ export class LeaseLoop {
         ...this.#latency(puller),
       },
       Math.max(0, leftMs),
-      signal,
+      // What was granted and not heard of would count as finished when the lease is settled.
+      this.#graceful,
     );
     const before = piecesIn(unfinished);
     if (answer.outcome === 'wait') state.futileAt = before;
@@ -298,10 +316,10 @@ export class LeaseLoop {
   }
 
   /** The pull is over: goes on under the same lease when there is more; false when there is not. */
-  async #extend(held: Held, completed: boolean, signal: AbortSignal): Promise<boolean> {
+  async #extend(held: Held, completed: boolean): Promise<boolean> {
     if (held.puller.unproven().connections > 0) return false;
     if (completed && this.#isWanted && held.unbegun.length === 0) {
-      await this.#renew(held, signal).catch(this.#dependencies.onProblem);
+      await this.#renew(held).catch(this.#dependencies.onProblem);
     }
     if (held.unbegun.length === 0) return false;
     held.before = takenWith(held.before, held.puller);
@@ -312,9 +330,20 @@ export class LeaseLoop {
     return true;
   }
 
-  async #settle(held: Held, failure?: TaskError & { httpStatus?: number }): Promise<void> {
+  /** Nothing was asked of the origin under it. */
+  #giveBack({ leaseId, version, extents }: LeaseGrant): Promise<void> {
+    return this.#tellEnd({
+      op: 'settle',
+      leaseId,
+      version,
+      usedBytes: 0,
+      unfinished: [...extents],
+    });
+  }
+
+  #settle(held: Held, failure?: TaskError & { httpStatus?: number }): Promise<void> {
     const unproven = held.puller.unproven();
-    const ask: LeaseAsk = {
+    return this.#tellEnd({
       op: 'settle',
       leaseId: held.grant.leaseId,
       version: held.grant.version,
@@ -322,7 +351,10 @@ export class LeaseLoop {
       ...(unproven.connections > 0 && { unproven }),
       unfinished: this.#unfinished(held),
       ...(failure !== undefined && { failure }),
-    };
+    });
+  }
+
+  async #tellEnd(ask: LeaseAsk): Promise<void> {
     const { client, clock, onProblem } = this.#dependencies;
     // Not the loop's signal: when the process ends, this is what is still to be said.
     const late = new AbortController();
@@ -338,7 +370,9 @@ export class LeaseLoop {
   }
 
   #unfinished({ puller, unbegun }: Held): Extent[] {
-    return [...puller.unfinished(), ...unbegun].slice(0, MAX_UNFINISHED);
+    // A renewal names all that is to be done, what was under way before included.
+    const left = unbegun.length > 0 ? unbegun : puller.unfinished();
+    return left.slice(0, MAX_UNFINISHED);
   }
 
   #extentsOf(held: Held) {

@@ -1,5 +1,6 @@
 import type { PullOptions } from '@sluice/engine/session/puller.ts';
-import type { Task } from '../messages.ts';
+import { fileUrlOf } from '../fileUrl.ts';
+import type { Task, TaskMirror, TaskSource, Validator } from '../messages.ts';
 
 export interface SourceOfTask {
   readonly options: PullOptions;
@@ -7,27 +8,37 @@ export interface SourceOfTask {
   readonly allowsPrivateAddresses: boolean;
 }
 
-/** How a task's origin is asked. `files` in the order of the layout. */
+/**
+ * How a task's origin is asked, or the mirror of this id. `files` in the order of the layout.
+ * Undefined: the task names none, or no such mirror.
+ */
 export function sourceOf(
-  { source, pieceLengthBytes }: Task,
+  task: Task,
   files: readonly { readonly path: string; readonly sizeBytes: number }[],
+  mirror?: string,
 ): SourceOfTask | undefined {
-  if (source === undefined) return undefined;
-  const { headers, ranges, allowPrivateAddresses = false } = source;
-  const validators = new Map(source.files.map(({ path, validator }) => [path, validator]));
+  const { source, pieceLengthBytes } = task;
+  const place = mirror === undefined ? source : source?.mirrors?.find(({ id }) => id === mirror);
+  if (source === undefined || place === undefined) return undefined;
+  const { url, headers, allowPrivateAddresses = false } = place;
+  const validators = validatorsAt(place, task);
   const originFiles = files.map(({ path, sizeBytes }) => ({
-    url: fileUrlOf(source.url, path),
+    url: fileUrlOf(url, path),
     sizeBytes,
     validator: validators.get(path) ?? {},
   }));
   return {
-    options: { files: originFiles, headers, ranges, pieceLengthBytes },
+    options: { files: originFiles, headers, ranges: source.ranges, pieceLengthBytes },
     allowsPrivateAddresses: allowPrivateAddresses,
   };
 }
 
-/** The one file, or with a folder's URL the file in it. */
-export function fileUrlOf(url: string, path: string): string {
-  if (!url.endsWith('/')) return url;
-  return new URL(path.split('/').map(encodeURIComponent).join('/'), url).href;
+function validatorsAt(place: TaskSource | TaskMirror, { files }: Task): Map<string, Validator> {
+  if ('files' in place) return new Map(place.files.map(({ path, validator }) => [path, validator]));
+  return new Map(files.map(({ path }, at) => [path, place.validators[at] ?? {}]));
+}
+
+/** What a holder of this task can be given leases for, besides the source. */
+export function mirrorsOf({ source }: Task): string[] {
+  return source?.mirrors?.map(({ id }) => id) ?? [];
 }

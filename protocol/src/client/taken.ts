@@ -1,4 +1,4 @@
-import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { Puller } from '@sluice/engine/session/puller.ts';
 import type { LeaseGrant, Meters } from '../messages.ts';
 
 /** What was taken under a lease, over one pull after the other. */
@@ -26,6 +26,6 @@ export function takenWith(before: Taken, puller: Puller): Taken {
 }
 
 /** The grant for the next pull alone: maxBytes counts over the whole lease. */
-export function grantAfter(before: Taken, grant: LeaseGrant): PullGrant {
+export function grantAfter(before: Taken, grant: LeaseGrant): LeaseGrant {
   return { ...grant, maxBytes: Math.max(0, grant.maxBytes - before.usedBytes) };
 }

@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { Layout, LayoutFile } from '../../pieces/layout.ts';
 import { layoutOf } from '../../pieces/layout.ts';
 import type { FileSystem } from './fileSystem.ts';
+import { nodeFileSystem } from './nodeFileSystem.ts';
 import { StateFile } from './stateFile.ts';
 
 /** Where bytes stand that may be what a piece needs: they are hashed before they count. */
@@ -50,6 +51,23 @@ export async function writeManifest(
     await file.close();
   }
   await fileSystem.rename(fresh, `${folder}.files`);
+}
+
+/** Bytes of all files of the version, as its list says; undefined: there is none that can be read. */
+export async function listedBytes(
+  folder: string,
+  fileSystem: FileSystem = nodeFileSystem,
+): Promise<number | undefined> {
+  const manifest = await readManifest(folder, fileSystem).catch(() => undefined);
+  return manifest?.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
+/** Whether the version was completed, and its digests were right. */
+export async function isWholeVersion(
+  folder: string,
+  fileSystem: FileSystem = nodeFileSystem,
+): Promise<boolean> {
+  return (await StateFile.told(`${folder}.state`, fileSystem)) === 'whole';
 }
 
 /**

@@ -333,7 +333,10 @@ class NodeHttpConnection implements HttpConnection {
   #end(socket: Socket, leftBytes: number): void {
     if (socket.destroyed || this.#isEnding) return;
     this.#isEnding = true;
-    if (leftBytes === 0) return reset(socket);
+    if (leftBytes === 0) {
+      reset(socket);
+      return;
+    }
     let left = leftBytes;
     // The parser has heard enough.
     socket.removeAllListeners('data');

@@ -11,6 +11,7 @@ export type DistributionConditionType =
   | 'Stalled'
   | 'SourceResolved'
   | 'RelaysAvailable'
+  | 'MirrorsAvailable'
   | 'VolumeAvailable'
   | 'NodesLabelled';
 
@@ -33,6 +34,8 @@ export const distributionReasons = {
   InvalidSource:
     'spec.source names no file, or files that cannot be one folder, or of another size than the origin says.',
   DiskFull: 'All nodes that are not ready have failed for want of space on their disks.',
+  NamespaceShareExceeded:
+    'All nodes that are not ready have failed because the namespace has its share of their disks already; see agent.namespaceShares of the chart.',
   NodesFailed:
     'All nodes that are not ready have failed, for several reasons or one that has no reason of its own here.',
   DigestMismatch: 'The bytes that the origin serves do not have the digest of spec.source.digest.',
@@ -66,6 +69,11 @@ export const distributionReasons = {
   RelaysMissing:
     'A domain had no relay for more than 30 seconds; its nodes are served by other domains, or pull under leases.',
   RelaysNotNeeded: 'No node waits for bytes.',
+  MirrorsReady: 'Each of spec.source.mirrors has files of the same lengths.',
+  MirrorUnavailable:
+    'A mirror of spec.source.mirrors does not answer, or not as it must; the others and spec.source.url are used.',
+  MirrorDropped:
+    'Bytes that mirrors may have given do not have the digest: these are not used any more, and the next epoch begins without them.',
   VolumeBound: 'Pods can mount the claim of spec.target.persistentVolumeClaim.',
   VolumePending: 'The claim of spec.target.persistentVolumeClaim is not bound to its volume yet.',
   VolumeOutdated:

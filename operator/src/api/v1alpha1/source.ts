@@ -2,6 +2,9 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { refuse, rules } from './fields.ts';
 
+/** Further places of the same bytes at most; the protocol has the same bound. */
+const MAX_MIRRORS = 8;
+
 /** Files of a set at most; what processes are told of them is bounded by the same number. */
 export const MAX_FILES = 1_000;
 
@@ -9,7 +12,39 @@ const userinfoIn = (url: string) => `${url}.matches('^[a-zA-Z]+://[^/?#]*@')`;
 const DOT_SEGMENT = '^[^?#]*/[.][.]?(/|[?#]|$)';
 const IS_SET = '(has(self.files) || has(self.filesFrom))';
 /** What another rule has refused already is not refused twice, and no password is repeated. */
-const IS_NO_URL = `!self.url.matches('^https?://[^/?#@]*([/?#]|$)')`;
+const isNoUrl = (url: string) => `!${url}.matches('^https?://[^/?#@]*([/?#]|$)')`;
+const isFile = (url: string) =>
+  `(${url}.matches('^https?://[^/?#]+/([^?#]*/)?[^/?#]+([?][^#]*)?$') && !${url}.matches('${DOT_SEGMENT}'))`;
+const isFolder = (url: string) =>
+  `(${url}.matches('^https?://[^/?#]+/([^?#]*/)?$') && !${url}.matches('${DOT_SEGMENT}'))`;
+
+const MIRROR_CREDENTIALS =
+  'leave them out: a mirror gets those of spec.source.secretRef when it is on the host of spec.source.url, and else none';
+
+function Url(field: string, passwordRemedy: string, description?: string) {
+  return Type.String({
+    minLength: 1,
+    maxLength: 2048,
+    ...(description !== undefined && { description }),
+    ...rules(
+      refuse(
+        `${userinfoIn('self')} || self.matches('^https?://')`,
+        field,
+        'does not begin with http:// or https://; give the address of a web server',
+      ),
+      // The value is not repeated: it holds a password.
+      {
+        rule: `!${userinfoIn('self')}`,
+        message: `${field}: the URL holds a user name or password; ${passwordRemedy}`,
+      },
+      refuse(
+        `${userinfoIn('self')} || self.matches('^[!-~]*$')`,
+        field,
+        'holds spaces or characters that are not ASCII; percent-encode them',
+      ),
+    ),
+  });
+}
 
 function Digest(field: string, description: string) {
   return Type.String({
@@ -94,32 +129,21 @@ const FilesFrom = Type.Object(
 
 export const Source = Type.Object(
   {
-    url: Type.String({
-      minLength: 1,
-      maxLength: 2048,
-      description:
-        'The file, over http or https; its last path segment becomes its name on the nodes. With files or filesFrom: the folder, with a slash at its end.',
-      ...rules(
-        refuse(
-          `${userinfoIn('self')} || self.matches('^https?://')`,
-          'spec.source.url',
-          'does not begin with http:// or https://; give the address of a web server',
-        ),
-        // The value is not repeated: it holds a password.
-        {
-          rule: `!${userinfoIn('self')}`,
-          message:
-            'spec.source.url: the URL holds a user name or password; put them into a Secret and name it in spec.source.secretRef',
-        },
-        refuse(
-          `${userinfoIn('self')} || self.matches('^[!-~]*$')`,
-          'spec.source.url',
-          'holds spaces or characters that are not ASCII; percent-encode them',
-        ),
-      ),
-    }),
+    url: Url(
+      'spec.source.url',
+      'put them into a Secret and name it in spec.source.secretRef',
+      'The file, over http or https; its last path segment becomes its name on the nodes. With files or filesFrom: the folder, with a slash at its end.',
+    ),
     files: Type.Optional(Files),
     filesFrom: Type.Optional(FilesFrom),
+    mirrors: Type.Optional(
+      Type.Array(Url('spec.source.mirrors[]', MIRROR_CREDENTIALS), {
+        maxItems: MAX_MIRRORS,
+        'x-kubernetes-list-type': 'set',
+        description:
+          'Further URLs of the same bytes, each like url, in the order in which they are used when url does not answer or its limits leave no room; each under the limits of its own Origin. Credentials go only to those on the host of url. Every file needs a digest. Changes act in place.',
+      }),
+    ),
     digest: Type.Optional(
       Digest(
         'spec.source.digest',
@@ -147,17 +171,36 @@ export const Source = Type.Object(
       'Where the bytes come from. A change of url, digest, files or filesFrom starts a new epoch.',
     ...rules(
       refuse(
-        `${IS_SET} || ${IS_NO_URL} || (self.url.matches('^https?://[^/?#]+/([^?#]*/)?[^/?#]+([?][^#]*)?$') && !self.url.matches('${DOT_SEGMENT}'))`,
+        `${IS_SET} || ${isNoUrl('self.url')} || ${isFile('self.url')}`,
         'spec.source.url',
         'does not name a file; write https://HOST/FOLDER/FILE, without a slash at the end, without . or .. as a segment and without #, or name the files of a folder in spec.source.files',
         'self.url',
       ),
       refuse(
-        `!${IS_SET} || ${IS_NO_URL} || (self.url.matches('^https?://[^/?#]+/([^?#]*/)?$') && !self.url.matches('${DOT_SEGMENT}'))`,
+        `!${IS_SET} || ${isNoUrl('self.url')} || ${isFolder('self.url')}`,
         'spec.source.url',
         'is not a folder, and spec.source.files and filesFrom are relative to one; write https://HOST/FOLDER/, with a slash at the end, without . or .. as a segment, ? or #',
         'self.url',
       ),
+      {
+        rule: `!has(self.mirrors) || ${IS_SET} || self.mirrors.all(mirror, ${isNoUrl('mirror')} || ${isFile('mirror')})`,
+        message:
+          'spec.source.mirrors: one of them does not name a file, as spec.source.url does; write https://HOST/FOLDER/FILE for each',
+      },
+      {
+        rule: `!has(self.mirrors) || !${IS_SET} || self.mirrors.all(mirror, ${isNoUrl('mirror')} || ${isFolder('mirror')})`,
+        message:
+          'spec.source.mirrors: one of them is not a folder, as spec.source.url is; write https://HOST/FOLDER/ for each, with a slash at the end',
+      },
+      {
+        rule: '!has(self.mirrors) || !(self.url in self.mirrors)',
+        message: 'spec.source.mirrors: names spec.source.url again; leave it out',
+      },
+      {
+        rule: '!has(self.mirrors) || size(self.mirrors) == 0 || has(self.digest) || has(self.filesFrom) || (has(self.files) && self.files.all(file, has(file.digest)))',
+        message:
+          'spec.source.mirrors: only a digest tells that a mirror has the same bytes; name spec.source.digest, or the digest of every file',
+      },
       {
         rule: '!has(self.files) || !has(self.filesFrom)',
         message:

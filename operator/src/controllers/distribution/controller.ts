@@ -22,9 +22,10 @@ import type { DistributionApi } from './api.ts';
 import { gather } from './gather.ts';
 import { Graveyard } from './graveyard.ts';
 import { Memory } from './memory.ts';
+import { Mirrors } from './mirrors.ts';
 import { planOf, relaysOf } from './plan.ts';
 import { Removal } from './removal.ts';
-import { Sourcing } from './sourcing.ts';
+import { type EpochOver, Sourcing } from './sourcing.ts';
 import { StatusWriter } from './statusWriter.ts';
 
 export interface DistributionControllerDependencies {
@@ -62,6 +63,7 @@ export class DistributionController {
   readonly #graveyard: Graveyard;
   readonly #removal: Removal;
   readonly #sourcing: Sourcing;
+  readonly #mirrors: Mirrors;
   readonly #memories = new Map<string, Memory>();
   readonly #keys = new Map<string, string>();
   /** Keys not worked on since the start; undefined once all were. */
@@ -78,6 +80,7 @@ export class DistributionController {
     });
     this.#removal = new Removal({ ...dependencies, graveyard: this.#graveyard });
     this.#sourcing = new Sourcing(dependencies);
+    this.#mirrors = new Mirrors({ ...dependencies, changed: (key) => this.#queue.add(key) });
     this.#queue = new WorkQueue(
       { concurrency: CONCURRENCY },
       {
@@ -118,7 +121,7 @@ export class DistributionController {
 
   async stop(): Promise<void> {
     this.#nodesTimer?.cancel();
-    await Promise.all([this.#queue.stop(), this.#graveyard.stop()]);
+    await Promise.all([this.#queue.stop(), this.#graveyard.stop(), this.#mirrors.stop()]);
   }
 
   /** A Distribution was added, changed or deleted; its neighbours may now have their path. */
@@ -252,7 +255,7 @@ export class DistributionController {
         if (memory.failure === undefined) this.#demandRelays(memory, input, verdict.serve);
         else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
         this.#primed(key);
-        if (await this.#resolve(key, distribution, memory, input.sourceChanged, signal)) {
+        if (await this.#resolve(key, distribution, memory, input, signal)) {
           return this.#act(key, distribution, memory, signal);
         }
         break;
@@ -306,7 +309,12 @@ export class DistributionController {
   ): Promise<void> {
     const headers = await this.#sourcing.headers(distribution, memory, signal);
     if (headers === undefined) return;
-    this.#deps.coordinator.apply(planOf(input.spec, record, headers, input.nodes));
+    const key = keyOf(distribution);
+    const dueInMs = this.#mirrors.look(key, distribution, memory, headers);
+    if (dueInMs !== undefined) this.#queue.addAfter(key, dueInMs);
+    // With the mirrors that are known by now.
+    const newest = memory.record?.epoch === record.epoch ? memory.record : record;
+    this.#deps.coordinator.apply(planOf(input.spec, newest, headers, input.nodes));
   }
 
   #demandRelays(memory: Memory, input: DistributionInput, record: EpochRecord | undefined): void {
@@ -331,7 +339,7 @@ export class DistributionController {
     key: string,
     distribution: Distribution,
     memory: Memory,
-    sourceChanged: boolean,
+    over: EpochOver,
     signal: AbortSignal,
   ): Promise<boolean> {
     const waitMs = memory.nextTryMs - this.#deps.clock.now();
@@ -341,7 +349,7 @@ export class DistributionController {
       return false;
     }
     await this.#status.write(distribution, memory, this.#gather(distribution, memory), signal);
-    return this.#sourcing.resolve(distribution, memory, sourceChanged, signal);
+    return this.#sourcing.resolve(distribution, memory, over, signal);
   }
 
   async #report(

@@ -3,6 +3,7 @@ import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { isNotReady, type NodeObject } from '../../kube/objects.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
 import type { Failure } from '../../policies/failures.ts';
+import { wrongMirrors } from '../../policies/mirrors.ts';
 import { targetNodes } from '../../policies/nodes.ts';
 import type { DistributionProgress, EpochRecord, OriginRefusal } from '../dataSide.ts';
 
@@ -38,6 +39,7 @@ export function gather(known: Known): DistributionInput {
       progress?.epoch === record?.epoch &&
       progress?.sourceChanged === true &&
       progress.nodes.some((node) => node.state !== 'ready'),
+    wrongMirrors: progress?.epoch === record?.epoch ? wrongMirrors(progress) : [],
     failure: known.failure,
     nodes,
     refusal: known.refusal,

@@ -2,6 +2,7 @@
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
 import type { Failure } from '../../policies/failures.ts';
 import type { DistributionProgress, EpochRecord } from '../dataSide.ts';
+import { MirrorMemory } from './mirrorMemory.ts';
 
 type Source = Distribution['spec']['source'];
 type Headers = Readonly<Record<string, string>>;
@@ -17,6 +18,8 @@ export class Memory {
   /** Names its data: of the epoch that it has adopted, else its own. */
   uid: string;
   record: EpochRecord | undefined;
+  /** Of the record's epoch. */
+  mirrors = new MirrorMemory();
   failure: Failure | undefined;
   /** The origin is not asked before. */
   nextTryMs = 0;
@@ -40,6 +43,7 @@ export class Memory {
 
   begin(record: EpochRecord, nowMs: number): void {
     this.uid = record.uid;
+    if (record.epoch !== this.record?.epoch) this.mirrors = new MirrorMemory();
     this.record = record;
     this.failure = undefined;
     this.#failures = 0;

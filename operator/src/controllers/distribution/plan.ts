@@ -2,6 +2,7 @@
 import { nodesOf } from '../../api/v1alpha1/counts.ts';
 import type { DistributionSpec } from '../../api/v1alpha1/distribution.ts';
 import { parseBytes } from '../../api/v1alpha1/quantity.ts';
+import { planMirrors } from '../../policies/mirrors.ts';
 import { isAwaited, type TargetNode } from '../../policies/nodes.ts';
 import type { DistributionPlan, EpochRecord } from '../dataSide.ts';
 
@@ -15,6 +16,7 @@ export function planOf(
   return {
     record,
     headers,
+    mirrors: planMirrors(spec.source.mirrors ?? [], record, headers),
     delivery: {
       ...rate('minRate', delivery.minRate),
       ...rate('maxRate', delivery.maxRate),

@@ -7,6 +7,7 @@ import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { keyOf } from '../../kube/reflector.ts';
+import type { DistributionInput } from '../../policies/distribution.ts';
 import { classifyError, requeueMs } from '../../policies/failures.ts';
 import { isMadeFrom, namedFiles } from '../../policies/fileSet.ts';
 import { isSameSource } from '../../policies/graves.ts';
@@ -34,6 +35,9 @@ export interface SourcingDependencies {
   wallTime(): string;
   readonly logger: Logger;
 }
+
+/** Why the epoch before ends, if not by an edit. */
+export type EpochOver = Pick<DistributionInput, 'sourceChanged' | 'wrongMirrors'>;
 
 export class Sourcing {
   readonly #deps: SourcingDependencies;
@@ -74,7 +78,7 @@ export class Sourcing {
   async resolve(
     distribution: Distribution,
     memory: Memory,
-    sourceChanged: boolean,
+    over: EpochOver,
     signal: AbortSignal,
   ): Promise<boolean> {
     const { clock, coordinator } = this.#deps;
@@ -90,7 +94,7 @@ export class Sourcing {
         { uid: memory.uid, url, headers, ...named },
         AbortSignal.any([signal, timeout.signal]),
       );
-      await this.#begin(distribution, memory, source, sourceChanged);
+      await this.#begin(distribution, memory, source, over);
       return true;
     } catch (error) {
       if (signal.aborted) throw error;
@@ -119,7 +123,7 @@ export class Sourcing {
     distribution: Distribution,
     memory: Memory,
     source: ResolvedSource,
-    sourceChanged: boolean,
+    { sourceChanged, wrongMirrors }: EpochOver,
   ): Promise<void> {
     const { clock, epochs, logger, random } = this.#deps;
     const { record: before } = memory;
@@ -132,11 +136,12 @@ export class Sourcing {
     // What was told under a number stays: also where the database has forgotten it.
     const number = Math.max(before?.epoch ?? 0, distribution.status?.epoch?.number ?? 0) + 1;
     const identity = { uid: memory.uid, epoch: number };
-    const record = makeEpoch(distribution, identity, source, this.#deps.wallTime());
+    const made = makeEpoch(distribution, identity, source, this.#deps.wallTime());
+    const record = withoutMirrors(made, before, distribution.spec.source, wrongMirrors);
     await epochs.save(record);
     memory.begin(record, clock.now());
     // An origin that alternates between versions must not make epochs without end.
-    if (sourceChanged) {
+    if (sourceChanged || wrongMirrors.length > 0) {
       memory.nextTryMs = clock.now() + requeueMs({ kind: 'retry' }, number, random.next(), 0);
     }
     logger.info('epoch begins', {
@@ -154,4 +159,16 @@ function isProvenBy(
   spec: Distribution['spec']['source'],
 ): boolean {
   return record.unproven === true && isMadeFrom(record, spec) && isSameSource(record, source);
+}
+
+/** Mirrors that were dropped stay so while the source is the same. */
+function withoutMirrors(
+  record: EpochRecord,
+  before: EpochRecord | undefined,
+  spec: Distribution['spec']['source'],
+  wrong: readonly string[],
+): EpochRecord {
+  const earlier = before !== undefined && isMadeFrom(before, spec) ? before.droppedMirrors : [];
+  const droppedMirrors = [...new Set([...(earlier ?? []), ...wrong])];
+  return droppedMirrors.length === 0 ? record : { ...record, droppedMirrors };
 }

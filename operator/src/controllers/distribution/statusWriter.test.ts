@@ -43,6 +43,7 @@ function setUp() {
       neighbours: [],
       record,
       sourceChanged: false,
+      wrongMirrors: [],
       failure: undefined,
       nodes: [{ name: 'n1', domain: 'a', unschedulable: false }],
       refusal: undefined,

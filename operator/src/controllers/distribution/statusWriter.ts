@@ -5,6 +5,7 @@ import { resources } from '../../kube/paths.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
 import { distributionStatus, sameStatus } from '../../policies/distributionStatus.ts';
 import { isMadeFrom } from '../../policies/fileSet.ts';
+import { mirrorsAvailable, standingsOf } from '../../policies/mirrors.ts';
 import { distributionEvents } from '../../policies/story.ts';
 import type { DistributionControllerDependencies } from './controller.ts';
 import type { Memory } from './memory.ts';
@@ -54,6 +55,15 @@ export class StatusWriter {
         new Set(input.nodes.map((node) => node.domain)),
       ),
       workloads: this.#deps.workloads.conditions(distribution),
+      mirrors: mirrorsAvailable(
+        standingsOf(
+          spec.source.mirrors ?? [],
+          record,
+          memory.mirrors.problems(),
+          progress?.mirrorFailures ?? new Map(),
+        ),
+        record,
+      ),
       idleForMs: memory.idleForMs(progress, nowMs),
       progressDeadlineSeconds: spec.progressDeadlineSeconds,
       troubles: this.#deps.troubles,

@@ -9,6 +9,7 @@ const OPTIONS: FleetOptions = {
   imagePullPolicy: 'Never',
   relayIdleSeconds: 600,
   agentRoot: '/data/sluice',
+  namespaceShares: '*=50%,team=1024',
   controlPort: 8443,
   logLevel: 'info',
 };
@@ -123,6 +124,11 @@ describe('the agents', () => {
       type: 'RollingUpdate',
       rollingUpdate: { maxUnavailable: '10%', maxSurge: 0 },
     });
+  });
+
+  it('know what a namespace may take of the disk', () => {
+    const share = { name: 'SLUICE_NAMESPACE_SHARES', value: '*=50%,team=1024' };
+    expect(agent().spec.template.spec.containers[0]?.env).toContainEqual(share);
   });
 
   it('see the folder of the node under its own name', () => {

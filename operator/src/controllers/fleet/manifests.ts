@@ -16,6 +16,8 @@ export interface FleetOptions {
   readonly imagePullPolicy: string;
   /** Folder on the nodes. */
   readonly agentRoot: string;
+  /** See Config. */
+  readonly namespaceShares: string;
   readonly controlPort: number;
   readonly logLevel: string;
 }
@@ -199,7 +201,10 @@ export function agentDaemonSet(options: FleetOptions, owner: Owner | undefined):
               name: 'agent',
               image: options.agentImage,
               imagePullPolicy: options.imagePullPolicy,
-              env: environment(options, { SLUICE_ROOT: options.agentRoot }),
+              env: environment(options, {
+                SLUICE_ROOT: options.agentRoot,
+                SLUICE_NAMESPACE_SHARES: options.namespaceShares,
+              }),
               ports: [
                 { name: 'bittorrent', containerPort: BITTORRENT_PORT, protocol: 'TCP' },
                 { name: 'health', containerPort: HEALTH_PORT, protocol: 'TCP' },

@@ -18,6 +18,7 @@ export const TEST_FLEET: FleetOptions = {
   imagePullPolicy: 'Never',
   relayIdleSeconds: 600,
   agentRoot: '/var/lib/sluice',
+  namespaceShares: '*=100%',
   controlPort: 8443,
   logLevel: 'info',
 };

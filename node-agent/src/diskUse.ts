@@ -1,0 +1,72 @@
+/**
+ * What the versions of each namespace take of this node's disk: the sizes of their sets, as the
+ * lists beside them say, whole or not, whether or not they share bytes. Nothing is measured.
+ */
+import path from 'node:path';
+import { listedBytes } from '@sluice/engine/adapters/file/earlierVersions.ts';
+import { epochsIn, namesIn } from '@sluice/protocol/client/epochFolders.ts';
+import { HIDDEN_FOLDER, type VersionPaths } from './versionPaths.ts';
+
+type Version = Pick<VersionPaths, 'namespaceFolder' | 'versionFolder'>;
+
+export class DiskUse {
+  /** By folder of the version: what is being made or served now, by the sizes of its task. */
+  readonly #open = new Map<string, number>();
+  /** By namespace and version, as read: a version's list does not change while nobody makes it. */
+  readonly #listed = new Map<string, ReadonlyMap<string, number>>();
+  #turn: Promise<void> = Promise.resolve();
+
+  /**
+   * Counts the version from now on, unless `judge` throws. One after the other: what two of them
+   * found free only one may have.
+   */
+  admit(
+    version: Version,
+    sizeBytes: number,
+    judge: (usedBytes: () => Promise<number>) => Promise<void>,
+  ): Promise<void> {
+    const admitted = this.#turn.then(async () => {
+      await judge(() => this.#usedBeside(version));
+      this.#open.set(version.versionFolder, sizeBytes);
+    });
+    this.#turn = admitted.catch(() => {});
+    return admitted;
+  }
+
+  /** Nobody is at work on it: what is on the disk of it counts by its list. */
+  release({ namespaceFolder, versionFolder }: Version): void {
+    this.#open.delete(versionFolder);
+    const listed = new Map(this.#listed.get(namespaceFolder));
+    if (listed.delete(versionFolder)) this.#listed.set(namespaceFolder, listed);
+  }
+
+  /** Of all other versions of its namespace. */
+  async #usedBeside({ namespaceFolder, versionFolder }: Version): Promise<number> {
+    const own = `${namespaceFolder}/`;
+    let sum = 0;
+    for (const [folder, sizeBytes] of this.#open) {
+      if (folder !== versionFolder && folder.startsWith(own)) sum += sizeBytes;
+    }
+    const before = this.#listed.get(namespaceFolder);
+    const listed = new Map<string, number>();
+    for (const folder of await versionsIn(namespaceFolder)) {
+      if (folder === versionFolder || this.#open.has(folder)) continue;
+      const sizeBytes = before?.get(folder) ?? (await listedBytes(folder));
+      if (sizeBytes !== undefined) listed.set(folder, sizeBytes);
+    }
+    this.#listed.set(namespaceFolder, listed);
+    return [...listed.values()].reduce((total, sizeBytes) => total + sizeBytes, sum);
+  }
+}
+
+async function versionsIn(namespaceFolder: string): Promise<string[]> {
+  const hidden = path.join(namespaceFolder, HIDDEN_FOLDER);
+  const folders: string[] = [];
+  for (const uid of await namesIn(hidden)) {
+    const distribution = path.join(hidden, uid);
+    for (const epoch of await epochsIn(distribution)) {
+      folders.push(path.join(distribution, String(epoch)));
+    }
+  }
+  return folders;
+}
