@@ -109,6 +109,7 @@ export class Journal {
   #pending: Ledger = emptyLedger;
   #sequence = 0;
   #queue: Pending[] = [];
+  #last: Promise<void> = Promise.resolve();
   #writing = false;
   #failure: Error | undefined;
   /** Most of the period's traffic since the queue was empty last. */
@@ -212,10 +213,18 @@ export class Journal {
     const goesOn = this.#queue.length > 0 && after.periodStartMs === this.#pending.periodStartMs;
     this.#peakBytes = Math.max(goesOn ? this.#peakBytes : 0, usageOf(after).trafficBytes);
     this.#pending = after;
-    return new Promise((resolve, reject) => {
+    const durable = new Promise<void>((resolve, reject) => {
       this.#queue.push({ entries, after, resolve, reject });
       void this.#write();
     });
+    this.#last = durable;
+    durable.catch(() => {});
+    return durable;
+  }
+
+  /** Resolves when all that was appended is durable: what `pending` says is so. */
+  flushed(): Promise<void> {
+    return this.#failure === undefined ? this.#last : Promise.reject(this.#failure);
   }
 
   /** Nothing is written any more; what was not durable is rejected. */

@@ -2,7 +2,7 @@ import type { Extent, LeaseAnswer } from '@sluice/protocol/messages.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, anOriginPolicy } from '../testing/leasing.ts';
-import { LIMITS, PULLER, relay, renewal, TestLeases } from '../testing/testLeases.ts';
+import { ended, LIMITS, PULLER, relay, renewal, TestLeases } from '../testing/testLeases.ts';
 import type { LeaseService } from './leaseService.ts';
 
 const HOSTS = ['cdn.example.com', 'other.example.com'];
@@ -159,5 +159,38 @@ describe('after a change of the leader', () => {
     const again = await leases.acquire('one');
     expect(again.leaseId).not.toBe(grant.leaseId);
     expect(leases.durableUsage().connections).toBe(again.connections);
+  });
+
+  it('the next one tells nobody that a lease is over before it has read of it', async () => {
+    const grant = await leases.acquire('one');
+    const next = leases.newService();
+    knowBoth(next);
+    next.lead(2);
+    const key = (at: number) => ({ incarnation: 'incarnation', sequence: 100 + at });
+    const want = { wantRateBytesPerSecond: 1e6, wantConnections: 1 };
+    const renewed = next.answer(relay('one'), { ...renewal(grant, 0), ...want, ...key(1) });
+    const unproven = { connections: 1, slackBytes: 0 };
+    const end = { ...ended(grant, 0), unproven };
+    const settled = next.answer(relay('one'), { ...end, ...key(2) });
+    await expect(settled).rejects.toMatchObject({ code: 'NotReady' });
+    expect(await renewed).toMatchObject({ outcome: 'wait', reason: 'NotReady' });
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    expect(leases.durableUsage().connections).toBe(grant.connections);
+    const again = next.answer(relay('one'), { ...end, ...key(3) });
+    await settle();
+    expect(await again).toEqual({ outcome: 'settled' });
+    expect(leases.durableUsage().connections).toBe(1);
+  });
+
+  it('the former one tells nobody that a lease is over that it does not know', async () => {
+    const next = await nextLeader();
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    const granted = await acquireFrom(next, 'one', 'a');
+    if (granted === 'refused' || granted.outcome !== 'granted') throw new Error('nothing granted');
+    const end = ended(granted.grant, 0);
+    const settled = former.answer(relay('one'), { ...end, incarnation: 'incarnation', sequence: 999 });
+    const refused = expect(settled).rejects.toThrow();
+    await leases.clock.advance(2_000);
+    await refused;
   });
 });

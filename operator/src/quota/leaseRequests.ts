@@ -245,6 +245,8 @@ export class LeaseRequests {
   async #renew(holder: LeaseHolder, request: Renew): Promise<LeaseAnswer> {
     const { leaseId } = request;
     const found = this.#books.find(leaseId);
+    // A leader that has only begun does not know of it yet.
+    if (found === undefined && !this.#books.isComplete) return waitFor('NotReady', 'pull');
     if (found === undefined || found.lease.holder !== holder.id || found.lease.expired) {
       return { outcome: 'gone' };
     }
@@ -294,8 +296,14 @@ export class LeaseRequests {
   async #settle(holder: LeaseHolder, request: Settle): Promise<LeaseAnswer> {
     const { leaseId, failure, unfinished, unproven } = request;
     const found = this.#books.find(leaseId);
-    // Closed already, and charged whole; or settled.
-    if (found === undefined || found.lease.holder !== holder.id || found.lease.settled) {
+    if (found === undefined) {
+      // Closed already, and charged whole; if that is certain. Who is told so says no more of it.
+      await this.#books.certain();
+      return { outcome: 'settled' };
+    }
+    if (found.lease.holder !== holder.id) return { outcome: 'settled' };
+    if (found.lease.settled) {
+      await found.book.flushed();
       return { outcome: 'settled' };
     }
     const { book, lease } = found;

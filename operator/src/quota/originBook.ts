@@ -165,6 +165,11 @@ export class OriginBook {
     return this.#commit(entries);
   }
 
+  /** Resolves when the ledger is durable as it is now. */
+  flushed(): Promise<void> {
+    return this.#journal.flushed();
+  }
+
   grant(entry: Omit<Extract<Entry, { kind: 'grant' }>, 'kind'>): Promise<void> {
     return this.commit({ kind: 'grant', ...entry });
   }

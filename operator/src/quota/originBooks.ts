@@ -270,6 +270,25 @@ export class OriginBooks {
     for (const mark of marks) this.#books.get(mark.host)?.marked(mark);
   }
 
+  /** All journals that there are have been read: a lease that is in none of them is over. */
+  get isComplete(): boolean {
+    return this.#isListed && [...this.#books.values()].every(({ isOpen }) => isOpen);
+  }
+
+  /**
+   * Resolves when all that the ledgers say is durable, and nobody has led since. Rejects when not
+   * all is known, or somebody has.
+   */
+  async certain(): Promise<void> {
+    const leadership = this.#leadership;
+    if (leadership === undefined || !this.isComplete) {
+      throw new LeaseError('NotReady', 'not all journals are read yet');
+    }
+    const { leaders, abort } = leadership;
+    const flushed = [...this.#books.values()].map((book) => book.flushed());
+    await Promise.all([...flushed, leaders.confirm(abort.signal)]);
+  }
+
   find(leaseId: string): { book: OriginBook; lease: LeaseRecord } | undefined {
     for (const book of this.#books.values()) {
       const lease = book.ledger.leases.get(leaseId);
