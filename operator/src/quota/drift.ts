@@ -17,6 +17,11 @@ export function closedAfterMs(closeAfterMs: number, drift: number): number {
   return closeAfterMs * (1 + (2 * drift) / (1 - drift)) + PACKETS_MS;
 }
 
+/** A second of the origin's, by a clock of ours that is fast. */
+export function secondMs(drift: number): number {
+  return 1_000 * (1 + (2 * drift) / (1 - drift)) + QUEUES_MS;
+}
+
 /** Of a limit, what may be granted to holders whose clocks are faster than they know. */
 export function grantableShare(drift: number): number {
   return Math.min(1, 1 / ((1 - CLOCK_DRIFT) * (1 + drift)));

@@ -188,7 +188,11 @@ describe('after a change of the leader', () => {
     const granted = await acquireFrom(next, 'one', 'a');
     if (granted === 'refused' || granted.outcome !== 'granted') throw new Error('nothing granted');
     const end = ended(granted.grant, 0);
-    const settled = former.answer(relay('one'), { ...end, incarnation: 'incarnation', sequence: 999 });
+    const settled = former.answer(relay('one'), {
+      ...end,
+      incarnation: 'incarnation',
+      sequence: 999,
+    });
     const refused = expect(settled).rejects.toThrow();
     await leases.clock.advance(2_000);
     await refused;

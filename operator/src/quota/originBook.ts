@@ -5,7 +5,7 @@
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
-import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs } from './drift.ts';
+import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs, secondMs } from './drift.ts';
 import type { Entry, Unproven } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
 import { emptyLedger, type LeaseRecord, type Ledger, periodStartAt, usageOf } from './ledger.ts';
@@ -77,7 +77,8 @@ export class OriginBook {
   readonly #journal: Journal;
   readonly #timers = new Map<string, Timer>();
   readonly #clockDrift: number;
-  readonly #recent = new RecentUse();
+  readonly #recent: RecentUse;
+  #coolTimer: Timer | undefined;
   #open = false;
   #closed = false;
   #isMarked = false;
@@ -85,6 +86,7 @@ export class OriginBook {
   constructor(options: OriginBookOptions, dependencies: OriginBookDependencies) {
     const { host, term, nonce, clockDrift = CLOCK_DRIFT } = options;
     this.#clockDrift = clockDrift;
+    this.#recent = new RecentUse(secondMs(clockDrift));
     this.host = host;
     this.limits = options.limits;
     this.#dependencies = dependencies;
@@ -145,6 +147,7 @@ export class OriginBook {
     // What was given back under the leader before may have been so a moment ago.
     if (this.#journal.sequence > 1) this.#recent.unknown(now);
     this.#recent.note(usageOf(this.ledger), now);
+    this.#cool();
     for (const lease of this.ledger.leases.values()) {
       if (lease.expired) this.#closeLater(lease.leaseId, this.#lostMs());
       else this.#expireLater(lease.leaseId);
@@ -155,6 +158,7 @@ export class OriginBook {
   close(): void {
     this.#closed = true;
     this.#journal.close();
+    this.#coolTimer?.cancel();
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();
   }
@@ -231,7 +235,7 @@ export class OriginBook {
     const { clock, onCommitted, onGone } = this.#dependencies;
     const startedAtMs = clock.now();
     const durable = this.#journal.append(entries);
-    this.#recent.note(usageOf(this.ledger), startedAtMs);
+    if (this.#recent.note(usageOf(this.ledger), startedAtMs)) this.#cool();
     durable.then(
       () => onCommitted(clock.now() - startedAtMs),
       () => {},
@@ -239,6 +243,15 @@ export class OriginBook {
     this.#askForMark();
     for (const each of gone) onGone(...each);
     return durable;
+  }
+
+  /** A second later what came back may be anybody's. */
+  #cool(): void {
+    const { clock, onFreed } = this.#dependencies;
+    this.#coolTimer ??= clock.setTimer(secondMs(this.#clockDrift) + 1, () => {
+      this.#coolTimer = undefined;
+      onFreed(this);
+    });
   }
 
   #askForMark(): void {

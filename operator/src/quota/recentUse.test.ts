@@ -11,7 +11,7 @@ const usage = (slackBytes: number, windowBytes = slackBytes) => ({
 });
 
 it('what is given back counts for a second more', () => {
-  const recent = new RecentUse();
+  const recent = new RecentUse(1_050);
   expect(recent.peak(0)).toEqual({ slackBytes: 0, windowBytes: 0 });
   recent.note(usage(10, 100), 0);
   recent.note(usage(4, 120), 5_000);
@@ -21,7 +21,7 @@ it('what is given back counts for a second more', () => {
 });
 
 it('what is not known counts as everything for a second', () => {
-  const recent = new RecentUse();
+  const recent = new RecentUse(1_050);
   recent.unknown(100);
   recent.note(usage(4), 100);
   expect(recent.peak(1_100).slackBytes).toBe(Number.POSITIVE_INFINITY);
@@ -34,7 +34,7 @@ it('is the largest value that was in force, whatever came after', () => {
   });
   fc.assert(
     fc.property(events, fc.nat(1_500), (list, laterMs) => {
-      const recent = new RecentUse();
+      const recent = new RecentUse(1_050);
       const intervals: { value: number; fromMs: number; toMs: number }[] = [];
       let nowMs = 0;
       for (const { afterMs, value } of list) {

@@ -12,17 +12,21 @@ export interface RecentPeak {
   readonly windowBytes: number;
 }
 
-/** The window in which origins count, and a margin for clocks and for what is under way. */
-const RECENT_MS = 1_050;
-
 export class RecentUse {
-  readonly #slack = new Peak();
-  readonly #window = new Peak();
+  readonly #slack: Peak;
+  readonly #window: Peak;
 
-  /** So much counts from now on. */
-  note({ slackBytes, windowBytes }: Usage, nowMs: number): void {
-    this.#slack.note(slackBytes, nowMs);
-    this.#window.note(windowBytes, nowMs);
+  /** `spanMs`: a second, by the slowest clock. */
+  constructor(spanMs: number) {
+    this.#slack = new Peak(spanMs);
+    this.#window = new Peak(spanMs);
+  }
+
+  /** So much counts from now on; whether it is less than before. */
+  note({ slackBytes, windowBytes }: Usage, nowMs: number): boolean {
+    const isLessSlack = this.#slack.note(slackBytes, nowMs);
+    const isLess = this.#window.note(windowBytes, nowMs);
+    return isLessSlack || isLess;
   }
 
   /** Up to now it may have been anything. */
@@ -39,20 +43,26 @@ export class RecentUse {
 
 /** Largest value of a sliding window: only what nothing later exceeds is kept. */
 class Peak {
+  readonly #spanMs: number;
   /** Descending by value, ascending by end; the last one is in force. */
   #values: { readonly value: number; endMs: number }[] = [];
 
-  note(value: number, nowMs: number): void {
+  constructor(spanMs: number) {
+    this.#spanMs = spanMs;
+  }
+
+  note(value: number, nowMs: number): boolean {
     const last = this.#values.at(-1);
     if (last !== undefined && last.endMs === Number.POSITIVE_INFINITY) last.endMs = nowMs;
     const larger = this.#values.findLastIndex((each) => each.value > value);
     this.#values.splice(larger + 1);
     this.#values.push({ value, endMs: Number.POSITIVE_INFINITY });
     this.since(nowMs);
+    return last !== undefined && value < last.value;
   }
 
   since(nowMs: number): number {
-    const first = this.#values.findIndex(({ endMs }) => endMs >= nowMs - RECENT_MS);
+    const first = this.#values.findIndex(({ endMs }) => endMs >= nowMs - this.#spanMs);
     if (first > 0) this.#values.splice(0, first);
     return this.#values[0]?.value ?? 0;
   }
