@@ -71,6 +71,17 @@ describe('sharing an origin', () => {
     }
   });
 
+  it('keeps no bytes for those who wait for a connection', () => {
+    const list = Array.from({ length: 12 }, (_, at) => claim(`c${at}`));
+    const given = [...shares(list, { windowBytes: 20 * MIB, connections: 8 }).values()];
+    expect(given.filter(({ connections }) => connections === 1)).toHaveLength(8);
+    const rate = given.reduce((sum, { rateBytesPerSecond }) => sum + rateBytesPerSecond, 0);
+    expect(rate / (20 * MIB)).toBeGreaterThanOrEqual(0.92);
+    for (const { rateBytesPerSecond, connections } of given) {
+      expect(rateBytesPerSecond > 0).toBe(connections > 0);
+    }
+  });
+
   it('gives what one does not want to the others, by their weights', () => {
     const list = [
       claim('little', { wantRateBytesPerSecond: MIB }),

@@ -100,7 +100,9 @@ export function shares(
   const windows = maxMin(
     claims.map((claim, at) => {
       const { weight, wantRateBytesPerSecond: want, timeToFirstByteMs } = claim;
-      return { weight, want: want + slackFor(want, timeToFirstByteMs, connections[at] ?? 0) };
+      const own = connections[at] ?? 0;
+      // Who has to wait for a connection would keep bytes from the others that nobody takes.
+      return { weight, want: own === 0 ? 0 : want + slackFor(want, timeToFirstByteMs, own) };
     }),
     limits.windowBytes,
   );
