@@ -5,7 +5,7 @@ import {
   type IncomingMessage,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { type LookupFunction, Socket } from 'node:net';
+import { isIP, type LookupFunction, type Socket } from 'node:net';
 import {
   type HttpConnection,
   type HttpSource,
@@ -47,6 +47,14 @@ const ENDED_THERE: ReadonlySet<string | undefined> = new Set([
 ]);
 /** Idle connections are kept alive by TCP, as Node's own agent does. */
 const KEEP_ALIVE_MS = 1_000;
+/** One address, one socket; the path is the request's, and of no local socket. */
+const AGENT_OPTIONS = {
+  keepAlive: true,
+  maxSockets: 1,
+  autoSelectFamily: false,
+  noDelay: true,
+  path: undefined,
+};
 /** Less than this in an idle time-out is as good as nothing: an answer could last for ever. */
 const MIN_PROGRESS_BYTES = 4_096;
 
@@ -66,6 +74,9 @@ export class NodeHttpSource implements HttpSource {
   }
 }
 
+/** As http.request hands them to an agent: where to connect to, and how. */
+type SocketOptions = Parameters<HttpAgent['createConnection']>[0];
+
 class NodeHttpConnection implements HttpConnection {
   readonly #url: URL;
   readonly #options: NodeHttpSourceOptions;
@@ -83,26 +94,30 @@ class NodeHttpConnection implements HttpConnection {
   constructor(url: URL, options: NodeHttpSourceOptions) {
     this.#url = url;
     this.#options = options;
-    const agentOptions = {
-      keepAlive: true,
-      maxSockets: 1,
-      maxFreeSockets: 1,
-      autoSelectFamily: false,
-    };
     this.#agent =
-      url.protocol === 'https:' ? new HttpsAgent(agentOptions) : new HttpAgent(agentOptions);
-    // Not by what the server says of its time-out: it ends the connection itself, and we read that.
-    this.#agent.keepSocketAlive = (stream) => {
-      if (stream instanceof Socket) stream.setKeepAlive(true, KEEP_ALIVE_MS).unref();
-      return true;
-    };
-    const create = this.#agent.createConnection.bind(this.#agent);
-    this.#agent.createConnection = (...args) => {
-      const socket = create(...args);
-      if (socket instanceof Socket) this.#adopt(socket);
-      return socket;
-    };
+      url.protocol === 'https:' ? new HttpsAgent(AGENT_OPTIONS) : new HttpAgent(AGENT_OPTIONS);
+    // The agent only makes sockets. What it does with idle ones is not ours: it destroys them when
+    // anything comes, the server's end too, and heeds the time-out that a server names. The server
+    // ends the connection itself, and we read that.
+    Object.assign(this.#agent, { addRequest: this.#give });
   }
+
+  /** The socket of before, while it is open, or a new one. */
+  readonly #give = (outgoing: ClientRequest, options: SocketOptions): void => {
+    const idle = this.#socket;
+    if (idle !== undefined && !idle.destroyed && !this.#isEnding) {
+      outgoing.reusedSocket = true;
+      idle.ref();
+      outgoing.onSocket(idle);
+      return;
+    }
+    const { hostname } = this.#url;
+    const servername = isIP(hostname.replace(/^\[|\]$/g, '')) === 0 ? hostname : '';
+    const all = { servername, ...options, ...AGENT_OPTIONS };
+    const socket = this.#agent.createConnection(all) as Socket;
+    this.#adopt(socket);
+    outgoing.onSocket(socket);
+  };
 
   get unprovenEnds(): number {
     return this.#unprovenEnds;
@@ -268,6 +283,7 @@ class NodeHttpConnection implements HttpConnection {
           socket?.removeListener('end', onEnd);
           this.#readBytes = socket?.bytesRead ?? 0;
           socket?.on('data', this.#onUnasked);
+          socket?.unref();
           resolve({ head, bodyBytes, wireBytes: wireBytes() });
         });
         incoming.on('close', () => fail('ConnectionLost'));
@@ -315,7 +331,8 @@ class NodeHttpConnection implements HttpConnection {
     socket.once('end', () => {
       isProven = true;
     });
-    socket.once('error', ({ code }: NodeJS.ErrnoException) => {
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => {
       isProven ||= ENDED_THERE.has(code);
     });
     this.#socketClosed = new Promise((resolve) => {
@@ -351,11 +368,17 @@ class NodeHttpConnection implements HttpConnection {
   }
 }
 
-/** Tells the server's kernel at once; a TLS socket has no reset and is destroyed. */
+/**
+ * Tells the server's kernel at once. A TLS socket has no reset, and one whose end was sent cannot be
+ * reset any more: they are destroyed, and the kernel resets them when something else comes.
+ */
 function reset(socket: Socket & { readonly encrypted?: boolean }): void {
   if (socket.destroyed) return;
-  if (socket.encrypted === true || socket.connecting) socket.destroy();
-  else socket.resetAndDestroy();
+  // A reset goes by way of destroySoon: by the socket's own.
+  Reflect.deleteProperty(socket, 'destroySoon');
+  const isPlain = socket.encrypted !== true && !socket.connecting && !socket.writableEnded;
+  if (isPlain) socket.resetAndDestroy();
+  else socket.destroy();
 }
 
 /** "HTTP/1.1 200 " + text + CRLF, "name: value" + CRLF each, and the empty line. */
