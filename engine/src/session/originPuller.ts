@@ -64,6 +64,7 @@ export class OriginPuller implements Puller {
   /** More than was asked for, as this origin did once: it may be on its way in every connection. */
   #unaskedBytes = 0;
   #failures = 0;
+  #lastProblem: string | undefined;
   #retryAtMs = 0;
   #end: (end: PullEnd) => void = () => {};
   #over = false;
@@ -322,12 +323,13 @@ export class OriginPuller implements Puller {
       return;
     }
     const now = this.#dependencies.clock.now();
+    const message = retry?.message ?? (error instanceof Error ? error.message : String(error));
+    this.#lastProblem = message;
     if (retry !== undefined) this.#retryAtMs = Math.max(this.#retryAtMs, now + retry.afterMs);
     if (sentAtMs < this.#failedAtMs) return;
     this.#failedAtMs = now;
     // An origin that ends answers early, but brings more than it costs, is used as it is.
     this.#failures = broughtMost ? 1 : this.#failures + 1;
-    const message = retry?.message ?? (error instanceof Error ? error.message : String(error));
     if (this.#failures >= MAX_FAILURES || this.#pacer.connections < 1) {
       const status = error instanceof RetryLater ? error.httpStatus : undefined;
       const failed = new PullError('SourceUnavailable', message, status, error);
@@ -384,7 +386,8 @@ export class OriginPuller implements Puller {
   #finishLost(): void {
     const message =
       'connections have ended without a word of the origin, and may be open there still: nothing more is asked for under this lease';
-    this.#finish({ kind: 'failed', error: new PullError('SourceUnavailable', message) });
+    const last = this.#lastProblem === undefined ? '' : `; at last: ${this.#lastProblem}`;
+    this.#finish({ kind: 'failed', error: new PullError('SourceUnavailable', message + last) });
   }
 
   #finish(end: PullEnd): void {

@@ -107,14 +107,14 @@ describe('the control client', () => {
     fake.handlers = {
       intercept: (_request, response, at) => {
         if (at !== '/v1/work') return false;
-        response.writeHead(200).write('x'.repeat(5 * 1024 * 1024));
+        response.writeHead(200).write('x'.repeat(17 * 1024 * 1024));
         return true;
       },
     };
     problems.length = 0;
     const abort = new AbortController();
-    setTimeout(() => abort.abort(), 1_000);
-    for await (const _ of made.work(abort.signal));
+    setTimeout(() => abort.abort(), 5_000);
+    for await (const _ of made.work(abort.signal)) if (problems.length > 0) break;
     expect((problems[0] as ControlError).code).toBe('InvalidAnswer');
   });
 
