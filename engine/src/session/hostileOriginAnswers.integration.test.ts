@@ -112,9 +112,9 @@ const CASES: readonly Case[] = [
       (count) => count === 1,
       endless(() => 'HTTP/1.1 503 Service Unavailable\r\n\r\n', 'sorry '),
     ),
-    ends: 'completed',
-    // The one that is cut off may be open at the origin still.
-    connections: 2,
+    // Cut off, its connection may be open there still: the next lease goes on.
+    ends: 'SourceUnavailable',
+    connections: 1,
     unasked: true,
   },
   {
