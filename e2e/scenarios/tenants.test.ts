@@ -58,7 +58,8 @@ describe('two Distributions of the same bytes', () => {
       await untilOthersHave(on, nameOf(file), file);
       expect(await takenFrom(on)).toBeLessThan(file.sizeBytes * 1.03 + OVERHEAD_BYTES);
 
-      // The digest alone is no right to the bytes.
+      // The digest alone is no right to the bytes of another namespace.
+      await on.cluster.kubectl(['delete', 'distribution', nameOf(file), '-n', OTHER]);
       const content = { sizeBytes: 24 * MIB, seed: 'shared-source.bin' };
       const own = await on.cluster.origin.putFile('own-source.bin', content);
       const before = await takenFrom(on);
