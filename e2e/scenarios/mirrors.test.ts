@@ -39,11 +39,17 @@ describe('a source with a mirror', () => {
 
   scenario('that gives other bytes drops the mirror, and nobody gets a wrong file', async (on) => {
     const { name, source, mirror } = await withoutSource(on, 'lied-to', true);
+    await on.sluice.until('the bytes are found to be others', async () => {
+      const { status } = await on.sluice.distribution(name);
+      const wrong = status?.failedNodes?.some(({ reason }) => reason === 'DigestMismatch');
+      return wrong ? true : undefined;
+    });
+    // The next epoch, without the mirror, begins when the source says what it has.
+    await on.behave(source, {});
     await on.sluice.until('the mirror is dropped', async () => {
       const events = await on.sluice.events(name);
       return events.some(({ reason }) => reason === 'MirrorDropped') ? true : undefined;
     });
-    await on.behave(source, {});
     await untilEverywhere(on.sluice, source);
     const { status } = await on.sluice.distribution(name);
     expect(status?.epoch?.number).toBeGreaterThan(1);
