@@ -127,7 +127,7 @@ export class OriginHolders {
       await sleep(CONTROL_MS);
       const answer = await this.#leases.answer({ id, kind: 'relay' }, request);
       await sleep(CONTROL_MS);
-      return { answer, requestedAtMs };
+      return { answer, requestedAtMs, sequence };
     };
   }
 

@@ -287,11 +287,19 @@ export type ReportAnswer = Static<typeof ReportAnswer>;
 export const Extent = Type.Object({ first: Bytes, count: Type.Integer({ minimum: 1 }) }, EXACT);
 export type Extent = Static<typeof Extent>;
 
+const Sequence = Type.Integer({ minimum: 0 });
 const LeaseKey = {
   /** Holder's incarnation and a number that grows: makes every request idempotent. */
   incarnation: Type.String({ minLength: 8, maxLength: 64 }),
-  sequence: Type.Integer({ minimum: 0 }),
+  sequence: Sequence,
 };
+
+/**
+ * Sequence of the request whose grant the holder has now: of what was granted later, and is not
+ * among the unfinished, it knows nothing. Absent: of a process that has heard every answer, or that
+ * does not say so yet.
+ */
+const Heard = Type.Optional(Sequence);
 
 /** Of a node that is short: any of these pieces, so many bytes of them. */
 const TopUpAsk = Type.Object({
@@ -345,6 +353,7 @@ export const LeaseRequest = Type.Union([
     usedBytes: Bytes,
     /** Absent: of a process that does not count so yet. */
     meters: Type.Optional(Meters),
+    heard: Heard,
     /** Extents, or parts, that are not finished yet. The rest of the grant is done. */
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     wantRateBytesPerSecond: Rate,
@@ -370,6 +379,7 @@ export const LeaseRequest = Type.Union([
         slackBytes: Bytes,
       }),
     ),
+    heard: Heard,
     unfinished: Type.Array(Extent, { maxItems: 256 }),
     /** Why the holder gave up, when the origin was at fault. */
     failure: Type.Optional(

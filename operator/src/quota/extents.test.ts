@@ -32,6 +32,30 @@ describe('the pieces that are to be pulled', () => {
     expect(pool.extentsOf('b')).toEqual([{ first: 2, count: 4 }]);
   });
 
+  it('stay with a lease whose holder never heard of them, until it is over', () => {
+    const pool = new ExtentPool(6);
+    pool.take('a', 2, 0, 1);
+    pool.take('a', 2, 0, 5);
+    pool.progress('a', 'relay', [], 1);
+    expect(pool.extentsOf('a')).toEqual([{ first: 2, count: 2 }]);
+    expect(pool.isHeld(2)).toBe(false);
+    pool.release('a');
+    pool.take('b', 9, 0, 6);
+    expect(pool.extentsOf('b')).toEqual([{ first: 2, count: 4 }]);
+  });
+
+  it('of a lease from before this leader are done when its holder reports them', () => {
+    const pool = new ExtentPool(4);
+    pool.restore('a', [{ first: 0, count: 3 }]);
+    pool.report('relay', bitfieldOf([0], 4), undefined, 0);
+    pool.progress('a', 'relay', [{ first: 2, count: 1 }], 7);
+    expect(pool.extentsOf('a')).toEqual([{ first: 1, count: 2 }]);
+    // It is from a version that does not say what it has heard.
+    pool.progress('a', 'relay', [{ first: 2, count: 1 }]);
+    expect(pool.extentsOf('a')).toEqual([{ first: 2, count: 1 }]);
+    expect(pool.isHeld(1)).toBe(true);
+  });
+
   it('are not given while others give them, and are when they do not', () => {
     const pool = new ExtentPool(6);
     pool.take('a', 1, 0);

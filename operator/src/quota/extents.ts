@@ -14,10 +14,13 @@ const ORPHAN_WAIT_MS = 1_500;
  */
 const SPREAD_ORPHAN_WAIT_MS = 10_000;
 
+/** In answer to which request is not known: none comes after it. */
+const LAST = Number.POSITIVE_INFINITY;
+
 export class ExtentPool {
   readonly pieceCount: number;
-  /** Pieces that leases are to bring, by lease. */
-  readonly #assigned = new Map<string, Set<number>>();
+  /** Pieces that leases are to bring, by lease; and in answer to which request they were given. */
+  readonly #assigned = new Map<string, Map<number, number>>();
   readonly #taken: Uint8Array;
   /** Others have them, and give them: nobody gets them to pull. */
   #kept: ReadonlySet<number> = new Set();
@@ -26,8 +29,8 @@ export class ExtentPool {
   readonly #held = new Map<string, Uint8Array>();
   readonly #holders: Uint32Array;
   /**
-   * Open is what no lease and no holder has, no lost one had and nobody gives. Kept up to date, for a request
-   * that looked through a large file's pieces would cost more than all else that it needs.
+   * Open is what no lease and no holder has, no lost one had and nobody gives. Kept up to date, for
+   * a request that looked through a large file's pieces would cost more than all else that it needs.
    */
   #openCount: number;
   /** Nothing below it is open. */
@@ -104,29 +107,34 @@ export class ExtentPool {
   }
 
   /** Gives the lowest free pieces, so many at most, on top of what the lease has. */
-  take(leaseId: string, count: number, nowMs: number): void {
+  take(leaseId: string, count: number, nowMs: number, sequence = 0): void {
     const pieces = this.#assignedTo(leaseId);
-    let runs = extentsOf(pieces).length;
+    let runs = extentsOf(pieces.keys()).length;
     let left = count;
     for (const piece of this.#freePieces(nowMs)) {
       if (left <= 0) return;
       const joins = pieces.has(piece - 1);
       if (!joins && runs >= MAX_EXTENTS) return;
       if (!joins) runs += 1;
-      pieces.add(piece);
+      pieces.set(piece, sequence);
       this.#take(piece);
       this.#gaveAtMs = nowMs;
       left -= 1;
     }
   }
 
-  /** What the holder says is unfinished; the rest of its pieces are done and held by it. */
-  progress(leaseId: string, holder: string, unfinished: readonly Extent[]): void {
+  /**
+   * What the holder says is unfinished. The rest of its pieces are done and held by it. Those that
+   * came with answers after the one to request `heard` stay its own, for the answers were lost,
+   * unless its reports say that it has them.
+   */
+  progress(leaseId: string, holder: string, unfinished: readonly Extent[], heard = LAST): void {
     const pieces = this.#assignedTo(leaseId);
     const open = piecesOf(unfinished);
     const held = this.#heldBy(holder);
-    for (const piece of [...pieces]) {
-      if (open.has(piece)) continue;
+    for (const [piece, sequence] of pieces) {
+      const isToldOf = sequence <= heard || held[piece] === 1;
+      if (open.has(piece) || !isToldOf) continue;
       pieces.delete(piece);
       if (held[piece] === 0) this.#hold(held, piece);
       this.#untake(piece);
@@ -135,16 +143,16 @@ export class ExtentPool {
 
   /** The lease is over: what is left of it is free. */
   release(leaseId: string): void {
-    for (const piece of this.#assigned.get(leaseId) ?? []) this.#untake(piece);
+    for (const piece of this.#assigned.get(leaseId)?.keys() ?? []) this.#untake(piece);
     this.#assigned.delete(leaseId);
   }
 
-  /** After a new leader has read the journal: what leases had, they still have. */
+  /** After a new leader has read the journal: what leases had, they still have, if they know of it. */
   restore(leaseId: string, extents: readonly Extent[]): void {
     const pieces = this.#assignedTo(leaseId);
     for (const piece of piecesOf(extents)) {
       if (piece >= this.pieceCount) continue;
-      pieces.add(piece);
+      pieces.set(piece, LAST);
       this.#take(piece);
     }
   }
@@ -158,7 +166,7 @@ export class ExtentPool {
   }
 
   extentsOf(leaseId: string): Extent[] {
-    return extentsOf(this.#assigned.get(leaseId) ?? new Set());
+    return extentsOf(this.#assigned.get(leaseId)?.keys() ?? []);
   }
 
   /** From the lowest on. The pool may be changed by who goes through them. */
@@ -221,10 +229,10 @@ export class ExtentPool {
     return false;
   }
 
-  #assignedTo(leaseId: string): Set<number> {
+  #assignedTo(leaseId: string): Map<number, number> {
     let pieces = this.#assigned.get(leaseId);
     if (pieces === undefined) {
-      pieces = new Set();
+      pieces = new Map();
       this.#assigned.set(leaseId, pieces);
     }
     return pieces;
@@ -244,7 +252,7 @@ function isIn(bitfield: Uint8Array, piece: number): boolean {
   return (((bitfield[piece >> 3] ?? 0) >> (7 - (piece & 7))) & 1) === 1;
 }
 
-export function extentsOf(pieces: ReadonlySet<number>): Extent[] {
+export function extentsOf(pieces: Iterable<number>): Extent[] {
   const extents: { first: number; count: number }[] = [];
   for (const piece of [...pieces].sort((a, b) => a - b)) {
     const last = extents.at(-1);

@@ -57,6 +57,26 @@ describe('leases', () => {
     expect(pieces[2]?.[0]?.first).toBeGreaterThan(pieces[1]?.at(-1)?.first ?? 0);
   });
 
+  it('leave to others what was in an answer that was lost', async () => {
+    const heard = leases.nextSequence();
+    const grant = await leases.acquire('one', { sequence: heard });
+    const lost = await leases.ask('one', { ...renewal(grant, MIB, []), heard });
+    if (lost.outcome !== 'granted') throw new Error(lost.outcome);
+    expect(lost.grant.extents[0]?.first).toBe(grant.extents[0]?.count);
+    await leases.ask('one', { ...ended(grant, MIB), heard });
+    await leases.clock.advance(1_100);
+    expect((await leases.acquire('two')).extents[0]).toEqual(lost.grant.extents[0]);
+  });
+
+  it('name the pieces of an answer that was lost again', async () => {
+    const heard = leases.nextSequence();
+    const grant = await leases.acquire('one', { sequence: heard });
+    const lost = await leases.ask('one', { ...renewal(grant, MIB, []), heard });
+    const again = await leases.ask('one', { ...renewal(grant, MIB, []), heard });
+    if (lost.outcome !== 'granted' || again.outcome !== 'granted') throw new Error('no grant');
+    expect(again.grant.extents[0]?.first).toBe(lost.grant.extents[0]?.first);
+  });
+
   it('keep their version while nothing of them becomes smaller: there is nothing to acknowledge', async () => {
     const first = await leases.acquire('one');
     const left = first.extents.map(({ first: from, count }) => ({

@@ -181,7 +181,8 @@ export class LeaseRequests {
     this.#dependencies.changed(book);
     if (terms === undefined) return scarceIn(group);
     const { rateBytesPerSecond } = terms;
-    const work = { leaseId, rateBytesPerSecond, usedBytes: 0, pullers: pullers + 1 };
+    const { sequence } = request;
+    const work = { leaseId, sequence, rateBytesPerSecond, usedBytes: 0, pullers: pullers + 1 };
     const maxBytes = this.#fill(pull, work, ask, room.bytes);
     const extents = workOf(pull, leaseId);
     if (maxBytes === undefined || extents.length === 0) {
@@ -200,7 +201,7 @@ export class LeaseRequests {
     const lease = {
       leaseId,
       holder: holder.id,
-      sequence: request.sequence,
+      sequence,
       uid,
       epoch,
       pullerKey,
@@ -262,14 +263,16 @@ export class LeaseRequests {
     if (url === undefined || this.#books.known(url) !== book) return waitFor('NotReady', purpose);
     if (usedBytes > 0) pull.standings.delivered(lease.mirror);
     if (purpose === 'topUp') pull.topUps.progress(leaseId, request.unfinished);
-    else pull.pool.progress(leaseId, holder.id, request.unfinished);
+    else pull.pool.progress(leaseId, holder.id, request.unfinished, request.heard);
     const group = this.#books.groupOf(book);
     const claim = this.#want(group, holder, uid, { ...request, wantConnections }, purpose, true);
     const before = lease.versions.at(-1) as LeaseRecord['versions'][number];
     const terms = this.#sharing.terms(group, claim, streamOf(pull), lease);
     if (terms === undefined && isOver(group)) return waitFor(scarceIn(group), purpose);
     const { rateBytesPerSecond } = terms ?? before;
-    const work = { leaseId, rateBytesPerSecond, usedBytes, pullers: this.#pulls.pullersOf(uid) };
+    const pullers = this.#pulls.pullersOf(uid);
+    const { sequence } = request;
+    const work = { leaseId, sequence, rateBytesPerSecond, usedBytes, pullers };
     const now = this.#dependencies.clock.now();
     const ask = purpose === 'topUp' ? (askOf(request) ?? NO_MORE) : undefined;
     const room = this.#room(group, pull, ask, leaseId);
@@ -294,7 +297,7 @@ export class LeaseRequests {
   }
 
   async #settle(holder: LeaseHolder, request: Settle): Promise<LeaseAnswer> {
-    const { leaseId, failure, unfinished, unproven } = request;
+    const { leaseId, failure, heard, unfinished, unproven } = request;
     const found = this.#books.find(leaseId);
     if (found === undefined) {
       // Closed already, and charged whole; if that is certain. Who is told so says no more of it.
@@ -311,7 +314,7 @@ export class LeaseRequests {
     if (pull !== undefined) {
       const isRevoked = pull.distribution.revokedPullers.includes(lease.pullerKey);
       if (lease.purpose !== 'topUp' && !isRevoked) {
-        pull.pool.progress(leaseId, holder.id, unfinished);
+        pull.pool.progress(leaseId, holder.id, unfinished, heard);
         const now = this.#dependencies.clock.now();
         if (failure !== undefined) pull.standings.failed(lease.mirror, failure, now);
       }

@@ -158,7 +158,8 @@ async function pull(
             incarnation: id.padEnd(8, '-'),
             sequence,
           } as LeaseRequest;
-          return { answer: await service.answer({ id, kind: 'relay' }, request), requestedAtMs };
+          const answer = await service.answer({ id, kind: 'relay' }, request);
+          return { answer, requestedAtMs, sequence: request.sequence };
         },
       },
       clock: systemClock,

@@ -34,6 +34,8 @@ export interface Pull {
 /** A lease's work: how fast, and what was used for it already. */
 export interface Work {
   readonly leaseId: string;
+  /** Of the request that is answered with it. */
+  readonly sequence: number;
   readonly rateBytesPerSecond: number;
   readonly usedBytes: number;
   /** Who pulls this epoch, the lease's holder included. */
@@ -77,16 +79,16 @@ export function fill(
   nowMs: number,
 ): number | undefined {
   const { pool, distribution } = pull;
-  const { leaseId, rateBytesPerSecond, pullers } = work;
+  const { leaseId, sequence, rateBytesPerSecond, pullers } = work;
   const { pieceLengthBytes, ranges } = distribution;
   const before = countOf(pool.extentsOf(leaseId));
-  if (!ranges) pool.take(leaseId, pool.pieceCount, nowMs);
+  if (!ranges) pool.take(leaseId, pool.pieceCount, nowMs, sequence);
   else {
     const second = Math.round((rateBytesPerSecond * EXTENT_SECONDS) / pieceLengthBytes);
     // At the end less, so that all pullers end together.
     const atEnd = Math.max(1, Math.ceil(pool.free(nowMs) / (2 * Math.max(1, pullers))));
     const most = Math.max(MIN_PIECES, second);
-    pool.take(leaseId, Math.max(0, Math.min(most - before, atEnd)), nowMs);
+    pool.take(leaseId, Math.max(0, Math.min(most - before, atEnd)), nowMs, sequence);
   }
   for (;;) {
     const budget = budgetOf(pull, work);

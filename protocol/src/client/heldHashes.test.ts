@@ -21,7 +21,7 @@ function setUp(answers: (LeaseAnswer | Error)[]) {
           asked.push(ask);
           const answer = answers.shift() ?? WAIT;
           if (answer instanceof Error) throw answer;
-          return { answer, requestedAtMs: 0 };
+          return { answer, requestedAtMs: 0, sequence: asked.length };
         },
       },
       clock: processClock,

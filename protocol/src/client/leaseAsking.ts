@@ -8,6 +8,8 @@ export interface LeaseReply {
   readonly answer: LeaseAnswer;
   /** When the request was first sent, on the clock: a grant's life counts from there. */
   readonly requestedAtMs: number;
+  /** Of the request. */
+  readonly sequence: number;
 }
 
 export interface LeaseAskingDependencies {
@@ -31,7 +33,8 @@ export async function askForLease(
   const requestedAtMs = clock.now();
   for (let failures = 0; ; failures += 1) {
     try {
-      return { answer: await post(request, signal), requestedAtMs };
+      const { sequence } = request;
+      return { answer: await post(request, signal), requestedAtMs, sequence };
     } catch (error) {
       const waitMs = backoffMs(failures, random());
       const late = clock.now() + waitMs - requestedAtMs > giveUpAfterMs;

@@ -117,13 +117,14 @@ function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
       client: {
         lease: async (ask) => {
           asked.push(ask);
+          const of = { requestedAtMs: performance.now(), sequence: asked.length };
           if (ask.op === 'settle') {
             expect(pullers.at(-1)?.closed ?? true).toBe(true);
-            return { answer: { outcome: 'settled' }, requestedAtMs: performance.now() };
+            return { answer: { outcome: 'settled' }, ...of };
           }
           const answer = (await answers.shift()) ?? WAIT;
           if (answer instanceof Error) throw answer;
-          return { answer, requestedAtMs: performance.now() };
+          return { answer, ...of };
         },
       },
       clock: processClock,
@@ -170,6 +171,7 @@ describe('the lease loop', () => {
       version: 1,
       usedBytes: 5 * MIB,
       timeToFirstByteMs: 7,
+      heard: 1,
       unfinished: [5, 6, 7, 8, 9].map((first) => ({ first, count: 1 })),
     });
     pullers[0]?.pull(5);
@@ -177,7 +179,21 @@ describe('the lease loop', () => {
     expect(pullers).toHaveLength(1);
     expect(certified).toHaveLength(2);
     const settled = asked.find(({ op }) => op === 'settle');
-    expect(settled).toMatchObject({ version: 2, usedBytes: 10 * MIB, unfinished: [] });
+    expect(settled).toMatchObject({ version: 2, usedBytes: 10 * MIB, heard: 2, unfinished: [] });
+  });
+
+  it('says at the end which answer it heard last, when the one after it was lost', async () => {
+    const { asked, pullers } = build([
+      { outcome: 'granted', grant: grant(0, 2) },
+      new Error('the answer is lost'),
+      new Error('and the next one, too'),
+    ]);
+    await until(() => expect(pullers[0]?.started).toBe(true));
+    pullers[0]?.pull(1);
+    await until(() => expect(ops(asked)).toEqual(['acquire', 'renew']));
+    pullers[0]?.pull(1);
+    await until(() => expect(ops(asked)).toContain('settle'));
+    expect(asked.find(({ op }) => op === 'settle')).toMatchObject({ heard: 1, unfinished: [] });
   });
 
   it('renews when the server says that there may be more, once for each time', async () => {

@@ -67,6 +67,8 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 interface Held {
   /** The newest version. */
   grant: LeaseGrant;
+  /** Sequence of the request that it answers. */
+  heard: number;
   puller: Puller;
   over: boolean;
   /** Work of a renewal that came when the pull was over already. */
@@ -145,7 +147,7 @@ export class LeaseLoop {
   async #acquire(want: LeaseWant, signal: AbortSignal): Promise<number> {
     const { uid, epoch, pullerKey } = this.#options;
     const mirrors = this.#dependencies.mirrors?.() ?? [];
-    const { answer, requestedAtMs } = await this.#dependencies.client.lease(
+    const reply = await this.#dependencies.client.lease(
       {
         op: 'acquire',
         uid,
@@ -160,6 +162,7 @@ export class LeaseLoop {
       ASK_MS,
       this.#graceful,
     );
+    const { answer } = reply;
     switch (answer.outcome) {
       case 'wait':
         return answer.retryAfterMs;
@@ -169,7 +172,7 @@ export class LeaseLoop {
         return this.#nextPauseMs();
       case 'granted':
         try {
-          return await this.#hold(answer.grant, requestedAtMs, want, signal);
+          return await this.#hold(answer.grant, reply, want, signal);
         } finally {
           this.#held = undefined;
         }
@@ -178,7 +181,7 @@ export class LeaseLoop {
 
   async #hold(
     grant: LeaseGrant,
-    requestedAtMs: number,
+    { requestedAtMs, sequence }: LeaseReply,
     want: LeaseWant,
     signal: AbortSignal,
   ): Promise<number> {
@@ -193,6 +196,7 @@ export class LeaseLoop {
     this.#certified(grant);
     const held: Held = {
       grant,
+      heard: sequence,
       want,
       puller,
       over: false,
@@ -286,12 +290,13 @@ export class LeaseLoop {
     const leftMs = state.requestedAtMs + state.ttlMs - this.#dependencies.clock.now();
     // Should the answer be lost, the next attempt is a third of a life away, not at once.
     state.triedAtMs = this.#dependencies.clock.now();
-    const { answer, requestedAtMs } = await this.#dependencies.client.lease(
+    const { answer, requestedAtMs, sequence } = await this.#dependencies.client.lease(
       {
         op: 'renew',
         leaseId: held.grant.leaseId,
         version: state.acknowledged,
         ...takenWith(held.before, puller),
+        heard: held.heard,
         unfinished,
         wantRateBytesPerSecond: rateBytesPerSecond,
         ...(topUp !== undefined && { topUp }),
@@ -306,6 +311,7 @@ export class LeaseLoop {
     if (answer.outcome !== 'granted') return answer;
     if (isSmaller(answer.grant, held.grant)) held.shrunkTo = answer.grant.version;
     held.grant = answer.grant;
+    held.heard = sequence;
     state.requestedAtMs = requestedAtMs;
     state.ttlMs = answer.grant.ttlMs;
     state.futileAt = piecesIn(answer.grant.extents) <= before ? before : undefined;
@@ -349,6 +355,7 @@ export class LeaseLoop {
       version: held.grant.version,
       ...takenWith(held.before, held.puller),
       ...(unproven.connections > 0 && { unproven }),
+      heard: held.heard,
       unfinished: this.#unfinished(held),
       ...(failure !== undefined && { failure }),
     });
