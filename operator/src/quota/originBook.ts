@@ -245,11 +245,12 @@ export class OriginBook {
     return durable;
   }
 
-  /** A second later what came back may be anybody's. */
+  /** A second later what came back may be anybody's; and what came back meanwhile, after that. */
   #cool(): void {
     const { clock, onFreed } = this.#dependencies;
     this.#coolTimer ??= clock.setTimer(secondMs(this.#clockDrift) + 1, () => {
       this.#coolTimer = undefined;
+      if (this.recent.slackBytes > usageOf(this.ledger).slackBytes) this.#cool();
       onFreed(this);
     });
   }

@@ -14,7 +14,7 @@ import { type ActiveClaim, Claims, claimId, type Want } from './claims.ts';
 import type { LeaseRecord } from './ledger.ts';
 import { groupRecent, groupUsage, type HostGroup, isOver } from './originBooks.ts';
 import type { Probes } from './probes.ts';
-import { type RateTerms, type Room, rateTerms, steady } from './terms.ts';
+import { type RateTerms, type Room, rateTerms, steady, WORTH_CHANGING } from './terms.ts';
 
 export interface Waiting {
   readonly holder: string;
@@ -173,7 +173,7 @@ export class Sharing {
     }
   }
 
-  /** Pullers whose leases give much more or less than their share; the farthest first. */
+  /** Pullers for whom a renewal would change their lease; the farthest from its share first. */
   uneven(group: HostGroup): LeaseRecord[] {
     const shares = this.#shares(group);
     const apart: { readonly lease: LeaseRecord; readonly bytes: number }[] = [];
@@ -183,7 +183,7 @@ export class Sharing {
         if (lease.purpose !== undefined || lease.expired || share === undefined) continue;
         const rate = lease.versions.at(-1)?.rateBytesPerSecond ?? 0;
         const bytes = Math.abs(share - rate);
-        if (bytes > (1 - NEARLY) * Math.max(share, rate)) apart.push({ lease, bytes });
+        if (bytes >= WORTH_CHANGING * rate) apart.push({ lease, bytes });
       }
     }
     return apart.sort((a, b) => b.bytes - a.bytes).map(({ lease }) => lease);

@@ -20,7 +20,9 @@ const SPARE_BYTES = 65_536;
 /** Each connection needs a part of the slack that is worth a request. */
 const SLACK_PER_CONNECTION_BYTES = 16_384;
 /** A smaller part of the rate than this is not worth two renewals, the shrink's and its word. */
-const WORTH_CHANGING = 0.02;
+export const WORTH_CHANGING = 0.02;
+/** The same of slack: what is given back is rate for somebody a second later. */
+const WORTH_GIVING_BACK = 0.01;
 
 export interface Room {
   /** Of rate x 1 s + slack. */
@@ -71,9 +73,12 @@ function streamTerms(share: Share, room: Room, sizeBytes: number): RateTerms | u
 
 /** Keeps what the holder has when that still fits and a change would not be worth its cost. */
 export function steady(before: RateTerms, next: RateTerms, room: Room): RateTerms {
-  const change = Math.abs(next.rateBytesPerSecond / before.rateBytesPerSecond - 1);
-  const fits = before.rateBytesPerSecond + before.slackBytes <= room.windowBytes;
-  if (change >= WORTH_CHANGING || !fits) return next;
+  const rate = before.rateBytesPerSecond;
+  const change = Math.abs(next.rateBytesPerSecond / rate - 1);
+  // A lease that was granted for a slower origin than it turned out to be has too much of it.
+  const givenBack = (before.slackBytes - next.slackBytes) / rate;
+  const fits = rate + before.slackBytes <= room.windowBytes;
+  if (change >= WORTH_CHANGING || givenBack >= WORTH_GIVING_BACK || !fits) return next;
   return { ...before, connections: next.connections };
 }
 

@@ -1,10 +1,11 @@
 /** Leases over a journal in memory, for tests. */
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { LeaseService, type LeaseServiceDependencies } from '../quota/leaseService.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
 import type { OriginBooksOptions } from '../quota/originBooks.ts';
-import { type FakeClock, steadyRandom } from './fakeClock.ts';
+import { steadyRandom } from './fakeClock.ts';
 import type { MemoryJournal } from './memoryJournal.ts';
 
 export const PIECE_BYTES = 262_144;
@@ -50,7 +51,7 @@ export function anOriginPolicy(
 }
 
 export function aLeaseService(
-  dependencies: { readonly store: MemoryJournal; readonly clock: FakeClock } & Partial<
+  dependencies: { readonly store: MemoryJournal; readonly clock: Clock } & Partial<
     Pick<LeaseServiceDependencies, 'onLost' | 'onBroken' | 'wallClock'>
   >,
   options: Partial<OriginBooksOptions> = {},

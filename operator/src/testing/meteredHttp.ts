@@ -1,0 +1,125 @@
+/** An origin on a virtual clock with a meter of its own, and pullers that drop what they pull. */
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { HttpConnection, HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import { createPuller } from '@sluice/engine/session/originPuller.ts';
+import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
+import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
+import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
+import { OriginMeter } from '@sluice/engine/testing/originMeter.ts';
+
+export const PIECE_BYTES = 262_144;
+const HEAD_BYTES = 300;
+const SIZE_BYTES = 2 ** 40;
+const CHUNK_BYTES = 65_536;
+const CHUNK = new Uint8Array(CHUNK_BYTES);
+/** Of a network that is no limit. */
+const LINK_BYTES_PER_MS = 1_000_000;
+
+export interface VirtualOrigin {
+  readonly timeToFirstByteMs: number;
+  /** Nothing goes out in the first part of each period. */
+  readonly stall?: { readonly everyMs: number; readonly forMs: number };
+}
+
+/** An origin that writes what it is asked for at once, after its time, and remembers when. */
+export class MeteredHttp implements HttpSource {
+  readonly meter: OriginMeter;
+  readonly #origin: VirtualOrigin;
+  readonly #clock: Clock;
+  readonly #late: () => number;
+
+  constructor(origin: VirtualOrigin, clock: Clock, late: () => number) {
+    this.#origin = origin;
+    this.#clock = clock;
+    this.meter = new OriginMeter(clock);
+    this.#late = late;
+  }
+
+  connection(): HttpConnection {
+    return {
+      close: async () => {},
+      unprovenEnds: 0,
+      unaskedBytes: 0,
+      request: async ({ range, onHead, onChunk }) => {
+        const { start, end } = range as { start: number; end: number };
+        const askedAtMs = this.#clock.now();
+        await this.#pass(this.#origin.timeToFirstByteMs);
+        await this.#pass(this.#stallLeftMs());
+        const bodyBytes = end - start;
+        this.meter.add(HEAD_BYTES + bodyBytes);
+        await this.#pass(this.#late());
+        const timeToHeadMs = this.#clock.now() - askedAtMs;
+        const headers = { 'content-range': `bytes ${start}-${end - 1}/${SIZE_BYTES}` };
+        const head = { status: 206, headers, headerBytes: HEAD_BYTES, timeToHeadMs };
+        onHead(head);
+        for (let at = 0; at < bodyBytes; at += CHUNK_BYTES) {
+          const chunk = CHUNK.subarray(0, bodyBytes - at);
+          await this.#pass(chunk.byteLength / LINK_BYTES_PER_MS);
+          onChunk(chunk);
+        }
+        return { head, bodyBytes, wireBytes: HEAD_BYTES + bodyBytes };
+      },
+    };
+  }
+
+  rateBetween(fromMs: number, untilMs: number): number {
+    return (this.meter.bytesBetween(fromMs, untilMs) * 1000) / (untilMs - fromMs);
+  }
+
+  #stallLeftMs(): number {
+    const { everyMs, forMs } = this.#origin.stall ?? { everyMs: 1, forMs: 0 };
+    return Math.max(0, forMs - (this.#clock.now() % everyMs));
+  }
+
+  #pass(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.#clock.setTimer(delayMs, resolve));
+  }
+}
+
+/** Timers and sockets are heard of so late. */
+export const LATE_MS = 2;
+
+/** As a process on a busy machine has it. */
+export function lateClock(clock: Clock, random: SeededRandom): Clock {
+  return {
+    now: () => clock.now(),
+    setTimer: (delayMs, callback) => clock.setTimer(delayMs + random.next() * LATE_MS, callback),
+  };
+}
+
+/** A holder's; each keeps in mind which pieces it had. */
+export function droppingPullers(
+  http: HttpSource,
+  clock: Clock,
+): (grant: PullGrant, requestedAtMs: number) => Puller {
+  const file = { url: 'http://origin/', sizeBytes: SIZE_BYTES, validator: {} };
+  const options = { files: [file], headers: {}, ranges: true, pieceLengthBytes: PIECE_BYTES };
+  const layout = {
+    pieceSizeBytes: () => PIECE_BYTES,
+    locate: (piece: number) => ({ fileIndex: 0, offset: piece * PIECE_BYTES }),
+  };
+  const dependencies = { http, clock, layout, target: new Dropping() };
+  return (grant, requestedAtMs) => createPuller(grant, requestedAtMs, options, dependencies);
+}
+
+class Dropping {
+  readonly #held = new Set<number>();
+
+  holds(piece: number): boolean {
+    return this.#held.has(piece);
+  }
+
+  assemble(piece: number): PieceAssembly {
+    return {
+      piece,
+      sizeBytes: PIECE_BYTES,
+      missing: () => [{ offset: 0, length: PIECE_BYTES }],
+      write: () => {},
+      finish: async () => {
+        this.#held.add(piece);
+        return 'verified';
+      },
+      abort: () => {},
+    };
+  }
+}
