@@ -80,8 +80,6 @@ export class AgentTask implements TaskRunner {
   #origin: OriginTopUp | OriginPull | undefined;
   #held: HeldHashes | undefined;
   #change = new AbortController();
-  /** Begins the attempt anew; what is verified stays. */
-  #renewal = new AbortController();
   /** Folders that the attempt takes from, if what it needs is there. */
   #donors: ReadonlySet<string> = new Set();
   readonly #onPlaced = () => void this.#lookForDonors();
@@ -155,27 +153,19 @@ export class AgentTask implements TaskRunner {
     const { uid, epoch } = this.#task;
     let isSuspicious = false;
     while (!signal.aborted) {
-      const renewal = new AbortController();
-      this.#renewal = renewal;
-      let damage: Damage | undefined;
-      try {
-        damage = await this.#attempt(isSuspicious, AbortSignal.any([signal, renewal.signal]));
-      } catch (error) {
-        if (!renewal.signal.aborted) throw error;
-      }
-      if (damage === undefined && !renewal.signal.aborted) return;
-      isSuspicious = damage?.kind === 'rotten';
-      if (damage === undefined) continue;
+      const damage = await this.#attempt(isSuspicious, signal);
+      if (damage === undefined) return;
+      isSuspicious = damage.kind === 'rotten';
       this.#dependencies.logger.warn('a placed version is damaged', { uid, epoch, ...damage });
     }
   }
 
-  /** What another version on this node has by now is not fetched. */
+  /** What another version on this node has by now is not fetched: the attempt begins anew with it. */
   async #lookForDonors(): Promise<void> {
-    const renewal = this.#renewal;
+    const renew = this.#life.renewer();
     const folders = await wholeDonors(this.#options.root, this.#task).catch(() => []);
     const isNews = folders.some((folder) => !this.#donors.has(folder));
-    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renewal.abort();
+    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renew();
   }
 
   /** Works until aborted, or what is placed is damaged; rejects when the transfer fails. */

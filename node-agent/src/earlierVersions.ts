@@ -1,6 +1,6 @@
 import { readlink } from 'node:fs/promises';
 import path from 'node:path';
-import { isWholeVersion } from '@sluice/engine/adapters/file/earlierVersions.ts';
+import { wholeVersions } from '@sluice/engine/adapters/file/earlierVersions.ts';
 import { epochsIn } from '@sluice/protocol/client/epochFolders.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
 import { donorFolderOf, HIDDEN_FOLDER, type VersionPaths } from './versionPaths.ts';
@@ -20,13 +20,11 @@ export async function earlierVersions(paths: VersionPaths): Promise<string[]> {
 }
 
 /** Folders of versions of other distributions that the task may use, and that are whole here. */
-export async function wholeDonors(
+export function wholeDonors(
   root: string,
   { donors = [] }: Pick<Task, 'donors'>,
 ): Promise<string[]> {
-  const folders = donors.map((donor) => donorFolderOf(root, donor));
-  const whole = await Promise.all(folders.map((folder) => isWholeVersion(folder)));
-  return folders.filter((_, at) => whole[at]);
+  return wholeVersions(donors.map((donor) => donorFolderOf(root, donor)));
 }
 
 /** Undefined: nothing is there, or no version of this namespace. */

@@ -252,7 +252,7 @@ export const TransferReport = Type.Object({
   uploadedBytes: Bytes,
   /** Received payload bytes per second over the last second. */
   rateBytesPerSecond: Bytes,
-  /** Who pulls or signs: what it holds, a BitTorrent bitfield (high bit first), so that extents are planned. */
+  /** Of who pulls or signs: what it holds, so that extents are planned. A BitTorrent bitfield. */
   bitfield: Type.Optional(Base64(16_384)),
   /** The same: what any of its peers has, so that the origin is not asked for it again. */
   spread: Type.Optional(Base64(16_384)),
@@ -419,7 +419,7 @@ export const LeaseGrant = Type.Object(
     version: Type.Integer({ minimum: 1 }),
     uid: Uid,
     epoch: Epoch,
-    /** Id of the mirror that it is for, told to those who asked with mirrors; absent: the source itself. */
+    /** Id of the mirror that it is for, if its holder asked with mirrors; absent: the source itself. */
     mirror: Type.Optional(Type.String({ maxLength: 64 })),
     /** What to pull now, in file order; the unfinished of before included. */
     extents: Type.Array(Extent, { maxItems: 256 }),

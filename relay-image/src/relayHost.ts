@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { isWholeVersion } from '@sluice/engine/adapters/file/earlierVersions.ts';
+import { wholeVersions } from '@sluice/engine/adapters/file/earlierVersions.ts';
 import {
   deleteEpoch,
   epochsIn,
@@ -55,10 +55,10 @@ export class RelayHost implements TaskHost {
     return epochs.reverse().map((each) => path.join(folder, String(each)));
   }
 
-  async #wholeDonors({ donors = [] }: Task): Promise<string[]> {
-    const folders = donors.map(({ uid, epoch }) => path.join(this.#folderOf(uid), String(epoch)));
-    const whole = await Promise.all(folders.map((folder) => isWholeVersion(folder)));
-    return folders.filter((_, at) => whole[at]);
+  #wholeDonors({ donors = [] }: Task): Promise<string[]> {
+    return wholeVersions(
+      donors.map(({ uid, epoch }) => path.join(this.#folderOf(uid), String(epoch))),
+    );
   }
 
   async #delete(uid: string, isUnwanted: (epoch: number) => boolean): Promise<number[]> {

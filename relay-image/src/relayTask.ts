@@ -75,8 +75,6 @@ export class RelayTask implements TaskRunner {
   readonly #draining = new AbortController();
   #pulling: Promise<void> = Promise.resolve();
   #held: HeldHashes | undefined;
-  /** Begins the attempt anew; what is verified stays. */
-  #renewal = new AbortController();
   /** Folders that the attempt takes from, if what it needs is there. */
   #donors: ReadonlySet<string> = new Set();
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
@@ -95,7 +93,7 @@ export class RelayTask implements TaskRunner {
     this.#wholeDonors = donors;
     this.#dependencies = dependencies;
     this.#life = new TaskLife({
-      attempt: (signal) => this.#keep(signal),
+      attempt: (signal) => this.#attempt(signal),
       onFailure: (error) => this.#fail(error),
       mayRetry: (error) => taskErrorOf(error).reason !== 'SwarmMismatch',
     });
@@ -155,26 +153,12 @@ export class RelayTask implements TaskRunner {
     await this.#life.stop();
   }
 
-  /** Until aborted; rejects when the transfer fails. */
-  async #keep(signal: AbortSignal): Promise<void> {
-    let renewal: AbortController;
-    do {
-      renewal = new AbortController();
-      this.#renewal = renewal;
-      try {
-        await this.#attempt(AbortSignal.any([signal, renewal.signal]));
-      } catch (error) {
-        if (!renewal.signal.aborted) throw error;
-      }
-    } while (renewal.signal.aborted && !signal.aborted);
-  }
-
-  /** What another version has here by now is not fetched. */
+  /** What another version has here by now is not fetched: the attempt begins anew with it. */
   async #lookForDonors(): Promise<void> {
-    const renewal = this.#renewal;
+    const renew = this.#life.renewer();
     const folders = await this.#wholeDonors(this.#task).catch(() => []);
     const isNews = folders.some((folder) => !this.#donors.has(folder));
-    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renewal.abort();
+    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renew();
   }
 
   /** Works until aborted; rejects when the transfer fails. */

@@ -342,7 +342,7 @@ export interface Coordinator {
   remove(uid: string, options: { readonly deleteFiles: boolean }): void;
   /** No process has it any more; one that is gone is not waited for. */
   removed(uid: string): boolean;
-  /** Nodes that have not said that its files are gone, for as long as that takes; undefined: not known yet. */
+  /** Nodes that have not said that its files are gone, until they do; undefined: not known yet. */
   missing(uid: string): readonly string[] | undefined;
   progress(uid: string): DistributionProgress | undefined;
   resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource>;

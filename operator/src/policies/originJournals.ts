@@ -16,7 +16,10 @@ export function journalMarkOf(journal: OriginJournalStatus): JournalMark {
   return { ...mark, periodStartMs: periodStart === undefined ? 0 : Date.parse(periodStart) };
 }
 
-/** By host. Throws a NewerSchemaError. Where a host has moved from one Origin to another, both may name it: the later counts. */
+/**
+ * By host. Where one has moved from one Origin to another, both may name it: the later counts.
+ * Throws a NewerSchemaError.
+ */
 export function marksOf(statuses: Iterable<OriginStatus | undefined>): Map<string, JournalMark> {
   const marks = new Map<string, JournalMark>();
   for (const status of statuses) {

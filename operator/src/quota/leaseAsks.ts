@@ -14,7 +14,10 @@ export function askOf({ topUp }: Pick<Acquire, 'topUp'>): TopUpAsk | undefined {
   return { acceptable: Buffer.from(topUp.acceptable, 'base64'), wantBytes: topUp.wantBytes };
 }
 
-/** A relay pulls, or an agent in its place; a node tops up where its distribution lets it, in pieces and not in streams. */
+/**
+ * A relay pulls, or an agent in its place; a node tops up where its distribution lets it, in pieces
+ * and not in streams.
+ */
 export function mayHave(
   { kind, standsIn = false }: LeaseHolder,
   { topUp, pullerKey = '' }: Acquire,

@@ -39,7 +39,10 @@ async function pull(
   const pieceCount = Math.ceil((limit * RUN_MS) / 1000 / PIECE_BYTES) + 2;
   const extents = [{ first: 0, count: pieceCount }];
   const grant = { ...terms, extents, maxBytes: Number.MAX_SAFE_INTEGER, ttlMs: 60_000 };
-  droppingPullers(http, lateClock(clock, random))(grant, 0).start();
+  droppingPullers(
+    http,
+    lateClock(clock, () => random.next()),
+  )(grant, 0).start();
   await clock.run(() => false, RUN_MS);
   return http;
 }

@@ -52,7 +52,7 @@ async function use(
   leases.lead(1);
   for (let at = 1; at <= holders; at += 1) {
     const holder = `relay-${at}`;
-    const holderClock = lateClock(clock, random);
+    const holderClock = lateClock(clock, () => random.next());
     const loop = new LeaseLoop(
       { uid: 'a', epoch: 1, pieceLengthBytes: PIECE_BYTES, pullerKey: PULLER },
       {

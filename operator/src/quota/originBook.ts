@@ -1,7 +1,7 @@
 /**
- * One host, or a region of it, at its leader: the journal, the ledger as it will be when all that is under way is
- * durable, and the time that runs for each lease. Time is this process's own clock; what follows
- * from it is an entry like any other.
+ * One host, or a region of it, at its leader: the journal, the ledger as it will be when all that
+ * is under way is durable, and the time that runs for each lease. Time is this process's own clock;
+ * what follows from it is an entry like any other.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';

@@ -1,7 +1,8 @@
 /**
  * What of an epoch is on nodes and relays already, as bytes of other versions: who may look where,
  * who signs the hashes of it, and which pieces are therefore nobody's to pull. Who may give what to
- * whom is decided in policies/donors.ts. PURE: state in, state changed, no time of its own.
+ * whom is decided in policies/donors.ts. It has no time of its own and asks nobody but whom it is
+ * given; what has changed it says.
  */
 import { type Donor, type Extent, MAX_DONORS } from '@sluice/protocol/messages.ts';
 import type { EpochRecord } from '../controllers/dataSide.ts';

@@ -22,7 +22,7 @@ export interface QuotaVerdict {
 
 const MIB = 2 ** 20;
 const FAULTS_MS = 90_000;
-/** Where everything goes wrong, little is under way: in one world there is less of it, in another fewer kinds. */
+/** Where everything goes wrong, little is under way: some worlds have less of it, or fewer kinds. */
 const CHANCES = [1, 0.3, 0.05] as const;
 const KINDS = [1, 0.4, 0.15] as const;
 /** Between two faults of machines, people and databases, on average: in one world, in another. */

@@ -4,7 +4,6 @@ import type { HttpConnection, HttpSource } from '@sluice/engine/ports/httpSource
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
-import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import { OriginMeter } from '@sluice/engine/testing/originMeter.ts';
 
 export const PIECE_BYTES = 262_144;
@@ -79,11 +78,11 @@ export class MeteredHttp implements HttpSource {
 /** Timers and sockets are heard of so late. */
 export const LATE_MS = 2;
 
-/** As a process on a busy machine has it. */
-export function lateClock(clock: Clock, random: SeededRandom): Clock {
+/** As a process on a busy machine has it. `random`: uniform in [0, 1). */
+export function lateClock(clock: Clock, random: () => number): Clock {
   return {
     now: () => clock.now(),
-    setTimer: (delayMs, callback) => clock.setTimer(delayMs + random.next() * LATE_MS, callback),
+    setTimer: (delayMs, callback) => clock.setTimer(delayMs + random() * LATE_MS, callback),
   };
 }
 

@@ -24,7 +24,8 @@ const NOTHING_NEW_MS = 30_000;
 
 /**
  * Sends what changed since the control server last heard it: each interval when there is something,
- * and at once when a state changes. Reports are cumulative, so what could not be sent is merged by being replaced.
+ * and at once when a state changes. Reports are cumulative: the next one replaces what could not be
+ * sent.
  */
 export class ReportLoop {
   readonly #dependencies: ReportLoopDependencies;

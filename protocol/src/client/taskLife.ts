@@ -16,6 +16,7 @@ const LONGEST_RETRY_MS = 300_000;
 export class TaskLife {
   readonly #dependencies: TaskLifeDependencies;
   readonly #abort = new AbortController();
+  #renewal = new AbortController();
   #done: Promise<void> = Promise.resolve();
 
   constructor(dependencies: TaskLifeDependencies) {
@@ -26,6 +27,12 @@ export class TaskLife {
     this.#done = this.#run(this.#abort.signal);
   }
 
+  /** Ends the attempt that is under way now, whenever it is called, so that another one begins. */
+  renewer(): () => void {
+    const renewal = this.#renewal;
+    return () => renewal.abort(new Error('the attempt begins anew'));
+  }
+
   /** Resolves when nothing of the task is open any more. */
   async stop(): Promise<void> {
     this.#abort.abort(new Error('the task is stopped'));
@@ -34,16 +41,21 @@ export class TaskLife {
 
   async #run(signal: AbortSignal): Promise<void> {
     const { attempt, onFailure, mayRetry } = this.#dependencies;
-    for (let failures = 0; !signal.aborted; failures += 1) {
+    for (let failures = 0; !signal.aborted; ) {
+      const renewal = new AbortController();
+      this.#renewal = renewal;
       try {
-        await attempt(signal);
-        return;
+        await attempt(AbortSignal.any([signal, renewal.signal]));
+        if (!renewal.signal.aborted) return;
+        continue;
       } catch (error) {
         if (signal.aborted) return;
+        if (renewal.signal.aborted) continue;
         onFailure(error);
         if (!mayRetry(error)) return;
       }
       const pauseMs = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10));
+      failures += 1;
       await sleep(pauseMs, undefined, { signal }).catch(() => {});
     }
   }

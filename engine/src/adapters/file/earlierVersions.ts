@@ -70,6 +70,12 @@ export async function isWholeVersion(
   return (await StateFile.told(`${folder}.state`, fileSystem)) === 'whole';
 }
 
+/** Those of the folders whose versions were completed, and had the right digests. */
+export async function wholeVersions(folders: readonly string[]): Promise<string[]> {
+  const whole = await Promise.all(folders.map((folder) => isWholeVersion(folder)));
+  return folders.filter((_, at) => whole[at]);
+}
+
 /**
  * What versions that this disk has already can give to another one: bytes by the hash of their
  * piece, and whole files by their digest. Only a help: whatever cannot be read is not there.

@@ -1,9 +1,7 @@
 /** `spec.source` of a Distribution: one file, or a set of files under a folder. */
 import { type Static, Type } from '@sinclair/typebox';
+import { MAX_MIRRORS } from '@sluice/protocol/messages.ts';
 import { refuse, rules } from './fields.ts';
-
-/** Further places of the same bytes at most; the protocol has the same bound. */
-const MAX_MIRRORS = 8;
 
 /** Files of a set at most; what processes are told of them is bounded by the same number. */
 export const MAX_FILES = 1_000;

@@ -12,7 +12,7 @@ import { isMadeFrom } from '../../policies/fileSet.ts';
 import { filesOf, headersFor, keptMirrors, mirrorProblem } from '../../policies/mirrors.ts';
 import type { Coordinator, EpochMirror, EpochRecord, EpochStore } from '../dataSide.ts';
 import type { Memory } from './memory.ts';
-import { ResolveTimeout, resolveTimeoutMs } from './resolveTimeout.ts';
+import { resolveWithin } from './resolveTimeout.ts';
 
 export interface MirrorsDependencies {
   readonly coordinator: Pick<Coordinator, 'resolveSource' | 'progress'>;
@@ -124,27 +124,18 @@ export class Mirrors {
     const { clock, coordinator } = this.#deps;
     const isSet = filesFrom !== undefined || source.endsWith('/');
     const named = isSet ? { files: files.map(({ path }) => ({ path })) } : {};
-    const timeout = new AbortController();
-    const timeoutMs = resolveTimeoutMs(isSet);
-    const timer = clock.setTimer(timeoutMs, () => timeout.abort());
-    try {
-      const found = await coordinator.resolveSource(
-        { uid, url, headers: headersFor(url, source, headers), ...named },
-        AbortSignal.any([this.#stop.signal, timeout.signal]),
-      );
-      const problem = mirrorProblem(url, { files }, found);
-      if (problem !== undefined) throw new MirrorError(problem);
-      const known = new Map(filesOf(files, found).map((file) => [file.path, file.validator]));
-      return {
-        id: createHash('sha256').update(url).digest('hex').slice(0, 16),
-        url,
-        validators: files.map(({ path }) => known.get(path) ?? {}),
-      };
-    } catch (error) {
-      throw timeout.signal.aborted ? new ResolveTimeout(url, timeoutMs, error) : error;
-    } finally {
-      timer.cancel();
-    }
+    const asked = { uid, url, headers: headersFor(url, source, headers), ...named };
+    const found = await resolveWithin({ url, isSet, clock }, this.#stop.signal, (within) =>
+      coordinator.resolveSource(asked, within),
+    );
+    const problem = mirrorProblem(url, { files }, found);
+    if (problem !== undefined) throw new MirrorError(problem);
+    const known = new Map(filesOf(files, found).map((file) => [file.path, file.validator]));
+    return {
+      id: createHash('sha256').update(url).digest('hex').slice(0, 16),
+      url,
+      validators: files.map(({ path }) => known.get(path) ?? {}),
+    };
   }
 
   /** Counts at once; should it not be kept, the next leader asks again. */

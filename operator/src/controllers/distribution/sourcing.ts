@@ -22,7 +22,7 @@ import type {
 import type { DistributionApi } from './api.ts';
 import { makeEpoch } from './epoch.ts';
 import type { Memory } from './memory.ts';
-import { ResolveTimeout, resolveTimeoutMs } from './resolveTimeout.ts';
+import { resolveWithin } from './resolveTimeout.ts';
 
 export interface SourcingDependencies {
   readonly api: Pick<DistributionApi, 'readCredentials'>;
@@ -85,24 +85,18 @@ export class Sourcing {
     const { url } = distribution.spec.source;
     const headers = await this.headers(distribution, memory, signal);
     if (headers === undefined) return false;
-    const timeout = new AbortController();
     const named = namedFiles(distribution.spec.source);
-    const timeoutMs = resolveTimeoutMs(named !== undefined);
-    const timer = clock.setTimer(timeoutMs, () => timeout.abort());
     try {
-      const source = await coordinator.resolveSource(
-        { uid: memory.uid, url, headers, ...named },
-        AbortSignal.any([signal, timeout.signal]),
+      const isSet = named !== undefined;
+      const source = await resolveWithin({ url, isSet, clock }, signal, (within) =>
+        coordinator.resolveSource({ uid: memory.uid, url, headers, ...named }, within),
       );
       await this.#begin(distribution, memory, source, over);
       return true;
     } catch (error) {
       if (signal.aborted) throw error;
-      const cause = timeout.signal.aborted ? new ResolveTimeout(url, timeoutMs, error) : error;
-      this.failed(distribution, memory, cause);
+      this.failed(distribution, memory, error);
       return false;
-    } finally {
-      timer.cancel();
     }
   }
 
