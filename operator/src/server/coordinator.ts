@@ -1,10 +1,10 @@
 /**
- * Joins the two sides: plans of the controllers become tasks of processes (told by telling.ts),
- * reports of processes become progress. Who may pull what is decided in quota/.
+ * Joins the two sides: plans of the controllers become tasks of processes (telling.ts), reports of
+ * processes become progress (hearing.ts). Who may pull what is decided in quota/.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import { fileUrlOf } from '@sluice/protocol/fileUrl.ts';
-import { MAX_REVOKED, type Task, type TransferReport } from '@sluice/protocol/messages.ts';
+import { MAX_REVOKED, type Task } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import type {
   Coordinator as CoordinatorPort,
@@ -31,14 +31,15 @@ import { Departures } from './departures.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
 import { Donations } from './donations.ts';
 import { type FleetProcess, FleetView } from './fleetView.ts';
+import { type HeardDistribution, Hearing } from './hearing.ts';
 import { mirrorProgress } from './mirrorProgress.ts';
 import { NodeBook } from './nodeBook.ts';
 import { pieceAtOrigin } from './pieceAtOrigin.ts';
 import { Removals } from './removals.ts';
 import { resolveSource } from './sourceResolver.ts';
 import { StandIns } from './standIns.ts';
-import { Telling, type ToldDistribution } from './telling.ts';
-import { allowedMirrors, isAsked, membersOf, taskFor } from './work.ts';
+import { Telling } from './telling.ts';
+import { allowedMirrors, membersOf } from './work.ts';
 
 export interface CoordinatorDependencies {
   readonly leases: LeaseService;
@@ -48,13 +49,6 @@ export interface CoordinatorDependencies {
   readonly logger: Logger;
 }
 
-interface Distribution extends ToldDistribution {
-  sourceChanged: boolean;
-  revoked: readonly string[];
-}
-
-/** States that can change what a process is to be told. */
-const NEWS: ReadonlySet<string> = new Set(['ready', 'failed', 'removed']);
 const SAVE_MS = 2_000;
 const SWEEP_MS = 5_000;
 /** A relay that was not heard of for so long: what it held may be pulled again. */
@@ -63,7 +57,7 @@ const SILENT_RELAY_MS = 15_000;
 export class Coordinator implements CoordinatorPort {
   readonly fleet: FleetView;
   readonly #deps: CoordinatorDependencies;
-  readonly #distributions = new Map<string, Distribution>();
+  readonly #distributions = new Map<string, HeardDistribution>();
   readonly #departures: Departures;
   readonly #donations: Donations;
   readonly #removals: Removals;
@@ -73,6 +67,7 @@ export class Coordinator implements CoordinatorPort {
   #listener: (uid: string) => void = () => {};
   #isPrimed = false;
   readonly #telling: Telling;
+  readonly #hearing: Hearing;
   #timers: Timer[] = [];
 
   constructor(dependencies: CoordinatorDependencies) {
@@ -99,7 +94,7 @@ export class Coordinator implements CoordinatorPort {
     });
     this.fleet = new FleetView({
       changed: () => this.#telling.soon(),
-      reported: (process, transfers) => this.#reported(process, transfers),
+      reported: (process, transfers) => this.#hearing.reported(process, transfers),
       ended: (process) => this.#ended(process),
     });
     this.#removals = new Removals({
@@ -117,6 +112,19 @@ export class Coordinator implements CoordinatorPort {
       policies: () => this.#policies,
       isPrimed: () => this.#isPrimed,
       told: (uid) => this.#listener(uid),
+    });
+    this.#hearing = new Hearing({
+      leases: dependencies.leases,
+      fleet: this.fleet,
+      rows: this.#rows,
+      departures: this.#departures,
+      removals: this.#removals,
+      arbiter: this.#arbiter,
+      distributions: () => this.#distributions,
+      policies: () => this.#policies,
+      leaseAgain: (distribution) => this.#lease(distribution),
+      heard: (uid) => this.#listener(uid),
+      tellSoon: () => this.#telling.soon(),
     });
     dependencies.leases.onAsk((holder, uid, epoch) => {
       this.fleet.get(holder)?.stream?.send({ type: 'askLease', uid, epoch });
@@ -172,11 +180,11 @@ export class Coordinator implements CoordinatorPort {
     const { forgotten, reinstalled } = applied;
     this.#donations.set(record, now);
     this.#rows.deleteNodes(uid, forgotten);
-    this.#forgetWord(uid, epoch, reinstalled);
+    this.#hearing.forgetWord(uid, epoch, reinstalled);
     this.#departures.forgetGone();
     if (before === undefined) this.#recall(uid);
     this.#lease(known);
-    this.#hearAgain(known, isNews ? undefined : applied.joined);
+    this.#hearing.again(known, isNews ? undefined : applied.joined);
     this.#telling.soon();
   }
 
@@ -310,7 +318,7 @@ export class Coordinator implements CoordinatorPort {
     return this.#rows.delete(uid);
   }
 
-  #lease({ book, revoked }: Distribution): void {
+  #lease({ book, revoked }: HeardDistribution): void {
     const { record, priority, suspend, ...plan } = book.plan;
     const policy = coveringPolicy(record.url, this.#policies);
     this.#deps.leases.setDistribution({
@@ -346,104 +354,14 @@ export class Coordinator implements CoordinatorPort {
     this.#telling.soon();
   }
 
-  #reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
-    for (const transfer of transfers) {
-      const { uid, epoch } = transfer;
-      const distribution = this.#distributions.get(uid);
-      if (distribution?.book.plan.record.epoch === epoch) {
-        this.#take(process, transfer, distribution);
-      }
-      if (process.kind === 'agent') this.#departures.seeOff(process, uid);
-      this.#listener(uid);
-    }
-    // What a process has or has removed can change what it is to be told.
-    const isNews = transfers.some(({ state }) => NEWS.has(state));
-    if (isNews) this.#telling.soon();
-  }
-
-  /**
-   * What was reported before the plan was known here counts, too: by agents of these nodes;
-   * undefined: by all. Not by others, or each look at a plan would take in the whole fleet.
-   */
-  #hearAgain(distribution: Distribution, joined: ReadonlySet<string> | undefined): void {
-    const { uid, epoch } = distribution.book.plan.record;
-    for (const process of this.fleet.list()) {
-      if (process.kind === 'agent') this.#departures.seeOff(process, uid);
-      if (joined !== undefined && !joined.has(process.node)) continue;
-      const report = process.reports.get(`${uid}/${epoch}`);
-      if (report !== undefined) this.#take(process, report, distribution);
-    }
-  }
-
-  #take(process: FleetProcess, transfer: TransferReport, distribution: Distribution): void {
-    if (transfer.error?.reason === 'SourceChanged') distribution.sourceChanged = true;
-    if (process.kind === 'relay' || transfer.bitfield !== undefined) {
-      this.#takeHeld(process, transfer, distribution);
-    }
-    if (process.kind === 'relay') return;
-    // What a newer agent says besides is not ours to keep.
-    const { state, verifiedBytes, rateBytesPerSecond, error } = transfer;
-    const { fromPeers, fromRelays, fromRelayHttp, fromOrigin } = transfer.received;
-    const progress = {
-      state,
-      verifiedBytes,
-      rateBytesPerSecond,
-      received: { fromPeers, fromRelays, fromRelayHttp, fromOrigin },
-      ...(error && { error: { reason: error.reason, message: error.message } }),
-    };
-    const { book } = distribution;
-    const wasEverywhere = book.isEverywhere;
-    const row = book.take(process.node, progress);
-    if (row !== undefined) this.#rows.note(row);
-    if (book.isEverywhere !== wasEverywhere) this.#lease(distribution);
-  }
-
-  /** What a process that pulls says that it holds. */
-  #takeHeld(process: FleetProcess, transfer: TransferReport, distribution: Distribution): void {
-    const { uid, epoch } = transfer;
-    const { revoked } = distribution;
-    const { plan } = distribution.book;
-    if (transfer.disputes !== undefined) {
-      const policy = coveringPolicy(plan.record.url, this.#policies);
-      const task = taskFor(plan, 'relay', policy, { revokedPullers: revoked });
-      this.#arbiter.consider(task, transfer.disputes);
-    }
-    // What it said before it had heard of a revocation may be worth nothing.
-    const isUpToDate = (transfer.revokedPullers ?? 0) >= revoked.length;
-    if (transfer.bitfield === undefined || !isUpToDate) return;
-    const bitfield = Buffer.from(transfer.bitfield, 'base64');
-    const { spread } = transfer;
-    const spreadBitfield = spread === undefined ? undefined : Buffer.from(spread, 'base64');
-    this.#deps.leases.setHeld(uid, epoch, process.id, bitfield, spreadBitfield);
-  }
-
-  /** What agents have said of nodes that were installed anew since; one that lives says it again. */
-  #forgetWord(uid: string, epoch: number, nodes: ReadonlySet<string>): void {
-    if (nodes.size === 0) return;
-    for (const { kind, node, stream, reports } of this.fleet.list()) {
-      if (kind !== 'agent' || !nodes.has(node)) continue;
-      reports.delete(`${uid}/${epoch}`);
-      stream?.close();
-    }
-  }
-
   #ended(process: FleetProcess): void {
     this.#deps.leases.holderEnded(process.id);
-    this.#dropHeld(process);
+    this.#hearing.dropHeld(process);
     this.#deps.logger.info('a process has ended', {
       kind: process.kind,
       pod: process.pod,
       node: process.node,
     });
-  }
-
-  #dropHeld({ id, kind, reports }: FleetProcess): void {
-    const pulls = [...reports.values()].some(({ bitfield }) => bitfield !== undefined);
-    if (kind !== 'relay' && !pulls) return;
-    for (const [uid, { book }] of this.#distributions) {
-      const { plan } = book;
-      this.#deps.leases.setHeld(uid, plan.record.epoch, id, undefined);
-    }
   }
 
   /** What the nodes had before this replica led, until they report. */
@@ -469,27 +387,16 @@ export class Coordinator implements CoordinatorPort {
     const now = this.#deps.clock.now();
     for (const process of this.fleet.list()) {
       const isSilent = process.stream === undefined && now - process.seenAtMs > SILENT_RELAY_MS;
-      if (isSilent) this.#dropHeld(process);
+      if (isSilent) this.#hearing.dropHeld(process);
     }
     this.fleet.sweep(now);
     if (!this.#isPrimed) return;
     // The grace of nodes that have left ends some time, and so do the waits for relays and donors.
-    const waits = ({ book, standIns }: Distribution) =>
+    const waits = ({ book, standIns }: HeardDistribution) =>
       book.hasLeavers || standIns.isWaiting || this.#donations.isWaiting(book.plan.record.uid);
     if ([...this.#distributions.values()].some(waits)) this.#telling.soon();
-    this.#forgetReports();
+    this.#hearing.forgetReports();
     this.#removals.sweep();
-  }
-
-  /** Of distributions that are gone, and of epochs that nobody asks for. */
-  #forgetReports(): void {
-    for (const { reports } of this.fleet.list()) {
-      for (const [key, { uid, epoch }] of reports) {
-        const newest = this.#distributions.get(uid)?.book.plan.record.epoch;
-        const isWanted = newest === undefined ? this.#removals.has(uid) : isAsked(epoch, newest);
-        if (!isWanted) reports.delete(key);
-      }
-    }
   }
 
   #every(ms: number, act: () => void): void {

@@ -1,0 +1,155 @@
+/**
+ * What processes say, and what follows from it: progress of nodes, what pullers hold, troubles with
+ * a source. A process keeps its newest reports (fleetView.ts), so that a plan that comes later finds
+ * them.
+ */
+import type { TransferReport } from '@sluice/protocol/messages.ts';
+import type { OriginPolicy } from '../controllers/dataSide.ts';
+import { coveringPolicy } from '../quota/coverage.ts';
+import type { LeaseService } from '../quota/leaseService.ts';
+import type { Arbiter } from './arbiter.ts';
+import type { AssignmentWriter } from './assignmentWriter.ts';
+import type { Departures } from './departures.ts';
+import type { FleetProcess, FleetView } from './fleetView.ts';
+import type { Removals } from './removals.ts';
+import type { ToldDistribution } from './telling.ts';
+import { isAsked, taskFor } from './work.ts';
+
+export interface HeardDistribution extends ToldDistribution {
+  sourceChanged: boolean;
+  revoked: readonly string[];
+}
+
+export interface HearingDependencies {
+  readonly leases: Pick<LeaseService, 'setHeld'>;
+  readonly fleet: FleetView;
+  readonly rows: AssignmentWriter;
+  readonly departures: Departures;
+  readonly removals: Removals;
+  readonly arbiter: Arbiter;
+  readonly distributions: () => ReadonlyMap<string, HeardDistribution>;
+  readonly policies: () => readonly OriginPolicy[];
+  /** What is leased of it is another part of it now. */
+  readonly leaseAgain: (distribution: HeardDistribution) => void;
+  /** There is another progress. */
+  readonly heard: (uid: string) => void;
+  readonly tellSoon: () => void;
+}
+
+/** States that can change what a process is to be told. */
+const NEWS: ReadonlySet<string> = new Set(['ready', 'failed', 'removed']);
+
+export class Hearing {
+  readonly #deps: HearingDependencies;
+
+  constructor(dependencies: HearingDependencies) {
+    this.#deps = dependencies;
+  }
+
+  reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
+    for (const transfer of transfers) {
+      const { uid, epoch } = transfer;
+      const distribution = this.#deps.distributions().get(uid);
+      if (distribution?.book.plan.record.epoch === epoch) {
+        this.#take(process, transfer, distribution);
+      }
+      if (process.kind === 'agent') this.#deps.departures.seeOff(process, uid);
+      this.#deps.heard(uid);
+    }
+    // What a process has or has removed can change what it is to be told.
+    const isNews = transfers.some(({ state }) => NEWS.has(state));
+    if (isNews) this.#deps.tellSoon();
+  }
+
+  /**
+   * What was reported before the plan was known here counts, too: by agents of these nodes;
+   * undefined: by all. Not by others, or each look at a plan would take in the whole fleet.
+   */
+  again(distribution: HeardDistribution, joined: ReadonlySet<string> | undefined): void {
+    const { uid, epoch } = distribution.book.plan.record;
+    for (const process of this.#deps.fleet.list()) {
+      if (process.kind === 'agent') this.#deps.departures.seeOff(process, uid);
+      if (joined !== undefined && !joined.has(process.node)) continue;
+      const report = process.reports.get(`${uid}/${epoch}`);
+      if (report !== undefined) this.#take(process, report, distribution);
+    }
+  }
+
+  /** It is gone, or silent: what it held may be pulled again. */
+  dropHeld({ id, kind, reports }: FleetProcess): void {
+    const pulls = [...reports.values()].some(({ bitfield }) => bitfield !== undefined);
+    if (kind !== 'relay' && !pulls) return;
+    for (const [uid, { book }] of this.#deps.distributions()) {
+      const { plan } = book;
+      this.#deps.leases.setHeld(uid, plan.record.epoch, id, undefined);
+    }
+  }
+
+  /** What agents have said of nodes that were installed anew since; one that lives says it again. */
+  forgetWord(uid: string, epoch: number, nodes: ReadonlySet<string>): void {
+    if (nodes.size === 0) return;
+    for (const { kind, node, stream, reports } of this.#deps.fleet.list()) {
+      if (kind !== 'agent' || !nodes.has(node)) continue;
+      reports.delete(`${uid}/${epoch}`);
+      stream?.close();
+    }
+  }
+
+  /** Of distributions that are gone, and of epochs that nobody asks for. */
+  forgetReports(): void {
+    for (const { reports } of this.#deps.fleet.list()) {
+      for (const [key, { uid, epoch }] of reports) {
+        const newest = this.#deps.distributions().get(uid)?.book.plan.record.epoch;
+        const isWanted =
+          newest === undefined ? this.#deps.removals.has(uid) : isAsked(epoch, newest);
+        if (!isWanted) reports.delete(key);
+      }
+    }
+  }
+
+  #take(process: FleetProcess, transfer: TransferReport, distribution: HeardDistribution): void {
+    if (transfer.error?.reason === 'SourceChanged') distribution.sourceChanged = true;
+    if (process.kind === 'relay' || transfer.bitfield !== undefined) {
+      this.#takeHeld(process, transfer, distribution);
+    }
+    if (process.kind === 'relay') return;
+    // What a newer agent says besides is not ours to keep.
+    const { state, verifiedBytes, rateBytesPerSecond, error } = transfer;
+    const { fromPeers, fromRelays, fromRelayHttp, fromOrigin } = transfer.received;
+    const progress = {
+      state,
+      verifiedBytes,
+      rateBytesPerSecond,
+      received: { fromPeers, fromRelays, fromRelayHttp, fromOrigin },
+      ...(error && { error: { reason: error.reason, message: error.message } }),
+    };
+    const { book } = distribution;
+    const wasEverywhere = book.isEverywhere;
+    const row = book.take(process.node, progress);
+    if (row !== undefined) this.#deps.rows.note(row);
+    if (book.isEverywhere !== wasEverywhere) this.#deps.leaseAgain(distribution);
+  }
+
+  /** What a process that pulls says that it holds. */
+  #takeHeld(
+    process: FleetProcess,
+    transfer: TransferReport,
+    distribution: HeardDistribution,
+  ): void {
+    const { uid, epoch } = transfer;
+    const { revoked } = distribution;
+    const { plan } = distribution.book;
+    if (transfer.disputes !== undefined) {
+      const policy = coveringPolicy(plan.record.url, this.#deps.policies());
+      const task = taskFor(plan, 'relay', policy, { revokedPullers: revoked });
+      this.#deps.arbiter.consider(task, transfer.disputes);
+    }
+    // What it said before it had heard of a revocation may be worth nothing.
+    const isUpToDate = (transfer.revokedPullers ?? 0) >= revoked.length;
+    if (transfer.bitfield === undefined || !isUpToDate) return;
+    const bitfield = Buffer.from(transfer.bitfield, 'base64');
+    const { spread } = transfer;
+    const spreadBitfield = spread === undefined ? undefined : Buffer.from(spread, 'base64');
+    this.#deps.leases.setHeld(uid, epoch, process.id, bitfield, spreadBitfield);
+  }
+}
