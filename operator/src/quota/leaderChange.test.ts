@@ -36,10 +36,11 @@ async function acquireFrom(
   service: LeaseService,
   holder: string,
   uid: string,
+  change: Record<string, unknown> = {},
 ): Promise<LeaseAnswer | 'refused'> {
   sequence += 1;
   const key = { incarnation: 'incarnation', sequence };
-  const want = { wantRateBytesPerSecond: 1e9, wantConnections: 8, pullerKey: PULLER };
+  const want = { wantRateBytesPerSecond: 1e9, wantConnections: 8, pullerKey: PULLER, ...change };
   const request = { op: 'acquire' as const, ...key, uid, epoch: 1, ...want };
   const answer = service.answer(relay(holder), request).catch(() => 'refused' as const);
   await leases.clock.advance(600);
@@ -119,6 +120,29 @@ describe('after a change of the leader', () => {
     await leases.clock.advance(GRANTS_AFTER_MS);
     // All connections are the other host's still.
     expect(await acquireFrom(next, 'two', 'a')).toMatchObject({ outcome: 'wait' });
+  });
+
+  it('the next one raises nothing at one host while it does not know what is open at another', async () => {
+    newHost(former);
+    await settle();
+    await leases.clock.advance(10);
+    const few = { wantConnections: 1, wantRateBytesPerSecond: 1e6 };
+    for (const holder of ['two', 'three', 'four']) {
+      const answer = await acquireFrom(former, holder, 'b', few);
+      expect(answer).toMatchObject({ outcome: 'granted', grant: { connections: 1 } });
+    }
+    const grant = await leases.acquire('one', { wantRateBytesPerSecond: 1e6 });
+    expect(grant.connections).toBe(1);
+    const read = Promise.withResolvers<void>();
+    leases.journal.reading = (host) =>
+      host.startsWith('other') ? read.promise : Promise.resolve();
+    await nextLeader();
+    await leases.clock.advance(GRANTS_AFTER_MS);
+    const renewed = await leases.ask('one', renewal(grant, 0));
+    expect(renewed).toMatchObject({ outcome: 'granted', grant: { connections: 1 } });
+    read.resolve();
+    await settle();
+    expect(leases.durableUsage().connections).toBe(1);
   });
 
   it('the next one grants within 2 s, and calls whoever has asked too early', async () => {

@@ -267,7 +267,9 @@ export class LeaseRequests {
     const group = this.#books.groupOf(book);
     const claim = this.#want(group, holder, uid, { ...request, wantConnections }, purpose, true);
     const before = lease.versions.at(-1) as LeaseRecord['versions'][number];
-    const terms = this.#sharing.terms(group, claim, streamOf(pull), lease);
+    // While not all is known that counts there, it goes on as it is: nothing may be raised.
+    const isWhole = this.#books.isWhole(book);
+    const terms = isWhole ? this.#sharing.terms(group, claim, streamOf(pull), lease) : undefined;
     if (terms === undefined && isOver(group)) return waitFor(scarceIn(group), purpose);
     const { rateBytesPerSecond } = terms ?? before;
     const pullers = this.#pulls.pullersOf(uid);
@@ -279,7 +281,8 @@ export class LeaseRequests {
     // Without a share it finishes what it has, and its place is another's turn.
     const takesMore =
       terms !== undefined && now >= pull.unsureUntilMs && !this.#isTurnOver(group, lease);
-    const maxBytes = takesMore ? this.#fill(pull, work, ask, room.bytes) : budgetOf(pull, work);
+    const enough = isWhole ? budgetOf(pull, work) : before.maxBytes;
+    const maxBytes = takesMore ? this.#fill(pull, work, ask, room.bytes) : enough;
     const extents = workOf(pull, leaseId);
     if (extents.length === 0) return waitFor('NothingToPull', purpose);
     if (maxBytes === undefined || maxBytes > room.bytes) return waitFor(room.reason, purpose);

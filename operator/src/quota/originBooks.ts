@@ -212,9 +212,12 @@ export class OriginBooks {
       throw new LeaseError('OriginRequired', message);
     }
     const book = this.#open(regionName(regionOf(url, policies)), this.#leadership);
-    if (!this.#isListed) return undefined;
-    const { books } = this.groupOf(book);
-    return books.every(({ isOpen }) => isOpen) ? book : undefined;
+    return this.isWhole(book) ? book : undefined;
+  }
+
+  /** Whether everything is known that counts under the limits of this one. */
+  isWhole(book: OriginBook): boolean {
+    return this.#isListed && this.groupOf(book).books.every(({ isOpen }) => isOpen);
   }
 
   /** Where this URL is counted now, if anything was ever asked there. */

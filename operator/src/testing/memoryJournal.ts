@@ -1,4 +1,4 @@
-/** A journal in memory, whose answers a test may lose. */
+/** A journal in memory, whose answers a test may lose or hold back. */
 import type { JournalDocument } from '../quota/entries.ts';
 import {
   DuplicateDocumentError,
@@ -11,6 +11,9 @@ export class MemoryJournal implements JournalStore {
   readonly snapshots = new Map<string, StoredSnapshot>();
   /** Asked at each insert: `lost` keeps the document and loses the answer, `down` keeps nothing. */
   fault: () => 'none' | 'lost' | 'down' = () => 'none';
+
+  /** Waited for before what is in a journal is read. */
+  reading: (origin: string) => Promise<void> = async () => {};
 
   async insert(document: JournalDocument): Promise<void> {
     const fault = this.fault();
@@ -25,6 +28,7 @@ export class MemoryJournal implements JournalStore {
   }
 
   async *after(origin: string, sequence: number): AsyncGenerator<JournalDocument, void, undefined> {
+    await this.reading(origin);
     yield* this.of(origin).filter((document) => document.sequence > sequence);
   }
 
