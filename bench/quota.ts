@@ -194,6 +194,12 @@ function figuresOf(measured: readonly Round[]): Figure[] {
         },
       ),
     ),
+    figureOf(
+      'most bytes in a second at the meter / limit, holders come and go',
+      '',
+      measured.flatMap(({ churn }) => churn.map(({ worstSecondShare }) => worstSecondShare)),
+      { atMost: 1, judgedBy: 'everyRun' },
+    ),
   ];
 }
 

@@ -2,6 +2,7 @@
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
 import { LeaseService } from '@sluice/operator/quota/leaseService.ts';
+import { LeasedHolders } from '@sluice/operator/testing/leasedHolders.ts';
 import { aLeasedDistribution } from '@sluice/operator/testing/leasing.ts';
 import { MemoryJournal } from '@sluice/operator/testing/memoryJournal.ts';
 import { VirtualHolder } from './virtualHolders.ts';
@@ -143,43 +144,48 @@ export function jainOf(values: readonly number[]): number {
 
 export interface ChurnRun {
   readonly holders: number;
+  /** Of the limit. */
   readonly usedShare: number;
+  readonly worstSecondShare: number;
   readonly joined: number;
 }
 
-const CHURN_MS = 120_000;
+const CHURN_MS = 60_000;
 const CHURN_LIMIT = 100 * MB;
+const CONNECTIONS = 4;
 const STAY_MS = 10_000;
+const TIME_TO_FIRST_BYTE_MS = 20;
 
 /**
- * So many holders at once; each stays ten seconds, settles and is gone, and another one comes, not
- * at the same moment but up to a second later.
+ * So many holders at once, with the lease loops and pullers of relays; each stays ten seconds,
+ * settles and is gone, and another one comes, not at the same moment but up to a second later. What
+ * they take is judged by the origin's meter.
  */
 export async function churnRun(holders: number, seed: number): Promise<ChurnRun> {
-  const world = newWorld({
-    maxConnections: 4 * holders,
-    maxBandwidthBytesPerSecond: CHURN_LIMIT,
-    timeToFirstByteMs: 20,
-    pieceCount: 4_096,
-    pieceLengthBytes: 4 * MIB,
-    priorities: [0],
-  });
+  const clock = new VirtualClock();
   const random = new SeededRandom(seed);
+  const all = new LeasedHolders(
+    {
+      limitBytesPerSecond: CHURN_LIMIT,
+      connections: CONNECTIONS * holders,
+      origin: { timeToFirstByteMs: TIME_TO_FIRST_BYTE_MS },
+      forMs: STAY_MS + CHURN_MS,
+    },
+    clock,
+    () => random.next(),
+  );
   let joined = 0;
   const come = (stayMs: number) => {
     joined += 1;
-    const holder = world.join(`holder-${joined}`, 'uid-0', 4);
-    world.clock.setTimer(stayMs, () => {
-      holder.leave();
-      world.clock.setTimer(random.next() * 1_000, () => come(STAY_MS));
+    const leave = all.join(`holder-${joined}`, CONNECTIONS);
+    clock.setTimer(stayMs, () => {
+      leave();
+      clock.setTimer(random.next() * 1_000, () => come(STAY_MS));
     });
   };
   for (let at = 0; at < holders; at += 1) come(STAY_MS + (at * STAY_MS) / holders);
-  await world.clock.run(() => false, STAY_MS);
-  const taken = () => [...world.holders.values()].reduce((sum, each) => sum + each.count(), 0);
-  const before = taken();
-  await world.clock.run(() => false, CHURN_MS);
-  const usedShare = ((taken() - before) * 1000) / CHURN_MS / CHURN_LIMIT;
-  world.leases.stepDown();
-  return { holders, usedShare, joined };
+  await clock.run(() => false, STAY_MS + CHURN_MS);
+  all.stop();
+  const usedShare = all.usedShare(STAY_MS, STAY_MS + CHURN_MS);
+  return { holders, usedShare, worstSecondShare: all.worstSecondShare(), joined };
 }

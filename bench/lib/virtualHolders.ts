@@ -1,8 +1,8 @@
 /**
- * Holders of leases on a virtual clock, under the operator's own lease service: they ask, renew and
- * settle as a relay's lease loop does, and take from the origin what their lease gives, without a
- * byte being moved. What a holder loses by waiting for the first byte, and by the bucket that begins
- * empty, is left out of what it takes.
+ * Holders of leases on a virtual clock, under the operator's own lease service, a thousand of them at
+ * once: they ask and renew as a relay's lease loop does, and take from the origin what their lease
+ * gives, without a byte being moved. What a holder loses by waiting for the first byte, and by the
+ * bucket that begins empty, is left out of what it takes.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { LeaseService } from '@sluice/operator/quota/leaseService.ts';
@@ -54,7 +54,6 @@ export class VirtualHolder {
   readonly #leases: LeaseService;
   #held: Held | undefined;
   #isAsking = false;
-  #isOver = false;
   #askAtMs = 0;
   #sequence = 0;
 
@@ -77,22 +76,6 @@ export class VirtualHolder {
     else this.#held.isCalled = true;
   }
 
-  /** Leaves: settles what it has. */
-  leave(): void {
-    this.#isOver = true;
-    const held = this.#held;
-    if (held === undefined) return;
-    this.#count(held);
-    this.#held = undefined;
-    void this.#answer({
-      op: 'settle',
-      leaseId: held.grant.leaseId,
-      version: held.grant.version,
-      usedBytes: Math.ceil(held.usedBytes * HEADROOM),
-      unfinished: this.#unfinished(held),
-    });
-  }
-
   /** Up to now. */
   count(): number {
     if (this.#held !== undefined) this.#count(this.#held);
@@ -100,7 +83,6 @@ export class VirtualHolder {
   }
 
   #look(): void {
-    if (this.#isOver) return;
     const now = this.#clock.now();
     if (!this.#isAsking) {
       if (this.#held === undefined) {

@@ -14,7 +14,7 @@ export interface PullerCallsDependencies {
 }
 
 /** A machine that is lost had many leases: who pulls is told of all of them at once. */
-const GATHER_MS = 25;
+const GATHER_MS = 10;
 /** At once; the others hear of it when they renew. */
 const MAX_CALLS = 32;
 

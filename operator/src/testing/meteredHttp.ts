@@ -1,10 +1,17 @@
 /** An origin on a virtual clock with a meter of its own, and pullers that drop what they pull. */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import type { HttpConnection, HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import {
+  type HttpConnection,
+  type HttpSource,
+  HttpSourceError,
+  type RangeRequest,
+  type RangeResult,
+} from '@sluice/engine/ports/httpSource.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
 import { OriginMeter } from '@sluice/engine/testing/originMeter.ts';
+import { sleep } from '@sluice/protocol/sleep.ts';
 
 export const PIECE_BYTES = 262_144;
 const HEAD_BYTES = 300;
@@ -39,26 +46,43 @@ export class MeteredHttp implements HttpSource {
       close: async () => {},
       unprovenEnds: 0,
       unaskedBytes: 0,
-      request: async ({ range, onHead, onChunk }) => {
-        const { start, end } = range as { start: number; end: number };
-        const askedAtMs = this.#clock.now();
-        await this.#pass(this.#origin.timeToFirstByteMs);
-        await this.#pass(this.#stallLeftMs());
-        const bodyBytes = end - start;
-        this.meter.add(HEAD_BYTES + bodyBytes);
-        await this.#pass(this.#late());
-        const timeToHeadMs = this.#clock.now() - askedAtMs;
-        const headers = { 'content-range': `bytes ${start}-${end - 1}/${SIZE_BYTES}` };
-        const head = { status: 206, headers, headerBytes: HEAD_BYTES, timeToHeadMs };
-        onHead(head);
-        for (let at = 0; at < bodyBytes; at += CHUNK_BYTES) {
-          const chunk = CHUNK.subarray(0, bodyBytes - at);
-          await this.#pass(chunk.byteLength / LINK_BYTES_PER_MS);
-          onChunk(chunk);
-        }
-        return { head, bodyBytes, wireBytes: HEAD_BYTES + bodyBytes };
-      },
+      request: (request, signal) => this.#request(request, signal),
     };
+  }
+
+  async #request(
+    { range, onHead, onChunk }: RangeRequest,
+    signal: AbortSignal,
+  ): Promise<RangeResult> {
+    const { start, end } = range as { start: number; end: number };
+    const bodyBytes = end - start;
+    const askedAtMs = this.#clock.now();
+    const pass = (ms: number) => sleep(this.#clock, ms, signal);
+    let wrote = 0;
+    let read = 0;
+    try {
+      await pass(this.#origin.timeToFirstByteMs);
+      await pass(this.#stallLeftMs());
+      wrote = HEAD_BYTES + bodyBytes;
+      this.meter.add(wrote);
+      await pass(this.#late());
+      const timeToHeadMs = this.#clock.now() - askedAtMs;
+      const headers = { 'content-range': `bytes ${start}-${end - 1}/${SIZE_BYTES}` };
+      const head = { status: 206, headers, headerBytes: HEAD_BYTES, timeToHeadMs };
+      read = HEAD_BYTES;
+      onHead(head);
+      for (let at = 0; at < bodyBytes; at += CHUNK_BYTES) {
+        const chunk = CHUNK.subarray(0, bodyBytes - at);
+        await pass(chunk.byteLength / LINK_BYTES_PER_MS);
+        read += chunk.byteLength;
+        onChunk(chunk);
+      }
+      return { head, bodyBytes, wireBytes: read };
+    } catch (cause) {
+      if (!signal.aborted) throw cause;
+      const details = { wireBytes: read, exact: wrote === read, cause };
+      throw new HttpSourceError('Aborted', 'the request was aborted', details);
+    }
   }
 
   rateBetween(fromMs: number, untilMs: number): number {
@@ -69,12 +93,7 @@ export class MeteredHttp implements HttpSource {
     const { everyMs, forMs } = this.#origin.stall ?? { everyMs: 1, forMs: 0 };
     return Math.max(0, forMs - (this.#clock.now() % everyMs));
   }
-
-  #pass(delayMs: number): Promise<void> {
-    return new Promise((resolve) => this.#clock.setTimer(delayMs, resolve));
-  }
 }
-
 /** Timers and sockets are heard of so late. */
 export const LATE_MS = 2;
 

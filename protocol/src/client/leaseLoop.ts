@@ -52,6 +52,8 @@ export interface LeaseLoopDependencies {
 
 /** How often the loop looks at a pull: what an origin idles at most when extents run short. */
 const LOOK_MS = 25;
+/** The same while others wait for what this lease is to give back. */
+const SHORT_LOOK_MS = 5;
 /** Settling is worth waiting for: unsettled bytes count as spent and connections as open. */
 const SETTLE_MS = 5_000;
 const ASK_MS = 10_000;
@@ -258,14 +260,23 @@ export class LeaseLoop {
       if (isDue && puller.unproven().connections > 0) break;
       if (isDue) {
         renewing = this.#renew(held)
-          .then((answer) => {
-            gone = answer.outcome === 'gone' || answer.outcome === 'settled';
-          }, this.#dependencies.onProblem)
-          .finally(() => {
+          .then(
+            (answer) => {
+              gone = answer.outcome === 'gone' || answer.outcome === 'settled';
+              return true;
+            },
+            (error) => {
+              this.#dependencies.onProblem(error);
+              return false;
+            },
+          )
+          .then((isAnswered) => {
             renewing = undefined;
+            if (isAnswered) this.#wake();
           });
       }
-      await sleep(clock, LOOK_MS, stop).catch(() => {});
+      const isAwaited = held.state.acknowledged < held.shrunkTo || (this.#asked && !renewing);
+      await this.#sleep(isAwaited ? SHORT_LOOK_MS : LOOK_MS, stop);
     }
     // Nothing more is asked of the origin while the server answers what is under way.
     if (ended === undefined) await puller.close();
@@ -429,12 +440,17 @@ export class LeaseLoop {
   /** Undefined: until something is wanted. */
   async #pause(delayMs: number | undefined, signal: AbortSignal): Promise<void> {
     if (this.#asked || signal.aborted) return;
+    this.#isIdle = delayMs === undefined;
+    await this.#sleep(delayMs ?? LONGEST_TIMER_MS, signal);
+    this.#isIdle = false;
+  }
+
+  /** Until then, or woken, or aborted. */
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
     const over = new AbortController();
     this.#wake = () => over.abort();
     const stop = AbortSignal.any([signal, over.signal]);
-    this.#isIdle = delayMs === undefined;
-    await sleep(this.#dependencies.clock, delayMs ?? LONGEST_TIMER_MS, stop).catch(() => {});
-    this.#isIdle = false;
+    await sleep(this.#dependencies.clock, ms, stop).catch(() => {});
   }
 }
 
