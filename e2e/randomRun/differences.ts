@@ -8,7 +8,7 @@ import type { ClusterNode } from '../cluster/cluster.ts';
 import { foldersOf, withDatabase } from '../install/remains.ts';
 import { type Sluice, sha256OfFile } from '../install/sluice.ts';
 import type { Digests } from './act.ts';
-import type { Wanted, World } from './world.ts';
+import { NAMES, type Wanted, type World } from './world.ts';
 
 interface DistributionState {
   readonly metadata: { readonly name: string; readonly uid: string; readonly generation: number };
@@ -39,14 +39,13 @@ export async function differences(
   const found = [...differentObjects(world, objects), ...differentLabels(sluice, world, nodes)];
   // The disks are read only when the cluster says that all is well: it takes a while.
   if (found.length > 0) return found;
-  const uids = objects.map(({ metadata }) => metadata.uid);
   for (const node of sluice.cluster.nodes) {
     found.push(...(await differentFiles(sluice, world, node, digests)));
   }
   for (const uid of gone) {
     found.push(...(await foldersOf(sluice.cluster, uid)).map((folder) => `${folder} is left`));
   }
-  found.push(...(await differentRows(sluice, new Set(uids))));
+  found.push(...(await rowsLeft(sluice, gone)));
   return found;
 }
 
@@ -115,7 +114,8 @@ async function differentFiles(
   const found: string[] = [];
   const folder = path.join(sluice.root(node), 'default');
   const entries: string[] = await readdir(folder).catch(() => []);
-  for (const name of entries.filter((each) => !each.startsWith('.'))) {
+  // What other Distributions were told to leave behind is not this run's.
+  for (const name of entries.filter((each) => each.startsWith(NAMES))) {
     if (!world.wanted.has(name)) found.push(`${node.name} still shows ${name}`);
   }
   for (const wanted of world.wanted.values()) {
@@ -161,9 +161,9 @@ async function wrongIn(folder: string, wanted: Wanted, digests: Digests): Promis
   return wrong;
 }
 
-async function differentRows(sluice: Sluice, uids: ReadonlySet<string>): Promise<string[]> {
+async function rowsLeft(sluice: Sluice, gone: ReadonlySet<string>): Promise<string[]> {
   const known = await withDatabase(sluice.cluster, (database) => database.uids());
-  const rows = [...known].filter((uid) => !uids.has(uid));
+  const rows = [...known].filter((uid) => gone.has(uid));
   return rows.map((uid) => `the database has rows of ${uid}, which is gone`);
 }
 

@@ -61,6 +61,8 @@ export type Step =
   /** Its controller makes another one. */
   | { readonly kind: 'evict'; readonly component: Component; readonly which: number };
 
+/** Every Distribution of a run is named so, with a number. */
+export const NAMES = 'random-';
 const MAX_DISTRIBUTIONS = 6;
 const MIB = 1024 * 1024;
 const COMPONENTS: readonly Component[] = [
@@ -165,7 +167,7 @@ function known(world: World, name: string): Wanted {
 
 function newWanted(world: World, random: SeededRandom): Wanted {
   return {
-    name: `random-${world.named}`,
+    name: `${NAMES}${world.named}`,
     version: newVersion(world, random),
     settings: {
       zone: anyZone(world, random),

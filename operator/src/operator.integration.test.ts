@@ -42,6 +42,7 @@ describe('the operator', () => {
       lead: async (term) => {
         story.push(`lead ${term}`);
       },
+      flush: async () => void story.push('flush'),
       stepDown: () => story.push('stepDown'),
       stop: async () => {
         story.push('stop');
@@ -103,7 +104,7 @@ describe('the operator', () => {
     expect((await second.get('/metrics')).text).toContain('sluice_operator_leader 0');
     first.operator.stop();
     await first.running;
-    expect(first.story).toEqual(['lead 1', 'stepDown', 'stop']);
+    expect(first.story).toEqual(['lead 1', 'flush', 'stepDown', 'stop']);
     await vi.waitFor(() => expect(second.story).toEqual(['lead 2']), 10_000);
     expect(await leader()).toBe('10.0.0.2');
     second.operator.stop();

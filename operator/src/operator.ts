@@ -139,6 +139,7 @@ export class Operator {
   async #stopLeading(reason: 'lost' | 'released'): Promise<void> {
     this.#deps.logger.info('this replica leads no more', { reason });
     this.#leading = false;
+    if (reason === 'released') await this.#data.flush();
     this.#data.stepDown();
     if (reason === 'lost') {
       this.#ended.reject(

@@ -369,6 +369,8 @@ export interface DataSide {
   start(signal: AbortSignal): Promise<void>;
   /** This replica leads in this term: fences the journals before its first grant. */
   lead(term: number, signal: AbortSignal): Promise<void>;
+  /** Writes what the next leader is to know; returns soon, also when the database is away. */
+  flush(): Promise<void>;
   /** Grants nothing more, at once. */
   stepDown(): void;
   stop(): Promise<void>;

@@ -51,6 +51,12 @@ export class AssignmentWriter {
     });
   }
 
+  /** Everything that is known now; what cannot be written is known to agents still. */
+  flush(): Promise<void> {
+    this.save(() => false);
+    return this.#saving;
+  }
+
   /** All rows of a distribution that is gone. */
   async delete(uid: string): Promise<void> {
     await this.#saving;

@@ -139,6 +139,11 @@ export class Coordinator implements CoordinatorPort {
     this.#every(SWEEP_MS, () => this.#sweep());
   }
 
+  /** So that the next leader knows which nodes have what, and pulls nothing that they have. */
+  flush(): Promise<void> {
+    return this.#rows.flush();
+  }
+
   /** Streams are closed: processes look for the next leader. */
   stop(): void {
     for (const timer of this.#timers.splice(0)) timer.cancel();

@@ -41,6 +41,8 @@ const DATABASE_RETRY_MS = 1_000;
 /** Until somebody goes back to the newer release, or gives another database. */
 const NEWER_RETRY_MS = 10_000;
 const PING_TIMEOUT_MS = 4_000;
+/** A leader that is replaced waits no longer for its last rows. */
+const FLUSH_MS = 2_000;
 const KEYS_EVERY_MS = 600_000;
 const KEYS_RETRY_MS = 1_000;
 const SERVICE = 'sluice-control';
@@ -157,6 +159,13 @@ class MongoDataSide implements DataSide {
     await this.#renewKeys(signal);
     this.coordinator.start();
     this.#leases.lead(term, (until) => this.#loadMarks(until));
+  }
+
+  async flush(): Promise<void> {
+    const late = new AbortController();
+    const timer = this.#deps.clock.setTimer(FLUSH_MS, () => late.abort());
+    await Promise.race([this.coordinator.flush(), aborted(late.signal)]);
+    timer.cancel();
   }
 
   stepDown(): void {

@@ -1,7 +1,6 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
-import { sleep } from '../sleep.ts';
 import type { LeaseReply } from './leaseAsking.ts';
 import type { LeaseAsk } from './leaseClient.ts';
 import { type LeaseState, shouldRenew } from './leaseRenewal.ts';
@@ -446,11 +445,18 @@ export class LeaseLoop {
   }
 
   /** Until then, or woken, or aborted. */
-  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    const over = new AbortController();
-    this.#wake = () => over.abort();
-    const stop = AbortSignal.any([signal, over.signal]);
-    await sleep(this.#dependencies.clock, ms, stop).catch(() => {});
+  #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = () => {
+        timer.cancel();
+        signal.removeEventListener('abort', end);
+        resolve();
+      };
+      const timer = this.#dependencies.clock.setTimer(ms, end);
+      this.#wake = end;
+      signal.addEventListener('abort', end);
+    });
   }
 }
 
