@@ -19,7 +19,7 @@ const QUANTUM_MS = 32;
 /** Under it headers and round trips would outweigh what is asked for. */
 const MIN_QUANTUM_BYTES = 4_096;
 /** Timers and answers are late by so much now and then: what is saved up meanwhile needs room. */
-const LATE_MS = 8;
+const LATE_MS = 4;
 /** Between two requests over one connection, timers and all. */
 const ALONE_GAP_MS = 2;
 /** Headers of 300 to 600 bytes are under one percent of it. */

@@ -9,12 +9,12 @@
 /** Above the time to first byte, what may be outstanding, as time at the rate. */
 export const LONGEST_QUANTUM_MS = 32;
 /** Timers and busy processors are late by so much; under it a bucket would overflow too often. */
-const SHORTEST_QUANTUM_MS = 20;
+const SHORTEST_QUANTUM_MS = 24;
 /**
- * Time to first byte + quantum that leaves 95.8 % of a limit to be used, 1 / (1 s + 42 ms + 2 ms for
+ * Time to first byte + quantum that leaves 95.2 % of a limit to be used, 1 / (1 s + 48 ms + 2 ms for
  * the drift of clocks and a measurement that is rounded up): shorter quanta where that is kept to.
  */
-const OUTSTANDING_MS = 42;
+const OUTSTANDING_MS = 48;
 /** Between the end of an answer and the next request over its connection. */
 const GAP_MS = 3;
 const MIN_QUANTUM_BYTES = 4_096;

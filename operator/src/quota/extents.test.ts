@@ -44,6 +44,19 @@ describe('the pieces that are to be pulled', () => {
     expect(pool.extentsOf('b')).toEqual([{ first: 2, count: 4 }]);
   });
 
+  it('that an answer has named are done when that one was heard', () => {
+    const pool = new ExtentPool(4);
+    pool.restore('a', [{ first: 0, count: 2 }]);
+    pool.progress('a', 'relay', [], 7);
+    expect(pool.extentsOf('a')).toEqual([{ first: 0, count: 2 }]);
+    pool.named('a', 8);
+    pool.progress('a', 'relay', [], 7);
+    expect(pool.extentsOf('a')).toEqual([{ first: 0, count: 2 }]);
+    pool.progress('a', 'relay', [], 8);
+    expect(pool.extentsOf('a')).toEqual([]);
+    expect(pool.isHeld(0)).toBe(true);
+  });
+
   it('of a lease from before this leader are done when its holder reports them', () => {
     const pool = new ExtentPool(4);
     pool.restore('a', [{ first: 0, count: 3 }]);

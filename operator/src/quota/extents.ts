@@ -14,8 +14,10 @@ const ORPHAN_WAIT_MS = 1_500;
  */
 const SPREAD_ORPHAN_WAIT_MS = 10_000;
 
-/** In answer to which request is not known: none comes after it. */
-const LAST = Number.POSITIVE_INFINITY;
+/** Given by an earlier leader, in answer to a request that is not known: after any that is heard of. */
+const UNKNOWN = Number.POSITIVE_INFINITY;
+/** Of a holder that does not say which answers it has heard. */
+const ALL = Number.POSITIVE_INFINITY;
 
 export class ExtentPool {
   readonly pieceCount: number;
@@ -128,7 +130,7 @@ export class ExtentPool {
    * came with answers after the one to request `heard` stay its own, for the answers were lost,
    * unless its reports say that it has them.
    */
-  progress(leaseId: string, holder: string, unfinished: readonly Extent[], heard = LAST): void {
+  progress(leaseId: string, holder: string, unfinished: readonly Extent[], heard = ALL): void {
     const pieces = this.#assignedTo(leaseId);
     const open = piecesOf(unfinished);
     const held = this.#heldBy(holder);
@@ -141,18 +143,25 @@ export class ExtentPool {
     }
   }
 
+  /** The answer to this request names all that the lease has: who hears of it knows of it. */
+  named(leaseId: string, sequence: number): void {
+    const pieces = this.#assigned.get(leaseId);
+    if (pieces === undefined) return;
+    for (const [piece, of] of pieces) if (of > sequence) pieces.set(piece, sequence);
+  }
+
   /** The lease is over: what is left of it is free. */
   release(leaseId: string): void {
     for (const piece of this.#assigned.get(leaseId)?.keys() ?? []) this.#untake(piece);
     this.#assigned.delete(leaseId);
   }
 
-  /** After a new leader has read the journal: what leases had, they still have, if they know of it. */
+  /** After a new leader has read the journal: what leases had, they still have. */
   restore(leaseId: string, extents: readonly Extent[]): void {
     const pieces = this.#assignedTo(leaseId);
     for (const piece of piecesOf(extents)) {
       if (piece >= this.pieceCount) continue;
-      pieces.set(piece, LAST);
+      pieces.set(piece, UNKNOWN);
       this.#take(piece);
     }
   }

@@ -1,3 +1,4 @@
+import type { LeaseGrant } from '@sluice/protocol/messages.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, aLeaseService, PIECE_BYTES } from '../testing/leasing.ts';
@@ -55,6 +56,47 @@ describe('leases', () => {
     expect(second.connections).toBe(2);
     const pieces = [first, smaller.grant, second].map(({ extents }) => extents);
     expect(pieces[2]?.[0]?.first).toBeGreaterThan(pieces[1]?.at(-1)?.first ?? 0);
+  });
+
+  it('make room for one more, however little the others have too much of', async () => {
+    const limits = { maxConnections: 200, maxBandwidthBytesPerSecond: 100 * MIB };
+    leases.service = leases.newService(limits as typeof LIMITS);
+    leases.service.setDistribution(aLeasedDistribution({ pieceCount: 8_192 }));
+    await leases.lead(2);
+    await leases.clock.advance(2_000);
+    const few = { wantConnections: 1, wantRateBytesPerSecond: 100 * MIB };
+    const grants = new Map<string, LeaseGrant>();
+    const renewAll = async (holders: Iterable<string>) => {
+      for (const holder of holders) {
+        const before = grants.get(holder);
+        if (before === undefined) continue;
+        const answer = await leases.ask(holder, { ...renewal(before, 0), ...few });
+        if (answer.outcome === 'granted') grants.set(holder, answer.grant);
+      }
+    };
+    const share = Math.floor((0.8 * 100 * MIB) / 60);
+    for (let at = 0; at < 60; at += 1) {
+      const holder = `holder-${at}`;
+      grants.set(holder, await leases.acquire(holder, { ...few, wantRateBytesPerSecond: share }));
+    }
+    // They want more than there is, and come to have a sixtieth each.
+    for (let round = 0; round < 4; round += 1) {
+      await leases.clock.advance(1_200);
+      await renewAll(grants.keys());
+    }
+    const rates = [...grants.values()].map(({ rateBytesPerSecond }) => rateBytesPerSecond);
+    expect(Math.max(...rates) / Math.min(...rates)).toBeLessThan(1.02);
+    let last = await leases.ask('last', { op: 'acquire', ...few });
+    expect(last).toMatchObject({ outcome: 'wait', reason: 'BandwidthInUse' });
+    for (let round = 0; round < 6 && last.outcome !== 'granted'; round += 1) {
+      await leases.clock.advance(500);
+      const asked = new Set(leases.asks.splice(0));
+      await renewAll(asked);
+      await renewAll(asked);
+      last = await leases.ask('last', { op: 'acquire', ...few });
+    }
+    if (last.outcome !== 'granted') throw new Error(last.outcome);
+    expect(last.grant.rateBytesPerSecond).toBeGreaterThan(0.4 * Math.min(...rates));
   });
 
   it('leave to others what was in an answer that was lost', async () => {

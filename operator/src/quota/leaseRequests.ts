@@ -291,6 +291,7 @@ export class LeaseRequests {
     const version = isWithin(before, next) ? before.version : before.version + 1;
     const acknowledged = Math.min(request.version, before.version);
     const isSmaller = lease.versions.some((each) => each.version < acknowledged);
+    pull.pool.named(leaseId, sequence);
     await book.commit({ kind: 'renew', leaseId, version, acknowledged, terms: next, extents });
     if (isSmaller) {
       this.#sharing.wake();

@@ -77,6 +77,14 @@ describe('the ledger', () => {
     });
   });
 
+  it('counts what was outstanding before a raise beside the rate after it', () => {
+    const before = { rateBytesPerSecond: 440, slackBytes: 53, connections: 1, maxBytes: 500 };
+    const raised = { ...before, rateBytesPerSecond: 482, slackBytes: 18 };
+    const both = fold(grant('x'), renew(2, 2, before), renew(3, 2, raised));
+    expect(usageOf(both).windowBytes).toBe(482 + 53);
+    expect(usageOf(apply(both, renew(3, 3, raised))).windowBytes).toBe(482 + 18);
+  });
+
   it('counts a larger version as soon as it is granted', () => {
     const { rateBytesPerSecond } = usageOf(
       fold(grant('x'), renew(1, 1, { rateBytesPerSecond: 300 })),
@@ -264,7 +272,9 @@ function recount(ledger: Ledger, except: string | undefined): Usage {
     sum.connections += most(versions.map(({ connections }) => connections));
     sum.rateBytesPerSecond += most(rates);
     sum.slackBytes += most(versions.map(({ slackBytes }) => slackBytes));
-    sum.windowBytes += most(versions.map(({ slackBytes }, at) => slackBytes + (rates[at] ?? 0)));
+    // What one version let be outstanding, and then the rate of a later one.
+    const windows = versions.map(({ slackBytes }, at) => slackBytes + most(rates.slice(at)));
+    sum.windowBytes += most(windows);
     sum.trafficBytes += most(versions.map(({ maxBytes }) => maxBytes));
   }
   return sum;

@@ -218,15 +218,18 @@ export function usageOf({ leases, open, settledBytes }: Ledger, except?: string)
   return { ...usage, trafficBytes: settledBytes + usage.trafficBytes };
 }
 
-/** Of versions that may all be in force, the most counts of everything. */
+/**
+ * Of versions that may all be in force, the most counts of everything. From one on to a later one the
+ * origin may emit what the earlier one let be outstanding, and then the later one's rate.
+ */
 function usageOfLease({ versions, expired }: LeaseRecord): Usage {
   const most: { -readonly [Part in keyof Usage]: number } = { ...NOTHING };
-  for (const { connections, rateBytesPerSecond, slackBytes, maxBytes } of versions) {
+  for (const { connections, rateBytesPerSecond, slackBytes, maxBytes } of versions.toReversed()) {
     const rate = expired ? 0 : rateBytesPerSecond;
     most.connections = Math.max(most.connections, connections);
     most.rateBytesPerSecond = Math.max(most.rateBytesPerSecond, rate);
     most.slackBytes = Math.max(most.slackBytes, slackBytes);
-    most.windowBytes = Math.max(most.windowBytes, rate + slackBytes);
+    most.windowBytes = Math.max(most.windowBytes, most.rateBytesPerSecond + slackBytes);
     most.trafficBytes = Math.max(most.trafficBytes, maxBytes);
   }
   return most;

@@ -248,9 +248,13 @@ export class OriginBook {
   /** A second later what came back may be anybody's; and what came back meanwhile, after that. */
   #cool(): void {
     const { clock, onFreed } = this.#dependencies;
-    this.#coolTimer ??= clock.setTimer(secondMs(this.#clockDrift) + 1, () => {
+    const now = clock.now();
+    this.#recent.peak(now);
+    const fallsAtMs = this.#recent.fallsAtMs();
+    if (this.#coolTimer !== undefined || fallsAtMs === Number.POSITIVE_INFINITY) return;
+    this.#coolTimer = clock.setTimer(Math.max(0, fallsAtMs - now) + 1, () => {
       this.#coolTimer = undefined;
-      if (this.recent.slackBytes > usageOf(this.ledger).slackBytes) this.#cool();
+      this.#cool();
       onFreed(this);
     });
   }

@@ -35,6 +35,11 @@ export class RecentUse {
     this.#window.note(Number.POSITIVE_INFINITY, nowMs);
   }
 
+  /** When less of either may count than now, should nothing happen; Infinity: no sooner than that. */
+  fallsAtMs(): number {
+    return Math.min(this.#slack.fallsAtMs(), this.#window.fallsAtMs());
+  }
+
   /** The most of each that counted at any time within the last second, now included. */
   peak(nowMs: number): RecentPeak {
     return { slackBytes: this.#slack.since(nowMs), windowBytes: this.#window.since(nowMs) };
@@ -59,6 +64,11 @@ class Peak {
     this.#values.push({ value, endMs: Number.POSITIVE_INFINITY });
     this.since(nowMs);
     return last !== undefined && value < last.value;
+  }
+
+  fallsAtMs(): number {
+    const [first] = this.#values;
+    return first === undefined ? Number.POSITIVE_INFINITY : first.endMs + this.#spanMs;
   }
 
   since(nowMs: number): number {

@@ -129,7 +129,8 @@ export class Sharing {
       return stream === undefined ? shrunk(group, lease, claim, share, room) : undefined;
     }
     const terms = rateTerms(claim, share, room, stream);
-    return terms === undefined || before === undefined ? terms : steady(before, terms, room);
+    if (terms === undefined || before === undefined) return terms;
+    return steady(before, terms, room, worthFalling(this.#active(group)));
   }
 
   /** Whether a node that has had `heldMs` is to leave its place to another. */
@@ -173,9 +174,10 @@ export class Sharing {
     }
   }
 
-  /** Pullers for whom a renewal would change their lease; the farthest from its share first. */
+  /** Pullers whose share is so far from their lease that a renewal may change it; the farthest first. */
   uneven(group: HostGroup): LeaseRecord[] {
     const shares = this.#shares(group);
+    const least = worthFalling(this.#active(group));
     const apart: { readonly lease: LeaseRecord; readonly bytes: number }[] = [];
     for (const { ledger } of group.books) {
       for (const lease of ledger.leases.values()) {
@@ -183,7 +185,8 @@ export class Sharing {
         if (lease.purpose !== undefined || lease.expired || share === undefined) continue;
         const rate = lease.versions.at(-1)?.rateBytesPerSecond ?? 0;
         const bytes = Math.abs(share - rate);
-        if (bytes >= WORTH_CHANGING * rate) apart.push({ lease, bytes });
+        const worth = share < rate ? least : WORTH_CHANGING;
+        if (bytes >= worth * rate) apart.push({ lease, bytes });
       }
     }
     return apart.sort((a, b) => b.bytes - a.bytes).map(({ lease }) => lease);
@@ -289,6 +292,15 @@ export class Sharing {
     }
     return claims;
   }
+}
+
+/**
+ * What of its rate a lease is to give back at least for that to be worth a change. While a puller
+ * waits that has none, a little of each of many makes one.
+ */
+function worthFalling(active: readonly ActiveClaim[]): number {
+  const isAwaited = active.some(({ isHolding, purpose }) => purpose === 'pull' && !isHolding);
+  return isAwaited ? Math.min(WORTH_CHANGING, 1 / (2 * active.length)) : WORTH_CHANGING;
 }
 
 /** Of no limit everything is left, also when it is not known what was leased. */

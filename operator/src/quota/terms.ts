@@ -71,14 +71,28 @@ function streamTerms(share: Share, room: Room, sizeBytes: number): RateTerms | u
   return { rateBytesPerSecond: rate, slackBytes, connections: 1 };
 }
 
-/** Keeps what the holder has when that still fits and a change would not be worth its cost. */
-export function steady(before: RateTerms, next: RateTerms, room: Room): RateTerms {
+/**
+ * Keeps what the holder has when that still fits and a change would not be worth its cost: a fall of
+ * its rate by less than this share of it.
+ */
+export function steady(
+  before: RateTerms,
+  next: RateTerms,
+  room: Room,
+  worthFalling: number,
+): RateTerms {
   const rate = before.rateBytesPerSecond;
-  const change = Math.abs(next.rateBytesPerSecond / rate - 1);
+  const change = next.rateBytesPerSecond / rate - 1;
   // A lease that was granted for a slower origin than it turned out to be has too much of it.
   const givenBack = (before.slackBytes - next.slackBytes) / rate;
   const fits = rate + before.slackBytes <= room.windowBytes;
-  if (change >= WORTH_CHANGING || givenBack >= WORTH_GIVING_BACK || !fits) return next;
+  if (
+    change >= WORTH_CHANGING ||
+    -change >= worthFalling ||
+    givenBack >= WORTH_GIVING_BACK ||
+    !fits
+  )
+    return next;
   return { ...before, connections: next.connections };
 }
 

@@ -262,19 +262,20 @@ export class LeaseLoop {
           .then(
             (answer) => {
               gone = answer.outcome === 'gone' || answer.outcome === 'settled';
-              return true;
+              return answer.outcome === 'granted';
             },
             (error) => {
               this.#dependencies.onProblem(error);
               return false;
             },
           )
-          .then((isAnswered) => {
+          .then((isGranted) => {
             renewing = undefined;
-            if (isAnswered) this.#wake();
+            if (isGranted) this.#wake();
           });
       }
-      const isAwaited = held.state.acknowledged < held.shrunkTo || (this.#asked && !renewing);
+      const isCalled = this.#asked && this.#isWanted && renewing === undefined;
+      const isAwaited = held.state.acknowledged < held.shrunkTo || isCalled;
       await this.#sleep(isAwaited ? SHORT_LOOK_MS : LOOK_MS, stop);
     }
     // Nothing more is asked of the origin while the server answers what is under way.
@@ -313,7 +314,7 @@ export class LeaseLoop {
         ...this.#latency(puller),
       },
       Math.max(0, leftMs),
-      // What was granted and not heard of would count as finished when the lease is settled.
+      // What is granted and not heard of nobody pulls until the lease is settled.
       this.#graceful,
     );
     const before = piecesIn(unfinished);
