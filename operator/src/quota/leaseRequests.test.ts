@@ -110,6 +110,14 @@ describe('leases', () => {
     expect((await leases.acquire('two')).extents[0]).toEqual(lost.grant.extents[0]);
   });
 
+  it('are not renewed by a request that comes late, after the one that took its place', async () => {
+    const late = leases.nextSequence();
+    const grant = await leases.acquire('one');
+    await leases.ask('one', renewal(grant, MIB));
+    const answer = await leases.ask('one', { ...renewal(grant, 0), sequence: late });
+    expect(answer).toMatchObject({ outcome: 'wait', reason: 'NotReady' });
+  });
+
   it('name the pieces of an answer that was lost again', async () => {
     const heard = leases.nextSequence();
     const grant = await leases.acquire('one', { sequence: heard });

@@ -68,6 +68,8 @@ export class LeaseRequests {
   readonly #sharing: Sharing;
   /** When nodes that top up got their leases. */
   readonly #turns = new Map<string, number>();
+  /** Of the newest renewal of each lease. */
+  readonly #sequences = new Map<string, number>();
 
   constructor(dependencies: LeaseRequestsDependencies) {
     this.#dependencies = dependencies;
@@ -253,6 +255,10 @@ export class LeaseRequests {
     }
     const { book, lease } = found;
     const { uid, wantConnections, purpose = 'pull' } = lease;
+    const { sequence } = request;
+    // Its holder has given it up and asked again: what it knew is not so any more.
+    if (sequence < (this.#sequences.get(leaseId) ?? 0)) return waitFor('NotReady', purpose);
+    this.#sequences.set(leaseId, sequence);
     const usedBytes = this.#use(holder, book, lease, request);
     const pull = this.#pulls.of(lease);
     if (pull === undefined || pull.distribution.suspend) return waitFor('NothingToPull', purpose);
@@ -273,7 +279,6 @@ export class LeaseRequests {
     if (terms === undefined && isOver(group)) return waitFor(scarceIn(group), purpose);
     const { rateBytesPerSecond } = terms ?? before;
     const pullers = this.#pulls.pullersOf(uid);
-    const { sequence } = request;
     const work = { leaseId, sequence, rateBytesPerSecond, usedBytes, pullers };
     const now = this.#dependencies.clock.now();
     const ask = purpose === 'topUp' ? (askOf(request) ?? NO_MORE) : undefined;
@@ -414,10 +419,12 @@ export class LeaseRequests {
   /** That lease is over. */
   forget(leaseId: string): void {
     this.#turns.delete(leaseId);
+    this.#sequences.delete(leaseId);
   }
 
   clear(): void {
     this.#turns.clear();
+    this.#sequences.clear();
   }
 }
 
