@@ -45,6 +45,16 @@ function oneBatch(signer: FeedSigner, pieces: number[], variant = ''): Buffer {
 }
 
 describe('the feed', () => {
+  it('names a piece that is signed a hundred renewals after its grant', () => {
+    const keyPair = generateFeedKeyPair();
+    const signer = signerOf({ keyPair, extents: [{ first: 0, count: 2 }] });
+    for (let first = 1; first <= 100; first += 1) {
+      const extents = [{ first, count: 2 }];
+      signer.adopt(certify(distribution, swarmId, keyPair.publicKey, extents));
+    }
+    expect(logOf().accept(oneBatch(signer, [0])).fresh).toHaveLength(1);
+  });
+
   it('carries hashes of any pieces in any order to whoever knows the distribution key', () => {
     const pieces = fc.uniqueArray(fc.nat(PIECES - 1), { minLength: 1, maxLength: 300 });
     fc.assert(

@@ -10,8 +10,12 @@ export interface FeedSignerOptions {
   readonly certificate: PullerCertificate;
 }
 
-/** Pieces that were asked for under a grant may be hashed after the next one came. */
-const KEPT_CERTIFICATES = 8;
+/**
+ * Pieces that were asked for under a grant are hashed and signed after later ones have come: a
+ * quarter of a second and a slow disk later, while a lease of small pieces may be renewed each few
+ * milliseconds. A piece whose certificate is gone would never be named to anybody.
+ */
+const KEPT_CERTIFICATES = 256;
 
 /** Signs the hashes of what this process pulled from the origin. Knows nothing of time. */
 export class FeedSigner {

@@ -252,6 +252,8 @@ export class LeaseLoop {
       over.abort();
     });
     const stop = AbortSignal.any([signal, over.signal]);
+    // Others wait for what it gives back.
+    const isShrunk = () => held.state.acknowledged < held.shrunkTo;
     while (ended === undefined && !gone && !signal.aborted) {
       const look = { ...held.state, nowMs: clock.now() };
       const isDue = renewing === undefined && shouldRenew(look, this.#extentsOf(held));
@@ -262,21 +264,16 @@ export class LeaseLoop {
           .then(
             (answer) => {
               gone = answer.outcome === 'gone' || answer.outcome === 'settled';
-              return answer.outcome === 'granted';
             },
-            (error) => {
-              this.#dependencies.onProblem(error);
-              return false;
-            },
+            (error) => this.#dependencies.onProblem(error),
           )
-          .then((isGranted) => {
+          .then(() => {
             renewing = undefined;
-            if (isGranted) this.#wake();
+            if (isShrunk()) this.#wake();
           });
       }
       const isCalled = this.#asked && this.#isWanted && renewing === undefined;
-      const isAwaited = held.state.acknowledged < held.shrunkTo || isCalled;
-      await this.#sleep(isAwaited ? SHORT_LOOK_MS : LOOK_MS, stop);
+      await this.#sleep(isCalled || isShrunk() ? SHORT_LOOK_MS : LOOK_MS, stop);
     }
     // Nothing more is asked of the origin while the server answers what is under way.
     if (ended === undefined) await puller.close();
