@@ -3,7 +3,6 @@
  * Which pieces are whose is in pullRegistry.ts, what a request is answered in leaseRequests.ts, what
  * is granted of each host in originBooks.ts.
  */
-import { randomBytes } from 'node:crypto';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
@@ -48,6 +47,7 @@ export interface LeaseServiceDependencies {
 
 export class LeaseService {
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #books: OriginBooks;
   readonly #probes: Probes;
   readonly #answers = new Answers();
@@ -67,6 +67,7 @@ export class LeaseService {
   constructor(options: OriginBooksOptions, dependencies: LeaseServiceDependencies) {
     const { clock, random, wallClock, observe = () => {} } = dependencies;
     this.#clock = clock;
+    this.#random = random;
     this.#observe = observe;
     this.#meters = new MeterWatch(clock);
     this.#books = new OriginBooks(options, {
@@ -151,7 +152,7 @@ export class LeaseService {
    */
   lead(term: number, loadMarks?: LoadMarks): void {
     this.stepDown();
-    this.#nonce = randomBytes(12).toString('hex');
+    this.#nonce = this.#random.bytes(12).toString('hex');
     this.#books.lead(term, this.#nonce, loadMarks);
     this.#pulls.prepare();
   }
