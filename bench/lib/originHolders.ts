@@ -2,15 +2,15 @@
  * Who takes from an origin under its limit: lease loops and pullers as in a relay, under leases of
  * the operator's own service. What they pull is counted and dropped: no disk and no peers.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
-import type { PieceAssembly, PullTarget } from '@sluice/engine/session/pullPlan.ts';
+import { DroppingTarget } from '@sluice/engine/testing/droppingTarget.ts';
 import type { LeaseService } from '@sluice/operator/quota/leaseService.ts';
 import { systemLeases } from '@sluice/operator/testing/adapters/systemLeases.ts';
+import { distantLeases } from '@sluice/operator/testing/leasing.ts';
 import { LeaseLoop, type LeaseLoopDependencies } from '@sluice/protocol/client/leaseLoop.ts';
 import type { Cell } from './limitCells.ts';
 
@@ -103,7 +103,7 @@ export class OriginHolders {
     return new LeaseLoop(
       { uid, epoch: EPOCH, pieceLengthBytes: PIECE_BYTES, pullerKey },
       {
-        client: { lease: this.#client(holder) },
+        client: { lease: distantLeases(this.#leases, holder, systemClock, CONTROL_MS) },
         clock: systemClock,
         createPuller: this.#newPuller(),
         wantedRateBytesPerSecond: () => RATE_BYTES_PER_SECOND,
@@ -117,20 +117,6 @@ export class OriginHolders {
     );
   }
 
-  #client(id: string): LeaseLoopDependencies['client']['lease'] {
-    const incarnation = '0'.repeat(32);
-    let sequence = 0;
-    return async (ask) => {
-      sequence += 1;
-      const request = { ...ask, incarnation, sequence };
-      const requestedAtMs = systemClock.now();
-      await sleep(CONTROL_MS);
-      const answer = await this.#leases.answer({ id, kind: 'relay' }, request);
-      await sleep(CONTROL_MS);
-      return { answer, requestedAtMs, sequence };
-    };
-  }
-
   #newPuller(): LeaseLoopDependencies['createPuller'] {
     const { url, sizeBytes, etag } = this.#options;
     const layout = layoutOf([{ path: 'file', sizeBytes }], PIECE_BYTES);
@@ -139,35 +125,5 @@ export class OriginHolders {
     const target = new DroppingTarget((piece) => layout.pieceSizeBytes(piece));
     const dependencies = { http: new NodeHttpSource(), clock: systemClock, layout, target };
     return (grant, requestedAtMs) => createPuller(grant, requestedAtMs, options, dependencies);
-  }
-}
-
-/** Holds what was brought, without its bytes. */
-class DroppingTarget implements PullTarget {
-  readonly #pieceSizeBytes: (piece: number) => number;
-  readonly #held = new Set<number>();
-
-  constructor(pieceSizeBytes: (piece: number) => number) {
-    this.#pieceSizeBytes = pieceSizeBytes;
-  }
-
-  holds(piece: number): boolean {
-    return this.#held.has(piece);
-  }
-
-  assemble(piece: number): PieceAssembly | undefined {
-    if (this.holds(piece)) return undefined;
-    const sizeBytes = this.#pieceSizeBytes(piece);
-    return {
-      piece,
-      sizeBytes,
-      missing: () => [{ offset: 0, length: sizeBytes }],
-      write: () => {},
-      finish: async () => {
-        this.#held.add(piece);
-        return 'verified';
-      },
-      abort: () => {},
-    };
   }
 }

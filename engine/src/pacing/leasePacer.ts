@@ -18,8 +18,6 @@ const EXPIRY_MARGIN_MS = 20;
 const QUANTUM_MS = 32;
 /** Under it headers and round trips would outweigh what is asked for. */
 const MIN_QUANTUM_BYTES = 4_096;
-/** Timers and answers are late by so much now and then: what is saved up meanwhile needs room. */
-const LATE_MS = 4;
 /** Between two requests over one connection, timers and all. */
 const ALONE_GAP_MS = 2;
 /** Headers of 300 to 600 bytes are under one percent of it. */
@@ -132,8 +130,7 @@ export class LeasePacer {
     const { connections } = this;
     const latency = this.#timeToFirstByteMs ?? FIRST_TIME_TO_FIRST_BYTE_MS;
     const share = slackBytes / (connections + 1);
-    const lasting = (rate * (latency + LATE_MS)) / 1000;
-    const spare = Math.min(slackBytes - lasting, (rate * QUANTUM_MS) / 1000);
+    const spare = Math.min(slackBytes - (rate * latency) / 1000, (rate * QUANTUM_MS) / 1000);
     const wanted = Math.max(share, Math.min(spare, FRUGAL_QUANTUM_BYTES), MIN_QUANTUM_BYTES);
     // Never more than could be saved up: half of the slack may be under way already.
     const most = connections > 1 ? slackBytes / 2 : Math.max(slackBytes / 2, this.#aloneBytes());

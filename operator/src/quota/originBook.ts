@@ -249,8 +249,7 @@ export class OriginBook {
   #cool(): void {
     const { clock, onFreed } = this.#dependencies;
     const now = clock.now();
-    this.#recent.peak(now);
-    const fallsAtMs = this.#recent.fallsAtMs();
+    const fallsAtMs = this.#recent.fallsAtMs(now);
     if (this.#coolTimer !== undefined || fallsAtMs === Number.POSITIVE_INFINITY) return;
     this.#coolTimer = clock.setTimer(Math.max(0, fallsAtMs - now) + 1, () => {
       this.#coolTimer = undefined;

@@ -23,12 +23,12 @@ it('what is given back counts for a second more', () => {
 it('falls a second after what is in force was given back', () => {
   const recent = new RecentUse(1_050);
   recent.note(usage(10, 100), 0);
-  expect(recent.fallsAtMs()).toBe(Number.POSITIVE_INFINITY);
+  expect(recent.fallsAtMs(0)).toBe(Number.POSITIVE_INFINITY);
   recent.note(usage(4, 100), 5_000);
   recent.note(usage(2, 100), 5_200);
-  expect(recent.fallsAtMs()).toBe(6_050);
+  expect(recent.fallsAtMs(5_300)).toBe(6_050);
   expect(recent.peak(6_051).slackBytes).toBe(4);
-  expect(recent.fallsAtMs()).toBe(6_250);
+  expect(recent.fallsAtMs(6_051)).toBe(6_250);
 });
 
 it('what is not known counts as everything for a second', () => {

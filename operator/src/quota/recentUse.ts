@@ -35,9 +35,9 @@ export class RecentUse {
     this.#window.note(Number.POSITIVE_INFINITY, nowMs);
   }
 
-  /** When less of either may count than now, should nothing happen; Infinity: no sooner than that. */
-  fallsAtMs(): number {
-    return Math.min(this.#slack.fallsAtMs(), this.#window.fallsAtMs());
+  /** When less of either counts than now, should nothing happen before; Infinity: never. */
+  fallsAtMs(nowMs: number): number {
+    return Math.min(this.#slack.fallsAtMs(nowMs), this.#window.fallsAtMs(nowMs));
   }
 
   /** The most of each that counted at any time within the last second, now included. */
@@ -66,7 +66,8 @@ class Peak {
     return last !== undefined && value < last.value;
   }
 
-  fallsAtMs(): number {
+  fallsAtMs(nowMs: number): number {
+    this.since(nowMs);
     const [first] = this.#values;
     return first === undefined ? Number.POSITIVE_INFINITY : first.endMs + this.#spanMs;
   }

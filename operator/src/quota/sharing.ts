@@ -110,7 +110,8 @@ export class Sharing {
     lease: LeaseRecord | undefined,
   ): RateTerms | undefined {
     const all = this.#free(group);
-    const share = this.#shares(group).get(claim.id);
+    const active = this.#active(group);
+    const share = sharesByPurpose(active, all).get(claim.id);
     if (share === undefined) return undefined;
     const others = groupUsage(group.books, lease?.leaseId);
     const recent = groupRecent(group.books);
@@ -130,7 +131,7 @@ export class Sharing {
     }
     const terms = rateTerms(claim, share, room, stream);
     if (terms === undefined || before === undefined) return terms;
-    return steady(before, terms, room, worthFalling(this.#active(group)));
+    return steady(before, terms, room, worthFalling(active));
   }
 
   /** Whether a node that has had `heldMs` is to leave its place to another. */
@@ -176,8 +177,9 @@ export class Sharing {
 
   /** Pullers whose share is so far from their lease that a renewal may change it; the farthest first. */
   uneven(group: HostGroup): LeaseRecord[] {
-    const shares = this.#shares(group);
-    const least = worthFalling(this.#active(group));
+    const active = this.#active(group);
+    const shares = sharesByPurpose(active, this.#free(group));
+    const least = worthFalling(active);
     const apart: { readonly lease: LeaseRecord; readonly bytes: number }[] = [];
     for (const { ledger } of group.books) {
       for (const lease of ledger.leases.values()) {

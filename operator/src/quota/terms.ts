@@ -21,8 +21,6 @@ const SPARE_BYTES = 65_536;
 const SLACK_PER_CONNECTION_BYTES = 16_384;
 /** A smaller part of the rate than this is not worth two renewals, the shrink's and its word. */
 export const WORTH_CHANGING = 0.02;
-/** The same of slack: what is given back is rate for somebody a second later. */
-const WORTH_GIVING_BACK = 0.01;
 
 export interface Room {
   /** Of rate x 1 s + slack. */
@@ -72,8 +70,8 @@ function streamTerms(share: Share, room: Room, sizeBytes: number): RateTerms | u
 }
 
 /**
- * Keeps what the holder has when that still fits and a change would not be worth its cost: a fall of
- * its rate by less than this share of it.
+ * Keeps what the holder has when that still fits and a change would not be worth its cost.
+ * `worthFalling`: by what part of it the rate is to fall for that.
  */
 export function steady(
   before: RateTerms,
@@ -86,13 +84,8 @@ export function steady(
   // A lease that was granted for a slower origin than it turned out to be has too much of it.
   const givenBack = (before.slackBytes - next.slackBytes) / rate;
   const fits = rate + before.slackBytes <= room.windowBytes;
-  if (
-    change >= WORTH_CHANGING ||
-    -change >= worthFalling ||
-    givenBack >= WORTH_GIVING_BACK ||
-    !fits
-  )
-    return next;
+  const isWorthIt = change >= WORTH_CHANGING || -change >= worthFalling;
+  if (isWorthIt || givenBack >= WORTH_CHANGING || !fits) return next;
   return { ...before, connections: next.connections };
 }
 

@@ -4,9 +4,9 @@
  * requests take a while to the control server and back; timers and answers are heard of late.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import { LeaseLoop, type LeaseLoopDependencies } from '@sluice/protocol/client/leaseLoop.ts';
+import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
-import { aLeasedDistribution, aLeaseService, anOriginPolicy } from './leasing.ts';
+import { aLeasedDistribution, aLeaseService, anOriginPolicy, distantLeases } from './leasing.ts';
 import { MemoryJournal } from './memoryJournal.ts';
 import {
   droppingPullers,
@@ -16,7 +16,7 @@ import {
   PIECE_BYTES,
   type VirtualOrigin,
 } from './meteredHttp.ts';
-import { PULLER, relay } from './testLeases.ts';
+import { PULLER } from './testLeases.ts';
 
 export interface LeasedHoldersOptions {
   readonly limitBytesPerSecond: number;
@@ -61,7 +61,7 @@ export class LeasedHolders {
     const loop = new LeaseLoop(
       { uid: 'a', epoch: 1, pieceLengthBytes: PIECE_BYTES, pullerKey: PULLER },
       {
-        client: { lease: this.#client(name) },
+        client: { lease: distantLeases(this.#leases, name, this.#clock, CONTROL_MS) },
         clock,
         createPuller: droppingPullers(this.#http, clock),
         wantedRateBytesPerSecond: () => WANTED_RATE,
@@ -90,19 +90,5 @@ export class LeasedHolders {
 
   worstSecondShare(): number {
     return this.#http.meter.largestWindow(1000) / this.#options.limitBytesPerSecond;
-  }
-
-  #client(holder: string): LeaseLoopDependencies['client']['lease'] {
-    const pass = () => new Promise<void>((resolve) => this.#clock.setTimer(CONTROL_MS, resolve));
-    let sequence = 0;
-    return async (ask) => {
-      sequence += 1;
-      const requestedAtMs = this.#clock.now();
-      await pass();
-      const request = { ...ask, incarnation: holder.padEnd(8, '-'), sequence };
-      const answer = await this.#leases.answer(relay(holder), request);
-      await pass();
-      return { answer, requestedAtMs, sequence };
-    };
   }
 }

@@ -1,6 +1,7 @@
 /** Leases over a journal in memory, for tests. */
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { LeaseLoopDependencies } from '@sluice/protocol/client/leaseLoop.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { LeaseService, type LeaseServiceDependencies } from '../quota/leaseService.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
@@ -72,4 +73,24 @@ export function aLeaseService(
       ...dependencies,
     },
   );
+}
+
+/** How a relay asks for leases that is `eachWayMs` away. */
+export function distantLeases(
+  leases: LeaseService,
+  holder: string,
+  clock: Clock,
+  eachWayMs: number,
+): LeaseLoopDependencies['client']['lease'] {
+  const pass = () => new Promise<void>((resolve) => clock.setTimer(eachWayMs, resolve));
+  let sequence = 0;
+  return async (ask) => {
+    sequence += 1;
+    const requestedAtMs = clock.now();
+    await pass();
+    const request = { ...ask, incarnation: holder.padEnd(8, '-'), sequence };
+    const answer = await leases.answer({ id: holder, kind: 'relay' }, request);
+    await pass();
+    return { answer, requestedAtMs, sequence };
+  };
 }

@@ -9,7 +9,7 @@ import {
 } from '@sluice/engine/ports/httpSource.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
-import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
+import { DroppingTarget } from '@sluice/engine/testing/droppingTarget.ts';
 import { OriginMeter } from '@sluice/engine/testing/originMeter.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
 
@@ -94,6 +94,7 @@ export class MeteredHttp implements HttpSource {
     return Math.max(0, forMs - (this.#clock.now() % everyMs));
   }
 }
+
 /** Timers and sockets are heard of so late. */
 export const LATE_MS = 2;
 
@@ -116,28 +117,6 @@ export function droppingPullers(
     pieceSizeBytes: () => PIECE_BYTES,
     locate: (piece: number) => ({ fileIndex: 0, offset: piece * PIECE_BYTES }),
   };
-  const dependencies = { http, clock, layout, target: new Dropping() };
+  const dependencies = { http, clock, layout, target: new DroppingTarget(() => PIECE_BYTES) };
   return (grant, requestedAtMs) => createPuller(grant, requestedAtMs, options, dependencies);
-}
-
-class Dropping {
-  readonly #held = new Set<number>();
-
-  holds(piece: number): boolean {
-    return this.#held.has(piece);
-  }
-
-  assemble(piece: number): PieceAssembly {
-    return {
-      piece,
-      sizeBytes: PIECE_BYTES,
-      missing: () => [{ offset: 0, length: PIECE_BYTES }],
-      write: () => {},
-      finish: async () => {
-        this.#held.add(piece);
-        return 'verified';
-      },
-      abort: () => {},
-    };
-  }
 }

@@ -261,13 +261,10 @@ export class LeaseLoop {
       if (isDue && puller.unproven().connections > 0) break;
       if (isDue) {
         renewing = this.#renew(held)
-          .then(
-            (answer) => {
-              gone = answer.outcome === 'gone' || answer.outcome === 'settled';
-            },
-            (error) => this.#dependencies.onProblem(error),
-          )
-          .then(() => {
+          .then((answer) => {
+            gone = answer.outcome === 'gone' || answer.outcome === 'settled';
+          }, this.#dependencies.onProblem)
+          .finally(() => {
             renewing = undefined;
             if (isShrunk()) this.#wake();
           });
