@@ -6,12 +6,12 @@ const BAD_CLOCKS = 0.05;
 
 describe('the limits of an origin, by its own sockets', () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])('hold in the world of seed %i', async (seed) => {
-    const { problems } = await tryQuotaWorld(seed);
+    const { problems } = await tryQuotaWorld({ seed });
     expect(problems, `make bench NAME=quotaFaults ARGS='--seed ${seed} --worlds 1'`).toEqual([]);
   });
 
   it.each([1, 2])('hold among clocks that are 5 %% off, in the world of seed %i', async (seed) => {
-    const { problems } = await tryQuotaWorld(seed, BAD_CLOCKS);
+    const { problems } = await tryQuotaWorld({ seed, drift: BAD_CLOCKS });
     const repeat = `make bench NAME=quotaFaults ARGS='--seed ${seed} --worlds 1 --drift ${BAD_CLOCKS}'`;
     expect(problems, repeat).toEqual([]);
   });

@@ -21,6 +21,7 @@ export interface QuotaVerdict {
 }
 
 const MIB = 2 ** 20;
+/** So long everything may go wrong. */
 const FAULTS_MS = 90_000;
 /** Where everything goes wrong, little is under way: some worlds have less of it, or fewer kinds. */
 const CHANCES = [1, 0.3, 0.05] as const;
@@ -31,14 +32,22 @@ const PROBE_MS = 7_000;
 /** Without faults, and once what was lost is given back, bytes come within this. */
 const AGAIN_MS = 30_000;
 
-/** Everything about it follows from the seed. `drift`: of each clock, at most. */
-export async function tryQuotaWorld(seed: number, drift = 0.001): Promise<QuotaVerdict> {
+export interface QuotaTrial {
+  /** Everything else about the world follows from it. */
+  readonly seed: number;
+  /** Of each clock, at most. */
+  readonly drift?: number;
+  readonly faultsMs?: number;
+}
+
+export async function tryQuotaWorld(trial: QuotaTrial): Promise<QuotaVerdict> {
+  const { seed, drift = 0.001, faultsMs = FAULTS_MS } = trial;
   const random = new SeededRandom(seed ^ 0x51_0c_e0);
   const options = optionsFrom(seed, drift, random);
   const world = new QuotaWorld(options);
   world.begin();
   const stopped = scheduleFaults(world, random);
-  await world.clock.run(() => world.oracle.violations.length > 0, FAULTS_MS);
+  await world.clock.run(() => world.oracle.violations.length > 0, faultsMs);
   stopped();
   world.faults.end();
   heal(world, random);

@@ -165,11 +165,16 @@ export class SimulatedOrigin {
   toOrigin(socket: Socket, arrived: () => void): void {
     const isHeld = this.isCut(socket.machine);
     socket.inAtMs = Math.max(this.#arrivalMs(socket.machine), socket.inAtMs);
-    this.#world.setTimer(socket.inAtMs - this.#world.now(), () => {
-      if (isHeld && (socket.isGone || !socket.machine.isAlive)) return;
-      if (isHeld && this.isCut(socket.machine)) this.toOrigin(socket, arrived);
+    const arrive = () => {
+      if (!isHeld) arrived();
+      else if (socket.isGone || !socket.machine.isAlive) return;
+      else if (this.isCut(socket.machine)) this.toOrigin(socket, arrived);
+      // A machine that sleeps sends nothing again. Nor does the kernel of a process that is frozen,
+      // here: what it would send after the lease is over nobody can hold back (adr/0029).
+      else if (!socket.machine.isRunning) this.#world.setTimer(AGAIN_MS, arrive);
       else arrived();
-    });
+    };
+    this.#world.setTimer(socket.inAtMs - this.#world.now(), arrive);
   }
 
   /** Nobody sends a reset twice. */
