@@ -1,10 +1,11 @@
 /**
  * The journal in MongoDB, or a server that speaks its protocol: plain inserts, finds, deletes.
- * Entries are kept as JSON text, a document's all together: that takes both sides a fraction of the
- * time that hundreds of nested fields take, and nobody queries for one of them.
+ * Entries are kept as JSON, a document's all together: that takes both sides a fraction of the time
+ * that hundreds of nested fields take, and nobody queries for one of them. Gzipped they are a tenth:
+ * that is what the database writes, copies to its replicas, and reads for the next leader.
  */
 import { promisify } from 'node:util';
-import { gunzip, gzip } from 'node:zlib';
+import { constants, gunzip, gzip } from 'node:zlib';
 import { Binary, type Collection, type Db, MongoServerError } from 'mongodb';
 import { schema, type Versioned } from '../store/schema.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
@@ -14,6 +15,7 @@ import {
   type JournalStore,
   type StoredSnapshot,
 } from './journal.ts';
+import type { LedgerSnapshot } from './ledger.ts';
 
 const DUPLICATE_KEY = 11_000;
 /** Under the time to live of a lease: who waits longer asks again. */
@@ -28,8 +30,8 @@ interface BarrierRow {
 }
 
 interface JournalRow extends Omit<JournalDocument, 'entries'>, Versioned {
-  /** JSON. */
-  readonly entries: string;
+  /** JSON, gzipped; text: from before there were versions. */
+  readonly entries: Binary | string;
 }
 
 interface SnapshotRow extends Omit<StoredSnapshot, 'ledger'>, Versioned {
@@ -41,6 +43,8 @@ interface SnapshotRow extends Omit<StoredSnapshot, 'ledger'>, Versioned {
 /** For each batch; a server without the index sorts all of it before the first one. */
 const READ_TIMEOUT_MS = 30_000;
 const BATCH_DOCUMENTS = 16;
+/** A document of the journal has 1 MiB of entries or so, or a single one that is longer. */
+const MAX_ENTRIES_BYTES = 16 * 1024 * 1024;
 const MAX_SNAPSHOT_BYTES = 256 * 1024 * 1024;
 const compress = promisify(gzip);
 const decompress = promisify(gunzip);
@@ -64,7 +68,7 @@ export class MongoJournalStore implements JournalStore {
   async insert(document: JournalDocument, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     try {
-      await this.#journal.insertOne(rowOf(document), DURABLE);
+      await this.#journal.insertOne(await rowOf(document), DURABLE);
     } catch (error) {
       if (isDuplicate(error)) {
         throw new DuplicateDocumentError(`${document._id} exists`, { cause: error });
@@ -104,7 +108,7 @@ export class MongoJournalStore implements JournalStore {
     try {
       for await (const row of cursor) {
         signal.throwIfAborted();
-        yield documentOf(row);
+        yield await documentOf(row);
       }
     } finally {
       await cursor.close();
@@ -129,9 +133,8 @@ export class MongoJournalStore implements JournalStore {
     const { sequence, schema: version = 0 } = row;
     const what = `the snapshot of the journal of ${origin}`;
     schema.check(what, version);
-    const limits = { maxOutputLength: MAX_SNAPSHOT_BYTES };
-    const ledger = JSON.parse((await decompress(row.ledger.buffer, limits)).toString());
-    const snapshot = { origin, sequence, ledger, schema: version };
+    const ledger = await unpack(row.ledger, MAX_SNAPSHOT_BYTES);
+    const snapshot = { origin, sequence, ledger: ledger as LedgerSnapshot, schema: version };
     return schema.read<StoredSnapshot>('snapshots', what, snapshot);
   }
 
@@ -139,7 +142,7 @@ export class MongoJournalStore implements JournalStore {
     signal.throwIfAborted();
     const { origin, sequence } = snapshot;
     const row = schema.stamp('snapshots', snapshot);
-    const ledger = new Binary(await compress(JSON.stringify(row.ledger)));
+    const ledger = await pack(row.ledger);
     const older = { _id: origin, sequence: { $lt: sequence } };
     try {
       await this.#snapshots.replaceOne(older, { ...row, ledger }, { upsert: true, ...DURABLE });
@@ -156,17 +159,28 @@ export class MongoJournalStore implements JournalStore {
   }
 }
 
-function rowOf(document: JournalDocument): JournalRow {
+async function rowOf(document: JournalDocument): Promise<JournalRow> {
   const row = schema.stamp('journal', document);
-  return { ...row, entries: JSON.stringify(row.entries) };
+  return { ...row, entries: await pack(row.entries) };
 }
 
 /** Throws a NewerSchemaError: how another release writes its entries nobody knows. */
-function documentOf(row: JournalRow): JournalDocument {
+async function documentOf(row: JournalRow): Promise<JournalDocument> {
   const what = `document ${row._id} of the journal`;
   schema.check(what, row.schema ?? 0);
-  const entries = JSON.parse(row.entries) as Entry[];
-  return schema.read<JournalDocument>('journal', what, { ...row, entries });
+  const text = row.entries;
+  const entries =
+    typeof text === 'string' ? JSON.parse(text) : await unpack(text, MAX_ENTRIES_BYTES);
+  return schema.read<JournalDocument>('journal', what, { ...row, entries: entries as Entry[] });
+}
+
+async function pack(value: unknown): Promise<Binary> {
+  return new Binary(await compress(JSON.stringify(value), { level: constants.Z_BEST_SPEED }));
+}
+
+async function unpack(packed: Binary, maxBytes: number): Promise<unknown> {
+  const json = await decompress(packed.buffer, { maxOutputLength: maxBytes });
+  return JSON.parse(json.toString());
 }
 
 function isDuplicate(error: unknown): boolean {
