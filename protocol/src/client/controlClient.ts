@@ -74,7 +74,7 @@ export class ControlClient {
     const { incarnation } = this;
     this.#session = new SessionKeeper(
       { protocolVersions, tokenFile, kind, incarnation, bitTorrentPort, httpPort },
-      this.#http,
+      { http: this.#http, clock: dependencies.clock, random: Math.random },
     );
     this.#leases = new LeaseClient(incarnation, {
       clock: dependencies.clock,

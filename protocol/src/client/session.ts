@@ -1,3 +1,4 @@
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { ProcessKind, SessionGrant } from '../messages.ts';
 import { parseSessionGrant } from '../validate.ts';
 import { upgradeRemedy } from '../versions.ts';
@@ -17,38 +18,49 @@ export interface SessionOptions {
   readonly httpPort?: number | undefined;
 }
 
-/** A session is renewed when this part of its life is left, so that no request meets its end. */
-const RENEW_AT = 1 / 3;
+export interface SessionDependencies {
+  readonly http: Pick<ControlHttp, 'call'>;
+  readonly clock: Pick<Clock, 'now'>;
+  /** From 0 to 1, without the 1. */
+  readonly random: () => number;
+}
 
 const NEVER = new AbortController().signal;
 
 interface Session {
   readonly grant: SessionGrant;
-  readonly renewAtMs: number;
+  readonly endsAtMs: number;
+  renewAtMs: number;
 }
 
 /** Buys sessions with the projected token and keeps the one in use, over reconnects too. */
 export class SessionKeeper {
   readonly #options: SessionOptions;
-  readonly #http: ControlHttp;
+  readonly #deps: SessionDependencies;
   #session: Session | undefined;
   #protocolVersion: number | undefined;
   #buying: Promise<SessionGrant> | undefined;
 
-  constructor(options: SessionOptions, http: ControlHttp) {
+  constructor(options: SessionOptions, dependencies: SessionDependencies) {
     this.#options = options;
-    this.#http = http;
+    this.#deps = dependencies;
   }
 
   /** Callers at the same time share one purchase, so none of them can abort it; it has a time-out. */
   async current(): Promise<SessionGrant> {
-    if (this.#session !== undefined && performance.now() < this.#session.renewAtMs) {
-      return this.#session.grant;
-    }
+    const session = this.#session;
+    if (session !== undefined && this.#deps.clock.now() < session.renewAtMs) return session.grant;
     this.#buying ??= this.#buy().finally(() => {
       this.#buying = undefined;
     });
-    return this.#buying;
+    try {
+      return await this.#buying;
+    } catch (error) {
+      if (session === undefined || session !== this.#session) throw error;
+      if (!(error instanceof ControlError) || !error.transient) throw error;
+      if (!this.#postpone(session)) throw error;
+      return session.grant;
+    }
   }
 
   /** Of the session that was bought last; undefined: there was none. */
@@ -61,10 +73,21 @@ export class SessionKeeper {
     if (this.#session?.grant === refused) this.#session = undefined;
   }
 
+  /**
+   * Nobody leads, or the API server is away: the session is good until its end. Whoever waited
+   * meanwhile is not to buy in the moment in which the next leader is there. False: it has ended.
+   */
+  #postpone(session: Session): boolean {
+    const now = this.#deps.clock.now();
+    const leftMs = session.endsAtMs - now;
+    session.renewAtMs = now + (leftMs * this.#deps.random()) / 2;
+    return leftMs > 0;
+  }
+
   async #buy(): Promise<SessionGrant> {
     const { protocolVersions, tokenFile, kind, incarnation, bitTorrentPort, httpPort } =
       this.#options;
-    const askedAtMs = performance.now();
+    const askedAtMs = this.#deps.clock.now();
     const bearer = await readCredential(tokenFile, 'token');
     const body = {
       protocolVersions,
@@ -73,7 +96,7 @@ export class SessionKeeper {
       bitTorrentPort,
       ...(httpPort !== undefined && { httpPort }),
     };
-    const grant = await this.#http.call(
+    const grant = await this.#deps.http.call(
       { method: 'POST', path: '/v1/session', bearer, body },
       parseSessionGrant,
       NEVER,
@@ -86,7 +109,10 @@ export class SessionKeeper {
     }
     this.#protocolVersion = protocolVersion;
     const lifeMs = grant.expiresInSeconds * 1000;
-    this.#session = { grant, renewAtMs: askedAtMs + lifeMs * (1 - RENEW_AT) };
+    // In the second third of its life: no request meets its end, and what thousands of nodes have
+    // bought at once, as when a cluster comes up, is not renewed at once, each with a TokenReview.
+    const renewAtMs = askedAtMs + (lifeMs * (1 + this.#deps.random())) / 3;
+    this.#session = { grant, endsAtMs: askedAtMs + lifeMs, renewAtMs };
     return grant;
   }
 }
