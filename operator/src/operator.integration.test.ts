@@ -3,6 +3,7 @@ import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createLogger } from 'winston';
 import type { DataSide } from './controllers/dataSide.ts';
+import type { KubeClient } from './kube/client.ts';
 import { objectPath, resources } from './kube/paths.ts';
 import { leaderIpOf, Operator } from './operator.ts';
 import {
@@ -30,6 +31,7 @@ describe('the operator', () => {
     const database = Promise.withResolvers<void>();
     const story: string[] = [];
     const fake = new FakeDataSide();
+    const client = Promise.withResolvers<KubeClient>();
     let ready = false;
     const dataSide: DataSide = {
       coordinator: fake,
@@ -67,7 +69,10 @@ describe('the operator', () => {
         random: { next: Math.random, bytes: (count) => Buffer.alloc(count, 1) },
         wallTime: () => new Date().toISOString(),
         logger: createLogger({ silent: true }),
-        newDataSide: () => dataSide,
+        newDataSide: (environment) => {
+          client.resolve(environment.client);
+          return dataSide;
+        },
       },
     );
     const running = operator.run();
@@ -75,7 +80,7 @@ describe('the operator', () => {
       const response = await fetch(`http://127.0.0.1:${metricsPort}${path}`);
       return { status: response.status, text: await response.text() };
     };
-    return { operator, running, get, story, database };
+    return { operator, running, get, story, database, client: client.promise };
   }
 
   async function leader(): Promise<string | undefined> {
@@ -110,7 +115,39 @@ describe('the operator', () => {
     second.operator.stop();
     await second.running;
   });
+
+  it('leads on while more requests than it has connections wait for their answers', async () => {
+    const { client, database, operator, running, story } = await start('10.0.0.3');
+    database.resolve();
+    await vi.waitFor(() => expect(story).toHaveLength(1), 10_000);
+    const { requests, end } = waiting(await client, 100);
+    // Longer than a leader goes on that cannot renew.
+    await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 9_000))]);
+    expect(await leader()).toBe('10.0.0.3');
+    expect(story).toHaveLength(1);
+    end();
+    await requests;
+    operator.stop();
+    await running;
+  });
 });
+
+/** Watches, which the API server answers when something happens. */
+function waiting(client: KubeClient, count: number) {
+  const abort = new AbortController();
+  const watch = async () => {
+    const call = {
+      method: 'GET',
+      path: '/api/v1/namespaces',
+      query: { watch: true, fieldSelector: 'metadata.name=nothing' },
+      idleTimeoutMs: 60_000,
+      signal: abort.signal,
+    } as const;
+    for await (const _line of client.lines(call));
+  };
+  const requests = Promise.allSettled(Array.from({ length: count }, watch));
+  return { requests, end: () => abort.abort() };
+}
 
 async function freePort(): Promise<number> {
   const server = createServer();

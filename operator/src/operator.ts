@@ -47,6 +47,8 @@ export class Operator {
   readonly #config: Config;
   readonly #deps: OperatorDependencies;
   readonly #client: KubeClient;
+  /** With connections of its own: a renewal must not wait behind the TokenReviews of all nodes. */
+  readonly #leaseClient: KubeClient;
   readonly #controllers: Controllers;
   readonly #data: DataSide;
   readonly #election: LeaderElection;
@@ -67,10 +69,12 @@ export class Operator {
       queueDepth: () => this.#controllers.queueDepth,
     });
     this.#registry = metrics.registry;
-    this.#client = new KubeClient(
-      {},
-      { config: kubeConfig, onRequest: (method, path) => metrics.kubeRequest(method, path) },
-    );
+    const access = {
+      config: kubeConfig,
+      onRequest: (method: string, path: string) => metrics.kubeRequest(method, path),
+    };
+    this.#client = new KubeClient({}, access);
+    this.#leaseClient = new KubeClient({}, access);
     this.#data = dependencies.newDataSide({
       client: this.#client,
       registry: this.#registry,
@@ -93,7 +97,7 @@ export class Operator {
     this.#election = new LeaderElection(
       { namespace: config.namespace, name: LEASE_NAME, identity },
       {
-        client: this.#client,
+        client: this.#leaseClient,
         clock,
         random,
         onStarted: (term) => void this.#lead(term),
@@ -157,7 +161,7 @@ export class Operator {
     await this.#data.stop();
     this.#health?.closeAllConnections();
     this.#health?.close();
-    await this.#client.close();
+    await Promise.all([this.#client.close(), this.#leaseClient.close()]);
   }
 
   #serveHealth(): Promise<Server> {
