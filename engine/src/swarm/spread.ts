@@ -42,6 +42,8 @@ interface Spreading {
  * with more, less of the uplink is left for the acknowledgements of the pull.
  */
 const FIRST_COPIES = 3;
+/** One copy for so many agents, if that is more: each of them passes it on to about as many. */
+const AGENTS_PER_COPY = 20;
 const FIRST_LIMIT = 3;
 const MAX_LIMIT = 256;
 /** An agent that takes an offer sooner may have one more open, one that takes it later one less. */
@@ -180,9 +182,10 @@ export class Spread {
       agents = agents.filter(({ open, limit }) => open.size < limit);
     }
     // The uplink has room.
+    const copies = Math.max(FIRST_COPIES, Math.ceil(this.#agents.size / AGENTS_PER_COPY));
     for (const [piece, spreading] of this.#spreading) {
       if (this.#open * 2 >= most) return;
-      if (spreading.shownTo >= FIRST_COPIES || this.copies(piece) >= FIRST_COPIES) continue;
+      if (spreading.shownTo >= copies || this.copies(piece) >= copies) continue;
       agents = ready().filter(({ has, shown }) => !has.has(piece) && !shown.has(piece));
       if (agents.length > 0) offers.push(this.#offerOne(piece, spreading, agents, nowMs));
     }
@@ -190,6 +193,10 @@ export class Spread {
 
   #offerOne(piece: number, spreading: Spreading, agents: readonly Agent[], nowMs: number): Offer {
     const agent = agents.reduce((one, other) => (load(other) < load(one) ? other : one));
+    // Of those that have nothing open the one whose turn was longest ago: all of them are to have
+    // something to pass on, and the uplinks of a few are soon full.
+    this.#agents.delete(agent.number);
+    this.#agents.set(agent.number, agent);
     agent.open.set(piece, nowMs);
     agent.shown.add(piece);
     spreading.shownTo += 1;
