@@ -35,14 +35,16 @@ describe('leases', () => {
     await leases.clock.advance(1_200);
     leases.asks.length = 0;
     leases.service.holderEnded('two');
-    await leases.clock.advance(1_100);
-    expect(leases.asks).toEqual(['one']);
+    await leases.clock.advance(150);
+    expect(leases.asks, 'at once: its rate').toEqual(['one']);
+    await leases.clock.advance(1_000);
+    expect(leases.asks, 'its connections, then what slack a second ago was').toHaveLength(3);
     const more = await leases.ask('one', renewal(smaller.grant, MIB));
     if (more.outcome !== 'granted') throw new Error(more.outcome);
     expect(more.grant.rateBytesPerSecond).toBeGreaterThan(1.8 * lost.rateBytesPerSecond);
   });
 
-  it('of many who were lost at once are told of once, and to nobody at another origin', async () => {
+  it('of many who were lost at once are told of together, and to nobody at another origin', async () => {
     leases.service.setOrigins([
       anOriginPolicy(LIMITS),
       anOriginPolicy(LIMITS, { name: 'other', hosts: ['other.example.com'] }),
@@ -61,8 +63,10 @@ describe('leases', () => {
     await leases.clock.advance(1_200);
     leases.asks.length = 0;
     for (const holder of ['two', 'three']) leases.service.holderEnded(holder);
-    await leases.clock.advance(1_500);
+    await leases.clock.advance(150);
     expect(leases.asks).toEqual(['one']);
+    await leases.clock.advance(1_350);
+    expect(leases.asks).toEqual(['one', 'one', 'one']);
     expect(first.connections).toBe(1);
   });
 
@@ -112,11 +116,14 @@ describe('leases', () => {
     expect(leases.journal.of('mirror.example.com:443')).not.toHaveLength(0);
   });
 
-  it('return a second after the kubelet has reported the end of the container', async () => {
+  it('return a second after the kubelet has reported the end of the container, rates at once', async () => {
     await leases.acquire('one');
     leases.service.holderEnded('one');
-    await leases.clock.advance(999);
+    await leases.clock.advance(1);
+    expect(leases.durableUsage()).toMatchObject({ rateBytesPerSecond: 0 });
+    await leases.clock.advance(998);
     expect(leases.durableUsage().connections).toBeGreaterThan(0);
+    expect(leases.durableUsage().slackBytes).toBeGreaterThan(0);
     await leases.clock.advance(2);
     expect(leases.durableUsage().connections).toBe(0);
   });

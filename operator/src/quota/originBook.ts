@@ -210,11 +210,14 @@ export class OriginBook {
 
   /**
    * The kubelet has reported the end of this holder's container. Of what the holder has closed
-   * before, without the origin's word, that proves nothing.
+   * before, without the origin's word, that proves nothing. Nothing more is asked for, so rates
+   * return at once; what was asked for may come until its sockets are closed.
    */
   holderEnded(holder: string): void {
     for (const lease of this.ledger.leases.values()) {
-      if (lease.holder === holder && !lease.settled) this.#closeLater(lease.leaseId, ENDED_MS);
+      if (lease.holder !== holder || lease.settled) continue;
+      if (lease.expired) this.#closeLater(lease.leaseId, ENDED_MS);
+      else this.#expire(lease, ENDED_MS);
     }
   }
 
@@ -276,11 +279,17 @@ export class OriginBook {
   #expireLater(leaseId: string): void {
     this.#later(leaseId, this.#lifeMs(), () => {
       const lease = this.ledger.leases.get(leaseId);
-      this.commit({ kind: 'expire', leaseId }).catch(() => {});
-      this.#closeLater(leaseId, this.#lostMs());
-      if (lease !== undefined) this.#dependencies.onExpired(lease);
-      this.#dependencies.onFreed(this);
+      if (lease !== undefined) this.#expire(lease, this.#lostMs());
     });
+  }
+
+  /** Its rate returns, and its pieces; the rest when its sockets are surely closed. */
+  #expire(lease: LeaseRecord, closedAfterMs: number): void {
+    const { onExpired, onFreed } = this.#dependencies;
+    this.commit({ kind: 'expire', leaseId: lease.leaseId }).catch(() => {});
+    this.#closeLater(lease.leaseId, closedAfterMs);
+    onExpired(lease);
+    onFreed(this);
   }
 
   /** Then the origin has closed what nobody else closes. */
