@@ -51,7 +51,8 @@ export class LeaderElection {
   readonly #options: LeaderElectionOptions & typeof DEFAULTS;
   readonly #deps: LeaderElectionDependencies;
   readonly #stop = new AbortController();
-  #seen: { version: string; sinceMs: number } | undefined;
+  /** The Lease as it was when it was seen to change last, and from when on it is anybody's. */
+  #seen: { version: string; freeAtMs: number } | undefined;
   #leading: { lease: LeaseObject; renewedMs: number } | undefined;
   #holder: string | undefined;
   #running: Promise<void> | undefined;
@@ -140,10 +141,11 @@ export class LeaderElection {
   #isFree(lease: LeaseObject): boolean {
     const version = lease.metadata.resourceVersion;
     const nowMs = this.#deps.clock.now();
-    if (this.#seen?.version !== version) this.#seen = { version, sinceMs: nowMs };
-    if (!lease.spec?.holderIdentity) return true;
-    const durationMs = (lease.spec.leaseDurationSeconds ?? 0) * 1000;
-    return nowMs - this.#seen.sinceMs >= durationMs;
+    if (this.#seen?.version !== version) {
+      const durationMs = (lease.spec?.leaseDurationSeconds ?? 0) * 1000;
+      this.#seen = { version, freeAtMs: nowMs + durationMs };
+    }
+    return !lease.spec?.holderIdentity || nowMs >= this.#seen.freeAtMs;
   }
 
   async #loseIfLate(): Promise<void> {
@@ -215,14 +217,21 @@ export class LeaderElection {
 
   async #sleep(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const { intervalMs } = this.#options;
-    const delayMs = intervalMs * (0.8 + 0.2 * this.#deps.random.next());
-    const timer = this.#deps.clock.setTimer(delayMs, resolve);
+    const timer = this.#deps.clock.setTimer(this.#delayMs(), resolve);
     const aborted = () => resolve();
     this.#stop.signal.addEventListener('abort', aborted, { once: true });
     await promise;
     timer.cancel();
     this.#stop.signal.removeEventListener('abort', aborted);
+  }
+
+  /** A candidate looks again as soon as a leader that is silent has lost the Lease. */
+  #delayMs(): number {
+    const intervalMs = this.#options.intervalMs * (0.8 + 0.2 * this.#deps.random.next());
+    const freeInMs = (this.#seen?.freeAtMs ?? 0) - this.#deps.clock.now();
+    return this.#leading === undefined && freeInMs > 0
+      ? Math.min(intervalMs, freeInMs)
+      : intervalMs;
   }
 }
 

@@ -1,0 +1,52 @@
+import { expect, it } from 'vitest';
+import { FakeClock, steadyRandom } from '../testing/fakeClock.ts';
+import { type KubeClient, KubeError } from './client.ts';
+import { LeaderElection } from './leaderElection.ts';
+
+interface Lease {
+  readonly metadata: { readonly resourceVersion: string };
+  readonly spec: Readonly<Record<string, unknown>>;
+}
+
+/** One Lease, as an API server keeps it: who writes an older version of it is refused. */
+function leaseServer() {
+  let lease: Lease | undefined;
+  const request = async ({ method, body }: { method: string; body?: Lease }) => {
+    if (method === 'GET') {
+      if (lease === undefined) throw new KubeError('NotFound', 404, 'there is none');
+      return lease;
+    }
+    const before = lease?.metadata.resourceVersion;
+    if (method === 'PUT' && body?.metadata.resourceVersion !== before) {
+      throw new KubeError('Conflict', 409, 'it has changed');
+    }
+    lease = { metadata: { resourceVersion: `${Number(before ?? 0) + 1}` }, spec: body?.spec ?? {} };
+    return lease;
+  };
+  return { request } as unknown as KubeClient;
+}
+
+it('a candidate leads as soon as a leader was silent for its whole duration, not a look later', async () => {
+  const client = leaseServer();
+  const started: string[] = [];
+  const electionOf = (identity: string, clock: FakeClock) =>
+    new LeaderElection(
+      { namespace: 'sluice', name: 'operator', identity, durationMs: 10_000, intervalMs: 1_500 },
+      {
+        client,
+        clock,
+        random: steadyRandom,
+        onStarted: () => started.push(`${identity} after ${clock.now()} ms`),
+        onStopped: () => {},
+        onError: (error) => started.push(String(error)),
+      },
+    );
+  // A process whose clock stands still renews nothing.
+  const killed = new FakeClock();
+  electionOf('killed', killed).start();
+  await killed.advance(0);
+  const clock = new FakeClock();
+  electionOf('next', clock).start();
+  await clock.advance(12_000);
+  expect(started).toEqual(['killed after 0 ms', 'next after 10000 ms']);
+});
