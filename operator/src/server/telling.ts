@@ -44,10 +44,17 @@ type Draft = {
 
 /** Changes within this time are told together. */
 const TELL_MS = 100;
+/**
+ * And it rests for so many times as long as the last look at all processes took. While thousands of
+ * them come to a new leader something changes in each moment, most lists of peers with it, and a
+ * look takes a good part of a second: without a rest they would be told and not let in.
+ */
+const RESTS = 4;
 
 export class Telling {
   readonly #deps: TellingDependencies;
   #timer: Timer | undefined;
+  #restsUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(dependencies: TellingDependencies) {
     this.#deps = dependencies;
@@ -55,9 +62,14 @@ export class Telling {
 
   /** Something has changed that processes may have to hear of. */
   soon(): void {
-    this.#timer ??= this.#deps.clock.setTimer(TELL_MS, () => {
+    const { clock } = this.#deps;
+    const delayMs = Math.max(TELL_MS, this.#restsUntilMs - clock.now());
+    this.#timer ??= clock.setTimer(delayMs, () => {
       this.#timer = undefined;
+      const beganMs = clock.now();
       this.#tell();
+      const endedMs = clock.now();
+      this.#restsUntilMs = endedMs + RESTS * (endedMs - beganMs);
     });
   }
 
