@@ -57,13 +57,16 @@ class LosingOrigin implements HttpSource {
         if (this.#loses(requests)) {
           const { promise, resolve } = Promise.withResolvers<void>();
           ended = promise;
-          await Promise.race([
-            pass(SILENT_MS),
-            new Promise((go) => signal.addEventListener('abort', go)),
-          ]);
-          isOpen = false;
-          unprovenEnds += 1;
-          resolve();
+          // In the very moment in which it is aborted: sooner than it is closed.
+          const lose = () => {
+            isOpen = false;
+            unprovenEnds += 1;
+            resolve();
+          };
+          signal.addEventListener('abort', lose);
+          await Promise.race([ended, pass(SILENT_MS)]);
+          signal.removeEventListener('abort', lose);
+          if (!signal.aborted) lose();
           throw new HttpSourceError('TimedOut', 'silence', { wireBytes: 0, exact: false });
         }
         await pass(ANSWER_MS);

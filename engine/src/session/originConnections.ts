@@ -68,7 +68,7 @@ export class OriginConnections {
       if (slot.busy || unprovenEnds === 0) continue;
       this.#slots.delete(slot);
       this.#dependencies.onLost(unprovenEnds);
-      this.#close(slot.connection);
+      this.#close(slot.connection, unprovenEnds);
     }
   }
 
@@ -92,8 +92,8 @@ export class OriginConnections {
     await Promise.all(this.#closings);
   }
 
-  #close(connection: HttpConnection): void {
-    const known = connection.unprovenEnds;
+  /** `known`: so many of its ends were told as lost. One that is aborted may have ended just now. */
+  #close(connection: HttpConnection, known = 0): void {
     const closing = connection.close().finally(() => {
       this.#closings.delete(closing);
       const lost = connection.unprovenEnds - known;
