@@ -1,12 +1,14 @@
 /**
  * Many agents in one process: the client, work loop and report loop of the real agent, and in place
  * of the engine a transfer that only counts. Told by the parent what to be; tells it the first
- * moment at which each distribution was anybody's task here, and how many are ready.
+ * moment at which each distribution was anybody's task here, how many are ready, when each agent's
+ * work stream opened, and what the control servers answered.
  */
+import { subscribe } from 'node:diagnostics_channel';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
-import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import { ControlClient, type WorkEvent } from '@sluice/protocol/client/controlClient.ts';
 import { ControlWorker } from '@sluice/protocol/client/controlWorker.ts';
 import { reportOf } from '@sluice/protocol/client/taskReport.ts';
 import type { TaskHost, TaskRunner } from '@sluice/protocol/client/workLoop.ts';
@@ -24,12 +26,45 @@ export interface ScaleAgentsOptions {
 
 export type ScaleAgentsMessage =
   | { readonly type: 'task'; readonly name: string; readonly atMs: number }
-  | { readonly type: 'counts'; readonly tasks: number; readonly ready: number };
+  | { readonly type: 'opened'; readonly nodes: readonly string[]; readonly atMs: number }
+  | ({ readonly type: 'counts' } & ScaleAgentsCounts);
+
+export interface ScaleAgentsCounts {
+  readonly tasks: number;
+  readonly ready: number;
+  /** Since the start, of the control servers: answers by status, connections, those that failed. */
+  readonly redirected: number;
+  readonly refused: number;
+  readonly connections: number;
+  readonly unreachable: number;
+}
 
 const COUNT_MS = 500;
+/** Of the moments at which streams open. */
+const OPENED_MS = 50;
 
 const seen = new Set<string>();
-const counts = { tasks: 0, ready: 0 };
+const counts = {
+  tasks: 0,
+  ready: 0,
+  redirected: 0,
+  refused: 0,
+  connections: 0,
+  unreachable: 0,
+};
+let opened: string[] = [];
+
+subscribe('undici:request:headers', (message) => {
+  const { statusCode } = (message as { response: { statusCode: number } }).response;
+  if (statusCode === 307) counts.redirected += 1;
+  else if (statusCode >= 300) counts.refused += 1;
+});
+subscribe('undici:client:connected', () => {
+  counts.connections += 1;
+});
+subscribe('undici:client:connectError', () => {
+  counts.unreachable += 1;
+});
 
 process.once('message', (options: ScaleAgentsOptions) => {
   options.agents.forEach((agent, at) => {
@@ -37,6 +72,11 @@ process.once('message', (options: ScaleAgentsOptions) => {
     setTimeout(() => startAgent(options, agent), at * 4);
   });
   setInterval(() => tell({ type: 'counts', ...counts }), COUNT_MS);
+  setInterval(() => {
+    if (opened.length === 0) return;
+    tell({ type: 'opened', nodes: opened, atMs: performance.timeOrigin + performance.now() });
+    opened = [];
+  }, OPENED_MS);
 });
 
 function startAgent(
@@ -46,9 +86,10 @@ function startAgent(
   const tokenFile = path.join(folder, `token-${node}`);
   writeFileSync(tokenFile, token);
   const onProblem = () => {};
-  const client = new ControlClient(
+  const client = new WatchedClient(
     { controlUrl: new URL(controlUrl), caFile, tokenFile, kind: 'agent', bitTorrentPort: 6881 },
     { clock: systemClock, onProblem },
+    () => opened.push(node),
   );
   const host: TaskHost = {
     create: (task, onChange) => new CountingTask(task, transferMs, onChange),
@@ -57,6 +98,26 @@ function startAgent(
   };
   const disk = async () => undefined;
   new ControlWorker({ newestOnly: true }, { client, host, disk, onProblem }).start();
+}
+
+class WatchedClient extends ControlClient {
+  readonly #onOpened: () => void;
+
+  constructor(
+    options: ConstructorParameters<typeof ControlClient>[0],
+    dependencies: ConstructorParameters<typeof ControlClient>[1],
+    onOpened: () => void,
+  ) {
+    super(options, dependencies);
+    this.#onOpened = onOpened;
+  }
+
+  override async *work(signal: AbortSignal): AsyncGenerator<WorkEvent> {
+    for await (const event of super.work(signal)) {
+      if (event.type === 'opened') this.#onOpened();
+      yield event;
+    }
+  }
 }
 
 class CountingTask implements TaskRunner {

@@ -1,9 +1,4 @@
 /** One run: a cluster of so many nodes is written down, served, watched, and ended. */
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listPath, resources } from '@sluice/operator/kube/paths.ts';
@@ -12,18 +7,13 @@ import {
   startTestDatabase,
   type TestDatabase,
 } from '@sluice/operator/testing/adapters/testDatabase.ts';
-import { BRIDGE_ADDRESS, OPERATOR_HOST, STATE_FOLDER } from '../namespaces.ts';
+import { BRIDGE_ADDRESS, STATE_FOLDER } from '../namespaces.ts';
 import { Processes } from '../processes.ts';
-import type { ScaleAgentsMessage, ScaleAgentsOptions } from '../programs/scaleAgents.ts';
-import {
-  createNodes,
-  distributionBody,
-  NAMESPACE,
-  type NodePod,
-  SLICE_NODES,
-} from './kubernetes.ts';
+import { ScaleAgents } from './agents.ts';
+import { createNodes, distributionBody, SLICE_NODES } from './kubernetes.ts';
 import { quantileBetween } from './metricsText.ts';
 import { OperatorProcess, type OperatorSample } from './operatorProcess.ts';
+import { allReady, applyOrigin, caFile, startOrigin, until } from './surroundings.ts';
 
 export interface ScaleOptions {
   readonly nodes: number;
@@ -58,12 +48,10 @@ export interface ScaleRun {
   readonly databaseMb: number;
 }
 
-const PROGRAM = path.join(import.meta.dirname, '../programs/scaleAgents.ts');
-const AGENT_PROCESSES = Math.max(2, availableParallelism());
-const FILE_BYTES = 8 * 1024 ** 3;
 const CONNECT_TIMEOUT_MS = 600_000;
 const READY_TIMEOUT_MS = 600_000;
 const SETTLED_MS = 30_000;
+const ON_THE_BRIDGE = { pod: 'sluice-operator-0', address: BRIDGE_ADDRESS };
 /** One after the other, so that what one costs is not taken for what another waits. */
 const APPLY_EVERY_MS = 50;
 
@@ -109,9 +97,10 @@ async function measured(
   const mongoUri = `mongodb://${mongo.hosts[0]}/sluice`;
   const operator = await OperatorProcess.start(
     processes,
-    { folder, kubeConfig: api.operatorConfig, mongoUri, profile },
+    { folder, kubeConfig: api.operatorConfig.exportConfig(), mongoUri, profile, ...ON_THE_BRIDGE },
     signal,
   );
+  await operator.untilLeading(signal);
   const connectingMs = performance.now();
   await agents.start(pods, { folder, caFile: await caFile(api, folder), transferMs });
   await until('all agents are connected', CONNECT_TIMEOUT_MS, signal, async () => {
@@ -180,42 +169,6 @@ function windowOf(before: OperatorSample, after: OperatorSample, distributions: 
   };
 }
 
-/** Agents in processes of their own, as many as there are processors. */
-class ScaleAgents {
-  readonly firstTaskMs = new Map<string, number>();
-  readonly #ready = new Map<ChildProcess, number>();
-
-  get ready(): number {
-    return [...this.#ready.values()].reduce((sum, count) => sum + count, 0);
-  }
-
-  async start(
-    pods: readonly NodePod[],
-    options: Pick<ScaleAgentsOptions, 'folder' | 'caFile' | 'transferMs'>,
-  ): Promise<void> {
-    const controlUrl = `https://${OPERATOR_HOST}:8443`;
-    for (let at = 0; at < AGENT_PROCESSES; at += 1) {
-      const child = fork(PROGRAM, { execArgv: ['--max-old-space-size=6144'] });
-      this.#ready.set(child, 0);
-      child.on('message', (message: ScaleAgentsMessage) => {
-        if (message.type === 'counts') this.#ready.set(child, message.ready);
-        else this.#saw(message.name, message.atMs);
-      });
-      await once(child, 'spawn');
-      const agents = pods.filter((_, index) => index % AGENT_PROCESSES === at);
-      child.send({ ...options, controlUrl, agents } satisfies ScaleAgentsOptions);
-    }
-  }
-
-  stop(): void {
-    for (const child of this.#ready.keys()) child.kill('SIGKILL');
-  }
-
-  #saw(name: string, atMs: number): void {
-    this.firstTaskMs.set(name, Math.min(atMs, this.firstTaskMs.get(name) ?? atMs));
-  }
-}
-
 /** By name, when it was applied, in milliseconds since the Unix epoch. */
 async function applyDistributions(
   api: TestApiServer,
@@ -239,73 +192,4 @@ async function applyDistributions(
 
 function taskCount(nodes: number, distributions: number): number {
   return nodes + (distributions - 1) * Math.min(nodes, SLICE_NODES);
-}
-
-async function allReady(api: TestApiServer, distributions: number): Promise<boolean> {
-  interface List {
-    items: { status?: { conditions?: { type: string; status: string }[] } }[];
-  }
-  const path = listPath(resources.distributions, 'default');
-  const { items } = await api.admin.request<List>({ method: 'GET', path });
-  const ready = items.filter(({ status }) =>
-    status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
-  );
-  return ready.length === distributions;
-}
-
-async function applyOrigin(api: TestApiServer): Promise<void> {
-  await api.admin.request({
-    method: 'POST',
-    path: listPath(resources.origins),
-    body: {
-      apiVersion: 'sluice.dev/v1alpha1',
-      kind: 'Origin',
-      metadata: { name: 'bench' },
-      spec: {
-        hosts: [BRIDGE_ADDRESS],
-        limits: { maxConnections: 64, maxBandwidth: '1Gi' },
-        allowPrivateAddresses: true,
-      },
-    },
-  });
-}
-
-/** As it is mounted into the agents' pods. */
-async function caFile(api: TestApiServer, folder: string): Promise<string> {
-  const path_ = `/api/v1/namespaces/${NAMESPACE}/configmaps/sluice-ca`;
-  const { data } = await api.admin.request<{ data: Record<string, string> }>({
-    method: 'GET',
-    path: path_,
-  });
-  const file = path.join(folder, 'ca.crt');
-  await writeFile(file, data['ca.crt'] ?? '');
-  return file;
-}
-
-/** Answers each probe: a file of 8 GiB whose first byte is wanted. */
-async function startOrigin(): Promise<Server> {
-  const server = createServer((_request, response) => {
-    response.writeHead(206, {
-      'content-range': `bytes 0-0/${FILE_BYTES}`,
-      'content-length': 1,
-      etag: '"bench"',
-    });
-    response.end('x');
-  });
-  server.listen(80, BRIDGE_ADDRESS);
-  await once(server, 'listening');
-  return server;
-}
-
-async function until(
-  what: string,
-  timeoutMs: number,
-  signal: AbortSignal,
-  is: () => Promise<boolean>,
-): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await is())) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs / 1000} s`);
-    await sleep(1000, undefined, { signal });
-  }
 }
