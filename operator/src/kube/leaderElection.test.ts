@@ -46,7 +46,13 @@ it('a candidate leads as soon as a leader was silent for its whole duration, not
   electionOf('killed', killed).start();
   await killed.advance(0);
   const clock = new FakeClock();
-  electionOf('next', clock).start();
-  await clock.advance(12_000);
+  const next = electionOf('next', clock);
+  next.start();
+  await clock.advance(6_999);
+  expect(next.leader).toBe('killed');
+  await clock.advance(1);
+  expect(next.leader, 'it would have stepped down by now').toBeUndefined();
+  await clock.advance(5_000);
+  expect(next.leader).toBe('next');
   expect(started).toEqual(['killed after 0 ms', 'next after 10000 ms']);
 });

@@ -66,9 +66,12 @@ export class LeaderElection {
     return this.#leading !== undefined;
   }
 
-  /** Identity of the leader as last seen. */
+  /** Identity of the leader as last seen; undefined: none, or so silent that it has stepped down. */
   get leader(): string | undefined {
-    return this.#holder;
+    const { durationMs, renewDeadlineMs } = this.#options;
+    const goneAtMs =
+      (this.#seen?.freeAtMs ?? Number.POSITIVE_INFINITY) - durationMs + renewDeadlineMs;
+    return !this.isLeader && this.#deps.clock.now() >= goneAtMs ? undefined : this.#holder;
   }
 
   start(): void {
@@ -159,11 +162,13 @@ export class LeaderElection {
   async #lose(): Promise<void> {
     this.#leading = undefined;
     this.#seen = undefined;
+    this.#holder = undefined;
     await this.#deps.onStopped('lost');
   }
 
   async #release(lease: LeaseObject): Promise<void> {
     this.#leading = undefined;
+    this.#holder = undefined;
     await this.#deps.onStopped('released');
     try {
       await this.#write(
