@@ -11,7 +11,9 @@ interface Lease {
 /** One Lease, as an API server keeps it: who writes an older version of it is refused. */
 function leaseServer() {
   let lease: Lease | undefined;
+  const state = { isSilent: false };
   const request = async ({ method, body }: { method: string; body?: Lease }) => {
+    if (state.isSilent) return new Promise<never>(() => {});
     if (method === 'GET') {
       if (lease === undefined) throw new KubeError('NotFound', 404, 'there is none');
       return lease;
@@ -23,11 +25,11 @@ function leaseServer() {
     lease = { metadata: { resourceVersion: `${Number(before ?? 0) + 1}` }, spec: body?.spec ?? {} };
     return lease;
   };
-  return { request } as unknown as KubeClient;
+  return { state, client: { request } as unknown as KubeClient };
 }
 
 it('a candidate leads as soon as a leader was silent for its whole duration, not a look later', async () => {
-  const client = leaseServer();
+  const { client } = leaseServer();
   const started: string[] = [];
   const electionOf = (identity: string, clock: FakeClock) =>
     new LeaderElection(
@@ -55,4 +57,31 @@ it('a candidate leads as soon as a leader was silent for its whole duration, not
   await clock.advance(5_000);
   expect(next.leader).toBe('next');
   expect(started).toEqual(['killed after 0 ms', 'next after 10000 ms']);
+});
+
+it('a leader steps down at its renew deadline, also while a renewal waits for its answer', async () => {
+  const { client, state } = leaseServer();
+  const clock = new FakeClock();
+  const stopped: string[] = [];
+  const election = new LeaderElection(
+    { namespace: 'sluice', name: 'operator', identity: 'one', renewDeadlineMs: 7_000 },
+    {
+      client,
+      clock,
+      random: steadyRandom,
+      onStarted: () => {},
+      onStopped: (reason) => {
+        stopped.push(`${reason} after ${clock.now()} ms`);
+      },
+      onError: (error) => stopped.push(String(error)),
+    },
+  );
+  election.start();
+  await clock.advance(0);
+  state.isSilent = true;
+  await clock.advance(6_999);
+  expect(election.isLeader).toBe(true);
+  await clock.advance(1);
+  expect(election.isLeader).toBe(false);
+  expect(stopped).toEqual(['lost after 7000 ms']);
 });

@@ -6,7 +6,7 @@
  * it last knew that it was renewed, which is sooner. The API server's optimistic locking
  * (resourceVersion) lets one of two candidates win.
  */
-import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import { isKubeError, type KubeClient } from './client.ts';
 import { listPath, objectPath, resources } from './paths.ts';
@@ -53,7 +53,9 @@ export class LeaderElection {
   readonly #stop = new AbortController();
   /** The Lease as it was when it was seen to change last, and from when on it is anybody's. */
   #seen: { version: string; freeAtMs: number } | undefined;
-  #leading: { lease: LeaseObject; renewedMs: number } | undefined;
+  #leading: { readonly lease: LeaseObject; readonly renewedMs: number } | undefined;
+  /** Steps down, also while a renewal waits for its answer. */
+  #deadline: Timer | undefined;
   #holder: string | undefined;
   #running: Promise<void> | undefined;
 
@@ -92,7 +94,6 @@ export class LeaderElection {
       } catch (error) {
         if (!this.#stop.signal.aborted) this.#deps.onError(error);
       }
-      await this.#loseIfLate();
       if (!this.#stop.signal.aborted) await this.#sleep();
     }
     if (this.#leading !== undefined) await this.#release(this.#leading.lease);
@@ -116,7 +117,7 @@ export class LeaderElection {
     try {
       const written =
         lease === undefined ? await this.#create(spec) : await this.#write(lease, spec);
-      this.#leading = { lease: written, renewedMs: startedMs };
+      this.#led(written, startedMs);
     } catch (error) {
       if (isKubeError(error, 'Conflict', 'AlreadyExists')) return;
       throw error;
@@ -130,14 +131,26 @@ export class LeaderElection {
     const startedMs = this.#deps.clock.now();
     try {
       const spec = { ...leading.lease.spec, renewTime: microTime() };
-      this.#leading = { lease: await this.#write(leading.lease, spec), renewedMs: startedMs };
+      const written = await this.#write(leading.lease, spec);
+      if (this.#leading === leading) this.#led(written, startedMs);
     } catch (error) {
       if (!isKubeError(error, 'Conflict', 'NotFound')) throw error;
       // Our own write whose answer was lost, a foreign edit, or another leader: the Lease tells.
       const lease = await this.#read();
+      if (this.#leading !== leading) return;
       if (lease?.spec?.holderIdentity !== this.#options.identity) return this.#lose();
-      this.#leading = { lease, renewedMs: leading.renewedMs };
+      this.#led(lease, leading.renewedMs);
     }
+  }
+
+  #led(lease: LeaseObject, renewedMs: number): void {
+    const leading = { lease, renewedMs };
+    this.#leading = leading;
+    this.#deadline?.cancel();
+    const leftMs = renewedMs + this.#options.renewDeadlineMs - this.#deps.clock.now();
+    this.#deadline = this.#deps.clock.setTimer(Math.max(0, leftMs), () => {
+      if (this.#leading === leading) this.#lose().catch(this.#deps.onError);
+    });
   }
 
   /** True when nobody holds it, or its holder was silent for the whole duration before our eyes. */
@@ -148,15 +161,9 @@ export class LeaderElection {
       const durationMs = (lease.spec?.leaseDurationSeconds ?? 0) * 1000;
       this.#seen = { version, freeAtMs: nowMs + durationMs };
     }
-    return !lease.spec?.holderIdentity || nowMs >= this.#seen.freeAtMs;
-  }
-
-  async #loseIfLate(): Promise<void> {
-    const leading = this.#leading;
-    if (leading === undefined) return;
-    if (this.#deps.clock.now() - leading.renewedMs >= this.#options.renewDeadlineMs) {
-      await this.#lose();
-    }
+    const holder = lease.spec?.holderIdentity;
+    // Our own: a renewal that was written after we had stepped down.
+    return !holder || holder === this.#options.identity || nowMs >= this.#seen.freeAtMs;
   }
 
   async #lose(): Promise<void> {
@@ -169,6 +176,7 @@ export class LeaderElection {
   async #release(lease: LeaseObject): Promise<void> {
     this.#leading = undefined;
     this.#holder = undefined;
+    this.#deadline?.cancel();
     await this.#deps.onStopped('released');
     try {
       await this.#write(

@@ -53,6 +53,17 @@ function piecesOf(extents: readonly Extent[]): number[] {
   );
 }
 
+it('a container whose end is heard while the journals are read still has ended', async () => {
+  await leases.acquire('one');
+  leases.service = leases.newService();
+  knowBoth(leases.service);
+  leases.service.lead(2);
+  leases.service.holderEnded('one');
+  await settle();
+  await leases.clock.advance(1_100);
+  expect(leases.durableUsage().connections).toBe(0);
+});
+
 async function nextLeader(): Promise<LeaseService> {
   leases.service = leases.newService();
   knowBoth(leases.service);

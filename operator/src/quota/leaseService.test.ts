@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { aLeasedDistribution, anOriginPolicy } from '../testing/leasing.ts';
+import { aLeasedDistribution, aLeaseService, anOriginPolicy } from '../testing/leasing.ts';
 import { ended, LIMITS, MIB, relay, renewal, TestLeases } from '../testing/testLeases.ts';
 
 let leases: TestLeases;
@@ -68,6 +68,21 @@ describe('leases', () => {
     await leases.clock.advance(1_350);
     expect(leases.asks).toEqual(['one', 'one', 'one']);
     expect(first.connections).toBe(1);
+  });
+
+  it('are refused, with what to do, where no Origin covers the host and one has to', async () => {
+    const { journal: store, clock } = leases;
+    leases.service = aLeaseService({ store, clock }, { requireOrigin: true });
+    leases.service.setOrigins([anOriginPolicy(LIMITS, { hosts: ['elsewhere.example.com'] })]);
+    leases.service.setDistribution(aLeasedDistribution());
+    await leases.lead(2);
+    await expect(leases.ask('one', { op: 'acquire' })).rejects.toMatchObject({
+      code: 'OriginRequired',
+      message: expect.stringContaining('create an Origin that names this host'),
+    });
+    leases.service.setOrigins([anOriginPolicy(LIMITS)]);
+    await leases.clock.advance(2_000);
+    expect(await leases.ask('one', { op: 'acquire' })).toMatchObject({ outcome: 'granted' });
   });
 
   it('are under the defaults where their Origin sets no limit', async () => {

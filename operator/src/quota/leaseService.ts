@@ -54,6 +54,8 @@ export class LeaseService {
   readonly #pulls: PullRegistry;
   readonly #used = new ReportedUse();
   readonly #meters: MeterWatch;
+  /** Holders whose end was heard before all journals were read: nobody says it again. */
+  readonly #endedEarly = new Set<string>();
   readonly #sharing: Sharing;
   readonly #report: OriginReport;
   readonly #requests: LeaseRequests;
@@ -160,6 +162,7 @@ export class LeaseService {
   /** Grants nothing more, at once. */
   stepDown(): void {
     this.#books.stepDown();
+    this.#endedEarly.clear();
     this.#used.clear();
     this.#meters.clear();
     this.#report.clear();
@@ -192,6 +195,7 @@ export class LeaseService {
   /** The kubelet has reported the end of its container: its sockets are closed. */
   holderEnded(holder: string): void {
     this.#sharing.forget(holder);
+    if (!this.#books.isComplete) this.#endedEarly.add(holder);
     for (const book of this.#books.all()) book.holderEnded(holder);
   }
 
@@ -255,6 +259,8 @@ export class LeaseService {
 
   #opened(book: OriginBook): void {
     this.#pulls.restoreFrom(book);
+    for (const holder of this.#endedEarly) book.holderEnded(holder);
+    if (this.#books.isComplete) this.#endedEarly.clear();
     this.#sharing.wake();
   }
 

@@ -19,7 +19,7 @@ import type { LeaseService } from '../quota/leaseService.ts';
 import { LeaseError } from '../quota/leases.ts';
 import type { Callers } from './callers.ts';
 import type { Coordinator } from './coordinator.ts';
-import type { WorkStream } from './fleetView.ts';
+import { OvertakenError, type WorkStream } from './fleetView.ts';
 import { newReadApi } from './readApi.ts';
 import { ApiRefusal } from './refusal.ts';
 import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
@@ -120,6 +120,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
 
   app.get('/v1/work', (request, response) => {
     const session = sessionOf(request);
+    coordinator.fleet.meet(session, now());
     response.writeHead(200, {
       'content-type': 'application/x-ndjson',
       'cache-control': 'no-store',
@@ -231,6 +232,9 @@ function refusalOf(error: unknown): { status: number; code: string; message: str
   if (error instanceof ApiRefusal) return error;
   if (error instanceof InvalidMessageError) {
     return { status: 400, code: error.code, message: error.message };
+  }
+  if (error instanceof OvertakenError) {
+    return { status: 401, code: 'Unauthenticated', message: error.message };
   }
   if (error instanceof LeaseError) {
     const status = error.code === 'OriginRequired' ? 403 : 503;

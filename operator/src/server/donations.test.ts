@@ -83,6 +83,7 @@ function processOf(kind: 'relay' | 'agent', node: string): FleetProcess {
     reports: new Map(),
     seenAtMs: 0,
     sessionAtMs: 0,
+    sessionExpiresAtMs: Number.POSITIVE_INFINITY,
   };
 }
 

@@ -34,6 +34,18 @@ export interface FleetProcess extends ProcessInfo {
   /** On the server's clock: when it was heard of last, by stream or report. */
   seenAtMs: number;
   readonly sessionAtMs: number;
+  /** Of its newest session, since the Unix epoch. */
+  sessionExpiresAtMs: number;
+}
+
+/** Another run of the same pod has a newer session: this one is over, and what it sent came late. */
+export class OvertakenError extends Error {
+  readonly code = 'Overtaken';
+
+  constructor(pod: string) {
+    super(`another process runs in pod ${pod}; one that runs still gets a new session`);
+    this.name = 'OvertakenError';
+  }
 }
 
 export interface FleetListener {
@@ -79,15 +91,21 @@ export class FleetView {
     return this.#processes.get(id);
   }
 
-  /** A process shows up with its session; it is known from then on. */
+  /** A process shows up with its session; it is known from then on. Throws an OvertakenError. */
   meet(session: Session, nowMs: number): FleetProcess {
     const known = this.#processes.get(session.id);
     if (known !== undefined) {
       known.seenAtMs = nowMs;
       known.protocolVersion = session.protocolVersion;
+      known.sessionExpiresAtMs = Math.max(known.sessionExpiresAtMs, session.expiresAtMs);
       return known;
     }
     // One main process a container: another run of the same pod proves that the one before is over.
+    // Which one was before, their sessions tell: a kernel sends on what its process had said.
+    for (const { podUid, sessionExpiresAtMs } of this.#processes.values()) {
+      const isOvertaken = podUid === session.podUid && sessionExpiresAtMs > session.expiresAtMs;
+      if (isOvertaken) throw new OvertakenError(session.pod);
+    }
     for (const other of [...this.#processes.values()]) {
       if (other.podUid === session.podUid) this.#end(other);
       else if (session.kind === 'agent' && other.kind === 'agent' && other.node === session.node) {
@@ -115,6 +133,7 @@ export class FleetView {
       reports: new Map(),
       seenAtMs: nowMs,
       sessionAtMs: nowMs,
+      sessionExpiresAtMs: session.expiresAtMs,
     };
     this.#processes.set(session.id, process);
     return process;

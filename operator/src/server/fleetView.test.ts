@@ -1,0 +1,96 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { PodObject } from './callers.ts';
+import { type FleetProcess, FleetView, OvertakenError } from './fleetView.ts';
+import type { Session } from './sessions.ts';
+
+let ended: string[] = [];
+let fleet: FleetView;
+beforeEach(() => {
+  ended = [];
+  fleet = new FleetView({
+    changed: () => {},
+    reported: () => {},
+    ended: ({ id }: FleetProcess) => ended.push(id),
+  });
+});
+
+function sessionOf(id: string, expiresAtMs: number, podUid = 'pod-a'): Session {
+  return {
+    id,
+    kind: 'relay',
+    node: 'node-a',
+    domain: 'a',
+    host: '10.0.0.1',
+    bitTorrentPort: 6881,
+    httpPort: undefined,
+    pod: podUid,
+    podUid,
+    protocolVersion: 1,
+    expiresAtMs,
+  };
+}
+
+function podWith(states: readonly object[], uid = 'pod-a'): PodObject {
+  return {
+    metadata: { name: uid, uid },
+    status: { containerStatuses: states.map((state) => ({ state })) },
+  } as unknown as PodObject;
+}
+
+describe('of two runs of a pod', () => {
+  it('the one with the newer session proves that the other has ended', () => {
+    fleet.meet(sessionOf('before', 1_000), 0);
+    fleet.meet(sessionOf('after', 2_000), 0);
+    expect(ended).toEqual(['before']);
+    expect([...fleet.list()].map(({ id }) => id)).toEqual(['after']);
+  });
+
+  it('the one before ends nobody when something that it sent comes late', () => {
+    fleet.meet(sessionOf('before', 1_000), 0);
+    fleet.meet(sessionOf('after', 2_000), 0);
+    expect(() => fleet.meet(sessionOf('before', 1_000), 0)).toThrow(OvertakenError);
+    const stream = { send: () => {}, close: () => {} };
+    expect(() => fleet.open(sessionOf('before', 1_000), stream, 0)).toThrow(OvertakenError);
+    expect(ended).toEqual(['before']);
+    expect(fleet.get('after')).toBeDefined();
+  });
+
+  it('is judged by the newest session of each', () => {
+    fleet.meet(sessionOf('one', 1_000), 0);
+    fleet.meet(sessionOf('one', 3_000), 0);
+    fleet.meet(sessionOf('one', 1_000), 0);
+    expect(() => fleet.meet(sessionOf('other', 2_000), 0)).toThrow(OvertakenError);
+    expect(fleet.meet(sessionOf('elsewhere', 500, 'pod-b'), 0).id).toBe('elsewhere');
+    expect(ended).toEqual([]);
+  });
+});
+
+describe('a process whose container the kubelet reports as terminated', () => {
+  it('has ended', () => {
+    fleet.meet(sessionOf('a', 1_000), 0);
+    fleet.podChanged(podWith([{ terminated: {} }]), undefined, 10_001);
+    expect(ended).toEqual(['a']);
+  });
+
+  it.each([
+    ['another container of the pod runs', podWith([{ terminated: {} }, { running: {} }]), 10_001],
+    ['nothing is said of containers', podWith([]), 10_001],
+    ['it is of another pod', podWith([{ terminated: {} }], 'pod-b'), 10_001],
+    ['the news may be of the run before it', podWith([{ terminated: {} }]), 10_000],
+  ])('has not, when %s', (_why, pod, atMs) => {
+    fleet.meet(sessionOf('a', 1_000), 0);
+    fleet.podChanged(pod, undefined, atMs);
+    expect(ended).toEqual([]);
+  });
+
+  it('has not while its work stream is open, and has when the pod is gone', () => {
+    const stream = { send: () => {}, close: () => {} };
+    const process = fleet.open(sessionOf('a', 1_000), stream, 0);
+    const pod = podWith([{ terminated: {} }]);
+    fleet.podChanged(pod, undefined, 20_000);
+    expect(ended).toEqual([]);
+    fleet.closed(process, stream, 20_000);
+    fleet.podChanged(undefined, pod, 20_001);
+    expect(ended).toEqual(['a']);
+  });
+});
