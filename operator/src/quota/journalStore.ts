@@ -30,7 +30,7 @@ interface BarrierRow {
 }
 
 interface JournalRow extends Omit<JournalDocument, 'entries'>, Versioned {
-  /** JSON, gzipped; text: from before there were versions. */
+  /** JSON, gzipped; plain text in databases of builds from before the first release. */
   readonly entries: Binary | string;
 }
 
