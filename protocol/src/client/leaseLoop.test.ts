@@ -101,9 +101,15 @@ function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
   const certified: PullerCertificate[] = [];
   const abort = new AbortController();
   aborts.push(abort);
-  const state: { complete: boolean; want: LeaseWant | undefined; mirrors: string[] } = {
+  const state: {
+    complete: boolean;
+    want: LeaseWant | undefined;
+    mirrors: string[];
+    sleptMs: number;
+  } = {
     complete: false,
     mirrors: [],
+    sleptMs: 0,
     want: { rateBytesPerSecond: 10 * MIB, connections: 4 },
   };
   const loop = new LeaseLoop(
@@ -127,7 +133,10 @@ function build(answers: (LeaseAnswer | Promise<LeaseAnswer> | Error)[]) {
           return { answer, ...of };
         },
       },
-      clock: processClock,
+      clock: {
+        now: () => processClock.now() + state.sleptMs,
+        setTimer: (delayMs, callback) => processClock.setTimer(delayMs, callback),
+      },
       mirrors: () => state.mirrors,
       createPuller: (given) => {
         if (given.mirror !== undefined && !state.mirrors.includes(given.mirror)) {
@@ -268,6 +277,15 @@ describe('the lease loop', () => {
     await until(() => expect(ops(asked)).toEqual(['acquire', 'renew', 'settle', 'acquire']));
     expect(asked[2]).toMatchObject({ usedBytes: 6 * MIB });
     expect(asked[2]).not.toHaveProperty('unproven');
+  });
+
+  it('ends what is under way when the machine slept past the end of the lease, and settles', async () => {
+    const { asked, pullers, state } = build([{ outcome: 'granted', grant: grant(0, 10) }]);
+    await until(() => expect(pullers[0]?.started).toBe(true));
+    state.sleptMs = 9_000;
+    await until(() => expect(ops(asked)).toContain('settle'));
+    expect(pullers[0]?.closed).toBe(true);
+    expect(ops(asked).slice(0, 2)).toEqual(['acquire', 'settle']);
   });
 
   it('ends a lease of which a connection is lost instead of renewing it, says so, and asks anew', async () => {

@@ -254,7 +254,9 @@ export class LeaseLoop {
     const stop = AbortSignal.any([signal, over.signal]);
     // Others wait for what it gives back.
     const isShrunk = () => held.state.acknowledged < held.shrunkTo;
-    while (ended === undefined && !gone && !signal.aborted) {
+    // Its own timer stands still while a machine sleeps; what was under way would go on after that.
+    const isOver = () => clock.now() >= held.state.requestedAtMs + held.state.ttlMs;
+    while (ended === undefined && !gone && !signal.aborted && !isOver()) {
       const look = { ...held.state, nowMs: clock.now() };
       const isDue = renewing === undefined && shouldRenew(look, this.#extentsOf(held));
       // A place that is lost stays lost under this lease: the next one has all that there are.
