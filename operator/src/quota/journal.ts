@@ -54,8 +54,8 @@ export class DuplicateDocumentError extends Error {
 export class JournalError extends Error {
   readonly code: 'NotLeading' | 'JournalBroken';
 
-  constructor(code: JournalError['code'], message: string) {
-    super(message);
+  constructor(code: JournalError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }

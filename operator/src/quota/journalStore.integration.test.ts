@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { Binary } from 'mongodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
 import type { Entry, JournalDocument } from './entries.ts';
@@ -153,6 +154,17 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
         .collection<{ _id: string }>('snapshots')
         .updateOne({ _id: HOST }, change);
       expect(await refused()).toMatchObject({ code: 'NewerSchema' });
+    });
+
+    it('is not read when it is damaged, by name', async () => {
+      await newJournal('first').open(signal);
+      const entries = new Binary(Buffer.from('not gzipped'));
+      const damaged = { ...documentOf(2, 'theirs'), entries, schema: 1 };
+      await server.database.collection<{ _id: string }>('journal').insertOne(damaged);
+      await expect(newJournal('second').open(signal)).rejects.toMatchObject({
+        code: 'JournalBroken',
+        message: expect.stringContaining(`document ${HOST}/2 of the journal is damaged`),
+      });
     });
 
     it('takes nothing from a leader of ours that was there before it: he steps down', async () => {

@@ -12,6 +12,7 @@ import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
   type Authorship,
   DuplicateDocumentError,
+  JournalError,
   type JournalStore,
   type StoredSnapshot,
 } from './journal.ts';
@@ -133,7 +134,7 @@ export class MongoJournalStore implements JournalStore {
     const { sequence, schema: version = 0 } = row;
     const what = `the snapshot of the journal of ${origin}`;
     schema.check(what, version);
-    const ledger = await unpack(row.ledger, MAX_SNAPSHOT_BYTES);
+    const ledger = await unpack(what, row.ledger, MAX_SNAPSHOT_BYTES);
     const snapshot = { origin, sequence, ledger: ledger as LedgerSnapshot, schema: version };
     return schema.read<StoredSnapshot>('snapshots', what, snapshot);
   }
@@ -168,9 +169,7 @@ async function rowOf(document: JournalDocument): Promise<JournalRow> {
 async function documentOf(row: JournalRow): Promise<JournalDocument> {
   const what = `document ${row._id} of the journal`;
   schema.check(what, row.schema ?? 0);
-  const text = row.entries;
-  const entries =
-    typeof text === 'string' ? JSON.parse(text) : await unpack(text, MAX_ENTRIES_BYTES);
+  const entries = await unpack(what, row.entries, MAX_ENTRIES_BYTES);
   return schema.read<JournalDocument>('journal', what, { ...row, entries: entries as Entry[] });
 }
 
@@ -178,9 +177,17 @@ async function pack(value: unknown): Promise<Binary> {
   return new Binary(await compress(JSON.stringify(value), { level: constants.Z_BEST_SPEED }));
 }
 
-async function unpack(packed: Binary, maxBytes: number): Promise<unknown> {
-  const json = await decompress(packed.buffer, { maxOutputLength: maxBytes });
-  return JSON.parse(json.toString());
+/** Throws a JournalError: what is damaged is no better the next time. */
+async function unpack(what: string, packed: Binary | string, maxBytes: number): Promise<unknown> {
+  try {
+    if (typeof packed === 'string') return JSON.parse(packed);
+    const json = await decompress(packed.buffer, { maxOutputLength: maxBytes });
+    return JSON.parse(json.toString());
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const message = `${what} is damaged: ${why}; restore the database from a backup`;
+    throw new JournalError('JournalBroken', message, { cause });
+  }
 }
 
 function isDuplicate(error: unknown): boolean {
