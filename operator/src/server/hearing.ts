@@ -127,7 +127,10 @@ export class Hearing {
     const wasEverywhere = book.isEverywhere;
     const row = book.take(process.node, progress);
     if (row !== undefined) this.#deps.rows.note(row);
-    if (book.isEverywhere !== wasEverywhere) this.#deps.leaseAgain(distribution);
+    if (book.isEverywhere === wasEverywhere) return;
+    this.#deps.leaseAgain(distribution);
+    // However this leader ends, the next one is to know that nobody needs anything of it.
+    this.#deps.rows.save((uid) => this.#deps.distributions().has(uid));
   }
 
   /** What a process that pulls says that it holds. */

@@ -1,0 +1,60 @@
+import type { TransferState } from '@sluice/protocol/messages.ts';
+import { expect, it } from 'vitest';
+import { createLogger } from 'winston';
+import type { Assignment } from '../store/assignments.ts';
+import { settle } from '../testing/fakeClock.ts';
+import { aPlanOf, aRecord } from '../testing/objects.ts';
+import { AssignmentWriter } from './assignmentWriter.ts';
+import type { FleetProcess } from './fleetView.ts';
+import { Hearing, type HearingDependencies } from './hearing.ts';
+import { NodeBook } from './nodeBook.ts';
+
+const UID = 'u';
+
+it('that every node has a file is written at once, before anybody else leads', async () => {
+  const written: Assignment[] = [];
+  const rows = new AssignmentWriter({
+    assignments: {
+      load: async () => [],
+      save: async (batch) => void written.push(...batch),
+      delete: async () => {},
+      deleteNodes: async () => {},
+    },
+    logger: createLogger({ silent: true }),
+  });
+  const nodes = ['n1', 'n2'].map((name) => ({ name, domain: 'a', uid: `uid-${name}` }));
+  const plan = aPlanOf(aRecord({ uid: UID }), { nodes });
+  const book = new NodeBook(plan);
+  book.apply(plan, 0);
+  const hearing = new Hearing({
+    rows,
+    departures: { seeOff: () => {} },
+    distributions: () => new Map([[UID, { book }]]),
+    leaseAgain: () => {},
+    heard: () => {},
+    tellSoon: () => {},
+  } as unknown as HearingDependencies);
+  const says = (node: string, state: TransferState) => {
+    const { epoch } = plan.record;
+    const process = { kind: 'agent', node } as FleetProcess;
+    const received = { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
+    const progress = {
+      verifiedPieces: 0,
+      verifiedBytes: 0,
+      rateBytesPerSecond: 0,
+      received,
+      uploadedBytes: 0,
+    };
+    hearing.reported(process, [{ uid: UID, epoch, state, ...progress }]);
+  };
+  says('n1', 'ready');
+  says('n2', 'transferring');
+  await settle();
+  expect(written).toEqual([]);
+  says('n2', 'ready');
+  await settle();
+  expect(written.map(({ node, progress }) => `${node} ${progress.state}`).sort()).toEqual([
+    'n1 ready',
+    'n2 ready',
+  ]);
+});
