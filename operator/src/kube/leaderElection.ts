@@ -51,8 +51,8 @@ export class LeaderElection {
   readonly #options: LeaderElectionOptions & typeof DEFAULTS;
   readonly #deps: LeaderElectionDependencies;
   readonly #stop = new AbortController();
-  /** The Lease as it was when it was seen to change last, and from when on it is anybody's. */
-  #seen: { version: string; freeAtMs: number } | undefined;
+  /** The Lease as it was when it was seen to change last, when that was, and when it is anybody's. */
+  #seen: { version: string; sinceMs: number; freeAtMs: number } | undefined;
   #leading: { readonly lease: LeaseObject; readonly renewedMs: number } | undefined;
   /** Steps down, also while a renewal waits for its answer. */
   #deadline: Timer | undefined;
@@ -70,10 +70,9 @@ export class LeaderElection {
 
   /** Identity of the leader as last seen; undefined: none, or so silent that it has stepped down. */
   get leader(): string | undefined {
-    const { durationMs, renewDeadlineMs } = this.#options;
-    const goneAtMs =
-      (this.#seen?.freeAtMs ?? Number.POSITIVE_INFINITY) - durationMs + renewDeadlineMs;
-    return !this.isLeader && this.#deps.clock.now() >= goneAtMs ? undefined : this.#holder;
+    if (this.isLeader || this.#seen === undefined) return this.#holder;
+    const silentMs = this.#deps.clock.now() - this.#seen.sinceMs;
+    return silentMs < this.#options.renewDeadlineMs ? this.#holder : undefined;
   }
 
   start(): void {
@@ -159,7 +158,7 @@ export class LeaderElection {
     const nowMs = this.#deps.clock.now();
     if (this.#seen?.version !== version) {
       const durationMs = (lease.spec?.leaseDurationSeconds ?? 0) * 1000;
-      this.#seen = { version, freeAtMs: nowMs + durationMs };
+      this.#seen = { version, sinceMs: nowMs, freeAtMs: nowMs + durationMs };
     }
     const holder = lease.spec?.holderIdentity;
     // Our own: a renewal that was written after we had stepped down.

@@ -100,19 +100,20 @@ export class FleetView {
       known.sessionExpiresAtMs = Math.max(known.sessionExpiresAtMs, session.expiresAtMs);
       return known;
     }
+    const others = [...this.#processes.values()];
     // One main process a container: another run of the same pod proves that the one before is over.
     // Which one was before, their sessions tell: a kernel sends on what its process had said.
-    for (const { podUid, sessionExpiresAtMs } of this.#processes.values()) {
-      const isOvertaken = podUid === session.podUid && sessionExpiresAtMs > session.expiresAtMs;
-      if (isOvertaken) throw new OvertakenError(session.pod);
+    const runs = others.filter(({ podUid }) => podUid === session.podUid);
+    if (runs.some(({ sessionExpiresAtMs }) => sessionExpiresAtMs > session.expiresAtMs)) {
+      throw new OvertakenError(session.pod);
     }
-    for (const other of [...this.#processes.values()]) {
-      if (other.podUid === session.podUid) this.#end(other);
-      else if (session.kind === 'agent' && other.kind === 'agent' && other.node === session.node) {
-        // A node has one agent: of the one before the end was not heard, as when its machine died.
-        other.stream?.close();
-        other.stream = undefined;
-      }
+    for (const run of runs) this.#end(run);
+    // A node has one agent: of the one before the end was not heard, as when its machine died.
+    const isBefore = ({ kind, node, podUid }: FleetProcess) =>
+      kind === 'agent' && node === session.node && podUid !== session.podUid;
+    for (const before of session.kind === 'agent' ? others.filter(isBefore) : []) {
+      before.stream?.close();
+      before.stream = undefined;
     }
     const process: FleetProcess = {
       id: session.id,
