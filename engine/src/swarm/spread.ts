@@ -193,10 +193,12 @@ export class Spread {
 
   #offerOne(piece: number, spreading: Spreading, agents: readonly Agent[], nowMs: number): Offer {
     const agent = agents.reduce((one, other) => (load(other) < load(one) ? other : one));
-    // Of those that have nothing open the one whose turn was longest ago: all of them are to have
-    // something to pass on, and the uplinks of a few are soon full.
-    this.#agents.delete(agent.number);
-    this.#agents.set(agent.number, agent);
+    // Few agents know each other. Of many that have nothing open it is the one whose turn was longest
+    // ago: all are to have something to pass on, for the uplinks of a few are soon full.
+    if (this.#agents.size > AGENTS_PER_COPY) {
+      this.#agents.delete(agent.number);
+      this.#agents.set(agent.number, agent);
+    }
     agent.open.set(piece, nowMs);
     agent.shown.add(piece);
     spreading.shownTo += 1;
