@@ -89,7 +89,7 @@ export class PullRegistry {
   set(distribution: LeasedDistribution): void {
     const { uid, epoch } = distribution;
     const known = this.#pulls.get(uid);
-    const pull = newPull(distribution, known);
+    const pull = newPull(distribution, known, this.#dependencies.clock.now());
     this.#pulls.set(uid, pull);
     pull.pool.keep(distribution.donated?.kept ?? []);
     pull.standings.keepOnly(distribution.mirrors?.map(({ id }) => id) ?? []);
@@ -144,9 +144,10 @@ export class PullRegistry {
 
   /** Who has what is forgotten; what is to be pulled is not. */
   reset(): void {
+    const now = this.#dependencies.clock.now();
     for (const [uid, { distribution }] of this.#pulls) {
       const { donated, ...rest } = distribution;
-      this.#pulls.set(uid, newPull(rest, undefined));
+      this.#pulls.set(uid, newPull(rest, undefined, now));
     }
   }
 
@@ -158,7 +159,7 @@ export class PullRegistry {
   #revoke(pull: Pull): void {
     const { uid, epoch, revokedPullers } = pull.distribution;
     pull.pool.forgetHeld();
-    this.#isUnsure(pull);
+    this.#isUnsure(pull, this.#dependencies.clock.now());
     for (const { ledger } of this.#dependencies.books.all()) {
       for (const lease of ledger.leases.values()) {
         if (lease.uid !== uid || lease.epoch !== epoch) continue;
@@ -168,10 +169,12 @@ export class PullRegistry {
   }
 
   /** Whoever is told to wait meanwhile is called at its end. */
-  #isUnsure(pull: Pull): void {
+  #isUnsure(pull: Pull, sinceMs: number): void {
     const { clock, wake } = this.#dependencies;
-    pull.unsureUntilMs = clock.now() + UNSURE_MS;
-    clock.setTimer(UNSURE_MS, () => wake(pull.distribution.uid));
+    const untilMs = sinceMs + UNSURE_MS;
+    if (untilMs <= clock.now()) return;
+    pull.unsureUntilMs = untilMs;
+    clock.setTimer(untilMs - clock.now(), () => wake(pull.distribution.uid));
   }
 
   /** What leases of an earlier leader have, nobody else gets until they are over. */
@@ -180,7 +183,8 @@ export class PullRegistry {
     if (pull === undefined || !isOpen) return;
     const leases = [...ledger.leases.values()].filter((lease) => this.of(lease) === pull);
     if (chargeOf(ledger, uid).epoch === pull.distribution.epoch || leases.length > 0) {
-      this.#isUnsure(pull);
+      // Not from now on: reports came while the journal was read, and a long one takes its time.
+      this.#isUnsure(pull, pull.heardSinceMs);
       pull.isInherited = true;
     }
     for (const { leaseId, extents, expired, purpose } of leases) {

@@ -27,6 +27,8 @@ export interface Pull {
   isInherited: boolean;
   /** The last who asked to pull got nothing because the period's traffic is used up. */
   isExhausted: boolean;
+  /** Relays can say to this leader what they hold of it, since then. */
+  readonly heardSinceMs: number;
   /** Pieces were given out before this replica led: who has them is not known before this time. */
   unsureUntilMs: number;
 }
@@ -48,7 +50,11 @@ const EXTENT_SECONDS = 1;
 const MIN_PIECES = 2;
 
 /** The same epoch goes on as it was. */
-export function newPull(distribution: LeasedDistribution, known: Pull | undefined): Pull {
+export function newPull(
+  distribution: LeasedDistribution,
+  known: Pull | undefined,
+  nowMs: number,
+): Pull {
   const { epoch, files, pieceCount, feedPublicKey, feedSeed } = distribution;
   if (known?.distribution.epoch === epoch) return { ...known, distribution };
   return {
@@ -64,6 +70,7 @@ export function newPull(distribution: LeasedDistribution, known: Pull | undefine
     mirrorsUsed: new Set(),
     isInherited: false,
     isExhausted: false,
+    heardSinceMs: nowMs,
     unsureUntilMs: 0,
   };
 }

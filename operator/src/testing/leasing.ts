@@ -3,11 +3,11 @@ import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { LeaseLoopDependencies } from '@sluice/protocol/client/leaseLoop.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { JournalStore } from '../quota/journal.ts';
 import { LeaseService, type LeaseServiceDependencies } from '../quota/leaseService.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
 import type { OriginBooksOptions } from '../quota/originBooks.ts';
 import { steadyRandom } from './fakeClock.ts';
-import type { MemoryJournal } from './memoryJournal.ts';
 
 export const PIECE_BYTES = 262_144;
 const keys = generateFeedKeyPair();
@@ -52,7 +52,7 @@ export function anOriginPolicy(
 }
 
 export function aLeaseService(
-  dependencies: { readonly store: MemoryJournal; readonly clock: Clock } & Partial<
+  dependencies: { readonly store: JournalStore; readonly clock: Clock } & Partial<
     Pick<LeaseServiceDependencies, 'onLost' | 'onBroken' | 'wallClock'>
   >,
   options: Partial<OriginBooksOptions> = {},
