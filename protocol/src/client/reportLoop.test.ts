@@ -11,7 +11,7 @@ afterEach(() => {
 
 function build(reportIntervalMs = 60_000) {
   const sent: ReportContent[] = [];
-  const state = { reports: [] as TransferReport[], away: false };
+  const state = { reports: [] as TransferReport[], away: false, connected: true };
   const problems: unknown[] = [];
   const acknowledged: TransferReport[] = [];
   const abort = new AbortController();
@@ -20,6 +20,9 @@ function build(reportIntervalMs = 60_000) {
   const loop = new ReportLoop({
     client: {
       reportIntervalMs,
+      get connected() {
+        return state.connected;
+      },
       report: async (content) => {
         if (state.away) throw new Error('away');
         sent.push(content);
@@ -64,6 +67,23 @@ describe('reports', () => {
     await vi.waitFor(() => expect(said(sent)[0]).toBe('a ready'), { timeout: 5_000 });
     expect(problems).toHaveLength(1);
     expect(acknowledged).toEqual(state.reports);
+  });
+
+  it('wait for a work stream, and tell what is so by then', async () => {
+    const { loop, sent, state, looks, signal } = build(5);
+    state.connected = false;
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'transferring' })];
+    const running = loop.run(signal);
+    loop.now();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(looks()).toBe(0);
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'ready' })];
+    state.connected = true;
+    loop.forget();
+    await vi.waitFor(() => expect(said(sent)).toEqual(['a ready']));
+    state.connected = false;
+    aborts.at(-1)?.abort();
+    await running;
   });
 
   it('tell a new control server everything again', async () => {

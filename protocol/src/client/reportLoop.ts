@@ -7,6 +7,8 @@ import { taskKey } from './workLoop.ts';
 export interface ReportLoopDependencies {
   readonly client: {
     readonly reportIntervalMs: number;
+    /** Whether a work stream is open. */
+    readonly connected: boolean;
     report(content: ReportContent, signal: AbortSignal): Promise<unknown>;
   };
   /** How things are now; a report replaces every earlier one of the same epoch. */
@@ -25,7 +27,8 @@ const NOTHING_NEW_MS = 30_000;
 /**
  * Sends what changed since the control server last heard it: each interval when there is something,
  * and at once when a state changes. Reports are cumulative: the next one replaces what could not be
- * sent.
+ * sent. While there is no work stream nothing is sent: thousands of nodes that look for the next
+ * leader are not to knock twice each.
  */
 export class ReportLoop {
   readonly #dependencies: ReportLoopDependencies;
@@ -55,7 +58,12 @@ export class ReportLoop {
   /** Until aborted; never throws. */
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
+    signal.addEventListener('abort', () => this.#wake(), { once: true });
     while (!signal.aborted) {
+      if (!this.#dependencies.client.connected) {
+        await this.#woken();
+        continue;
+      }
       try {
         await this.send(signal);
         failures = 0;
@@ -91,13 +99,14 @@ export class ReportLoop {
   }
 
   async #pause(intervalMs: number, signal: AbortSignal): Promise<void> {
-    if (!this.#urgent) {
-      const woken = new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      await Promise.race([woken, this.#rest(intervalMs, signal)]);
-    }
+    if (!this.#urgent) await Promise.race([this.#woken(), this.#rest(intervalMs, signal)]);
     if (this.#urgent) await this.#rest(GATHER_MS, signal);
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   async #rest(delayMs: number, signal: AbortSignal): Promise<void> {
