@@ -89,7 +89,7 @@ export class ControlServer {
       sessionKey: () => sessionKey,
       isLeader: () => true,
       leaderUrl: () => undefined,
-      now: () => systemClock.now(),
+      clock: systemClock,
       wallClock: () => Date.now(),
     });
     const authority = await makeAuthority(Date.now());

@@ -97,7 +97,10 @@ function startAgent(
     synced: async () => {},
   };
   const disk = async () => undefined;
-  new ControlWorker({ newestOnly: true }, { client, host, disk, onProblem }).start();
+  new ControlWorker(
+    { newestOnly: true, spreadsReports: true },
+    { client, host, disk, onProblem },
+  ).start();
 }
 
 class WatchedClient extends ControlClient {

@@ -496,6 +496,19 @@ describe('requests', () => {
     expect(await post('/v1/nothing', '{}', token)).toMatchObject({ status: 404, code: 'NotFound' });
   });
 
+  it('for a work stream are held while nobody leads, and served where somebody begins to', async () => {
+    const pod = await createPod(api.admin, AGENT);
+    const { client, problems, work } = await control.process('agent', pod.token);
+    await client.report({ transfers: [] }, NEVER);
+    control.election.isLeader = false;
+    work();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(client.connected).toBe(false);
+    control.election.isLeader = true;
+    await vi.waitFor(() => expect(client.connected).toBe(true), WAIT);
+    expect(problems).toEqual([]);
+  });
+
   it('to a standby go to the leader, or wait for one', async () => {
     control.election.isLeader = false;
     expect(await post('/v1/session', '{}')).toMatchObject({ status: 503, code: 'NotLeading' });

@@ -23,8 +23,9 @@ import { OvertakenError, type WorkStream } from './fleetView.ts';
 import { newReadApi } from './readApi.ts';
 import { ApiRefusal } from './refusal.ts';
 import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
+import { Standby, type StandbyDependencies } from './standby.ts';
 
-export interface AppDependencies {
+export interface AppDependencies extends StandbyDependencies {
   readonly coordinator: Coordinator;
   readonly leases: LeaseService;
   readonly callers: Pick<Callers, 'identify'>;
@@ -33,10 +34,6 @@ export interface AppDependencies {
   readonly sessionKey: () => Buffer;
   /** Of the control protocol; absent: those of this release. */
   readonly protocolVersions?: readonly number[];
-  readonly isLeader: () => boolean;
-  /** Where the leader serves; undefined while nobody leads. */
-  readonly leaderUrl: () => string | undefined;
-  readonly now: () => number;
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
 }
@@ -58,7 +55,8 @@ const IDENTIFY_TIMEOUT_MS = 12_000;
 const TELL_VERSIONS_EVERY_MS = 60_000;
 
 export function newApp(dependencies: AppDependencies): express.Express {
-  const { coordinator, leases, callers, logger, now, wallClock } = dependencies;
+  const { clock, coordinator, leases, callers, logger, wallClock } = dependencies;
+  const now = () => clock.now();
   const { protocolVersions = PROTOCOL_VERSIONS } = dependencies;
   let versionsToldAtMs = Number.NEGATIVE_INFINITY;
   let interval = { ms: MIN_REPORT_INTERVAL_MS, countedAtMs: Number.NEGATIVE_INFINITY };
@@ -68,14 +66,8 @@ export function newApp(dependencies: AppDependencies): express.Express {
   app.disable('x-powered-by');
   app.disable('etag');
 
-  app.use('/v1', (request, response, next) => {
-    if (dependencies.isLeader()) return next();
-    const leader = dependencies.leaderUrl();
-    if (leader === undefined) throw new ApiRefusal(503, 'NotLeading', 'nobody leads at the moment');
-    const location = new URL(request.originalUrl, leader).href;
-    response.status(307).location(location);
-    response.json({ code: 'NotLeading', message: `the leader serves at ${location}` });
-  });
+  const standby = new Standby(dependencies);
+  app.use('/v1', (request, response, next) => standby.handle(request, response, next));
 
   // Nobody's body is read.
   app.use(['/v1/work', '/v1/reports', '/v1/leases'], (request, _response, next) => {

@@ -31,6 +31,7 @@ import { makeServerCertificate, type ServerCertificate } from './certificates.ts
 import { Coordinator } from './coordinator.ts';
 import { ImageTroubles } from './imageTroubles.ts';
 import { Keyring, type Keys } from './keyring.ts';
+import { ticketKeysFrom } from './sessions.ts';
 
 export interface DataSideDependencies extends DataSideEnvironment {
   readonly clock: Clock;
@@ -48,6 +49,8 @@ const KEYS_RETRY_MS = 1_000;
 const SERVICE = 'sluice-control';
 /** A certificate is made anew when a third of its life is left. */
 const RENEW_BEFORE_MS = 30 * 24 * 3600 * 1000;
+/** Of connections that wait to be accepted: after a change of leaders all processes come at once. */
+const BACKLOG = 4_096;
 const FLEET_SELECTOR = 'app.kubernetes.io/name=sluice,app.kubernetes.io/component in (relay,agent)';
 
 export function newDataSide(config: Config, dependencies: DataSideDependencies): DataSide {
@@ -274,13 +277,13 @@ class MongoDataSide implements DataSide {
           ? undefined
           : `https://${bracketed(ip)}:${this.#config.controlPort}`;
       },
-      now: () => clock.now(),
+      clock,
       wallClock: () => Date.now(),
     });
-    const server = createServer({ key: certificate.key, cert: certificate.certificate }, app);
+    const server = createServer(this.#secureContext(certificate), app);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(this.#config.controlPort, () => resolve());
+      server.listen({ port: this.#config.controlPort, backlog: BACKLOG }, () => resolve());
     });
     this.#server = server;
   }
@@ -292,6 +295,10 @@ class MongoDataSide implements DataSide {
     const { current } = (this.#keys as Keys).authorities;
     this.#certificate = await makeServerCertificate(names, current, Date.now());
     return this.#certificate;
+  }
+
+  #secureContext({ key, certificate }: ServerCertificate) {
+    return { key, cert: certificate, ticketKeys: ticketKeysFrom((this.#keys as Keys).sessionKey) };
   }
 
   #watchKeys(): void {
@@ -312,8 +319,8 @@ class MongoDataSide implements DataSide {
     this.#keys = keys;
     const isOld = (this.#certificate?.notAfterMs ?? 0) - Date.now() < RENEW_BEFORE_MS;
     if (before === keys.authorities.current.certificate && !isOld) return;
-    const { key, certificate } = await this.#newCertificate();
-    this.#server?.setSecureContext({ key, cert: certificate });
+    const renewed = await this.#newCertificate();
+    this.#server?.setSecureContext(this.#secureContext(renewed));
   }
 
   #measure(): void {

@@ -103,17 +103,24 @@ export class ControlClient {
   async *work(signal: AbortSignal): AsyncGenerator<WorkEvent> {
     let failures = 0;
     while (!signal.aborted) {
+      let retryAfterMs: number | undefined;
       try {
         for await (const event of this.#stream(signal)) {
           failures = 0;
           yield event;
         }
       } catch (error) {
-        if (!signal.aborted) this.#onProblem(asControlError(error, signal));
+        const problem = asControlError(error, signal);
+        retryAfterMs = problem.retryAfterMs;
+        if (!signal.aborted) this.#onProblem(problem);
       } finally {
         this.#connected = false;
       }
-      await sleep(backoffMs(failures, Math.random()), undefined, { signal }).catch(() => {});
+      const pauseMs =
+        retryAfterMs === undefined
+          ? backoffMs(failures, Math.random())
+          : retryAfterMs + backoffMs(0, Math.random());
+      await sleep(pauseMs, undefined, { signal }).catch(() => {});
       failures += 1;
     }
   }

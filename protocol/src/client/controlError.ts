@@ -28,12 +28,15 @@ export interface ControlErrorDetails {
   readonly status?: number;
   /** The `code` of the control server's ApiError. */
   readonly apiCode?: string;
+  /** When the control server wants to be asked again. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 export class ControlError extends Error {
   readonly code: ControlErrorCode;
   readonly status: number | undefined;
   readonly apiCode: string | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ControlErrorCode, message: string, details: ControlErrorDetails = {}) {
     super(message, { cause: details.cause });
@@ -41,6 +44,7 @@ export class ControlError extends Error {
     this.code = code;
     this.status = details.status;
     this.apiCode = details.apiCode;
+    this.retryAfterMs = details.retryAfterMs;
   }
 
   /** Whether the same request may be answered when it is sent again. */

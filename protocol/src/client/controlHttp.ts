@@ -18,6 +18,7 @@ export interface ControlRequest {
 
 /** Standby to leader, and once more when the leader changed meanwhile. */
 const MAX_REDIRECTS = 3;
+const MAX_RETRY_AFTER_MS = 60_000;
 /** Answers are small; what comes by stream has a bound per line. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
@@ -143,7 +144,15 @@ async function rejectUnlessOk(answer: Dispatcher.ResponseData): Promise<void> {
     // Not ours (a proxy's page): the status alone tells.
   }
   const code = said.code === 'UnknownVersion' ? 'UnknownVersion' : codeOf(status);
-  throw new ControlError(code, said.message, { status, apiCode: said.code });
+  const retryAfterMs = retryAfterOf(answer);
+  throw new ControlError(code, said.message, { status, apiCode: said.code, retryAfterMs });
+}
+
+/** In seconds (RFC 9110, section 10.2.3); a date is no answer of ours. */
+function retryAfterOf({ headers }: Dispatcher.ResponseData): number | undefined {
+  const value = headers['retry-after'];
+  if (typeof value !== 'string' || !/^\d{1,4}$/.test(value)) return undefined;
+  return Math.min(MAX_RETRY_AFTER_MS, Number(value) * 1000);
 }
 
 function codeOf(status: number): ControlErrorCode {

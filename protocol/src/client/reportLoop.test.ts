@@ -9,7 +9,7 @@ afterEach(() => {
   for (const abort of aborts.splice(0)) abort.abort();
 });
 
-function build(reportIntervalMs = 60_000) {
+function build(reportIntervalMs = 60_000, isSpread = false) {
   const sent: ReportContent[] = [];
   const state = { reports: [] as TransferReport[], away: false, connected: true };
   const problems: unknown[] = [];
@@ -34,6 +34,7 @@ function build(reportIntervalMs = 60_000) {
     },
     acknowledged: (reports) => acknowledged.push(...reports),
     disk: async () => undefined,
+    isSpread,
     onProblem: (error) => problems.push(error),
   });
   const looks = () => lookCount;
@@ -84,6 +85,21 @@ describe('reports', () => {
     state.connected = false;
     aborts.at(-1)?.abort();
     await running;
+  });
+
+  it('of thousands of agents come to a new control server within its interval, changes at once', async () => {
+    const { loop, sent, state, looks, signal } = build(1_000_000, true);
+    state.connected = false;
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'transferring' })];
+    loop.run(signal);
+    vi.spyOn(Math, 'random').mockReturnValueOnce(0.5);
+    state.connected = true;
+    loop.forget();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(looks()).toBe(0);
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'ready' })];
+    loop.now();
+    await vi.waitFor(() => expect(said(sent)).toEqual(['a ready']));
   });
 
   it('tell a new control server everything again', async () => {

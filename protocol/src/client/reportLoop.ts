@@ -11,6 +11,11 @@ export interface ReportLoopDependencies {
     readonly connected: boolean;
     report(content: ReportContent, signal: AbortSignal): Promise<unknown>;
   };
+  /**
+   * Whether the first report to a control server may come at any time of its interval: it is long
+   * where there are thousands of agents, which would all send theirs at once.
+   */
+  readonly isSpread: boolean;
   /** How things are now; a report replaces every earlier one of the same epoch. */
   readonly reports: () => TransferReport[];
   readonly acknowledged: (reports: readonly TransferReport[]) => void;
@@ -18,6 +23,8 @@ export interface ReportLoopDependencies {
   readonly onProblem: (error: unknown) => void;
 }
 
+/** The shortest interval: in few nodes' reports nothing needs to be spread. */
+const SPREAD_OVER_MS = 1_000;
 /** Changes within this time go out together. */
 const GATHER_MS = 20;
 const MAX_TRANSFERS = 10_000;
@@ -37,6 +44,8 @@ export class ReportLoop {
   #wake: () => void = () => {};
   #urgent = false;
   #sentAtMs = Number.NEGATIVE_INFINITY;
+  /** To wait before the next report, unless a state changes. */
+  #spreadMs = 0;
 
   constructor(dependencies: ReportLoopDependencies) {
     this.#dependencies = dependencies;
@@ -52,6 +61,9 @@ export class ReportLoop {
   forget(): void {
     this.#known = new Map();
     this.#sentAtMs = Number.NEGATIVE_INFINITY;
+    const { client, isSpread } = this.#dependencies;
+    const spreadMs = isSpread ? client.reportIntervalMs - SPREAD_OVER_MS : 0;
+    this.#spreadMs = Math.max(0, spreadMs) * Math.random();
     this.now();
   }
 
@@ -62,6 +74,7 @@ export class ReportLoop {
     while (!signal.aborted) {
       if (!this.#dependencies.client.connected) {
         await this.#woken();
+        await this.#gather(signal);
         continue;
       }
       try {
@@ -100,7 +113,14 @@ export class ReportLoop {
 
   async #pause(intervalMs: number, signal: AbortSignal): Promise<void> {
     if (!this.#urgent) await Promise.race([this.#woken(), this.#rest(intervalMs, signal)]);
-    if (this.#urgent) await this.#rest(GATHER_MS, signal);
+    if (this.#urgent) await this.#gather(signal);
+  }
+
+  async #gather(signal: AbortSignal): Promise<void> {
+    const spreadMs = this.#spreadMs;
+    this.#spreadMs = 0;
+    if (spreadMs > 0) await Promise.race([this.#woken(), this.#rest(spreadMs, signal)]);
+    await this.#rest(GATHER_MS, signal);
   }
 
   #woken(): Promise<void> {

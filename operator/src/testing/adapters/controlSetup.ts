@@ -90,7 +90,7 @@ export async function startControl(
     ...(protocolVersions !== undefined && { protocolVersions }),
     isLeader: () => election.isLeader,
     leaderUrl: () => election.leaderUrl,
-    now: () => clock.now(),
+    clock,
     wallClock: () => Date.now(),
   });
   const authority = await makeAuthority(Date.now());

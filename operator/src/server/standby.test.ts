@@ -1,0 +1,112 @@
+import { EventEmitter } from 'node:events';
+import type { Request, Response } from 'express';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { FakeClock } from '../testing/fakeClock.ts';
+import type { ApiRefusal } from './refusal.ts';
+import { Standby } from './standby.ts';
+
+const LEADER = 'https://10.1.2.3:8443';
+
+class Asked extends EventEmitter {
+  outcome: string | undefined;
+  readonly headers: Record<string, string> = {};
+  readonly request: Request;
+
+  constructor(method: string, path: string) {
+    super();
+    this.request = { method, path, originalUrl: `/v1${path}` } as Request;
+  }
+
+  status(status: number) {
+    this.outcome = `${status}`;
+    return this;
+  }
+
+  location(location: string) {
+    this.outcome += ` ${location}`;
+  }
+
+  json() {}
+
+  set(name: string, value: string) {
+    this.headers[name] = value;
+  }
+}
+
+let clock: FakeClock;
+let election: { isLeader: boolean; leaderUrl: string | undefined };
+let standby: Standby;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  election = { isLeader: false, leaderUrl: undefined };
+  const { isLeader, leaderUrl } = {
+    isLeader: () => election.isLeader,
+    leaderUrl: () => election.leaderUrl,
+  };
+  standby = new Standby({ clock, isLeader, leaderUrl });
+});
+
+function ask(path = '/work', method = 'GET'): Asked {
+  const asked = new Asked(method, path);
+  standby.handle(asked.request, asked as unknown as Response, (error?: unknown) => {
+    const refusal = error as ApiRefusal | undefined;
+    asked.outcome = refusal === undefined ? 'served' : `${refusal.status} ${refusal.code}`;
+  });
+  return asked;
+}
+
+const countOf = (all: readonly Asked[], outcome: string) =>
+  all.filter((asked) => asked.outcome?.startsWith(outcome)).length;
+
+describe('while nobody leads', () => {
+  it('requests for work are held, and served here when this replica is next', async () => {
+    const all = Array.from({ length: 250 }, () => ask());
+    await clock.advance(1_000);
+    expect(countOf(all, '')).toBe(0);
+    election.isLeader = true;
+    await clock.advance(60);
+    expect(countOf(all, 'served')).toBe(100);
+    await clock.advance(100);
+    expect(countOf(all, 'served')).toBe(250);
+    expect(ask().outcome).toBe('served');
+  });
+
+  it('or sent on at a pace when another one is, first come, first served', async () => {
+    const all = Array.from({ length: 100 }, () => ask());
+    election.leaderUrl = LEADER;
+    await clock.advance(60);
+    expect(all.map(({ outcome }) => outcome !== undefined).lastIndexOf(true)).toBe(24);
+    const late = ask();
+    await clock.advance(500);
+    expect(countOf([...all, late], `307 ${LEADER}/v1/work`)).toBe(101);
+    expect(ask().outcome).toBe(`307 ${LEADER}/v1/work`);
+  });
+
+  it('but no longer than clients wait: then they are to ask again, at once', async () => {
+    const asked = ask();
+    await clock.advance(2_900);
+    expect(asked.outcome).toBeUndefined();
+    await clock.advance(200);
+    expect([asked.outcome, asked.headers['retry-after']]).toEqual(['503 NotLeading', '0']);
+  });
+
+  it('whoever went away is answered nothing', async () => {
+    const asked = ask();
+    asked.emit('close');
+    election.isLeader = true;
+    await clock.advance(100);
+    expect(asked.outcome).toBeUndefined();
+  });
+
+  it('everything else is refused, and sent on at once when somebody leads', () => {
+    expect(ask('/reports', 'POST').outcome).toBe('503 NotLeading');
+    election.leaderUrl = LEADER;
+    expect(ask('/leases', 'POST').outcome).toBe(`307 ${LEADER}/v1/leases`);
+  });
+});
+
+it('no more than 20,000 are held', () => {
+  for (let count = 0; count < 20_000; count += 1) ask();
+  expect(ask().outcome).toBe('503 NotLeading');
+});

@@ -1,0 +1,97 @@
+/**
+ * What a replica that does not lead does with requests. A 307 names the leader. While nobody leads,
+ * requests for a work stream are held until somebody does: when this replica is next, they are
+ * served over the connections that they came by, and thousands of processes need no handshake in
+ * the very second in which the next leader has the most to do. Whom it sends on, it sends at a pace
+ * at which a leader can shake hands.
+ */
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { NextFunction, Request, Response } from 'express';
+import { ApiRefusal } from './refusal.ts';
+
+export interface StandbyDependencies {
+  readonly clock: Clock;
+  readonly isLeader: () => boolean;
+  /** Where the leader serves; undefined while nobody leads. */
+  readonly leaderUrl: () => string | undefined;
+}
+
+/** Under the time in which clients expect the beginning of an answer. */
+const HOLD_MS = 3_000;
+const MAX_HELD = 20_000;
+const LOOK_MS = 50;
+/** At each look: 2,000 a second are served here, 500 sent on, for which a leader needs half a core. */
+const SERVED_A_LOOK = 100;
+const SENT_ON_A_LOOK = 25;
+
+interface Held {
+  readonly request: Request;
+  readonly response: Response;
+  readonly next: NextFunction;
+  readonly untilMs: number;
+}
+
+export class Standby {
+  readonly #deps: StandbyDependencies;
+  /** In the order in which they came. */
+  readonly #held = new Set<Held>();
+  #timer: Timer | undefined;
+
+  constructor(dependencies: StandbyDependencies) {
+    this.#deps = dependencies;
+  }
+
+  /** Before everything else, as Express calls it. */
+  handle(request: Request, response: Response, next: NextFunction): void {
+    const { clock, isLeader, leaderUrl } = this.#deps;
+    if (isLeader()) {
+      next();
+      return;
+    }
+    const leader = leaderUrl();
+    const mayWait = request.method === 'GET' && request.path === '/work';
+    if (mayWait && (leader === undefined || this.#held.size > 0) && this.#held.size < MAX_HELD) {
+      const held = { request, response, next, untilMs: clock.now() + HOLD_MS };
+      this.#held.add(held);
+      response.once('close', () => this.#held.delete(held));
+      this.#timer ??= clock.setTimer(LOOK_MS, () => this.#look());
+    } else if (leader === undefined) refuse(next);
+    else sendOn(request, response, leader);
+  }
+
+  #look(): void {
+    this.#timer = undefined;
+    const { clock, isLeader, leaderUrl } = this.#deps;
+    const leader = leaderUrl();
+    let [served, sentOn] = [0, 0];
+    for (const held of this.#held) {
+      const { request, response, next, untilMs } = held;
+      const isDue = clock.now() >= untilMs;
+      if (isLeader() && (served < SERVED_A_LOOK || isDue)) {
+        served += 1;
+        this.#held.delete(held);
+        next();
+      } else if (leader !== undefined && sentOn < SENT_ON_A_LOOK) {
+        sentOn += 1;
+        this.#held.delete(held);
+        sendOn(request, response, leader);
+      } else if (isDue) {
+        this.#held.delete(held);
+        // Over the same connection, at once: it was no failure.
+        response.set('retry-after', '0');
+        refuse(next);
+      } else break;
+    }
+    if (this.#held.size > 0) this.#timer = clock.setTimer(LOOK_MS, () => this.#look());
+  }
+}
+
+function sendOn(request: Request, response: Response, leader: string): void {
+  const location = new URL(request.originalUrl, leader).href;
+  response.status(307).location(location);
+  response.json({ code: 'NotLeading', message: `the leader serves at ${location}` });
+}
+
+function refuse(next: NextFunction): void {
+  next(new ApiRefusal(503, 'NotLeading', 'nobody leads at the moment'));
+}
