@@ -15,6 +15,12 @@ const EXACT = { additionalProperties: false } as const;
 /** Audience of the projected ServiceAccount tokens that buy a session. */
 export const TOKEN_AUDIENCE = 'sluice';
 
+/**
+ * Of a request to the control service: the origin (RFC 6454) of the leader that could not be
+ * reached. Whoever stands by then names another one, or holds a request for work until there is one.
+ */
+export const UNREACHABLE_HEADER = 'sluice-unreachable';
+
 const Uid = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9-]+$' });
 const Epoch = Type.Integer({ minimum: 1 });
 const Bytes = Type.Integer({ minimum: 0 });

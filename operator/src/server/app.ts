@@ -113,9 +113,12 @@ export function newApp(dependencies: AppDependencies): express.Express {
   app.get('/v1/work', (request, response) => {
     const session = sessionOf(request);
     coordinator.fleet.meet(session, now());
+    const leaderUrl = dependencies.leaderUrl();
     response.writeHead(200, {
       'content-type': 'application/x-ndjson',
       'cache-control': 'no-store',
+      // Reports and leases need not go by the Service, and by whoever it chooses.
+      ...(leaderUrl !== undefined && { 'content-location': `${leaderUrl}${request.originalUrl}` }),
     });
     response.flushHeaders();
     const stream = streamTo(response);

@@ -12,9 +12,10 @@ class Asked extends EventEmitter {
   readonly headers: Record<string, string> = {};
   readonly request: Request;
 
-  constructor(method: string, path: string) {
+  constructor(method: string, path: string, unreachable: string | undefined) {
     super();
-    this.request = { method, path, originalUrl: `/v1${path}` } as Request;
+    const get = () => unreachable;
+    this.request = { method, path, originalUrl: `/v1${path}`, get } as unknown as Request;
   }
 
   status(status: number) {
@@ -47,8 +48,8 @@ beforeEach(() => {
   standby = new Standby({ clock, isLeader, leaderUrl });
 });
 
-function ask(path = '/work', method = 'GET'): Asked {
-  const asked = new Asked(method, path);
+function ask(path = '/work', method = 'GET', unreachable?: string): Asked {
+  const asked = new Asked(method, path, unreachable);
   standby.handle(asked.request, asked as unknown as Response, (error?: unknown) => {
     const refusal = error as ApiRefusal | undefined;
     asked.outcome = refusal === undefined ? 'served' : `${refusal.status} ${refusal.code}`;
@@ -104,6 +105,18 @@ describe('while nobody leads', () => {
     election.leaderUrl = LEADER;
     expect(ask('/leases', 'POST').outcome).toBe(`307 ${LEADER}/v1/leases`);
   });
+});
+
+it('whoever has not reached the leader is held until there is another one', async () => {
+  election.leaderUrl = LEADER;
+  const asked = ask('/work', 'GET', LEADER);
+  const other = ask('/work', 'GET', 'https://10.9.9.9:8443');
+  await clock.advance(1_000);
+  expect(asked.outcome).toBeUndefined();
+  expect(other.outcome).toBe(`307 ${LEADER}/v1/work`);
+  election.leaderUrl = 'https://10.1.2.4:8443';
+  await clock.advance(60);
+  expect(asked.outcome).toBe('307 https://10.1.2.4:8443/v1/work');
 });
 
 it('no more than 20,000 are held', () => {

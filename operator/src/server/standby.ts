@@ -1,11 +1,13 @@
 /**
  * What a replica that does not lead does with requests. A 307 names the leader. While nobody leads,
- * requests for a work stream are held until somebody does: when this replica is next, they are
+ * or whoever asks has not reached the leader, which is seconds before its Lease is over, requests
+ * for a work stream are held until another one leads: when this replica is next, they are
  * served over the connections that they came by, and thousands of processes need no handshake in
  * the very second in which the next leader has the most to do. Whom it sends on, it sends at a pace
  * at which a leader can shake hands.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import { UNREACHABLE_HEADER } from '@sluice/protocol/messages.ts';
 import type { NextFunction, Request, Response } from 'express';
 import { ApiRefusal } from './refusal.ts';
 
@@ -28,6 +30,8 @@ interface Held {
   readonly request: Request;
   readonly response: Response;
   readonly next: NextFunction;
+  /** The leader that was not reached. */
+  readonly unreachable: string | undefined;
   readonly untilMs: number;
 }
 
@@ -48,10 +52,11 @@ export class Standby {
       next();
       return;
     }
-    const leader = leaderUrl();
+    const unreachable = request.get(UNREACHABLE_HEADER);
+    const leader = reachable(leaderUrl(), unreachable);
     const mayWait = request.method === 'GET' && request.path === '/work';
     if (mayWait && (leader === undefined || this.#held.size > 0) && this.#held.size < MAX_HELD) {
-      const held = { request, response, next, untilMs: clock.now() + HOLD_MS };
+      const held = { request, response, next, unreachable, untilMs: clock.now() + HOLD_MS };
       this.#held.add(held);
       response.once('close', () => this.#held.delete(held));
       this.#timer ??= clock.setTimer(LOOK_MS, () => this.#look());
@@ -62,11 +67,12 @@ export class Standby {
   #look(): void {
     this.#timer = undefined;
     const { clock, isLeader, leaderUrl } = this.#deps;
-    const leader = leaderUrl();
+    const named = leaderUrl();
     let [served, sentOn] = [0, 0];
     for (const held of this.#held) {
       const { request, response, next, untilMs } = held;
       const isDue = clock.now() >= untilMs;
+      const leader = reachable(named, held.unreachable);
       if (isLeader() && (served < SERVED_A_LOOK || isDue)) {
         served += 1;
         this.#held.delete(held);
@@ -80,10 +86,15 @@ export class Standby {
         // Over the same connection, at once: it was no failure.
         response.set('retry-after', '0');
         refuse(next);
-      } else break;
+      }
     }
     if (this.#held.size > 0) this.#timer = clock.setTimer(LOOK_MS, () => this.#look());
   }
+}
+
+/** Undefined: nobody leads whom this one could reach. */
+function reachable(leader: string | undefined, unreachable: string | undefined) {
+  return leader === unreachable ? undefined : leader;
 }
 
 function sendOn(request: Request, response: Response, leader: string): void {

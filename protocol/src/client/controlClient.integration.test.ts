@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { WorkMessage } from '../messages.ts';
+import { UNREACHABLE_HEADER, type WorkMessage } from '../messages.ts';
 import { ControlClient, type WorkEvent } from './controlClient.ts';
 import { ControlError } from './controlError.ts';
 import { makeCertificates, type TestCertificates } from './testing/certificates.ts';
@@ -228,6 +228,46 @@ describe('the control client', () => {
     expect(await codeOf(made.report({ transfers: [] }, NEVER))).toBe('Unreachable');
     expect(await codeOf(made.report({ transfers: [] }, NEVER))).toBe('Unreachable');
     expect(stranger.fake.requests).toHaveLength(0);
+  });
+
+  it('goes straight to the leader that a work stream names', async () => {
+    const leader = await server();
+    const service = await server({
+      intercept: (_request, response, at) => {
+        if (at !== '/v1/work') return false;
+        const named = { 'content-location': `https://127.0.0.1:${leader.url.port}/v1/work` };
+        response.writeHead(200, named).end(`${JSON.stringify({ type: 'synced' })}\n`);
+        return true;
+      },
+    });
+    const { client: made } = await client(service.url);
+    await eventsUntil(made, 'synced', 1);
+    await made.report({ transfers: [] }, NEVER);
+    // It does not know the session, which the other one gave.
+    expect(leader.fake.requests).toEqual(['POST /v1/reports']);
+  });
+
+  it('tells a standby, once, which leader it did not reach', async () => {
+    const leader = await server();
+    const gone = `https://127.0.0.1:${leader.url.port}`;
+    const told: unknown[] = [];
+    const standby = await server({
+      intercept: (request, response, at) => {
+        if (at !== '/v1/work') return false;
+        told.push(request.headers[UNREACHABLE_HEADER]);
+        if (told.length === 1) {
+          response.writeHead(307, { location: `${gone}/v1/work` }).end();
+          return true;
+        }
+        const isHeld = told.length < 5;
+        if (isHeld) response.writeHead(503, { 'retry-after': '0' }).end();
+        return isHeld;
+      },
+    });
+    await leader.fake.stop();
+    const { client: made } = await client(standby.url);
+    await eventsUntil(made, 'synced', 1);
+    expect(told).toEqual([undefined, gone, undefined, undefined, undefined]);
   });
 
   it('names what is wrong by code: refused, unavailable, missing credentials, aborted', async () => {

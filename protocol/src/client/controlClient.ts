@@ -121,7 +121,7 @@ export class ControlClient {
           ? backoffMs(failures, Math.random())
           : retryAfterMs + backoffMs(0, Math.random());
       await sleep(pauseMs, undefined, { signal }).catch(() => {});
-      failures += 1;
+      failures = retryAfterMs === undefined ? failures + 1 : 0;
     }
   }
 

@@ -1,4 +1,5 @@
 import { type Dispatcher, errors } from 'undici';
+import { UNREACHABLE_HEADER } from '../messages.ts';
 import { InvalidMessageError, type Parser, parseApiError } from '../validate.ts';
 import { ControlError, type ControlErrorCode } from './controlError.ts';
 import type { Trust } from './trust.ts';
@@ -23,13 +24,15 @@ const MAX_RETRY_AFTER_MS = 60_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
 /**
- * Requests to the control service: to its name first, and straight to the leader once a standby
- * has named it with a 307, until the leader fails.
+ * Requests to the control service: to its name first, and straight to the leader once it is named,
+ * by a standby's 307 or by itself, until the leader fails.
  */
 export class ControlHttp {
   readonly #options: ControlHttpOptions;
   readonly #trust: Trust;
   #leader: URL | undefined;
+  /** Where nobody answered: the next standby is not to send us there again. */
+  #unreachable: string | undefined;
 
   constructor(options: ControlHttpOptions, trust: Trust) {
     this.#options = options;
@@ -72,39 +75,48 @@ export class ControlHttp {
   async #send(request: ControlRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
     let url = new URL(request.path, this.#leader ?? this.#options.controlUrl);
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-      const dispatcher = await this.#trust.dispatcher();
-      const answer = await dispatcher.request({
-        origin: url.origin,
-        path: url.pathname + url.search,
-        method: request.method,
-        headers: {
-          authorization: `Bearer ${request.bearer}`,
-          accept: 'application/json',
-          ...(request.body !== undefined && { 'content-type': 'application/json' }),
-        },
-        ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
-        signal,
-        headersTimeout: 0,
-        bodyTimeout: 0,
-      });
+      const answer = await this.#ask(url, request, signal);
       if (answer.statusCode !== 307 && answer.statusCode !== 308) {
         await rejectUnlessOk(answer);
+        const { 'content-location': location } = answer.headers;
+        if (location !== undefined) this.#leader = new URL('/', httpsUrl(location, url));
         return answer;
       }
       await answer.body.dump();
-      url = this.#target(answer, url);
+      url = httpsUrl(answer.headers.location, url);
       this.#leader = new URL('/', url);
     }
     throw new ControlError('Unavailable', 'the control servers name each other as the leader');
   }
 
-  #target({ headers }: Dispatcher.ResponseData, from: URL): URL {
-    const { location } = headers;
-    const url = typeof location === 'string' ? URL.parse(location, from.href) : null;
-    if (url === null || url.protocol !== 'https:' || url.username !== '') {
-      throw new ControlError('InvalidAnswer', 'the control server redirects to no HTTPS address');
+  async #ask(
+    url: URL,
+    { method, bearer, body }: ControlRequest,
+    signal: AbortSignal,
+  ): Promise<Dispatcher.ResponseData> {
+    const dispatcher = await this.#trust.dispatcher();
+    const unreachable = this.#unreachable;
+    this.#unreachable = undefined;
+    try {
+      return await dispatcher.request({
+        origin: url.origin,
+        path: url.pathname + url.search,
+        method,
+        headers: {
+          authorization: `Bearer ${bearer}`,
+          accept: 'application/json',
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...(unreachable !== undefined && { [UNREACHABLE_HEADER]: unreachable }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+        signal,
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      });
+    } catch (error) {
+      if (url.origin !== this.#options.controlUrl.origin) this.#unreachable = url.origin;
+      throw error;
     }
-    return url;
   }
 
   async #guarded<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
@@ -117,6 +129,15 @@ export class ControlHttp {
       throw error;
     }
   }
+}
+
+/** Of the leader, as a control server names it. */
+function httpsUrl(location: string | string[] | undefined, from: URL): URL {
+  const url = typeof location === 'string' ? URL.parse(location, from.href) : null;
+  if (url === null || url.protocol !== 'https:' || url.username !== '') {
+    throw new ControlError('InvalidAnswer', 'the control server redirects to no HTTPS address');
+  }
+  return url;
 }
 
 /** `signal` is the caller's: aborting it is Aborted, every other abort is a time-out of ours. */
