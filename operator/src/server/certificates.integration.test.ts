@@ -1,10 +1,15 @@
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
 import { connect } from 'node:tls';
+import { Trust } from '@sluice/protocol/client/trust.ts';
 import { describe, expect, it } from 'vitest';
-import { bundleOf } from './authority.ts';
+import { type Authority, bundleOf } from './authority.ts';
 import { makeAuthority, makeServerCertificate } from './certificates.ts';
+import { ticketKeysFrom } from './sessions.ts';
 
 const NAME = 'sluice-control.sluice-system.svc';
 
@@ -36,5 +41,45 @@ describe('certificates of the control API', () => {
     expect(await handshake(port, both)).toBe('trusted');
     expect(await handshake(port, stranger.certificate)).not.toBe('trusted');
     server.close();
+  });
+});
+
+describe('a client that one replica knows', () => {
+  async function replica(sessionKey: Buffer, authority: Authority) {
+    const { key, certificate } = await makeServerCertificate([NAME], authority, Date.now());
+    const resumed: boolean[] = [];
+    const ticketKeys = ticketKeysFrom(sessionKey);
+    const server = createServer({ key, cert: certificate, ticketKeys }, (_request, response) => {
+      response.end('{}');
+    });
+    server.on('secureConnection', (socket) => resumed.push(socket.isSessionReused()));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    return { server, resumed, origin: `https://127.0.0.1:${port}` };
+  }
+
+  it('resumes at another with the same key, and at no other', async () => {
+    const authority = await makeAuthority(Date.now());
+    const [key, other] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+    const replicas = [];
+    for (const each of [key, key, other]) replicas.push(await replica(each, authority));
+    const caFile = path.join(await mkdtemp(path.join(os.tmpdir(), 'sluice-ca-')), 'ca.crt');
+    await writeFile(caFile, authority.certificate);
+    const trust = new Trust({ caFile, controlUrl: new URL(`https://${NAME}`) });
+    const client = await trust.dispatcher();
+    for (const { origin } of [...replicas, ...replicas]) {
+      const headers = { connection: 'close' };
+      const { body } = await client.request({ origin, path: '/', method: 'GET', headers });
+      await body.dump();
+    }
+    expect(replicas.map(({ resumed }) => resumed)).toEqual([
+      [false, false],
+      [true, true],
+      [false, false],
+    ]);
+    trust.close();
+    await rm(path.dirname(caFile), { recursive: true });
+    for (const { server } of replicas) server.close();
   });
 });

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import { Agent, type Dispatcher } from 'undici';
+import { createSecureContext, type TLSSocket } from 'node:tls';
+import { Agent, buildConnector, type Dispatcher } from 'undici';
 import { ControlError } from './controlError.ts';
 
 export interface TrustOptions {
@@ -37,7 +38,12 @@ export class Trust {
     this.#agent = new Agent({
       // One protocol version on the wire is enough to reason about.
       allowH2: false,
-      connect: { ca, timeout: CONNECT_TIMEOUT_MS, ...(isIP(host) === 0 && { servername: host }) },
+      connect: resuming({
+        secureContext: createSecureContext({ ca }),
+        timeout: CONNECT_TIMEOUT_MS,
+        allowH2: false,
+        ...(isIP(host) === 0 && { servername: host }),
+      }),
     });
     return this.#agent;
   }
@@ -51,6 +57,24 @@ export class Trust {
     // Resolves when the last request over it has ended; nothing waits for that.
     this.#agent?.close().catch(() => {});
   }
+}
+
+/**
+ * Resumes the newest session, whichever replica gave it: they share the keys of the tickets. undici
+ * keeps sessions by itself, but for each address apart, and until memory is collected.
+ */
+function resuming(options: buildConnector.BuildOptions): buildConnector.connector {
+  let session: Buffer | undefined;
+  return (target, callback) => {
+    const connect = buildConnector({ ...options, ...(session !== undefined && { session }) });
+    connect(target, (...outcome) => {
+      const [, socket] = outcome;
+      (socket as TLSSocket | null)?.on('session', (newest: Buffer) => {
+        session = newest;
+      });
+      callback(...outcome);
+    });
+  };
 }
 
 /** The text of a mounted credential; never part of an error. */
