@@ -230,21 +230,27 @@ describe('the control client', () => {
     expect(stranger.fake.requests).toHaveLength(0);
   });
 
-  it('goes straight to the leader that a work stream names', async () => {
+  it('goes straight to the leader that a work stream names, as long as that is open', async () => {
     const leader = await server();
     const service = await server({
       intercept: (_request, response, at) => {
         if (at !== '/v1/work') return false;
         const named = { 'content-location': `https://127.0.0.1:${leader.url.port}/v1/work` };
-        response.writeHead(200, named).end(`${JSON.stringify({ type: 'synced' })}\n`);
+        response.writeHead(200, named).write(`${JSON.stringify({ type: 'synced' })}\n`);
         return true;
       },
     });
     const { client: made } = await client(service.url);
-    await eventsUntil(made, 'synced', 1);
+    const abort = new AbortController();
+    for await (const { type } of made.work(abort.signal)) {
+      if (type !== 'synced') continue;
+      await made.report({ transfers: [] }, NEVER);
+      // It does not know the session, which the other one gave.
+      expect(leader.fake.requests).toEqual(['POST /v1/reports']);
+      abort.abort();
+    }
     await made.report({ transfers: [] }, NEVER);
-    // It does not know the session, which the other one gave.
-    expect(leader.fake.requests).toEqual(['POST /v1/reports']);
+    expect(leader.fake.requests).toHaveLength(1);
   });
 
   it('tells a standby, once, which leader it did not reach', async () => {

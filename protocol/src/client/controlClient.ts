@@ -180,6 +180,8 @@ export class ControlClient {
     } finally {
       clearTimeout(silence);
       ending.abort();
+      // Its pod may be gone, and a connection to an address that nobody has takes its time to fail.
+      this.#http.forgetLeader();
     }
   }
 

@@ -72,6 +72,11 @@ export class ControlHttp {
     }
   }
 
+  /** The next request goes to the service. */
+  forgetLeader(): void {
+    this.#leader = undefined;
+  }
+
   async #send(request: ControlRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
     let url = new URL(request.path, this.#leader ?? this.#options.controlUrl);
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
