@@ -4,7 +4,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
-import { Compaction, type SnapshotStore, sizeOf } from './compaction.ts';
+import { Compaction, type CompactionOptions, type SnapshotStore, sizeOf } from './compaction.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
   apply,
@@ -60,8 +60,7 @@ export class JournalError extends Error {
   }
 }
 
-export interface JournalOptions {
-  readonly origin: string;
+export interface JournalOptions extends CompactionOptions {
   readonly term: number;
   readonly nonce: string;
 }
@@ -121,7 +120,7 @@ export class Journal {
   constructor(options: JournalOptions, dependencies: JournalDependencies) {
     this.#options = options;
     this.#dependencies = dependencies;
-    this.#compaction = new Compaction(options.origin, dependencies);
+    this.#compaction = new Compaction(options, dependencies);
   }
 
   /** What is durable. */

@@ -6,7 +6,7 @@
  * fence, before it grants anything there: of two leaders the earlier one either is fenced here and
  * finds out, or the later one finds that host.
  */
-import { Journal, type JournalDependencies } from './journal.ts';
+import { Journal, type JournalDependencies, type JournalOptions } from './journal.ts';
 
 /** No host is called so. */
 export const LEADERS = '#leaders';
@@ -15,10 +15,7 @@ export class Leaders {
   readonly #journal: Journal;
   #open: Promise<void> | undefined;
 
-  constructor(
-    options: { readonly term: number; readonly nonce: string },
-    dependencies: JournalDependencies,
-  ) {
+  constructor(options: Omit<JournalOptions, 'origin'>, dependencies: JournalDependencies) {
     this.#journal = new Journal({ origin: LEADERS, ...options }, dependencies);
   }
 

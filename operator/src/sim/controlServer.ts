@@ -1,5 +1,6 @@
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { SnapshotEvery } from '../quota/compaction.ts';
 import type { JournalStore } from '../quota/journal.ts';
 import { LeaseService } from '../quota/leaseService.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
@@ -12,6 +13,7 @@ export interface ControlServerDependencies {
   readonly clockDrift: number;
   /** Of hosts that no Origin covers; undefined: nothing is taken there. */
   readonly uncovered: OracleLimits | undefined;
+  readonly snapshotEvery: SnapshotEvery;
   readonly store: JournalStore;
   readonly random: SeededRandom;
   readonly wallClock: () => number;
@@ -32,7 +34,7 @@ export class ControlServer {
   leads = false;
 
   constructor(dependencies: ControlServerDependencies) {
-    const { machine, clockDrift, uncovered, onAsk, onLost, ...rest } = dependencies;
+    const { machine, clockDrift, uncovered, snapshotEvery, onAsk, onLost, ...rest } = dependencies;
     const { connections, bandwidthBytesPerSecond } = uncovered ?? NOTHING;
     const defaultLimits = {
       maxConnections: connections,
@@ -40,7 +42,7 @@ export class ControlServer {
     };
     this.machine = machine;
     this.service = new LeaseService(
-      { defaultLimits, requireOrigin: uncovered === undefined, clockDrift },
+      { defaultLimits, requireOrigin: uncovered === undefined, clockDrift, snapshotEvery },
       {
         clock: machine,
         onLost: () => {

@@ -5,6 +5,7 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
+import type { SnapshotEvery } from '../quota/compaction.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
 import { ControlNetwork } from './controlNetwork.ts';
 import { ControlServer } from './controlServer.ts';
@@ -36,6 +37,8 @@ export interface QuotaWorldOptions {
   readonly agents: number;
   readonly closeAfterMs: number;
   readonly latencyMs: number;
+  /** How long journals grow before a snapshot is taken. */
+  readonly snapshotEvery: SnapshotEvery;
   /** Of the one Origin that there is at first. */
   readonly limits: OracleLimits;
   /** Of each host that no Origin covers; undefined: nothing is taken there. */
@@ -139,6 +142,7 @@ export class QuotaWorld {
       machine,
       clockDrift: this.#options.drift,
       uncovered: this.#options.uncovered,
+      snapshotEvery: this.#options.snapshotEvery,
       store: this.database.storeOf(machine),
       random: this.random,
       wallClock: () => this.wallMs() + (this.#skews.get(machine.name) ?? 0),

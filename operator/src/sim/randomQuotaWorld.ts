@@ -18,6 +18,8 @@ export interface QuotaVerdict {
     readonly traffic: number;
   };
   readonly originBytes: number;
+  /** What the world was made to do besides. */
+  readonly world: Readonly<Record<'snapshots' | 'snapshotsRead' | 'prunedDocuments', number>>;
 }
 
 const MIB = 2 ** 20;
@@ -29,6 +31,8 @@ const KINDS = [1, 0.4, 0.15] as const;
 /** Between two faults of machines, people and databases, on average: in one world, in another. */
 const EACH_MS = [800, 2_500, 8_000] as const;
 const PROBE_MS = 7_000;
+/** Documents between two snapshots: a journal here has some hundreds in a minute. */
+const SNAPSHOT_EVERY = [4, 32, 256, 1_024] as const;
 /** Without faults, and once what was lost is given back, bytes come within this. */
 const AGAIN_MS = 30_000;
 
@@ -65,7 +69,9 @@ export async function tryQuotaWorld(trial: QuotaTrial): Promise<QuotaVerdict> {
   }
   const { peak, totalBytes: originBytes } = world.oracle;
   const virtualSeconds = world.clock.now() / 1000;
-  return { problems, faults: world.faults.counts, virtualSeconds, peak, originBytes };
+  const { compacted } = world.database;
+  const faults = world.faults.counts;
+  return { problems, faults, virtualSeconds, peak, originBytes, world: { ...compacted } };
 }
 
 function optionsFrom(seed: number, drift: number, random: SeededRandom): QuotaWorldOptions {
@@ -73,6 +79,7 @@ function optionsFrom(seed: number, drift: number, random: SeededRandom): QuotaWo
   const closeAfterMs = Math.round(1_000 * (random.next() < 0.1 ? 150 : 2 + random.below(30)));
   // Longer than the operator's default, nothing is known of it where no Origin says so.
   const mayBeUncovered = closeAfterMs < 100_000 && random.next() < 0.5;
+  const documents = pick(SNAPSHOT_EVERY, random) as number;
   return {
     seed,
     chances: pick(CHANCES, random) as number,
@@ -81,6 +88,7 @@ function optionsFrom(seed: number, drift: number, random: SeededRandom): QuotaWo
     relays: 1 + random.below(4),
     agents: random.below(4),
     closeAfterMs,
+    snapshotEvery: { documents, entries: documents * 16, bytes: documents * 8_192 },
     latencyMs: random.next() < 0.2 ? 100 + random.next() * 200 : 2 + random.next() * 40,
     limits: someLimits(random, hasStream),
     uncovered: mayBeUncovered
