@@ -15,8 +15,12 @@ export class Leaders {
   readonly #journal: Journal;
   #open: Promise<void> | undefined;
 
-  constructor(options: Omit<JournalOptions, 'origin'>, dependencies: JournalDependencies) {
-    this.#journal = new Journal({ origin: LEADERS, ...options }, dependencies);
+  /** A database that went back under the leader before leaves a hole: that stops nobody. */
+  constructor(
+    options: Omit<JournalOptions, 'origin' | 'isFencesOnly'>,
+    dependencies: JournalDependencies,
+  ) {
+    this.#journal = new Journal({ origin: LEADERS, isFencesOnly: true, ...options }, dependencies);
   }
 
   /** Resolves when whoever led before can begin nothing new at any host. */
