@@ -4,6 +4,7 @@ import type { SnapshotEvery } from '../quota/compaction.ts';
 import type { JournalStore } from '../quota/journal.ts';
 import { LeaseService } from '../quota/leaseService.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
+import type { LoadMarks } from '../quota/originBooks.ts';
 import type { Machine } from './machine.ts';
 import type { OracleLimits } from './originOracle.ts';
 
@@ -61,9 +62,9 @@ export class ControlServer {
     for (const each of distributions) this.service.setDistribution(each);
   }
 
-  lead(term: number): void {
+  lead(term: number, loadMarks: LoadMarks | undefined): void {
     this.leads = true;
-    this.service.lead(term);
+    this.service.lead(term, loadMarks);
   }
 
   stepDown(): void {

@@ -10,6 +10,7 @@ import { SimulatedDatabase } from './simulatedDatabase.ts';
 const HOST = 'a.example.com';
 const DOCUMENTS = 40;
 const FENCES = [1, 17];
+const MARK = { host: HOST, identity: 'a', sequence: 8_000, trafficBytes: 0, periodStartMs: 0 };
 const { signal } = new AbortController();
 
 class OnlyFault extends Faults {
@@ -77,7 +78,7 @@ describe('the simulated database', () => {
     const { store, pass, sequences, database } = await aJournal(1);
     expect(await pass(store.prune(HOST, 30, signal))).toEqual({ value: undefined });
     expect(await sequences()).toEqual([...FENCES, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40]);
-    expect(database.compacted.prunedDocuments).toBe(28);
+    expect(database.journals.prunedDocuments).toBe(28);
   });
 
   it.each([
@@ -127,11 +128,35 @@ describe('the simulated database', () => {
     expect([...found].sort()).toEqual(may);
   });
 
+  it('goes back to a backup, and takes nothing that was sent before', async () => {
+    const { store, database, clock, pass, sequences } = await aJournal(1);
+    const marks = new Map([[HOST, { ...MARK, written: DOCUMENTS + 1 }]]);
+    expect(database.restore(marks)).toBe(false);
+    database.backUp();
+    await pass(store.insert(aDocument(DOCUMENTS + 1), signal));
+    expect(database.restore(new Map())).toBe(false);
+    const late = store.insert(aDocument(DOCUMENTS + 2), signal).catch((error) => error);
+    expect(database.restore(marks)).toBe(true);
+    await clock.run(() => false, 10_000);
+    expect(await late).toBeInstanceOf(Error);
+    expect(await sequences()).toHaveLength(DOCUMENTS);
+  });
+
+  it.each([
+    [DOCUMENTS, false],
+    [DOCUMENTS + 1, true],
+  ])('goes back where the mark says that %i documents were written: %s', async (written, may) => {
+    const { store, database, pass } = await aJournal(1);
+    database.backUp();
+    await pass(store.insert(aDocument(DOCUMENTS + 1), signal));
+    expect(database.restore(new Map([[HOST, { ...MARK, written }]]))).toBe(may);
+  });
+
   it('keeps the newer of two snapshots', async () => {
     const { store, pass, snapshot, database } = await aJournal(1);
     await pass(store.saveSnapshot(snapshotAt(30), signal));
     await pass(store.saveSnapshot(snapshotAt(20), signal));
     expect(await snapshot()).toBe(30);
-    expect(database.compacted).toMatchObject({ snapshots: 1, snapshotsRead: 1 });
+    expect(database.journals).toMatchObject({ snapshots: 1, snapshotsRead: 1 });
   });
 });

@@ -11,6 +11,8 @@ import {
   type JournalStore,
   type StoredSnapshot,
 } from '../quota/journal.ts';
+import { LEADERS } from '../quota/leaders.ts';
+import type { JournalMark } from '../quota/marks.ts';
 import type { Faults } from './faults.ts';
 import type { Machine } from './machine.ts';
 
@@ -50,19 +52,24 @@ const TIMEOUT_MS = 5_000;
 const LATEST_MS = 20_000;
 /** A primary that was cut off takes itself for one so long. */
 const OLD_PRIMARY_MS = 10_000;
+const MAX_BACKUPS = 12;
+const MIN_BACKUP_AGE_MS = 3_000;
 
 export class SimulatedDatabase {
-  /** What journals were kept short by, so that one sees whether they were. */
-  readonly compacted = { snapshots: 0, snapshotsRead: 0, prunedDocuments: 0 };
+  /** What has become of journals, so that one sees what was tried. */
+  readonly journals = { snapshots: 0, snapshotsRead: 0, prunedDocuments: 0, restarts: 0 };
   readonly #world: VirtualClock;
   readonly #random: SeededRandom;
   readonly #faults: Faults;
   /** Of the primary, and of a majority. */
   #state: State = emptyState();
-  readonly #committed: State = emptyState();
+  #committed: State = emptyState();
   /** In the order of the oplog. */
   #uncommitted: Uncommitted[] = [];
   #isAway = false;
+  /** From before a backup was restored nothing arrives any more. */
+  #era = 0;
+  #backups: { readonly atMs: number; readonly state: State }[] = [];
   /** No majority answers: nothing is acknowledged. */
   #isAlone = false;
   #old: { state: State; untilMs: number; seenBy: ReadonlySet<Machine> } | undefined;
@@ -105,6 +112,37 @@ export class SimulatedDatabase {
     this.#state = copyOf(this.#committed);
   }
 
+  backUp(): void {
+    const backup = { atMs: this.#world.now(), state: copyOf(this.#committed) };
+    this.#backups = [...this.#backups.slice(1 - MAX_BACKUPS), backup];
+  }
+
+  /**
+   * Goes back to some backup, unless nobody can know: of a journal that has no mark yet, or because
+   * a mark is as exact as the status that was written last, and a backup from after that, restored
+   * before the next one, is taken for whole (adr/0019).
+   */
+  restore(marks: ReadonlyMap<string, JournalMark>): boolean {
+    const old = this.#backups.filter(({ atMs }) => this.#world.now() - atMs > MIN_BACKUP_AGE_MS);
+    const state = old[this.#random.below(old.length)]?.state;
+    if (state === undefined) return false;
+    const now = lastIn(this.#committed);
+    const then = lastIn(state);
+    const isUnknown = [...now].some(([host, sequence]) => {
+      const kept = then.get(host) ?? 0;
+      const { written = 0 } = marks.get(host) ?? {};
+      return host !== LEADERS && sequence > kept && written <= kept;
+    });
+    if (isUnknown) return false;
+    this.#era += 1;
+    this.#old = undefined;
+    for (const { acknowledge } of this.#uncommitted) acknowledge(new Error('the database is gone'));
+    this.#uncommitted = [];
+    this.#committed = copyOf(state);
+    this.#state = copyOf(state);
+    return true;
+  }
+
   storeOf(machine: Machine): JournalStore {
     const read = <T>(of: (state: State) => T) => this.#call<T>(machine, { read: of });
     return {
@@ -112,7 +150,15 @@ export class SimulatedDatabase {
         this.#crashing(machine, 'Write', ({ documents }) => {
           const { _id } = document;
           if (documents.has(_id)) throw new DuplicateDocumentError(`${_id} exists`);
-          return { steps: [(state) => state.documents.set(_id, document)] };
+          const isRestart = document.entries.some(({ kind }) => kind === 'restart');
+          return {
+            steps: [
+              (state) => {
+                state.documents.set(_id, document);
+                if (isRestart && state === this.#committed) this.journals.restarts += 1;
+              },
+            ],
+          };
         }),
       find: (origin, sequence) =>
         read(({ documents }) => documents.get(documentId(origin, sequence))),
@@ -123,7 +169,7 @@ export class SimulatedDatabase {
       loadSnapshot: async (origin) => {
         const text = await read(({ snapshots }) => snapshots.get(origin)?.text);
         if (text === undefined) return undefined;
-        this.compacted.snapshotsRead += 1;
+        this.journals.snapshotsRead += 1;
         return JSON.parse(text) as StoredSnapshot;
       },
       saveSnapshot: (snapshot) => {
@@ -136,7 +182,7 @@ export class SimulatedDatabase {
             steps: [
               (state) => {
                 state.snapshots.set(origin, { sequence, text });
-                if (state === this.#committed) this.compacted.snapshots += 1;
+                if (state === this.#committed) this.journals.snapshots += 1;
               },
             ],
           };
@@ -167,7 +213,7 @@ export class SimulatedDatabase {
     }
     return old.map(({ _id }) => (state) => {
       const isThere = state.documents.delete(_id);
-      if (isThere && state === this.#committed) this.compacted.prunedDocuments += 1;
+      if (isThere && state === this.#committed) this.journals.prunedDocuments += 1;
     });
   }
 
@@ -225,11 +271,12 @@ export class SimulatedDatabase {
     };
     machine.setTimer(TIMEOUT_MS, () => reject(new Error('the database did not answer in time')));
     if (this.#faults.happens('databaseRequestLost')) return promise;
+    const era = this.#era;
     const isLate = this.#faults.happens('databaseRequestLate');
     const delayMs = isLate ? this.#random.next() * LATEST_MS : this.#delayMs();
     this.#world.setTimer(delayMs, () => {
       try {
-        if (this.#isAway) throw new Error('the database is away');
+        if (this.#isAway || era !== this.#era) throw new Error('the database is away');
         const old = this.#oldFor(machine);
         if ('read' in request) answer({ value: request.read(old ?? this.#committed) });
         else if (old === undefined) this.#write(request.write, answer);
@@ -280,6 +327,15 @@ export class SimulatedDatabase {
 
 function emptyState(): State {
   return { documents: new Map(), snapshots: new Map() };
+}
+
+/** By host: the last document that a journal has come to. */
+function lastIn({ documents, snapshots }: State): Map<string, number> {
+  const last = new Map([...snapshots].map(([host, { sequence }]) => [host, sequence]));
+  for (const { origin, sequence } of documents.values()) {
+    last.set(origin, Math.max(sequence, last.get(origin) ?? 0));
+  }
+  return last;
 }
 
 function copyOf({ documents, snapshots }: State): State {
