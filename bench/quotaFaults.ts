@@ -37,6 +37,7 @@ interface Totals {
   virtualSeconds: number;
   originBytes: number;
   readonly faults: Map<string, number>;
+  readonly journals: { -readonly [Fact in keyof QuotaVerdict['journals']]: number };
   readonly peak: { connections: number; window: number; traffic: number };
   readonly bad: { seed: number; drift: number; problems: readonly string[] }[];
 }
@@ -56,6 +57,7 @@ async function tryAll(): Promise<boolean> {
     virtualSeconds: 0,
     originBytes: 0,
     faults: new Map(),
+    journals: { snapshots: 0, snapshotsRead: 0, prunedDocuments: 0, restarts: 0 },
     peak: { connections: 0, window: 0, traffic: 0 },
     bad: [],
   };
@@ -93,7 +95,10 @@ function take(totals: Totals, trial: Required<QuotaTrial>, verdict: QuotaVerdict
   for (const [kind, count] of verdict.faults) {
     totals.faults.set(kind, (totals.faults.get(kind) ?? 0) + count);
   }
-  const { peak } = totals;
+  const { peak, journals } = totals;
+  for (const fact of Object.keys(journals) as (keyof typeof journals)[]) {
+    journals[fact] += verdict.journals[fact];
+  }
   peak.connections = Math.max(peak.connections, verdict.peak.connections);
   peak.window = Math.max(peak.window, verdict.peak.window);
   peak.traffic = Math.max(peak.traffic, verdict.peak.traffic);
@@ -116,7 +121,7 @@ function faultsIn({ faults }: Totals): number {
 }
 
 function tell(totals: Totals, first: number, faults: number, seconds: number): Promise<boolean> {
-  const { worlds, bad, peak, virtualSeconds, originBytes } = totals;
+  const { worlds, bad, peak, virtualSeconds, originBytes, journals } = totals;
   const none = { atMost: 0, judgedBy: 'everyRun' } as const;
   const within = { atMost: 1, judgedBy: 'everyRun' } as const;
   const kinds = [...totals.faults].sort(([a], [b]) => a.localeCompare(b));
@@ -133,6 +138,10 @@ function tell(totals: Totals, first: number, faults: number, seconds: number): P
       figureOf('most bytes in a period / limit', 'share', [peak.traffic], within),
       figureOf('worlds', 'worlds', [worlds]),
       figureOf('bytes from the origin', 'GiB', [originBytes / 2 ** 30]),
+      figureOf('snapshots of journals', 'snapshots', [journals.snapshots]),
+      figureOf('times that one was read', 'times', [journals.snapshotsRead]),
+      figureOf('documents that were removed', 'documents', [journals.prunedDocuments]),
+      figureOf('times that one went on behind its mark', 'times', [journals.restarts]),
       figureOf('time in the worlds', 's', [virtualSeconds]),
       figureOf('time that it took', 's', [seconds]),
       ...kinds.map(([kind, count]) => figureOf(`of these: ${kind}`, 'faults', [count])),

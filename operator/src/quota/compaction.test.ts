@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
-import { KEEP_MS } from './compaction.ts';
+import { KEEP_MS, type SnapshotEvery } from './compaction.ts';
 import type { Entry } from './entries.ts';
 import { Journal } from './journal.ts';
 import { toSnapshot } from './ledger.ts';
@@ -19,8 +19,8 @@ beforeEach(() => {
   store = new MemoryJournal();
 });
 
-async function openJournal(nonce: string): Promise<Journal> {
-  const options = { origin: HOST, term: 1, nonce };
+async function openJournal(nonce: string, snapshotEvery?: SnapshotEvery): Promise<Journal> {
+  const options = { origin: HOST, term: 1, nonce, snapshotEvery };
   const journal = new Journal(options, {
     store,
     clock,
@@ -67,6 +67,14 @@ describe('compaction', () => {
     for (let at = 0; at < 20; at += 1) await journal.append(entries);
     await settle();
     expect(store.snapshots.get(HOST)?.sequence).toBeGreaterThan(before);
+  });
+
+  it('takes one sooner where it is told to', async () => {
+    const journal = await openJournal('a', { documents: 10, entries: 1_000, bytes: 1_000_000 });
+    await write(journal, 8);
+    expect(store.snapshots.size).toBe(0);
+    await write(journal, 16);
+    expect(store.snapshots.get(HOST)?.sequence).toBe(20);
   });
 
   it('removes what a snapshot holds and no lease is as old as, and never a fence', async () => {

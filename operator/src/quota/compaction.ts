@@ -9,7 +9,13 @@ import type { StoredSnapshot } from './journal.ts';
 import { type Ledger, toSnapshot } from './ledger.ts';
 
 /** A snapshot is taken after so many of any of these: the next leader reads no more than that. */
-const EVERY = { documents: 1_024, entries: 16_384, bytes: 8 * 1024 * 1024 };
+export interface SnapshotEvery {
+  readonly documents: number;
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+const EVERY: SnapshotEvery = { documents: 1_024, entries: 16_384, bytes: 8 * 1024 * 1024 };
 /**
  * Documents stay so long at least. A leader of the past may repeat an insert whose outcome it does
  * not know, and only the document that is there refuses it. After this time no holder uses what it
@@ -26,6 +32,12 @@ export interface SnapshotStore {
   saveSnapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<void>;
   /** All but fences, up to and with `sequence`. */
   prune(origin: string, sequence: number, signal: AbortSignal): Promise<void>;
+}
+
+export interface CompactionOptions {
+  readonly origin: string;
+  /** Absent: after 1,024 documents, 16,384 entries or 8 MiB. */
+  readonly snapshotEvery?: SnapshotEvery | undefined;
 }
 
 export interface CompactionDependencies {
@@ -48,6 +60,7 @@ export function sizeOf(document: Pick<JournalDocument, 'entries'>): number {
 
 export class Compaction {
   readonly #origin: string;
+  readonly #every: SnapshotEvery;
   readonly #dependencies: CompactionDependencies;
   #since = { documents: 0, entries: 0, bytes: 0 };
   /** When documents became durable, coarsely: up to `sequence` at `atMs`. */
@@ -55,8 +68,9 @@ export class Compaction {
   #isRunning = false;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
 
-  constructor(origin: string, dependencies: CompactionDependencies) {
-    this.#origin = origin;
+  constructor(options: CompactionOptions, dependencies: CompactionDependencies) {
+    this.#origin = options.origin;
+    this.#every = options.snapshotEvery ?? EVERY;
     this.#dependencies = dependencies;
   }
 
@@ -75,7 +89,8 @@ export class Compaction {
   async run(sequence: number, ledger: Ledger, signal: AbortSignal): Promise<void> {
     const { store, clock, onRetry } = this.#dependencies;
     const { documents, entries, bytes } = this.#since;
-    const isDue = documents >= EVERY.documents || entries >= EVERY.entries || bytes >= EVERY.bytes;
+    const every = this.#every;
+    const isDue = documents >= every.documents || entries >= every.entries || bytes >= every.bytes;
     if (!isDue || this.#isRunning || clock.now() < this.#notBeforeMs) return;
     this.#isRunning = true;
     const before = this.#since;

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
-import { Compaction, type SnapshotStore, sizeOf } from './compaction.ts';
+import { Compaction, type CompactionOptions, type SnapshotStore, sizeOf } from './compaction.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
   apply,
@@ -60,10 +60,11 @@ export class JournalError extends Error {
   }
 }
 
-export interface JournalOptions {
-  readonly origin: string;
+export interface JournalOptions extends CompactionOptions {
   readonly term: number;
   readonly nonce: string;
+  /** Nothing follows from its entries, so a document that is missing is no loss. */
+  readonly isFencesOnly?: boolean;
 }
 
 /** What is known of a journal besides itself. */
@@ -108,6 +109,8 @@ export class Journal {
   #durable: Ledger = emptyLedger;
   #pending: Ledger = emptyLedger;
   #sequence = 0;
+  /** Of the documents that were there, also behind a hole. */
+  #lastSeen = 0;
   #queue: Pending[] = [];
   #last: Promise<void> = Promise.resolve();
   #writing = false;
@@ -121,7 +124,7 @@ export class Journal {
   constructor(options: JournalOptions, dependencies: JournalDependencies) {
     this.#options = options;
     this.#dependencies = dependencies;
-    this.#compaction = new Compaction(options.origin, dependencies);
+    this.#compaction = new Compaction(options, dependencies);
   }
 
   /** What is durable. */
@@ -195,8 +198,9 @@ export class Journal {
         continue;
       }
       const entries = isRestart ? [restartOf(mark, this.#sequence, wallClock()), fence] : [fence];
-      const sequence = isRestart ? mark.sequence + 1 : this.#sequence + 1;
-      const document = this.#document(entries, true, sequence);
+      // A leader that went on after an earlier loss may have written beyond the mark's end.
+      const last = isRestart ? Math.max(mark.sequence, this.#lastSeen) : this.#sequence;
+      const document = this.#document(entries, true, last + 1);
       if (await this.#insert(document, signal)) {
         this.#read(document);
         this.#pending = this.#durable;
@@ -257,10 +261,12 @@ export class Journal {
   /** What is behind a hole is passed over, up to where the journal was made to go on. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
     const { store } = this.#dependencies;
+    const { origin, isFencesOnly = false } = this.#options;
     let isWhole = true;
-    for await (const document of store.after(this.#options.origin, this.#sequence, signal)) {
-      isWhole =
-        document.sequence === this.#sequence + 1 || isRestartAfter(document, this.#sequence);
+    for await (const document of store.after(origin, this.#sequence, signal)) {
+      const isNext = document.sequence === this.#sequence + 1;
+      this.#lastSeen = document.sequence;
+      isWhole = isNext || isFencesOnly || isRestartAfter(document, this.#sequence);
       if (isWhole) this.#read(document);
     }
     return isWhole;

@@ -6,7 +6,7 @@
  * fence, before it grants anything there: of two leaders the earlier one either is fenced here and
  * finds out, or the later one finds that host.
  */
-import { Journal, type JournalDependencies } from './journal.ts';
+import { Journal, type JournalDependencies, type JournalOptions } from './journal.ts';
 
 /** No host is called so. */
 export const LEADERS = '#leaders';
@@ -15,11 +15,12 @@ export class Leaders {
   readonly #journal: Journal;
   #open: Promise<void> | undefined;
 
+  /** A database that went back under the leader before leaves a hole: that stops nobody. */
   constructor(
-    options: { readonly term: number; readonly nonce: string },
+    options: Omit<JournalOptions, 'origin' | 'isFencesOnly'>,
     dependencies: JournalDependencies,
   ) {
-    this.#journal = new Journal({ origin: LEADERS, ...options }, dependencies);
+    this.#journal = new Journal({ origin: LEADERS, isFencesOnly: true, ...options }, dependencies);
   }
 
   /** Resolves when whoever led before can begin nothing new at any host. */

@@ -204,6 +204,28 @@ describe('the ledger', () => {
   });
 });
 
+describe('a restart', () => {
+  const restart: Entry = {
+    kind: 'restart',
+    after: 1,
+    identity: 'a',
+    trafficBytes: 1_500,
+    periodStartMs: START_MS,
+    atMs: START_MS,
+  };
+
+  it('counts what the mark allows', () => {
+    expect(usageOf(fold(restart)).trafficBytes).toBe(1_500);
+    expect(usageOf(fold(grant('x'), settle('x', 200), restart)).trafficBytes).toBe(1_500);
+  });
+
+  it('and no less when a lease from before the loss ends with less than it was for', () => {
+    // It may have been cut down since, or settled, and what it left granted to others.
+    const ended = fold(grant('x'), restart, settle('x', 100));
+    expect(usageOf(ended).trafficBytes).toBeGreaterThanOrEqual(1_500);
+  });
+});
+
 const LEASES = ['x', 'y', 'z'];
 const UIDS = ['a', 'b'];
 const someTerms = fc.record({

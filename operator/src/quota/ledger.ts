@@ -165,11 +165,14 @@ function inPeriod(ledger: Ledger, startMs: number, fromMs = startMs): Ledger {
   return { ...ledger, periodStartMs: startMs, settledBytes: carriedInto(ledger, fromMs) };
 }
 
-/** What nobody knows of was taken, and just now: it may be of this period or of the next. */
+/**
+ * What nobody knows of was taken, and just now: it may be of this period or of the next. What a lease
+ * that is open here leaves unused may have gone to others since: it is not taken off.
+ */
 function restarted(ledger: Ledger, entry: Extract<Entry, { kind: 'restart' }>): Ledger {
   const { identity, periodStartMs, trafficBytes, atMs } = entry;
   const begun = periodStartMs > ledger.periodStartMs ? inPeriod(ledger, periodStartMs) : ledger;
-  const lost = Math.max(0, trafficBytes - usageOf(begun).trafficBytes);
+  const lost = Math.max(0, trafficBytes - begun.settledBytes);
   const settledBytes = begun.settledBytes + lost;
   return { ...begun, identity, settledBytes, ...withSettled(begun, lost, atMs) };
 }

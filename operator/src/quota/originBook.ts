@@ -5,6 +5,7 @@
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { SnapshotEvery } from './compaction.ts';
 import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs, secondMs } from './drift.ts';
 import type { Entry, Unproven } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
@@ -36,6 +37,29 @@ export function limitsOf(policy: Pick<OriginPolicy, 'limits' | 'closeAfterSecond
   };
 }
 
+export function isSame(one: Limits, other: Limits): boolean {
+  return (
+    one.connections === other.connections &&
+    one.bandwidthBytesPerSecond === other.bandwidthBytesPerSecond &&
+    one.traffic?.bytes === other.traffic?.bytes &&
+    one.traffic?.periodMs === other.traffic?.periodMs
+  );
+}
+
+/** Of several that hold together. */
+export function strictest(all: readonly Limits[]): Limits {
+  const traffics = all.flatMap(({ traffic }) => traffic ?? []);
+  return {
+    connections: Math.min(...all.map(({ connections }) => connections)),
+    bandwidthBytesPerSecond: Math.min(
+      ...all.map(({ bandwidthBytesPerSecond }) => bandwidthBytesPerSecond),
+    ),
+    // The longest period keeps what was taken longest.
+    traffic: traffics.sort((a, b) => b.periodMs - a.periodMs)[0],
+    closeAfterMs: Math.max(...all.map(({ closeAfterMs }) => closeAfterMs)),
+  };
+}
+
 export interface OriginBookOptions {
   /** Host and port, for a region with its prefix (coverage.ts); names the journal. */
   readonly host: string;
@@ -44,6 +68,8 @@ export interface OriginBookOptions {
   readonly nonce: string;
   /** Of clocks, at most; absent: what holders take for granted. */
   readonly clockDrift?: number | undefined;
+  /** Absent: as compaction.ts says. */
+  readonly snapshotEvery?: SnapshotEvery | undefined;
 }
 
 export interface OriginBookDependencies {
@@ -84,14 +110,14 @@ export class OriginBook {
   #isMarked = false;
 
   constructor(options: OriginBookOptions, dependencies: OriginBookDependencies) {
-    const { host, term, nonce, clockDrift = CLOCK_DRIFT } = options;
+    const { host, term, nonce, clockDrift = CLOCK_DRIFT, snapshotEvery } = options;
     this.#clockDrift = clockDrift;
     this.#recent = new RecentUse(secondMs(clockDrift));
     this.host = host;
     this.limits = options.limits;
     this.#dependencies = dependencies;
     this.#journal = new Journal(
-      { origin: host, term, nonce },
+      { origin: host, term, nonce, snapshotEvery },
       { ...dependencies, onUnmarked: () => dependencies.onShort(this) },
     );
   }

@@ -11,6 +11,7 @@
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { SnapshotEvery } from './compaction.ts';
 import {
   coveringPolicy,
   hostOf,
@@ -26,7 +27,7 @@ import { LeaseError } from './leases.ts';
 import { type LeaseRecord, NOTHING, type Usage, usageOf } from './ledger.ts';
 import { type LimitsInForce, limitsInForce } from './limitsInForce.ts';
 import type { JournalMark, JournalTrouble, OriginJournals } from './marks.ts';
-import { type Limits, OriginBook } from './originBook.ts';
+import { isSame, type Limits, OriginBook, strictest } from './originBook.ts';
 import type { RecentPeak } from './recentUse.ts';
 
 export interface OriginBooksOptions {
@@ -38,6 +39,8 @@ export interface OriginBooksOptions {
   readonly requireOrigin: boolean;
   /** How far clocks are off true time at most, as a share; absent: 0.001, as holders take it. */
   readonly clockDrift?: number | undefined;
+  /** How long journals grow before a snapshot is taken; absent: as compaction.ts says. */
+  readonly snapshotEvery?: SnapshotEvery | undefined;
 }
 
 export interface OriginBooksDependencies {
@@ -134,7 +137,8 @@ export class OriginBooks {
   lead(term: number, nonce: string, loadMarks: LoadMarks | undefined): void {
     const abort = new AbortController();
     const { signal } = abort;
-    const leaders = new Leaders({ term, nonce }, this.#dependenciesUnder(abort));
+    const { snapshotEvery } = this.#options;
+    const leaders = new Leaders({ term, nonce, snapshotEvery }, this.#dependenciesUnder(abort));
     const marks = loadMarks && this.#untilDone(() => loadMarks(signal), signal);
     marks?.catch(() => {});
     const leadership = { term, nonce, leaders, abort, marks };
@@ -359,8 +363,9 @@ export class OriginBooks {
     const known = this.#books.get(host);
     if (known !== undefined) return known;
     const { signal } = abort;
+    const { clockDrift, snapshotEvery } = this.#options;
     const book = new OriginBook(
-      { host, term, nonce, limits: this.#limitsOf(host), clockDrift: this.#options.clockDrift },
+      { host, term, nonce, limits: this.#limitsOf(host), clockDrift, snapshotEvery },
       {
         ...this.#dependenciesUnder(abort),
         confirm: () => leaders.confirm(signal),
@@ -427,26 +432,4 @@ export function isOver({ limits, books }: HostGroup): boolean {
 
 function keyOf(policy: OriginPolicy | undefined, name: string): string {
   return policy === undefined ? `host:${regionNamed(name).host}` : `origin:${policy.name}`;
-}
-
-function isSame(one: Limits, other: Limits): boolean {
-  return (
-    one.connections === other.connections &&
-    one.bandwidthBytesPerSecond === other.bandwidthBytesPerSecond &&
-    one.traffic?.bytes === other.traffic?.bytes &&
-    one.traffic?.periodMs === other.traffic?.periodMs
-  );
-}
-
-function strictest(all: readonly Limits[]): Limits {
-  const traffics = all.flatMap(({ traffic }) => traffic ?? []);
-  return {
-    connections: Math.min(...all.map(({ connections }) => connections)),
-    bandwidthBytesPerSecond: Math.min(
-      ...all.map(({ bandwidthBytesPerSecond }) => bandwidthBytesPerSecond),
-    ),
-    // The longest period keeps what was taken longest.
-    traffic: traffics.sort((a, b) => b.periodMs - a.periodMs)[0],
-    closeAfterMs: Math.max(...all.map(({ closeAfterMs }) => closeAfterMs)),
-  };
 }

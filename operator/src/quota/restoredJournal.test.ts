@@ -4,6 +4,7 @@ import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, aLeaseService, anOriginPolicy } from '../testing/leasing.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
 import { ended, KEY, MIB, PULLER, relay } from '../testing/testLeases.ts';
+import { LEADERS } from './leaders.ts';
 import type { LeaseService } from './leaseService.ts';
 import type { JournalMark } from './marks.ts';
 
@@ -85,6 +86,13 @@ class World {
     }
     const snapshot = this.journal.snapshots.get(KEY);
     if (snapshot !== undefined && snapshot.sequence > sequence) this.journal.snapshots.clear();
+  }
+
+  /** All journals: of each the first so many documents. */
+  restoreAll(documents: number): void {
+    for (const { _id, sequence } of [...this.journal.documents.values()]) {
+      if (sequence > documents) this.journal.documents.delete(_id);
+    }
   }
 
   get sequence(): number {
@@ -212,6 +220,49 @@ describe('a journal that an Origin covers', () => {
       expect(world.service.journalsOf('cdn')?.behind).toEqual([]);
     },
   );
+
+  it('leads on after its whole database went back under a leader that went on', async () => {
+    const first = world.acquire('one');
+    await world.pass(4_000);
+    await first;
+    world.restoreAll(1);
+    // Fenced, and confirmed, behind what is missing.
+    world.service.setDistribution(
+      aLeasedDistribution({ uid: 'b', url: 'http://other.example.com/file' }),
+    );
+    await world.pass(1_000);
+    expect(world.journal.of(LEADERS).map(({ sequence }) => sequence)).toEqual([1, 3]);
+    await world.lead();
+    expect(world.service.journalsOf('cdn')?.behind).toHaveLength(1);
+    expect(world.service.journalsOf('cdn')?.trouble).toBeUndefined();
+    expect(world.journal.of(LEADERS).map(({ sequence }) => sequence)).toEqual([1, 3, 4, 5]);
+    await world.pass(WAIT_MS + UNSURE_MS);
+    const later = world.acquire('two');
+    await world.pass(100);
+    expect((await later).outcome).toBe('granted');
+  });
+
+  it('goes on behind a restart that lost what it followed, before the status knew of it', async () => {
+    for (const name of ['one', 'two']) {
+      const answer = world.acquire(name);
+      await world.pass(2_000);
+      await answer;
+    }
+    const { sequence: marked } = world.status[0] as JournalMark;
+    world.restore(2);
+    world.apiAnswers = false;
+    await world.lead();
+    await world.pass(WAIT_MS);
+    expect(world.sequence).toBe(marked + 1);
+    world.journal.documents.delete(`${KEY}/2`);
+    await world.lead();
+    world.apiAnswers = true;
+    await world.pass(WAIT_MS + UNSURE_MS);
+    expect(world.service.journalsOf('cdn')?.behind).toEqual([]);
+    const later = world.acquire('three');
+    await world.pass(100);
+    expect((await later).outcome).toBe('granted');
+  });
 
   it('is not behind twice when the leader ends before the status says that it went on', async () => {
     const first = world.acquire('one');

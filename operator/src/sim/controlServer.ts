@@ -1,8 +1,10 @@
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { SnapshotEvery } from '../quota/compaction.ts';
 import type { JournalStore } from '../quota/journal.ts';
 import { LeaseService } from '../quota/leaseService.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
+import type { LoadMarks } from '../quota/originBooks.ts';
 import type { Machine } from './machine.ts';
 import type { OracleLimits } from './originOracle.ts';
 
@@ -12,6 +14,7 @@ export interface ControlServerDependencies {
   readonly clockDrift: number;
   /** Of hosts that no Origin covers; undefined: nothing is taken there. */
   readonly uncovered: OracleLimits | undefined;
+  readonly snapshotEvery: SnapshotEvery;
   readonly store: JournalStore;
   readonly random: SeededRandom;
   readonly wallClock: () => number;
@@ -32,7 +35,7 @@ export class ControlServer {
   leads = false;
 
   constructor(dependencies: ControlServerDependencies) {
-    const { machine, clockDrift, uncovered, onAsk, onLost, ...rest } = dependencies;
+    const { machine, clockDrift, uncovered, snapshotEvery, onAsk, onLost, ...rest } = dependencies;
     const { connections, bandwidthBytesPerSecond } = uncovered ?? NOTHING;
     const defaultLimits = {
       maxConnections: connections,
@@ -40,7 +43,7 @@ export class ControlServer {
     };
     this.machine = machine;
     this.service = new LeaseService(
-      { defaultLimits, requireOrigin: uncovered === undefined, clockDrift },
+      { defaultLimits, requireOrigin: uncovered === undefined, clockDrift, snapshotEvery },
       {
         clock: machine,
         onLost: () => {
@@ -59,9 +62,9 @@ export class ControlServer {
     for (const each of distributions) this.service.setDistribution(each);
   }
 
-  lead(term: number): void {
+  lead(term: number, loadMarks: LoadMarks | undefined): void {
     this.leads = true;
-    this.service.lead(term);
+    this.service.lead(term, loadMarks);
   }
 
   stepDown(): void {

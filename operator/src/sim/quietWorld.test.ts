@@ -22,6 +22,9 @@ describe('a world in which nothing fails', () => {
       relays: HOLDERS,
       agents: 0,
       closeAfterMs: 120_000,
+      hasMarks: true,
+      hasBackups: false,
+      snapshotEvery: { documents: 1_024, entries: 16_384, bytes: 8 * MIB },
       latencyMs: 15,
       limits: {
         connections: 8,

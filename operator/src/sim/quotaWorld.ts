@@ -5,6 +5,7 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
+import type { SnapshotEvery } from '../quota/compaction.ts';
 import type { LeasedDistribution } from '../quota/leases.ts';
 import { ControlNetwork } from './controlNetwork.ts';
 import { ControlServer } from './controlServer.ts';
@@ -19,6 +20,7 @@ import {
   policiesOf,
   STREAM_HOST,
 } from './originPlan.ts';
+import { OriginStatuses } from './originStatuses.ts';
 import { pick } from './pick.ts';
 import { sourceAt } from './simulatedConnection.ts';
 import { SimulatedDatabase } from './simulatedDatabase.ts';
@@ -36,6 +38,12 @@ export interface QuotaWorldOptions {
   readonly agents: number;
   readonly closeAfterMs: number;
   readonly latencyMs: number;
+  /** Whether the status of Origins has marks of the journals, or nobody keeps any. */
+  readonly hasMarks: boolean;
+  /** Whether the database is backed up, and may go back. */
+  readonly hasBackups: boolean;
+  /** How long journals grow before a snapshot is taken. */
+  readonly snapshotEvery: SnapshotEvery;
   /** Of the one Origin that there is at first. */
   readonly limits: OracleLimits;
   /** Of each host that no Origin covers; undefined: nothing is taken there. */
@@ -54,6 +62,7 @@ const LATEST_PACKET_MS = 5_000;
 /** Clocks of the calendar differ by no more, together less than what the design allows. */
 export const MAX_SKEW_MS = 25_000;
 const REPORT_MS = 1_000;
+const BACKUP_MS = 6_000;
 const DEFAULT_CLOSE_AFTER_MS = 120_000;
 const keys = generateFeedKeyPair();
 const pullerKey = generateFeedKeyPair().publicKey.toString('base64');
@@ -64,6 +73,7 @@ export class QuotaWorld {
   readonly faults: Faults;
   readonly oracle: OriginOracle;
   readonly database: SimulatedDatabase;
+  readonly statuses: OriginStatuses;
   readonly origin: SimulatedOrigin;
   readonly network: ControlNetwork;
   readonly servers: ControlServer[] = [];
@@ -100,6 +110,8 @@ export class QuotaWorld {
     const skewMs = this.#skew();
     this.#wallStartMs = PERIOD_SECONDS * 1000 * 500_000 - options.periodEndsInMs;
     this.database = new SimulatedDatabase(world, random, faults);
+    this.statuses = new OriginStatuses({ world, random, faults, leader: () => this.leader });
+    this.statuses.names = this.plan.map(({ name }) => name);
     this.origin = new SimulatedOrigin(
       {
         closeAfterMs,
@@ -131,6 +143,7 @@ export class QuotaWorld {
       }
     }
     this.#reportHeld();
+    if (this.#options.hasBackups) this.#backUp();
   }
 
   newServer(at: number): ControlServer {
@@ -139,6 +152,7 @@ export class QuotaWorld {
       machine,
       clockDrift: this.#options.drift,
       uncovered: this.#options.uncovered,
+      snapshotEvery: this.#options.snapshotEvery,
       store: this.database.storeOf(machine),
       random: this.random,
       wallClock: () => this.wallMs() + (this.#skews.get(machine.name) ?? 0),
@@ -150,6 +164,7 @@ export class QuotaWorld {
       },
     });
     server.know(this.#policies(), this.#distributions);
+    if (this.#options.hasMarks) this.statuses.follow(server);
     machine.onDeath(() => {
       this.origin.ended(machine, true);
       this.clock.setTimer(1_000 + this.random.next() * 4_000, () => {
@@ -176,7 +191,10 @@ export class QuotaWorld {
     return holder;
   }
 
-  /** Nobody else is told: they find out when they write, or hear of it later. */
+  /**
+   * Nobody else is told: they find out when they write, or hear of it later. Where the database may
+   * go back nothing but the Lease stops a leader of the past, and it does (adr/0019).
+   */
   elect(server: ControlServer): void {
     this.#term += 1;
     this.leader = server;
@@ -185,11 +203,13 @@ export class QuotaWorld {
       const told = () => {
         if (this.leader !== each && each.leads) each.stepDown();
       };
-      this.clock.setTimer(this.random.next() * 20_000, () => each.machine.enter(told));
+      if (this.#options.hasBackups) told();
+      else this.clock.setTimer(this.random.next() * 20_000, () => each.machine.enter(told));
     }
     server.machine.enter(() => {
       server.know(this.#policies(), this.#distributions);
-      server.lead(this.#term);
+      const loadMarks = () => this.statuses.load(server.machine);
+      server.lead(this.#term, this.#options.hasMarks ? loadMarks : undefined);
       this.clock.settleSoon();
     });
     this.clock.setTimer(500, () => {
@@ -233,6 +253,18 @@ export class QuotaWorld {
     if (from !== 'origin') this.network.cutOff(machine.name, forMs);
   }
 
+  /** To what it was some time ago, whoever leads. Answers whether there was such a backup. */
+  restoreDatabase(awayMs: number): boolean {
+    if (!this.database.restore(this.statuses.marks())) return false;
+    this.database.away(awayMs);
+    return true;
+  }
+
+  #backUp(): void {
+    this.database.backUp();
+    this.clock.setTimer(BACKUP_MS * (0.5 + this.random.next()), () => this.#backUp());
+  }
+
   jumpWallClock(server: ControlServer): void {
     this.#skews.set(server.machine.name, this.#skew());
   }
@@ -240,6 +272,7 @@ export class QuotaWorld {
   /** Other Origins: every server hears of them in its own time. */
   edit(plan: OriginPlan): void {
     this.plan = plan;
+    this.statuses.names = plan.map(({ name }) => name);
     if (!this.#isCovered()) this.closeAfterMs = Math.max(this.closeAfterMs, DEFAULT_CLOSE_AFTER_MS);
     const change = this.oracle.changed(this.#parts());
     const lifetimeMs = 10_000 * (1 + 4 * this.#options.drift) + 150;
