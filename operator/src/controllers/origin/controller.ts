@@ -104,7 +104,7 @@ export class OriginController {
       this.#told.delete(name);
       return;
     }
-    const { uid } = origin.metadata;
+    const { uid, resourceVersion } = origin.metadata;
     const known = this.#written.get(name);
     const previous = known?.uid === uid ? known.status : origin.status;
     const usage = coordinator.originUsage(name);
@@ -127,8 +127,11 @@ export class OriginController {
       coordinator.originMarked(journals?.marks ?? []);
       return;
     }
+    // Marks that are not known here yet are written as they were seen: not over newer ones.
+    const isCopied = journals?.marks === undefined;
+    const metadata = { name, uid, ...(isCopied && { resourceVersion }) };
     try {
-      await applyStatus(client, resources.origins, { metadata: { name, uid }, status }, signal);
+      await applyStatus(client, resources.origins, { metadata, status }, signal);
     } catch (error) {
       if (isKubeError(error, 'NotFound', 'Conflict')) return;
       throw error;
