@@ -127,7 +127,7 @@ function tell(totals: Totals, first: number, faults: number, seconds: number): P
   const kinds = [...totals.faults].sort(([a], [b]) => a.localeCompare(b));
   return record({
     name: 'quotaFaults',
-    about: `Worlds of seeds ${first} to ${first + worlds - 1}: 2 or 3 control servers with the real lease service, a database that loses, delays and rolls back, up to 8 holders with the real loops and pullers, and an origin whose sockets an oracle watches. Faults for 300 s, in every third world for 90 s. Clocks are 0.1 % off, in every tenth world 5 %.`,
+    about: `Worlds of seeds ${first} to ${first + worlds - 1}: 2 or 3 control servers with the real lease service, a database that loses, delays, rolls back and is restored from backups, up to 8 holders with the real loops and pullers, and an origin whose sockets an oracle watches. Faults for 300 s, in every third world for 90 s. Clocks are 0.1 % off, in every tenth world 5 %.`,
     command: `make bench NAME=quotaFaults ARGS='--faults ${faults} --seed ${first}'`,
     runs: bad.toSorted((a, b) => a.seed - b.seed),
     figures: [
