@@ -199,7 +199,11 @@ export async function startControllers(sandbox: Sandbox, stateFolder: string): P
 }
 
 /** Names that are answered without Kubernetes: the origin host under each of them. */
-export const ORIGIN_NAMES = ['origin.sluice.test', 'mirror.sluice.test'] as const;
+export const ORIGIN_NAMES = [
+  'origin.sluice.test',
+  'mirror.sluice.test',
+  'fresh.sluice.test',
+] as const;
 
 /** No `forward`: a name of the outside world is refused at once instead of after a time-out. */
 function corefile(): string {

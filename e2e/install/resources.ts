@@ -7,7 +7,16 @@ export interface OriginLimits {
   readonly maxTraffic: { readonly bytes: number; readonly period: string };
 }
 
-export function originResource(name: string, host: string, limits: OriginLimits): object {
+/**
+ * `closeAfter`: the test origin closes what is closed; idle connections it keeps for five minutes
+ * if nobody tells it otherwise.
+ */
+export function originResource(
+  name: string,
+  host: string,
+  limits: OriginLimits,
+  closeAfter = '5s',
+): object {
   const { maxConnections, maxBandwidth, maxTraffic } = limits;
   return {
     apiVersion: 'sluice.dev/v1alpha1',
@@ -20,8 +29,7 @@ export function originResource(name: string, host: string, limits: OriginLimits)
         maxBandwidth: String(maxBandwidth),
         maxTraffic: { bytes: String(maxTraffic.bytes), period: maxTraffic.period },
       },
-      // The test origin closes what is closed; idle connections it keeps for five minutes.
-      closeAfter: '5s',
+      closeAfter,
       // The origin of the test cluster is on the cluster's own network.
       allowPrivateAddresses: true,
     },

@@ -37,6 +37,7 @@ export interface Pod {
   readonly name: string;
   readonly uid: string;
   readonly node: string;
+  readonly address: string;
 }
 
 export class Sluice {
@@ -135,12 +136,14 @@ export class Sluice {
       items: {
         metadata: { name: string; uid: string };
         spec: { nodeName: string };
-        status: { phase: string };
+        status: { phase: string; podIP: string };
       }[];
     };
     return items
       .filter(({ status }) => status.phase === 'Running')
-      .map(({ metadata: { name, uid }, spec }) => ({ name, uid, node: spec.nodeName }));
+      .map(({ metadata: { name, uid }, spec: { nodeName: node }, status: { podIP: address } }) => {
+        return { name, uid, node, address };
+      });
   }
 
   /** The operator's pod that leads, if one does. */

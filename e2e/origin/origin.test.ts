@@ -146,6 +146,43 @@ describe('the meter', () => {
   });
 });
 
+describe('an idle time-out of the origin', () => {
+  const TIMEOUT_MS = 400;
+
+  afterEach(() => origin.closeIdleAfter(undefined));
+
+  it('ends connections over which nothing was asked or taken for so long', async () => {
+    const idle = oneConnection();
+    await ask(file.url, { method: 'HEAD', agent: idle });
+    await origin.closeIdleAfter(TIMEOUT_MS);
+    const { requests, connections } = await untilClosed();
+    const [kept] = connections.list;
+    expect((kept?.closeMs ?? 0) - (requests[0]?.endMs ?? 0)).toBeGreaterThanOrEqual(TIMEOUT_MS - 1);
+    idle.destroy();
+  });
+
+  it('ends one whose client takes no more of the answer, not one that is slow', async () => {
+    await origin.closeIdleAfter(TIMEOUT_MS);
+    const large = await origin.putFile('large.bin', { sizeBytes: 64 * KIB * KIB, seed: 3 });
+    const [host, port] = origin.address.split(':');
+    const client = connect({ host: host ?? '', port: Number(port) });
+    client.on('error', () => {});
+    client.write(`GET /${large.name} HTTP/1.1\r\nHost: origin\r\n\r\n`);
+    let isSlow = true;
+    client.on('data', () => {
+      client.pause();
+      setTimeout(() => isSlow && client.resume(), 5);
+    });
+    await sleep(2 * TIMEOUT_MS);
+    expect(await openConnections()).toBe(1);
+    isSlow = false;
+    const [ended] = (await untilClosed()).requests;
+    expect(ended?.complete).toBe(false);
+    client.destroy();
+    await origin.remove(large.name);
+  });
+});
+
 describe('an origin that misbehaves', () => {
   const behave = (behaviour: Behaviour) => origin.behave('/file.bin', behaviour);
   const range = { range: 'bytes=1000-1999' };

@@ -171,6 +171,11 @@ export class OriginHost {
     await this.control('POST', '/behave', { prefix, behaviour: behaviour ?? null });
   }
 
+  /** Resets connections over which nothing moves for so long, as servers do; undefined: none. */
+  async closeIdleAfter(timeoutMs: number | undefined): Promise<void> {
+    await this.control('POST', '/idle', { timeoutMs: timeoutMs ?? 0 });
+  }
+
   /** Resets every connection that is open now; returns how many those were. */
   async cutConnections(): Promise<number> {
     return ((await this.control('POST', '/cut')) as { cut: number }).cut;

@@ -3,12 +3,21 @@
  * each scenario the origin's own meter is asked for its most connections and bytes in a second.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe } from 'vitest';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import type { ClusterNode } from '../cluster/cluster.ts';
 import { CONTROL } from '../cluster/network.ts';
 import { cutPod, killPod, signalPod } from '../install/processes.ts';
+import { distributionResource, type OriginLimits, originResource } from '../install/resources.ts';
 import { NAMESPACE, type Pod, type Sluice } from '../install/sluice.ts';
-import type { OriginFile } from '../origin/origin.ts';
-import { attachedSluice, MIB, type Scenario, scenario, untilEverywhere } from './scenario.ts';
+import type { MeteredConnection, OriginFile } from '../origin/origin.ts';
+import {
+  attachedSluice,
+  MIB,
+  nameOf,
+  type Scenario,
+  scenario,
+  untilEverywhere,
+} from './scenario.ts';
 
 /** Eight seconds of the limit: what fails comes while it is pulled. */
 const SIZE_BYTES = 64 * MIB;
@@ -17,6 +26,23 @@ const API_SERVER = ['10.96.0.1', CONTROL.address];
 const CONTROL_PORT = 8443;
 /** Longer than a leader leads without the API server, and than a lease lives. */
 const CUT_MS = 12_000;
+
+/** Of the scenario whose holder is lost. Half a minute and more of the limit. */
+const HELD_BYTES = 128 * MIB;
+/** Two of three relays have a connection; the third takes what becomes free, as soon as it does. */
+const HELD_LIMITS: OriginLimits = {
+  maxConnections: 2,
+  maxBandwidth: 4 * MIB,
+  // The file once, with the heads of the answers; what the lost lease was for, about three seconds
+  // of its rate; and what the lost relay alone had, which others pull again.
+  maxTraffic: { bytes: HELD_BYTES + 8 * MIB, period: '24h' },
+};
+/**
+ * The origin gives a client up after this: later than its lease ends, so that whoever gave the
+ * connections away by then would have too many, and sooner than `closeAfter`.
+ */
+const IDLE_TIMEOUT_MS = 14_000;
+const CLOSE_AFTER = '15s';
 
 async function begun(on: Scenario, name: string): Promise<OriginFile> {
   const file = await on.putFile(`${name}.bin`, SIZE_BYTES);
@@ -34,6 +60,62 @@ function untilAnotherLeads(sluice: Sluice, before: Pod): Promise<Pod> {
     const leader = await sluice.leader();
     return leader?.uid === before.uid ? undefined : leader;
   });
+}
+
+/** A node with neither the leader nor the database: what runs there can be lost for a while. */
+async function sparedNode({ sluice, cluster }: Scenario): Promise<ClusterNode> {
+  const needed = [await leaderOf(sluice), ...(await sluice.pods('mongodb'))];
+  const node = cluster.nodes.find(({ name }) => needed.every((pod) => pod.node !== name));
+  if (node === undefined) throw new Error('leader and database are on all nodes');
+  return node;
+}
+
+/** Connections at the origin, those of this pod, or all others. */
+async function connectionsOf({ cluster }: Scenario, pod: Pod, isIts = true) {
+  const { list } = (await cluster.origin.stats()).connections;
+  return list.filter(({ client }) => client.startsWith(`${pod.address}:`) === isIts);
+}
+
+async function openOf(on: Scenario, pod: Pod): Promise<MeteredConnection[]> {
+  return (await connectionsOf(on, pod)).filter(({ closeMs }) => closeMs === undefined);
+}
+
+/** The relay of a node, when each node has one and this one has a connection at the origin. */
+async function holdingRelay(on: Scenario, { name }: ClusterNode): Promise<Pod> {
+  const { sluice, cluster } = on;
+  const relays = await sluice.until('a relay on each node', async () => {
+    const pods = await sluice.pods('relay');
+    return cluster.nodes.every((node) => pods.some((pod) => pod.node === node.name))
+      ? pods
+      : undefined;
+  });
+  const own = relays.find((pod) => pod.node === name)!;
+  await sluice.until('all connections are in use', async () => {
+    const { open } = (await cluster.origin.stats()).connections;
+    return open === HELD_LIMITS.maxConnections || undefined;
+  });
+  // It waits for one: another makes room.
+  if ((await openOf(on, own)).length === 0) {
+    for (const relay of relays) {
+      if ((await openOf(on, relay)).length === 0) continue;
+      await killPod(cluster, relay);
+      break;
+    }
+  }
+  return sluice.until('its relay pulls', async () => {
+    const open = await openOf(on, own);
+    return open.some(({ bytes }) => bytes > MIB) ? own : undefined;
+  });
+}
+
+/** The most that were open at once. */
+function peakOf(connections: readonly MeteredConnection[]): number {
+  return connections.reduce((peak, { openMs: atMs }) => {
+    const open = connections.filter(
+      ({ openMs, closeMs = Number.POSITIVE_INFINITY }) => openMs <= atMs && atMs < closeMs,
+    );
+    return Math.max(peak, open.length);
+  }, 0);
 }
 
 async function scaleOperator(replicas: number): Promise<void> {
@@ -104,4 +186,54 @@ describe('within the limits of the origin a file comes to all nodes', () => {
     await node.reconnect();
     await untilEverywhere(on.sluice, file);
   });
+
+  scenario(
+    'when the node is cut off whose relay has connections open',
+    async (on) => {
+      const { sluice, cluster } = on;
+      const { origin } = cluster;
+      const file = await on.putFile('holder-cut-off.bin', HELD_BYTES);
+      // A name that nothing was taken from yet: the file is all that its traffic allows.
+      const host = 'fresh.sluice.test';
+      await sluice.apply(originResource('fresh', host, HELD_LIMITS, CLOSE_AFTER));
+      const url = file.url.replace(new URL(file.url).host, host);
+      const { sha256 } = file;
+      const spec = { relays: { nodesPerRelay: 1 } };
+      const node = await sparedNode(on);
+      await origin.closeIdleAfter(IDLE_TIMEOUT_MS);
+      try {
+        await sluice.apply(distributionResource({ name: nameOf(file), url, sha256, spec }));
+        const relay = await holdingRelay(on, node);
+        const { uid } = (await sluice.distribution(nameOf(file))).metadata;
+
+        await node.cutOff();
+        const held = await openOf(on, relay);
+        expect(held.length, 'connections of the lost relay').toBeGreaterThan(0);
+        const { nowMs: cutAtMs } = await origin.stats();
+        const haveAll = async () => {
+          const nodes = await sluice.read.assignments(uid);
+          const others = nodes.filter(({ name }) => name !== node.name);
+          return others.every(({ verifiedBytes }) => verifiedBytes === HELD_BYTES) || undefined;
+        };
+        await sluice.until('the other nodes have the file', haveAll, 150_000);
+        // What the lost relay had was given on: that is when there may be too many.
+        const others = await connectionsOf(on, relay, false);
+        const since = others.filter(({ closeMs = cutAtMs }) => closeMs >= cutAtMs);
+        expect(peakOf(since)).toBe(HELD_LIMITS.maxConnections);
+
+        await node.reconnect();
+        // A node that is not ready is not waited for, so it was Ready without this one.
+        await sluice.until('the node has the file, too', async () => {
+          const { status } = await sluice.distribution(nameOf(file));
+          return status?.nodes?.ready === cluster.nodes.length || undefined;
+        });
+        await untilEverywhere(sluice, file);
+      } finally {
+        await node.reconnect();
+        await origin.closeIdleAfter(undefined);
+        await cluster.kubectl(['delete', 'origin', 'fresh', '--ignore-not-found']);
+      }
+    },
+    { limits: HELD_LIMITS, timeoutMs: 300_000 },
+  );
 });

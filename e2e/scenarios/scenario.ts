@@ -7,7 +7,7 @@ import { afterAll, expect, inject, it } from 'vitest';
 import { type Cluster, runningClusters } from '../cluster/cluster.ts';
 import { repositoryRoot } from '../cluster/paths.ts';
 import { ReadClient } from '../install/readClient.ts';
-import { distributionResource } from '../install/resources.ts';
+import { distributionResource, type OriginLimits } from '../install/resources.ts';
 import { NAMESPACE, Sluice, sha256OfFile } from '../install/sluice.ts';
 import type { Behaviour, OriginFile } from '../origin/origin.ts';
 import { LIMITS } from './limits.ts';
@@ -34,6 +34,8 @@ export interface DistributeOptions {
 let attached: Promise<Sluice> | undefined;
 
 interface ScenarioOptions {
+  /** What the origin's meter is judged by, where the scenario's Origin has limits of its own. */
+  readonly limits?: OriginLimits;
   /** Nothing is left that could clean up after it. */
   readonly removesSluice?: boolean;
   readonly timeoutMs?: number;
@@ -42,7 +44,7 @@ interface ScenarioOptions {
 export function scenario(
   what: string,
   run: (scenario: Scenario) => Promise<void>,
-  { removesSluice = false, timeoutMs = TIMEOUT_MS }: ScenarioOptions = {},
+  { limits = LIMITS, removesSluice = false, timeoutMs = TIMEOUT_MS }: ScenarioOptions = {},
 ): void {
   it(what, { timeout: timeoutMs }, async () => {
     const sluice = await attachedSluice();
@@ -51,7 +53,7 @@ export function scenario(
     await origin.reset();
     try {
       await run(scenarioOn(sluice, files));
-      await expectLimitsHeld(sluice);
+      await expectLimitsHeld(sluice, limits);
     } catch (error) {
       await sluice.cluster.dumpState(path.join(repositoryRoot, 'e2e/results', slugOf(what)));
       throw error;
@@ -110,10 +112,12 @@ export async function expectEverywhere(sluice: Sluice, file: OriginFile): Promis
 }
 
 /** What the origin itself saw, over all that the scenario did. */
-async function expectLimitsHeld(sluice: Sluice): Promise<void> {
-  const { connections, maxOneSecondWindowBytes } = await sluice.cluster.origin.stats();
-  expect(connections.peak, 'connections at the origin').toBeLessThanOrEqual(LIMITS.maxConnections);
-  expect(maxOneSecondWindowBytes, 'bytes in a second').toBeLessThanOrEqual(LIMITS.maxBandwidth);
+async function expectLimitsHeld(sluice: Sluice, limits: OriginLimits): Promise<void> {
+  const { maxConnections, maxBandwidth, maxTraffic } = limits;
+  const { connections, maxOneSecondWindowBytes, bytesTotal } = await sluice.cluster.origin.stats();
+  expect(connections.peak, 'connections at the origin').toBeLessThanOrEqual(maxConnections);
+  expect(maxOneSecondWindowBytes, 'bytes in a second').toBeLessThanOrEqual(maxBandwidth);
+  expect(bytesTotal, 'bytes at the origin').toBeLessThanOrEqual(maxTraffic.bytes);
 }
 
 async function attach(): Promise<Sluice> {

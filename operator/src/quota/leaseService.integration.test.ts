@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeHttpSource } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
-import type { LeaseAsk } from '@sluice/protocol/client/leaseClient.ts';
+import { ControlError } from '@sluice/protocol/client/controlError.ts';
+import { type LeaseAsk, LeaseClient } from '@sluice/protocol/client/leaseClient.ts';
 import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
-import type { LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MeteredOrigin } from '../testing/adapters/meteredOrigin.ts';
 import { systemLeases } from '../testing/adapters/systemLeases.ts';
@@ -15,7 +17,7 @@ import { hostOf } from './coverage.ts';
 import type { JournalDocument } from './entries.ts';
 import { MongoJournalStore } from './journalStore.ts';
 import type { LeaseService } from './leaseService.ts';
-import { apply, emptyLedger, usageOf } from './ledger.ts';
+import { apply, emptyLedger, type Ledger, usageOf } from './ledger.ts';
 
 const PIECE = 262_144;
 const PIECES = 256;
@@ -33,6 +35,8 @@ let url: string;
 let service: LeaseService;
 const relays = new Map<string, LeaseLoop>();
 const verified = new Set<number>();
+/** When relays were told of a grant. */
+const grantedAtMs: number[] = [];
 
 beforeAll(async () => {
   database = await startTestDatabase();
@@ -48,6 +52,7 @@ beforeEach(async () => {
   url = await origin.start();
   relays.clear();
   verified.clear();
+  grantedAtMs.length = 0;
   service = newService();
   service.lead(1);
 });
@@ -97,6 +102,25 @@ function newService(): LeaseService {
   return made;
 }
 
+/** Of the client of the control API. */
+const REQUEST_TIMEOUT_MS = 5_000;
+
+/** One attempt over a network that loses nothing. */
+async function post(id: string, request: LeaseRequest): Promise<LeaseAnswer> {
+  const over = new AbortController();
+  const late = sleep(REQUEST_TIMEOUT_MS, undefined, over).then(() => {
+    throw new ControlError('TimedOut', `no answer within ${REQUEST_TIMEOUT_MS} ms`);
+  });
+  try {
+    const answer = await Promise.race([service.answer({ id, kind: 'relay' }, request), late]);
+    if (answer.outcome === 'granted') grantedAtMs.push(performance.now());
+    return answer;
+  } finally {
+    over.abort();
+    late.catch(() => {});
+  }
+}
+
 /**
  * Pulls as a relay does; what another relay has verified comes from there. `tell`: what becomes of
  * what it would say.
@@ -108,6 +132,15 @@ async function pull(
   tell = (ask: LeaseAsk) => ask,
 ): Promise<void> {
   let sequence = 0;
+  const client = new LeaseClient(id.padEnd(8, '-'), {
+    clock: systemClock,
+    random: Math.random,
+    nextSequence: () => {
+      sequence += 1;
+      return sequence;
+    },
+    post: (request) => post(id, request),
+  });
   const layout = {
     pieceSizeBytes: () => PIECE,
     locate: (piece: number) => ({ fileIndex: 0, offset: piece * PIECE }),
@@ -149,19 +182,7 @@ async function pull(
       pullerKey: generateFeedKeyPair().publicKey.toString('base64'),
     },
     {
-      client: {
-        lease: async (ask) => {
-          sequence += 1;
-          const requestedAtMs = systemClock.now();
-          const request = {
-            ...tell(ask),
-            incarnation: id.padEnd(8, '-'),
-            sequence,
-          } as LeaseRequest;
-          const answer = await service.answer({ id, kind: 'relay' }, request);
-          return { answer, requestedAtMs, sequence: request.sequence };
-        },
-      },
+      client: { lease: (ask, ...rest) => client.lease(tell(ask), ...rest) },
       clock: systemClock,
       wantedRateBytesPerSecond: () => 1_250_000_000,
       want: () => ({ rateBytesPerSecond: 1_250_000_000, connections: 8 }),
@@ -182,6 +203,17 @@ async function pull(
   );
   relays.set(id, loop);
   await loop.run(signal);
+}
+
+/** All that the journal of the origin says. */
+async function foldedJournal(): Promise<{ documents: JournalDocument[]; ledger: Ledger }> {
+  const documents: JournalDocument[] = [];
+  const { signal } = new AbortController();
+  for await (const document of store.after(hostOf(url), 0, signal)) documents.push(document);
+  return {
+    documents,
+    ledger: documents.flatMap(({ entries }) => entries).reduce(apply, emptyLedger),
+  };
 }
 
 describe('two relays at one origin', () => {
@@ -207,11 +239,9 @@ describe('two relays at one origin', () => {
       disagreements: [],
     });
     expect(service.originBytes('a')).toBe(origin.meter.totalBytes);
-    const documents: JournalDocument[] = [];
-    for await (const document of store.after(hostOf(url), 0, signal)) documents.push(document);
+    const { documents, ledger } = await foldedJournal();
     // Renewals come as extents run short, not all the time.
     expect(documents.length).toBeLessThan(150);
-    const ledger = documents.flatMap(({ entries }) => entries).reduce(apply, emptyLedger);
     expect(usageOf(ledger)).toMatchObject({
       connections: 0,
       trafficBytes: origin.meter.totalBytes,
@@ -227,4 +257,49 @@ describe('two relays at one origin', () => {
       { holder: 'one', reason: 'UseUnderstated' },
     ]);
   });
+});
+
+describe('two relays whose control server has lost its database', () => {
+  /** Longer than a lease lives. */
+  const AWAY_MS = 12_000;
+
+  it.each([
+    { how: 'killed', takeAway: () => database.crash(), giveBack: () => database.restart() },
+    { how: 'frozen', takeAway: () => database.freeze(), giveBack: () => database.goOn() },
+  ])(
+    'that was $how take what they have leased and no more, and go on when it is back',
+    async ({ takeAway, giveBack }) => {
+      const { signal } = new AbortController();
+      const pulled = { one: [] as number[], two: [] as number[], third: [] as number[] };
+      const pulls = [pull('one', pulled.one, signal), pull('two', pulled.two, signal)];
+      const piecesHeld = () => verified.size;
+      await expect.poll(piecesHeld, { timeout: 10_000 }).toBeGreaterThan(PIECES / 4);
+
+      await takeAway();
+      const awayAtMs = performance.now();
+      const takenBytes = origin.meter.totalBytes;
+      const leasedBytes = service.usage('cdn')?.chargedBytes ?? 0;
+      pulls.push(pull('third', pulled.third, signal));
+      await sleep(AWAY_MS);
+      expect(origin.meter.totalBytes, 'under leases from before').toBeGreaterThan(takenBytes);
+      expect(origin.meter.totalBytes).toBeLessThanOrEqual(leasedBytes);
+      // An answer may have been under way.
+      expect(Math.max(...grantedAtMs), 'the last grant').toBeLessThan(awayAtMs + 100);
+      expect(pulled.third).toEqual([]);
+
+      await giveBack();
+      await Promise.all(pulls);
+      expect(verified.size).toBe(PIECES);
+      const { mostConnections, totalBytes } = origin.meter;
+      expect(origin.meter.largestWindow(1000)).toBeLessThanOrEqual(
+        LIMITS.maxBandwidthBytesPerSecond,
+      );
+      expect(mostConnections).toBeLessThanOrEqual(LIMITS.maxConnections);
+      const { connections, trafficBytes } = usageOf((await foldedJournal()).ledger);
+      expect(connections).toBe(0);
+      expect(trafficBytes).toBeGreaterThanOrEqual(totalBytes);
+      expect(trafficBytes).toBeLessThanOrEqual(LIMITS.maxTraffic.bytes);
+    },
+    60_000,
+  );
 });

@@ -94,3 +94,35 @@ describe('a process whose container the kubelet reports as terminated', () => {
     expect(ended).toEqual(['a']);
   });
 });
+
+describe('a process that says nothing', () => {
+  let closed: number;
+  const stream = { send: () => {}, close: () => (closed += 1) };
+
+  beforeEach(() => {
+    closed = 0;
+  });
+
+  it('is not waited for because its stream is still open: its machine may be cut off', () => {
+    const process = fleet.open(sessionOf('one', 1_000), stream, 0);
+    fleet.sweep(75_000);
+    expect(process.stream).toBe(stream);
+    fleet.sweep(75_001);
+    expect([process.stream, closed]).toEqual([undefined, 1]);
+    expect(fleet.connected()).toEqual([]);
+    // Known still: what it held is to be given up.
+    expect([...fleet.list()]).toEqual([process]);
+    fleet.sweep(80_001);
+    expect([...fleet.list()]).toEqual([]);
+    expect(ended, 'nobody said so').toEqual([]);
+  });
+
+  it('keeps its stream as long as it reports, or asks for leases', () => {
+    const process = fleet.open(sessionOf('one', 1_000), stream, 0);
+    fleet.report(process, { sequence: 1, transfers: [] } as never, 60_000);
+    fleet.sweep(120_000);
+    fleet.meet(sessionOf('one', 1_000), 130_000);
+    fleet.sweep(200_000);
+    expect([process.stream, closed]).toEqual([stream, 0]);
+  });
+});

@@ -59,6 +59,12 @@ export interface FleetListener {
 /** A session may come before the news of the container that ran before it. */
 const SURE_AFTER_MS = 10_000;
 const GONE_AFTER_MS = 30_000;
+/**
+ * Who lives says something every 30 s, and a report interval later when there are many
+ * (reportLoop.ts). A stream to a machine that is cut off stays open much longer: its kernel says
+ * nothing, and ours repeats what we sent for a quarter of an hour.
+ */
+const UNHEARD_AFTER_MS = 75_000;
 
 export class FleetView {
   readonly #processes = new Map<string, FleetProcess>();
@@ -183,9 +189,19 @@ export class FleetView {
     }
   }
 
-  /** Forgets what was not heard of for long; leases of it run out by themselves. */
+  /**
+   * Forgets what was not heard of for long; leases of it run out by themselves. One that lives opens
+   * another stream when its own is closed.
+   */
   sweep(nowMs: number): void {
     for (const process of [...this.#processes.values()]) {
+      if (process.stream !== undefined && nowMs - process.seenAtMs > UNHEARD_AFTER_MS) {
+        process.stream.close();
+        process.stream = undefined;
+        this.#listener.changed();
+        // What it held is given up before it is forgotten: at the next look.
+        continue;
+      }
       if (process.stream === undefined && nowMs - process.seenAtMs > GONE_AFTER_MS) {
         this.#processes.delete(process.id);
         this.#listener.changed();

@@ -22,12 +22,17 @@ const DOCKER_TIMEOUT_MS = 10_000;
 const run = promisify(execFile);
 
 export interface TestDatabase {
+  /** For clients of other processes. */
+  readonly uri: string;
   readonly client: MongoClient;
   readonly database: Db;
   /** Ends the server as a crash does. */
   crash(): Promise<void>;
   /** On the same data and port. */
   restart(): Promise<void>;
+  /** It answers nobody until it goes on. */
+  freeze(): Promise<void>;
+  goOn(): Promise<void>;
   /** What its files take on the disk. */
   dataBytes(): Promise<number>;
   stop(): Promise<void>;
@@ -45,7 +50,8 @@ export async function startTestDatabase(): Promise<TestDatabase> {
     child.stderr.pipe(log, { end: false });
     return child;
   };
-  const client = newMongoClient(`mongodb://127.0.0.1:${port}/sluice`);
+  const uri = `mongodb://127.0.0.1:${port}/sluice`;
+  const client = newMongoClient(uri);
   let server = launch();
   const stop = async () => {
     await client.close();
@@ -60,6 +66,7 @@ export async function startTestDatabase(): Promise<TestDatabase> {
     throw error;
   }
   return {
+    uri,
     client,
     database,
     crash: () => end(server),
@@ -67,6 +74,8 @@ export async function startTestDatabase(): Promise<TestDatabase> {
       server = launch();
       await ready(database, folder);
     },
+    freeze: async () => void server.kill('SIGSTOP'),
+    goOn: async () => void server.kill('SIGCONT'),
     dataBytes: () => bytesIn(path.join(folder, 'data')),
     stop,
   };
@@ -107,14 +116,16 @@ async function startMongo(): Promise<TestDatabase> {
     .start();
   const initiate = `rs.initiate({_id: 'rs0', members: [{_id: 0, host: '127.0.0.1:27017'}]})`;
   await container.exec(['mongosh', '--quiet', '--eval', initiate]);
-  const client = newMongoClient(`mongodb://127.0.0.1:${port}/sluice?directConnection=true`);
+  const uri = `mongodb://127.0.0.1:${port}/sluice?directConnection=true`;
+  const client = newMongoClient(uri);
   const database = client.db('sluice');
   const stop = async () => {
     await client.close();
     await container.stop();
   };
-  const docker = (command: string) =>
-    run('docker', [command, container.getId()], { timeout: DOCKER_TIMEOUT_MS });
+  const docker = async (command: string) => {
+    await run('docker', [command, container.getId()], { timeout: DOCKER_TIMEOUT_MS });
+  };
   try {
     await untilWritable(database);
   } catch (error) {
@@ -122,15 +133,16 @@ async function startMongo(): Promise<TestDatabase> {
     throw error;
   }
   return {
+    uri,
     client,
     database,
-    crash: async () => {
-      await docker('kill');
-    },
+    crash: () => docker('kill'),
     restart: async () => {
       await docker('start');
       await untilWritable(database);
     },
+    freeze: () => docker('pause'),
+    goOn: () => docker('unpause'),
     dataBytes: async () => Number((await database.stats()).storageSize),
     stop,
   };

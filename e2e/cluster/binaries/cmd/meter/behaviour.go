@@ -80,7 +80,8 @@ func (b *behaviours) take(path string) (Behaviour, int) {
 	return *found, status
 }
 
-// controlAPI: GET /stats, GET /address, POST /reset, POST /behave {prefix, behaviour}, POST /cut.
+// controlAPI: GET /stats, GET /address, POST /reset, POST /behave {prefix, behaviour}, POST /cut,
+// POST /idle {timeoutMs}.
 func controlAPI(address string, record *record, behaviours *behaviours, proxy *proxy) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /address", func(w http.ResponseWriter, _ *http.Request) {
@@ -105,6 +106,17 @@ func controlAPI(address string, record *record, behaviours *behaviours, proxy *p
 			return
 		}
 		behaviours.set(body.Prefix, body.Behaviour)
+		answer(w, struct{}{})
+	})
+	mux.HandleFunc("POST /idle", func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			TimeoutMs int64 `json:"timeoutMs"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		proxy.idleTimeout.Store(body.TimeoutMs)
 		answer(w, struct{}{})
 	})
 	mux.HandleFunc("POST /cut", func(w http.ResponseWriter, _ *http.Request) {

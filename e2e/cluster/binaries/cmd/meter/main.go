@@ -54,6 +54,7 @@ func main() {
 			log.Fatal(err)
 		}
 	}()
+	go proxy.closeIdle()
 	go func() {
 		<-ctx.Done()
 		_ = listener.Close()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,8 @@ const (
 	tcpNotSentLowWater = 25
 	// How long a client may take to close after we did. Longer than any idle time-out of a client.
 	lingerTime = 10 * time.Minute
+	// How often connections are looked at that may have been idle for too long.
+	idleTick = 20 * time.Millisecond
 )
 
 type proxy struct {
@@ -33,6 +36,9 @@ type proxy struct {
 
 	mutex   sync.Mutex
 	clients map[*client]struct{}
+
+	// Milliseconds; zero: connections are kept for as long as their clients keep them.
+	idleTimeout atomic.Int64
 }
 
 // client is one connection. A goroutine of its own reads from it all the time, so that its end is
@@ -44,6 +50,8 @@ type client struct {
 	connection *Connection
 	incoming   *inbox
 	gone       chan struct{}
+	// When something was read or written last.
+	movedMs atomic.Int64
 	// Of the answer that is written now.
 	behaviour Behaviour
 }
@@ -67,11 +75,13 @@ func (p *proxy) serve(socket *net.TCPConn) {
 		incoming:   newInbox(),
 		gone:       make(chan struct{}),
 	}
+	c.moved()
 	p.track(c, true)
 	go func() {
 		buffer := make([]byte, 8<<10)
 		for {
 			n, err := socket.Read(buffer)
+			c.moved()
 			c.incoming.put(buffer[:n], err)
 			if err != nil {
 				close(c.gone)
@@ -84,8 +94,7 @@ func (p *proxy) serve(socket *net.TCPConn) {
 	err = p.answerAll(c, upstream)
 	upstream.close()
 	if errors.Is(err, errCut) {
-		_ = socket.SetLinger(0)
-		_ = socket.Close()
+		c.reset()
 	} else {
 		_ = socket.CloseWrite()
 	}
@@ -116,10 +125,37 @@ func (p *proxy) cutAll() int {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for c := range p.clients {
-		_ = c.socket.SetLinger(0)
-		_ = c.socket.Close()
+		c.reset()
 	}
 	return len(p.clients)
+}
+
+// closeIdle resets connections over which nothing has moved for the idle time-out, asked for or
+// taken, as servers do with those of clients that are out of reach. It does not return.
+func (p *proxy) closeIdle() {
+	for range time.Tick(idleTick) {
+		timeout := p.idleTimeout.Load()
+		if timeout == 0 {
+			continue
+		}
+		before := int64(p.record.nowMs()) - timeout
+		p.mutex.Lock()
+		for c := range p.clients {
+			if c.movedMs.Load() <= before {
+				c.reset()
+			}
+		}
+		p.mutex.Unlock()
+	}
+}
+
+func (c *client) moved() {
+	c.movedMs.Store(int64(c.record.nowMs()))
+}
+
+func (c *client) reset() {
+	_ = c.socket.SetLinger(0)
+	_ = c.socket.Close()
 }
 
 // inbox holds what a client sent and nobody has read yet.
@@ -368,6 +404,7 @@ func (c *client) write(data []byte, entry *Request) error {
 			n, err := syscall.Write(int(fd), data[:min(len(data), chunkBytes)])
 			if n > 0 {
 				c.record.wrote(c.connection, entry, n)
+				c.moved()
 				data = data[n:]
 			}
 			switch {
