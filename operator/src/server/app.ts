@@ -22,6 +22,7 @@ import type { Coordinator } from './coordinator.ts';
 import { OvertakenError, type WorkStream } from './fleetView.ts';
 import { newReadApi } from './readApi.ts';
 import { ApiRefusal } from './refusal.ts';
+import { reportIntervalMs } from './reportInterval.ts';
 import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
 import { Standby, type StandbyDependencies } from './standby.ts';
 
@@ -45,9 +46,6 @@ const REPORT_BODY = '16mb';
 const HEARTBEAT_MS = 4_000;
 /** A process that reads no faster than this queue fills has hung: it comes back when it lives. */
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
-const MIN_REPORT_INTERVAL_MS = 1_000;
-/** Of reports; each takes some tenths of a millisecond. */
-const NODES_PER_SECOND = 500;
 /** Not for each report: there are hundreds a second. */
 const COUNT_EVERY_MS = 1_000;
 const IDENTIFY_TIMEOUT_MS = 12_000;
@@ -59,7 +57,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
   const now = () => clock.now();
   const { protocolVersions = PROTOCOL_VERSIONS } = dependencies;
   let versionsToldAtMs = Number.NEGATIVE_INFINITY;
-  let interval = { ms: MIN_REPORT_INTERVAL_MS, countedAtMs: Number.NEGATIVE_INFINITY };
+  let interval = { ms: reportIntervalMs(0), countedAtMs: Number.NEGATIVE_INFINITY };
   /** Verified once a request. */
   const sessions = new WeakMap<Request, Session>();
   const app = express();
@@ -104,7 +102,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
       protocolVersion,
       sessionToken: issueSession(session, dependencies.sessionKey()),
       expiresInSeconds: SESSION_SECONDS,
-      reportIntervalMs: reportIntervalMs(),
+      reportIntervalMs: intervalMs(),
       nodeName: session.node,
     };
     response.json(grant);
@@ -133,7 +131,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
   app.post('/v1/reports', express.json({ limit: REPORT_BODY }), (request, response) => {
     const process = coordinator.fleet.meet(sessionOf(request), now());
     coordinator.fleet.report(process, parseReport(request.body), now());
-    const answer: ReportAnswer = { reportIntervalMs: reportIntervalMs() };
+    const answer: ReportAnswer = { reportIntervalMs: intervalMs() };
     response.json(answer);
   });
 
@@ -191,11 +189,9 @@ export function newApp(dependencies: AppDependencies): express.Express {
     return new ApiRefusal(400, 'UnknownVersion', message);
   }
 
-  /** The cost of reports stays level, however many nodes there are. */
-  function reportIntervalMs(): number {
+  function intervalMs(): number {
     if (now() - interval.countedAtMs >= COUNT_EVERY_MS) {
-      const nodes = coordinator.fleet.connected().length;
-      const ms = Math.max(MIN_REPORT_INTERVAL_MS, Math.round((nodes / NODES_PER_SECOND) * 1000));
+      const ms = reportIntervalMs(coordinator.fleet.connected().length);
       interval = { ms, countedAtMs: now() };
     }
     return interval.ms;

@@ -10,6 +10,7 @@ import type {
 } from '@sluice/protocol/messages.ts';
 import type { PodObject } from './callers.ts';
 import type { Agents } from './nodeBook.ts';
+import { reportIntervalMs } from './reportInterval.ts';
 import type { Session } from './sessions.ts';
 import { type Desired, nothing, type ProcessInfo, type Tombstone } from './work.ts';
 
@@ -60,11 +61,11 @@ export interface FleetListener {
 const SURE_AFTER_MS = 10_000;
 const GONE_AFTER_MS = 30_000;
 /**
- * Who lives says something every 30 s, and a report interval later when there are many
- * (reportLoop.ts). A stream to a machine that is cut off stays open much longer: its kernel says
+ * Besides two intervals of reports. Who lives says something every 30 s, and an interval later when
+ * there are many (reportLoop.ts). A stream to a machine that is cut off stays open much longer: its kernel says
  * nothing, and ours repeats what we sent for a quarter of an hour.
  */
-const UNHEARD_AFTER_MS = 75_000;
+const UNHEARD_AFTER_MS = 73_000;
 
 export class FleetView {
   readonly #processes = new Map<string, FleetProcess>();
@@ -194,8 +195,9 @@ export class FleetView {
    * another stream when its own is closed.
    */
   sweep(nowMs: number): void {
+    const unheardMs = UNHEARD_AFTER_MS + 2 * reportIntervalMs(this.connected().length);
     for (const process of [...this.#processes.values()]) {
-      if (process.stream !== undefined && nowMs - process.seenAtMs > UNHEARD_AFTER_MS) {
+      if (process.stream !== undefined && nowMs - process.seenAtMs > unheardMs) {
         process.stream.close();
         process.stream = undefined;
         this.#listener.changed();
