@@ -10,8 +10,13 @@ beforeEach(async () => {
 
 describe('leases', () => {
   it('end with their time; connections are free when their sockets surely are', async () => {
+    const lapsed: string[] = [];
+    leases.service.onLapsed((holder) => lapsed.push(holder));
     const grant = await leases.acquire('one');
-    await leases.clock.advance(grant.ttlMs + 200);
+    await leases.clock.advance(grant.ttlMs - 100);
+    expect(lapsed).toEqual([]);
+    await leases.clock.advance(300);
+    expect(lapsed).toEqual(['one']);
     expect(leases.durableUsage()).toMatchObject({
       rateBytesPerSecond: 0,
       connections: grant.connections,

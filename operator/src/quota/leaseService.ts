@@ -64,6 +64,7 @@ export class LeaseService {
   #nonce = '';
   #serial = 0;
   #ask: (holder: string, uid: string, epoch: number) => void = () => {};
+  #lapsed: (holder: string) => void = () => {};
   #short: (originName: string) => void = () => {};
 
   constructor(options: OriginBooksOptions, dependencies: LeaseServiceDependencies) {
@@ -76,7 +77,10 @@ export class LeaseService {
       ...dependencies,
       onOpen: (book) => this.#opened(book),
       provenBytes: (leaseId) => this.#used.provenBy(leaseId),
-      onExpired: (lease) => this.#pulls.release(lease),
+      onExpired: (lease) => {
+        this.#pulls.release(lease);
+        this.#lapsed(lease.holder);
+      },
       onGone: (lease, usedBytes) => this.#gone(lease, usedBytes),
       onCommitted: (ms) => observe({ kind: 'committed', ms }),
       onFreed: (book) => this.#freed(book),
@@ -201,6 +205,11 @@ export class LeaseService {
 
   onAsk(listener: (holder: string, uid: string, epoch: number) => void): void {
     this.#ask = listener;
+  }
+
+  /** Is told whose lease has run out without a word. */
+  onLapsed(listener: (holder: string) => void): void {
+    this.#lapsed = listener;
   }
 
   usage(originName: string): OriginUsage | undefined {

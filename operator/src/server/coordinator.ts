@@ -129,6 +129,9 @@ export class Coordinator implements CoordinatorPort {
     dependencies.leases.onAsk((holder, uid, epoch) => {
       this.fleet.get(holder)?.stream?.send({ type: 'askLease', uid, epoch });
     });
+    dependencies.leases.onLapsed((holder) => {
+      this.fleet.lapsed(holder, dependencies.clock.now());
+    });
   }
 
   /** While this replica leads. */

@@ -117,6 +117,15 @@ describe('a process that says nothing', () => {
     expect(ended, 'nobody said so').toEqual([]);
   });
 
+  it('nor when its lease runs out, which it would have renewed', () => {
+    const process = fleet.open(sessionOf('one', 1_000), stream, 0);
+    fleet.lapsed(process.id, 7_999);
+    expect(closed).toBe(0);
+    fleet.lapsed(process.id, 10_000);
+    expect([process.stream, closed]).toEqual([undefined, 1]);
+    fleet.lapsed('another', 20_000);
+  });
+
   it('keeps its stream as long as it reports, or asks for leases', () => {
     const process = fleet.open(sessionOf('one', 1_000), stream, 0);
     fleet.report(process, { sequence: 1, transfers: [] } as never, 60_000);

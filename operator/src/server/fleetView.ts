@@ -67,6 +67,9 @@ const GONE_AFTER_MS = 30_000;
  */
 const UNHEARD_AFTER_MS = 73_000;
 
+/** Most of a lease's life. */
+const LAPSED_AFTER_MS = 8_000;
+
 export class FleetView {
   readonly #processes = new Map<string, FleetProcess>();
   readonly #listener: FleetListener;
@@ -198,9 +201,7 @@ export class FleetView {
     const unheardMs = UNHEARD_AFTER_MS + 2 * reportIntervalMs(this.connected().length);
     for (const process of [...this.#processes.values()]) {
       if (process.stream !== undefined && nowMs - process.seenAtMs > unheardMs) {
-        process.stream.close();
-        process.stream = undefined;
-        this.#listener.changed();
+        this.#closeStream(process);
         // What it held is given up before it is forgotten: at the next look.
         continue;
       }
@@ -211,9 +212,22 @@ export class FleetView {
     }
   }
 
+  /** Its lease has run out. Whoever can speak to us renews it, and reports what comes meanwhile. */
+  lapsed(id: string, nowMs: number): void {
+    const process = this.#processes.get(id);
+    if (process?.stream === undefined || nowMs - process.seenAtMs < LAPSED_AFTER_MS) return;
+    this.#closeStream(process);
+  }
+
   clear(): void {
     for (const { stream } of this.#processes.values()) stream?.close();
     this.#processes.clear();
+  }
+
+  #closeStream(process: FleetProcess): void {
+    process.stream?.close();
+    process.stream = undefined;
+    this.#listener.changed();
   }
 
   #end(process: FleetProcess): void {
