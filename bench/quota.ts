@@ -1,7 +1,7 @@
 /**
  * The journal of an origin and the sharing of its limits: durable grants a second over FerretDB
- * beside this process, replay of a million entries and the first grant after it, fairness among a thousand holders, and how much
- * of a limit is used while holders come and go.
+ * beside this process, replay of a million entries and the first grant after it, fairness among a
+ * thousand holders, and how much of a limit is used while holders come and go.
  *   node bench/quota.ts [--rounds 1]
  */
 import { parseArgs } from 'node:util';

@@ -16,6 +16,8 @@ export interface AppliedObject {
     readonly namespace?: string;
     /** With it, an object that is gone or was made anew is not touched: Conflict. */
     readonly uid?: string;
+    /** With it, an object that was changed since is not touched: Conflict. */
+    readonly resourceVersion?: string | undefined;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
     readonly finalizers?: readonly string[];

@@ -182,6 +182,40 @@ describe('a journal', () => {
     expect(leasesOf(later).sort()).toEqual(['x', 'y', 'z']);
   });
 
+  it('of another database, which a snapshot ends, goes on behind that, not behind its mark', async () => {
+    const former = newJournal('a');
+    await former.open(signal);
+    for (let at = 0; at < 40; at += 1) await former.append([grant(`${at}`)]);
+    const { sequence } = former;
+    await store.saveSnapshot({ origin: HOST, sequence, ledger: toSnapshot(former.ledger) });
+    await store.prune(HOST, sequence);
+    const mark = { host: HOST, identity: 'another', trafficBytes: 0, periodStartMs: 0 };
+    const behind = { mark: { ...mark, written: 5, sequence: 12 }, lifetimeMs: 100 };
+    for (const nonce of ['b', 'c']) {
+      const open = newJournal(nonce).open(signal, behind);
+      await clock.advance(200);
+      await open;
+    }
+    expect(store.of(HOST).map((document) => document.sequence)).toEqual([1, 42, 43]);
+  });
+
+  it('tells nobody of what became durable after it was closed', async () => {
+    const journal = newJournal('a');
+    await journal.open(signal);
+    const inserted = Promise.withResolvers<void>();
+    const insert = store.insert.bind(store);
+    store.insert = async (document) => {
+      await insert(document);
+      await inserted.promise;
+    };
+    const granted = journal.append([grant('x')]);
+    await settle();
+    journal.close();
+    inserted.resolve();
+    await expect(granted).rejects.toMatchObject({ code: 'NotLeading' });
+    expect(lost).toEqual([]);
+  });
+
   it('splits what waits into documents of bounded size', async () => {
     const journal = newJournal('a');
     await journal.open(signal);

@@ -199,7 +199,8 @@ export class Journal {
       }
       const entries = isRestart ? [restartOf(mark, this.#sequence, wallClock()), fence] : [fence];
       // A leader that went on after an earlier loss may have written beyond the mark's end.
-      const last = isRestart ? Math.max(mark.sequence, this.#lastSeen) : this.#sequence;
+      const seen = Math.max(this.#sequence, this.#lastSeen);
+      const last = isRestart ? Math.max(mark.sequence, seen) : this.#sequence;
       const document = this.#document(entries, true, last + 1);
       if (await this.#insert(document, signal)) {
         this.#read(document);
@@ -294,6 +295,8 @@ export class Journal {
         const document = this.#document(entries, false, this.#sequence + 1);
         try {
           const inserted = await this.#insert(document, this.#abort.signal);
+          // It leads no more: what came late the next leader reads, nobody is told of it here.
+          if (this.#failure !== undefined) throw this.#failure;
           if (!inserted) {
             const message = `another leader wrote ${document._id}`;
             throw new JournalError('NotLeading', message);

@@ -58,6 +58,30 @@ describe('leases', () => {
     expect(pieces[2]?.[0]?.first).toBeGreaterThan(pieces[1]?.at(-1)?.first ?? 0);
   });
 
+  it('give what their holder does not want any more to the other within one renewal', async () => {
+    const first = await leases.acquire('one');
+    const again = async (holder: string, before: LeaseGrant, change = {}) => {
+      const answer = await leases.ask(holder, { ...renewal(before, 0), ...change });
+      if (answer.outcome !== 'granted') throw new Error(answer.outcome);
+      return answer.grant;
+    };
+    await leases.ask('two', { op: 'acquire' });
+    let one = await again('one', first);
+    one = await again('one', one);
+    let two = await leases.acquire('two');
+    await leases.clock.advance(1_200);
+    leases.asks.length = 0;
+    const little = { wantRateBytesPerSecond: 0.1 * two.rateBytesPerSecond };
+    two = await again('two', two, little);
+    two = await again('two', two, little);
+    await leases.clock.advance(1_200);
+    expect(leases.asks).toContain('one');
+    one = await again('one', one);
+    const sum = one.rateBytesPerSecond + two.rateBytesPerSecond;
+    expect(two.rateBytesPerSecond).toBeLessThanOrEqual(little.wantRateBytesPerSecond);
+    expect(sum).toBeGreaterThan(0.98 * first.rateBytesPerSecond);
+  });
+
   it('make room for one more, however little the others have too much of', async () => {
     const limits = { maxConnections: 200, maxBandwidthBytesPerSecond: 100 * MIB };
     leases.service = leases.newService(limits as typeof LIMITS);

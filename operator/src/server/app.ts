@@ -64,7 +64,10 @@ export function newApp(dependencies: AppDependencies): express.Express {
   app.disable('x-powered-by');
   app.disable('etag');
 
-  const standby = new Standby(dependencies);
+  const standby = new Standby({
+    ...dependencies,
+    isKnown: (request) => knownSession(request) !== undefined,
+  });
   app.use('/v1', (request, response, next) => standby.handle(request, response, next));
 
   // Nobody's body is read.
@@ -167,14 +170,20 @@ export function newApp(dependencies: AppDependencies): express.Express {
   });
 
   /** One in a version that is not spoken here was bought of a replica of another release. */
-  function sessionOf(request: Request): Session {
+  function knownSession(request: Request): Session | undefined {
     const session =
       sessions.get(request) ??
       verifySession(bearerOf(request), dependencies.sessionKey(), wallClock());
-    if (session !== undefined && protocolVersions.includes(session.protocolVersion)) {
-      sessions.set(request, session);
-      return session;
+    if (session === undefined || !protocolVersions.includes(session.protocolVersion)) {
+      return undefined;
     }
+    sessions.set(request, session);
+    return session;
+  }
+
+  function sessionOf(request: Request): Session {
+    const session = knownSession(request);
+    if (session !== undefined) return session;
     throw new ApiRefusal(401, 'Unauthenticated', 'the session is not known or has ended');
   }
 

@@ -77,6 +77,8 @@ class MongoDataSide implements DataSide {
   #keys: Keys | undefined;
   #certificate: ServerCertificate | undefined;
   #server: Server | undefined;
+  /** It leads, and has forgotten all that it knew before. */
+  #hasBegun = false;
   #keysTimer: Timer | undefined;
 
   constructor(config: Config, dependencies: DataSideDependencies) {
@@ -162,6 +164,7 @@ class MongoDataSide implements DataSide {
     await this.#renewKeys(signal);
     this.coordinator.start();
     this.#leases.lead(term, (until) => this.#loadMarks(until));
+    this.#hasBegun = true;
   }
 
   async flush(): Promise<void> {
@@ -172,6 +175,7 @@ class MongoDataSide implements DataSide {
   }
 
   stepDown(): void {
+    this.#hasBegun = false;
     this.#leases.stepDown();
     this.coordinator.stop();
   }
@@ -270,9 +274,10 @@ class MongoDataSide implements DataSide {
       client,
       logger,
       sessionKey: () => (this.#keys as Keys).sessionKey,
-      isLeader,
+      isLeader: () => isLeader() && this.#hasBegun,
       leaderUrl: () => {
-        const ip = leaderIp();
+        // Soon this one: whoever asks waits for it.
+        const ip = isLeader() && !this.#hasBegun ? undefined : leaderIp();
         return ip === undefined
           ? undefined
           : `https://${bracketed(ip)}:${this.#config.controlPort}`;
@@ -298,7 +303,9 @@ class MongoDataSide implements DataSide {
   }
 
   #secureContext({ key, certificate }: ServerCertificate) {
-    return { key, cert: certificate, ticketKeys: ticketKeysFrom((this.#keys as Keys).sessionKey) };
+    const ticketKeys = ticketKeysFrom((this.#keys as Keys).sessionKey);
+    // Of TLS 1.2 these keys alone would tell what was recorded before.
+    return { key, cert: certificate, ticketKeys, minVersion: 'TLSv1.3' as const };
   }
 
   #watchKeys(): void {

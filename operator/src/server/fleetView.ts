@@ -62,8 +62,8 @@ const SURE_AFTER_MS = 10_000;
 const GONE_AFTER_MS = 30_000;
 /**
  * Besides two intervals of reports. Who lives says something every 30 s, and an interval later when
- * there are many (reportLoop.ts). A stream to a machine that is cut off stays open much longer: its kernel says
- * nothing, and ours repeats what we sent for a quarter of an hour.
+ * there are many (reportLoop.ts). A stream to a machine that is cut off stays open much longer: its
+ * kernel says nothing, and ours repeats what we sent for a quarter of an hour.
  */
 const UNHEARD_AFTER_MS = 73_000;
 

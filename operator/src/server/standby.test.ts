@@ -37,15 +37,17 @@ class Asked extends EventEmitter {
 let clock: FakeClock;
 let election: { isLeader: boolean; leaderUrl: string | undefined };
 let standby: Standby;
+let isKnown: boolean;
 
 beforeEach(() => {
   clock = new FakeClock();
+  isKnown = true;
   election = { isLeader: false, leaderUrl: undefined };
   const { isLeader, leaderUrl } = {
     isLeader: () => election.isLeader,
     leaderUrl: () => election.leaderUrl,
   };
-  standby = new Standby({ clock, isLeader, leaderUrl });
+  standby = new Standby({ clock, isLeader, leaderUrl, isKnown: () => isKnown });
 });
 
 function ask(path = '/work', method = 'GET', unreachable?: string): Asked {
@@ -98,6 +100,11 @@ describe('while nobody leads', () => {
     election.isLeader = true;
     await clock.advance(100);
     expect(asked.outcome).toBeUndefined();
+  });
+
+  it('whoever is not known is not held', () => {
+    isKnown = false;
+    expect(ask().outcome).toBe('503 NotLeading');
   });
 
   it('everything else is refused, and sent on at once when somebody leads', () => {

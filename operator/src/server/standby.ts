@@ -18,6 +18,11 @@ export interface StandbyDependencies {
   readonly leaderUrl: () => string | undefined;
 }
 
+export interface StandbyOptions extends StandbyDependencies {
+  /** Whether it comes with a session of ours: nobody else is held. */
+  readonly isKnown: (request: Request) => boolean;
+}
+
 /** Under the time in which clients expect the beginning of an answer. */
 const HOLD_MS = 3_000;
 const MAX_HELD = 20_000;
@@ -36,26 +41,28 @@ interface Held {
 }
 
 export class Standby {
-  readonly #deps: StandbyDependencies;
+  readonly #deps: StandbyOptions;
   /** In the order in which they came. */
   readonly #held = new Set<Held>();
   #timer: Timer | undefined;
 
-  constructor(dependencies: StandbyDependencies) {
+  constructor(dependencies: StandbyOptions) {
     this.#deps = dependencies;
   }
 
   /** Before everything else, as Express calls it. */
   handle(request: Request, response: Response, next: NextFunction): void {
-    const { clock, isLeader, leaderUrl } = this.#deps;
+    const { clock, isKnown, isLeader, leaderUrl } = this.#deps;
     if (isLeader()) {
       next();
       return;
     }
-    const unreachable = request.get(UNREACHABLE_HEADER);
-    const leader = reachable(leaderUrl(), unreachable);
-    const mayWait = request.method === 'GET' && request.path === '/work';
-    if (mayWait && (leader === undefined || this.#held.size > 0) && this.#held.size < MAX_HELD) {
+    const named = leaderUrl();
+    const mayWait = request.method === 'GET' && request.path === '/work' && isKnown(request);
+    const unreachable = mayWait ? request.get(UNREACHABLE_HEADER) : undefined;
+    const leader = reachable(named, unreachable);
+    const isTurn = leader !== undefined && this.#held.size === 0;
+    if (mayWait && !isTurn && this.#held.size < MAX_HELD) {
       const held = { request, response, next, unreachable, untilMs: clock.now() + HOLD_MS };
       this.#held.add(held);
       response.once('close', () => this.#held.delete(held));

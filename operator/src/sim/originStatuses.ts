@@ -1,7 +1,7 @@
 /**
  * The status of Origins at the API server, as far as leases need it: the marks of their journals,
- * which stay when the database goes back. Who leads writes it as the operator's controller does;
- * nobody else can, for who does not know that he leads no more has lost the API server.
+ * which stay when the database goes back. Whoever leads writes them as the operator's controller
+ * does: over what he has seen, so that who does not know yet that he leads no more is refused.
  */
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
@@ -16,7 +16,12 @@ export interface OriginStatusesDependencies {
   readonly world: VirtualClock;
   readonly random: SeededRandom;
   readonly faults: Faults;
-  readonly leader: () => ControlServer | undefined;
+}
+
+interface StoredStatus {
+  status: OriginStatus;
+  /** Grows with each write. */
+  version: number;
 }
 
 const TIMEOUT_MS = 5_000;
@@ -27,7 +32,7 @@ const NO_STATUS: OriginStatus = { observedGeneration: -1 };
 export class OriginStatuses {
   readonly #dependencies: OriginStatusesDependencies;
   /** By name; another Origin of the same name begins with another object. */
-  #statuses = new Map<string, { status: OriginStatus }>();
+  #statuses = new Map<string, StoredStatus>();
   #isAway = false;
 
   constructor(dependencies: OriginStatusesDependencies) {
@@ -38,7 +43,7 @@ export class OriginStatuses {
   set names(names: readonly string[]) {
     const before = this.#statuses;
     this.#statuses = new Map(
-      names.map((name) => [name, before.get(name) ?? { status: NO_STATUS }]),
+      names.map((name) => [name, before.get(name) ?? { status: NO_STATUS, version: 0 }]),
     );
   }
 
@@ -68,6 +73,8 @@ export class OriginStatuses {
     const { machine, service } = server;
     /** Of which one is on its way, and whether another one is to follow. */
     const writing = new Map<string, boolean>();
+    /** The object as this server wrote it last. */
+    const written = new Map<StoredStatus, number>();
     const write = (name: string): void => {
       if (!server.leads) return;
       if (writing.has(name)) {
@@ -80,7 +87,7 @@ export class OriginStatuses {
         writing.delete(name);
         if (isAskedAgain) write(name);
       };
-      this.#write(server, name, done);
+      this.#write(server, name, written, done);
     };
     service.onShort(write);
     const look = () => {
@@ -90,8 +97,12 @@ export class OriginStatuses {
     machine.setTimer(this.#dependencies.random.next() * EVERY_MS, look);
   }
 
-  #write(server: ControlServer, name: string, done: () => void): void {
-    const { service, machine } = server;
+  #write(
+    { service, machine }: ControlServer,
+    name: string,
+    written: Map<StoredStatus, number>,
+    done: () => void,
+  ): void {
     const journals = service.journalsOf(name);
     const at = this.#statuses.get(name);
     if (journals?.marks === undefined || at === undefined) {
@@ -99,16 +110,25 @@ export class OriginStatuses {
       return;
     }
     const { marks } = journals;
+    const version = written.get(at) ?? at.version;
     const apply = () => {
-      const isThere = this.#statuses.get(name) === at;
-      if (!isThere || this.#dependencies.leader() !== server) throw new Error('conflict');
+      const isSame = this.#statuses.get(name) === at && at.version === version;
+      if (!isSame) throw new Error('conflict');
+      at.version += 1;
       at.status = { ...at.status, ...journalStatus(journals, at.status) };
+      const { version: now } = at;
       return () => {
+        written.set(at, now);
         service.marked(marks);
         done();
       };
     };
-    this.#request(machine, apply, done);
+    const failed = () => {
+      // Refused, or nobody knows: it is seen again before the next write.
+      written.delete(at);
+      done();
+    };
+    this.#request(machine, apply, failed);
   }
 
   /** `arrived` acts at the API server, and says what its answer brings about. */

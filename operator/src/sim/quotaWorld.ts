@@ -110,7 +110,7 @@ export class QuotaWorld {
     const skewMs = this.#skew();
     this.#wallStartMs = PERIOD_SECONDS * 1000 * 500_000 - options.periodEndsInMs;
     this.database = new SimulatedDatabase(world, random, faults);
-    this.statuses = new OriginStatuses({ world, random, faults, leader: () => this.leader });
+    this.statuses = new OriginStatuses({ world, random, faults });
     this.statuses.names = this.plan.map(({ name }) => name);
     this.origin = new SimulatedOrigin(
       {

@@ -1,7 +1,7 @@
 /**
  * A replica set as the journal sees it: what is read a majority has, a write is acknowledged when a
- * majority has it, may be
- * done though nobody is told, may come late, and is lost with a primary that had it alone.
+ * majority has it, may be done though nobody is told, may come late, and is lost with a primary that
+ * had it alone.
  */
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';

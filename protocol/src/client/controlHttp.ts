@@ -31,7 +31,7 @@ export class ControlHttp {
   readonly #options: ControlHttpOptions;
   readonly #trust: Trust;
   #leader: URL | undefined;
-  /** Where nobody answered: the next standby is not to send us there again. */
+  /** Who was named as the leader and did not answer: the next standby is not to send us there. */
   #unreachable: string | undefined;
 
   constructor(options: ControlHttpOptions, trust: Trust) {
@@ -100,28 +100,26 @@ export class ControlHttp {
     signal: AbortSignal,
   ): Promise<Dispatcher.ResponseData> {
     const dispatcher = await this.#trust.dispatcher();
-    const unreachable = this.#unreachable;
-    this.#unreachable = undefined;
-    try {
-      return await dispatcher.request({
-        origin: url.origin,
-        path: url.pathname + url.search,
-        method,
-        headers: {
-          authorization: `Bearer ${bearer}`,
-          accept: 'application/json',
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-          ...(unreachable !== undefined && { [UNREACHABLE_HEADER]: unreachable }),
-        },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-        signal,
-        headersTimeout: 0,
-        bodyTimeout: 0,
-      });
-    } catch (error) {
-      if (url.origin !== this.#options.controlUrl.origin) this.#unreachable = url.origin;
-      throw error;
-    }
+    const unreachable = method === 'GET' ? this.#unreachable : undefined;
+    const answer = await dispatcher.request({
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method,
+      headers: {
+        authorization: `Bearer ${bearer}`,
+        accept: 'application/json',
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(unreachable !== undefined && { [UNREACHABLE_HEADER]: unreachable }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    });
+    // Said once; and whoever answers is reachable.
+    if (unreachable !== undefined || url.origin === this.#unreachable)
+      this.#unreachable = undefined;
+    return answer;
   }
 
   async #guarded<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
@@ -130,7 +128,11 @@ export class ControlHttp {
     } catch (cause) {
       const error = asControlError(cause, signal);
       // Whoever was the leader may be gone: ask the service again.
-      if (error.code !== 'Refused' && error.code !== 'Aborted') this.#leader = undefined;
+      if (error.code !== 'Refused' && error.code !== 'Aborted') {
+        const isSilent = error.code === 'Unreachable' || error.code === 'TimedOut';
+        if (isSilent && this.#leader !== undefined) this.#unreachable = this.#leader.origin;
+        this.#leader = undefined;
+      }
       throw error;
     }
   }

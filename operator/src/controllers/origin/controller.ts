@@ -33,11 +33,20 @@ export interface OriginControllerDependencies {
 
 /** Usage changes all the time while something is pulled; people look at it every few seconds. */
 const STATUS_INTERVAL_MS = 2_000;
+/** The watch has the newer object by then. */
+const CONFLICT_MS = 200;
+
+/** What this replica wrote last, and the version of the object since. */
+interface Written {
+  readonly uid: string;
+  readonly resourceVersion: string | undefined;
+  readonly status: NonNullable<Origin['status']>;
+}
 
 export class OriginController {
   readonly #deps: OriginControllerDependencies;
   readonly #queue: WorkQueue;
-  readonly #written = new Map<string, { uid: string; status: NonNullable<Origin['status']> }>();
+  readonly #written = new Map<string, Written>();
   readonly #limiting = new Map<string, Limiting>();
   /** Of meters that disagreed. */
   readonly #told = new Map<string, Told<MeterReason>>();
@@ -104,12 +113,13 @@ export class OriginController {
       this.#told.delete(name);
       return;
     }
-    const { uid, resourceVersion } = origin.metadata;
+    const { uid } = origin.metadata;
     const known = this.#written.get(name);
-    const previous = known?.uid === uid ? known.status : origin.status;
+    const seen = known?.uid === uid ? known : { ...origin.metadata, status: origin.status };
+    const previous = seen.status;
     const usage = coordinator.originUsage(name);
-    const seen = this.#limiting.get(name) ?? notLimiting;
-    const limiting = seeLimiting(seen, usage?.heldBack ?? [], clock.now());
+    const limitingBefore = this.#limiting.get(name) ?? notLimiting;
+    const limiting = seeLimiting(limitingBefore, usage?.heldBack ?? [], clock.now());
     this.#limiting.set(name, limiting);
     const journals = coordinator.originJournals(name);
     const status = originStatus({
@@ -127,16 +137,21 @@ export class OriginController {
       coordinator.originMarked(journals?.marks ?? []);
       return;
     }
-    // Marks that are not known here yet are written as they were seen: not over newer ones.
-    const isCopied = journals?.marks === undefined;
-    const metadata = { name, uid, ...(isCopied && { resourceVersion }) };
+    // Not over what a leader after this one has written: its marks are further on.
+    const metadata = { name, uid, resourceVersion: seen.resourceVersion };
     try {
-      await applyStatus(client, resources.origins, { metadata, status }, signal);
+      const object = { metadata, status };
+      const written = await applyStatus<Origin>(client, resources.origins, object, signal);
+      this.#written.set(name, { ...written.metadata, status });
     } catch (error) {
-      if (isKubeError(error, 'NotFound', 'Conflict')) return;
+      if (isKubeError(error, 'Conflict')) {
+        this.#written.delete(name);
+        this.#queue.addAfter(name, CONFLICT_MS);
+        return;
+      }
+      if (isKubeError(error, 'NotFound')) return;
       throw error;
     }
-    this.#written.set(name, { uid, status });
     coordinator.originMarked(journals?.marks ?? []);
     this.#tell(origin, verdict, previous, status);
     this.#tellMeters(origin, usage?.disagreements[0], status);
