@@ -1,7 +1,12 @@
 /** The marks of journals as an Origin's status has them, and what it says when one is behind. */
 import type { OriginStatus } from '../api/v1alpha1/origin.ts';
 import type { OriginJournalStatus } from '../api/v1alpha1/originJournals.ts';
-import type { JournalMark, JournalTrouble, OriginJournals } from '../quota/marks.ts';
+import {
+  isOlder,
+  type JournalMark,
+  type JournalTrouble,
+  type OriginJournals,
+} from '../quota/marks.ts';
 import { schema } from '../store/schema.ts';
 
 export function journalStatusOf({ periodStartMs, ...mark }: JournalMark): OriginJournalStatus {
@@ -43,6 +48,19 @@ export function journalStatus(
   const next = journals?.marks?.map(journalStatusOf) ?? previous?.journals ?? [];
   if (next.length === 0) return {};
   return { journals: next.toSorted((one, other) => (one.host < other.host ? -1 : 1)) };
+}
+
+/** Whether the status has a mark of another one who leads since: ours are of the past. */
+export function isOvertaken(
+  journals: OriginJournals | undefined,
+  previous: OriginStatus | undefined,
+): boolean {
+  const there = marksOf([previous]);
+  return (journals?.marks ?? []).some((own) => {
+    const mark = there.get(own.host);
+    if (mark === undefined || mark.identity !== own.identity) return false;
+    return isOlder(own, mark) || own.written < mark.written;
+  });
 }
 
 /** Undefined: the database has all that it had. */

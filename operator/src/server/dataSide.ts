@@ -77,6 +77,8 @@ class MongoDataSide implements DataSide {
   #keys: Keys | undefined;
   #certificate: ServerCertificate | undefined;
   #server: Server | undefined;
+  /** While it leads. */
+  #term: number | undefined;
   /** It leads, and has forgotten all that it knew before. */
   #hasBegun = false;
   #keysTimer: Timer | undefined;
@@ -159,9 +161,12 @@ class MongoDataSide implements DataSide {
 
   /** Rejects when a newer release has written to the database since: then nothing was changed. */
   async lead(term: number, signal: AbortSignal): Promise<void> {
+    this.#term = term;
     await this.#schemaMark.claim();
     await this.#epochRows.migrate();
     await this.#renewKeys(signal);
+    // It may have stepped down meanwhile, and would fence the journals under the next leader.
+    if (this.#term !== term) return;
     this.coordinator.start();
     this.#leases.lead(term, (until) => this.#loadMarks(until));
     this.#hasBegun = true;
@@ -175,6 +180,7 @@ class MongoDataSide implements DataSide {
   }
 
   stepDown(): void {
+    this.#term = undefined;
     this.#hasBegun = false;
     this.#leases.stepDown();
     this.coordinator.stop();

@@ -68,8 +68,10 @@ describe('while nobody leads', () => {
     await clock.advance(1_000);
     expect(countOf(all, '')).toBe(0);
     election.isLeader = true;
+    election.leaderUrl = 'https://10.1.2.2:8443';
     await clock.advance(60);
     expect(countOf(all, 'served')).toBe(100);
+    expect(countOf(all, '307')).toBe(0);
     await clock.advance(100);
     expect(countOf(all, 'served')).toBe(250);
     expect(ask().outcome).toBe('served');

@@ -74,13 +74,15 @@ export class Standby {
   #look(): void {
     this.#timer = undefined;
     const { clock, isLeader, leaderUrl } = this.#deps;
-    const named = leaderUrl();
+    const leads = isLeader();
+    // Itself, then: those are served here.
+    const named = leads ? undefined : leaderUrl();
     let [served, sentOn] = [0, 0];
     for (const held of this.#held) {
       const { request, response, next, untilMs } = held;
       const isDue = clock.now() >= untilMs;
       const leader = reachable(named, held.unreachable);
-      if (isLeader() && (served < SERVED_A_LOOK || isDue)) {
+      if (leads && (served < SERVED_A_LOOK || isDue)) {
         served += 1;
         this.#held.delete(held);
         next();

@@ -17,6 +17,14 @@ export interface ControlRequest {
   readonly body?: unknown;
 }
 
+interface Attempt {
+  readonly signal: AbortSignal;
+  /** The origin of whoever was asked last. */
+  asked: string;
+  /** Called before each request: who is sent on, or was held, has all the time that there is. */
+  readonly asking: () => void;
+}
+
 /** Standby to leader, and once more when the leader changed meanwhile. */
 const MAX_REDIRECTS = 3;
 const MAX_RETRY_AFTER_MS = 60_000;
@@ -42,9 +50,9 @@ export class ControlHttp {
   /** One request, answered by JSON. Rejects with a ControlError. */
   async call<T>(request: ControlRequest, parse: Parser<T>, signal: AbortSignal): Promise<T> {
     const limit = AbortSignal.timeout(this.#options.timeoutMs);
-    const either = AbortSignal.any([signal, limit]);
-    return this.#guarded(signal, async () => {
-      const { body } = await this.#send(request, either);
+    const attempt = this.#attempt(AbortSignal.any([signal, limit]));
+    return this.#guarded(attempt, signal, async () => {
+      const { body } = await this.#send(request, attempt);
       const text = await readBounded(body);
       try {
         return parse(JSON.parse(text));
@@ -58,13 +66,18 @@ export class ControlHttp {
   /** Opens a stream; its chunks may fail with any error of undici (see asControlError). */
   async open(request: ControlRequest, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const opening = new AbortController();
-    const limit = setTimeout(
-      () => opening.abort(new DOMException('no answer', 'TimeoutError')),
-      this.#options.timeoutMs,
-    );
+    let limit: NodeJS.Timeout | undefined;
+    const limited = () => {
+      clearTimeout(limit);
+      limit = setTimeout(
+        () => opening.abort(new DOMException('no answer', 'TimeoutError')),
+        this.#options.timeoutMs,
+      );
+    };
+    const attempt = this.#attempt(AbortSignal.any([signal, opening.signal]), limited);
     try {
-      return await this.#guarded(signal, async () => {
-        const { body } = await this.#send(request, AbortSignal.any([signal, opening.signal]));
+      return await this.#guarded(attempt, signal, async () => {
+        const { body } = await this.#send(request, attempt);
         return body;
       });
     } finally {
@@ -77,10 +90,16 @@ export class ControlHttp {
     this.#leader = undefined;
   }
 
-  async #send(request: ControlRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+  #attempt(signal: AbortSignal, asking: () => void = () => {}): Attempt {
+    return { signal, asking, asked: this.#options.controlUrl.origin };
+  }
+
+  async #send(request: ControlRequest, attempt: Attempt): Promise<Dispatcher.ResponseData> {
     let url = new URL(request.path, this.#leader ?? this.#options.controlUrl);
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-      const answer = await this.#ask(url, request, signal);
+      attempt.asked = url.origin;
+      attempt.asking();
+      const answer = await this.#ask(url, request, attempt.signal);
       if (answer.statusCode !== 307 && answer.statusCode !== 308) {
         await rejectUnlessOk(answer);
         const { 'content-location': location } = answer.headers;
@@ -122,16 +141,18 @@ export class ControlHttp {
     return answer;
   }
 
-  async #guarded<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
+  async #guarded<T>(attempt: Attempt, callers: AbortSignal, act: () => Promise<T>): Promise<T> {
     try {
       return await act();
     } catch (cause) {
-      const error = asControlError(cause, signal);
-      // Whoever was the leader may be gone: ask the service again.
-      if (error.code !== 'Refused' && error.code !== 'Aborted') {
+      const error = asControlError(cause, callers);
+      const { asked } = attempt;
+      const isLeaders = asked !== this.#options.controlUrl.origin;
+      if (isLeaders && error.code !== 'Refused' && error.code !== 'Aborted') {
         const isSilent = error.code === 'Unreachable' || error.code === 'TimedOut';
-        if (isSilent && this.#leader !== undefined) this.#unreachable = this.#leader.origin;
-        this.#leader = undefined;
+        if (isSilent) this.#unreachable = asked;
+        // It may be gone: ask the service again. Another one may have been named since.
+        if (this.#leader?.origin === asked) this.#leader = undefined;
       }
       throw error;
     }

@@ -7,12 +7,13 @@ import { applyStatus } from '../../kube/apply.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
 import type { EventRecorder } from '../../kube/events.ts';
 import type { NamespaceObject } from '../../kube/objects.ts';
-import { resources } from '../../kube/paths.ts';
+import { listPath, resources } from '../../kube/paths.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { sameStatus } from '../../policies/distributionStatus.ts';
 import { type Limiting, notLimiting, seeLimiting, tellLimiting } from '../../policies/limiting.ts';
 import { decideOrigins, type OriginVerdict } from '../../policies/origin.ts';
+import { isOvertaken } from '../../policies/originJournals.ts';
 import { limitingReason, originStatus } from '../../policies/originStatus.ts';
 import { type Told, tell } from '../../policies/toldEvents.ts';
 import type { Coordinator, MeterDisagreement, MeterReason } from '../dataSide.ts';
@@ -33,14 +34,14 @@ export interface OriginControllerDependencies {
 
 /** Usage changes all the time while something is pulled; people look at it every few seconds. */
 const STATUS_INTERVAL_MS = 2_000;
-/** The watch has the newer object by then. */
+/** Whoever writes and does not lead any more steps down meanwhile. */
 const CONFLICT_MS = 200;
 
-/** What this replica wrote last, and the version of the object since. */
+/** The object as this replica wrote it last, or found it when somebody else had written. */
 interface Written {
   readonly uid: string;
   readonly resourceVersion: string | undefined;
-  readonly status: NonNullable<Origin['status']>;
+  readonly status: Origin['status'];
 }
 
 export class OriginController {
@@ -137,24 +138,37 @@ export class OriginController {
       coordinator.originMarked(journals?.marks ?? []);
       return;
     }
-    // Not over what a leader after this one has written: its marks are further on.
+    // Nothing is written over what a leader after this one has: its marks are further on.
+    if (isOvertaken(journals, previous)) return;
     const metadata = { name, uid, resourceVersion: seen.resourceVersion };
     try {
       const object = { metadata, status };
       const written = await applyStatus<Origin>(client, resources.origins, object, signal);
       this.#written.set(name, { ...written.metadata, status });
     } catch (error) {
-      if (isKubeError(error, 'Conflict')) {
-        this.#written.delete(name);
-        this.#queue.addAfter(name, CONFLICT_MS);
-        return;
-      }
+      if (isKubeError(error, 'Conflict')) return this.#lookAgain(name, signal);
       if (isKubeError(error, 'NotFound')) return;
       throw error;
     }
     coordinator.originMarked(journals?.marks ?? []);
     this.#tell(origin, verdict, previous, status);
     this.#tellMeters(origin, usage?.disagreements[0], status);
+  }
+
+  /** Not in the copy that is watched: it may stand still for as long as a connection seems to live. */
+  async #lookAgain(name: string, signal: AbortSignal): Promise<void> {
+    const query = { fieldSelector: `metadata.name=${name}` };
+    const path = listPath(resources.origins);
+    const { items } = await this.#deps.client.request<{ items: readonly Origin[] }>({
+      method: 'GET',
+      path,
+      query,
+      signal,
+    });
+    const [found] = items;
+    if (found === undefined) this.#written.delete(name);
+    else this.#written.set(name, { ...found.metadata, status: found.status });
+    this.#queue.addAfter(name, CONFLICT_MS);
   }
 
   /** What began, and what a limit does to whom: once, not each time that it is looked at. */
