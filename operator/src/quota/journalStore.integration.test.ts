@@ -97,6 +97,30 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       await store.barrier(signal);
     });
 
+    it('gives up what a database that is frozen does not answer', async () => {
+      await server.freeze();
+      try {
+        const asked = [
+          store.insert(documentOf(1), signal),
+          store.find(HOST, 1, signal),
+          store.barrier(signal),
+          store.prune(HOST, 1, signal),
+        ];
+        const codes = asked.map((each) =>
+          each.then(
+            () => 'done',
+            ({ code }) => code,
+          ),
+        );
+        // The driver alone waits for longer.
+        const late = sleep(20_000).then(() => ['late']);
+        const all = Array.from(asked, () => 'DatabaseTimeout');
+        expect(await Promise.race([Promise.all(codes), late])).toEqual(all);
+      } finally {
+        await server.goOn();
+      }
+    });
+
     it('does not let a late snapshot replace a newer one', async () => {
       const ledger = toSnapshot(emptyLedger);
       expect(await store.loadSnapshot(HOST, signal)).toBeUndefined();

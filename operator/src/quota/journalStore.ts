@@ -7,6 +7,7 @@
 import { promisify } from 'node:util';
 import { constants, gunzip, gzip } from 'node:zlib';
 import { Binary, type Collection, type Db, MongoServerError } from 'mongodb';
+import { inTime } from '../store/inTime.ts';
 import { schema, type Versioned } from '../store/schema.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
@@ -22,8 +23,8 @@ const DUPLICATE_KEY = 11_000;
 /** Under the time to live of a lease: who waits longer asks again. */
 const TIMEOUT_MS = 5_000;
 /** What a majority has: another primary has it, too. */
-const SURE = { readConcern: 'majority' as const, timeoutMS: TIMEOUT_MS };
-const DURABLE = { writeConcern: { w: 'majority' as const, journal: true }, timeoutMS: TIMEOUT_MS };
+const SURE = { readConcern: 'majority' as const };
+const DURABLE = { writeConcern: { w: 'majority' as const, journal: true } };
 
 interface BarrierRow {
   readonly _id: string;
@@ -69,7 +70,7 @@ export class MongoJournalStore implements JournalStore {
   async insert(document: JournalDocument, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     try {
-      await this.#journal.insertOne(await rowOf(document), DURABLE);
+      await inTime(TIMEOUT_MS, this.#journal.insertOne(await rowOf(document), DURABLE));
     } catch (error) {
       if (isDuplicate(error)) {
         throw new DuplicateDocumentError(`${document._id} exists`, { cause: error });
@@ -85,7 +86,8 @@ export class MongoJournalStore implements JournalStore {
   ): Promise<Authorship | undefined> {
     signal.throwIfAborted();
     const options = { projection: { nonce: 1 }, ...SURE };
-    const found = await this.#journal.findOne({ _id: documentId(origin, sequence) }, options);
+    const _id = documentId(origin, sequence);
+    const found = await inTime(TIMEOUT_MS, this.#journal.findOne({ _id }, options));
     return found === null ? undefined : { nonce: found.nonce };
   }
 
@@ -95,41 +97,36 @@ export class MongoJournalStore implements JournalStore {
     signal: AbortSignal,
   ): AsyncGenerator<JournalDocument, void, undefined> {
     signal.throwIfAborted();
-    const cursor = this.#journal
-      .find(
-        { origin, sequence: { $gt: sequence } },
-        {
-          ...SURE,
-          timeoutMS: READ_TIMEOUT_MS,
-          timeoutMode: 'iteration',
-          batchSize: BATCH_DOCUMENTS,
-        },
-      )
-      .sort({ sequence: 1 });
+    const after = { origin, sequence: { $gt: sequence } };
+    const options = { ...SURE, batchSize: BATCH_DOCUMENTS };
+    const cursor = this.#journal.find(after, options).sort({ sequence: 1 });
     try {
-      for await (const row of cursor) {
+      for (;;) {
+        const row = await inTime(READ_TIMEOUT_MS, cursor.next());
+        if (row === null) return;
         signal.throwIfAborted();
         yield await documentOf(row);
       }
     } finally {
-      await cursor.close();
+      cursor.close().catch(() => {});
     }
   }
 
   async barrier(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const options = { upsert: true, ...DURABLE };
-    await this.#barriers.updateOne({ _id: 'journal' }, { $inc: { count: 1 } }, options);
+    const more = { $inc: { count: 1 } };
+    await inTime(TIMEOUT_MS, this.#barriers.updateOne({ _id: 'journal' }, more, options));
   }
 
   async origins(signal: AbortSignal): Promise<string[]> {
     signal.throwIfAborted();
-    return this.#journal.distinct('origin', {}, SURE);
+    return inTime(READ_TIMEOUT_MS, this.#journal.distinct('origin', {}, SURE));
   }
 
   async loadSnapshot(origin: string, signal: AbortSignal): Promise<StoredSnapshot | undefined> {
     signal.throwIfAborted();
-    const row = await this.#snapshots.findOne({ _id: origin }, SURE);
+    const row = await inTime(READ_TIMEOUT_MS, this.#snapshots.findOne({ _id: origin }, SURE));
     if (row === null) return undefined;
     const { sequence, schema: version = 0 } = row;
     const what = `the snapshot of the journal of ${origin}`;
@@ -146,7 +143,9 @@ export class MongoJournalStore implements JournalStore {
     const ledger = await pack(row.ledger);
     const older = { _id: origin, sequence: { $lt: sequence } };
     try {
-      await this.#snapshots.replaceOne(older, { ...row, ledger }, { upsert: true, ...DURABLE });
+      const options = { upsert: true, ...DURABLE };
+      const replaced = this.#snapshots.replaceOne(older, { ...row, ledger }, options);
+      await inTime(TIMEOUT_MS, replaced);
     } catch (error) {
       // There is one, and it is not older.
       if (!isDuplicate(error)) throw error;
@@ -156,7 +155,7 @@ export class MongoJournalStore implements JournalStore {
   async prune(origin: string, sequence: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const old = { origin, sequence: { $lte: sequence }, fence: false };
-    await this.#journal.deleteMany(old, { timeoutMS: TIMEOUT_MS });
+    await inTime(TIMEOUT_MS, this.#journal.deleteMany(old));
   }
 }
 

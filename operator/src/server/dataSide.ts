@@ -23,6 +23,7 @@ import { databaseOf, newMongoClient } from '../store/database.ts';
 import { orDatabaseError } from '../store/databaseError.ts';
 import { DatabaseWatch } from '../store/databaseWatch.ts';
 import { MongoEpochStore } from '../store/epochs.ts';
+import { inTime } from '../store/inTime.ts';
 import { NewerSchemaError } from '../store/schema.ts';
 import { SchemaMark } from '../store/schemaMark.ts';
 import { newApp } from './app.ts';
@@ -120,7 +121,7 @@ class MongoDataSide implements DataSide {
     this.#databaseWatch = new DatabaseWatch({
       clock,
       ping: async () => {
-        await database.command({ ping: 1 }, { timeoutMS: PING_TIMEOUT_MS });
+        await inTime(PING_TIMEOUT_MS, database.command({ ping: 1 }));
       },
     });
     this.troubles = {
@@ -159,17 +160,34 @@ class MongoDataSide implements DataSide {
     this.#watchKeys();
   }
 
-  /** Rejects when a newer release has written to the database since: then nothing was changed. */
+  /**
+   * Tried until the database answers. Rejects when a newer release has written to it since: then
+   * nothing was changed.
+   */
   async lead(term: number, signal: AbortSignal): Promise<void> {
     this.#term = term;
-    await this.#schemaMark.claim();
-    await this.#epochRows.migrate();
-    await this.#renewKeys(signal);
-    // It may have stepped down meanwhile, and would fence the journals under the next leader.
+    while (!(await this.#takesOver(signal))) {
+      await sleep(this.#deps.clock, DATABASE_RETRY_MS, signal);
+      // It may have stepped down meanwhile, and would fence the journals under the next leader.
+      if (this.#term !== term) return;
+    }
     if (this.#term !== term) return;
     this.coordinator.start();
     this.#leases.lead(term, (until) => this.#loadMarks(until));
     this.#hasBegun = true;
+  }
+
+  async #takesOver(signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#schemaMark.claim();
+      await this.#epochRows.migrate();
+      await this.#renewKeys(signal);
+      return true;
+    } catch (error) {
+      if (signal.aborted || error instanceof NewerSchemaError) throw error;
+      this.#deps.logger.warn('this replica does not lead yet and tries again', { error });
+      return false;
+    }
   }
 
   async flush(): Promise<void> {

@@ -1,7 +1,8 @@
 /** The connection to MongoDB, or to a server that speaks its protocol. */
 import { type Db, MongoClient } from 'mongodb';
 
-const SELECTION_TIMEOUT_MS = 5_000;
+/** To find a server, for a connection that is free, for a new one. */
+const WAIT_MS = 5_000;
 const SOCKET_TIMEOUT_MS = 20_000;
 
 export function newMongoClient(uri: string): MongoClient {
@@ -9,7 +10,9 @@ export function newMongoClient(uri: string): MongoClient {
     appName: 'sluice-operator',
     // The journal resolves unknown outcomes itself: see quota/journal.ts.
     retryWrites: false,
-    serverSelectionTimeoutMS: SELECTION_TIMEOUT_MS,
+    serverSelectionTimeoutMS: WAIT_MS,
+    waitQueueTimeoutMS: WAIT_MS,
+    connectTimeoutMS: WAIT_MS,
     socketTimeoutMS: SOCKET_TIMEOUT_MS,
     maxPoolSize: 16,
   });

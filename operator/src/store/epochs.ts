@@ -1,7 +1,10 @@
 import type { Collection, Db, Filter, UpdateFilter } from 'mongodb';
 import type { EpochRecord, EpochStore, Grave, Plot } from '../controllers/dataSide.ts';
+import { inTime } from './inTime.ts';
 import { READABLE, schema, type Versioned } from './schema.ts';
 
+/** A read of them all, and a leader waits for it. */
+const MIGRATION_TIMEOUT_MS = 10_000;
 const DURABLE = { writeConcern: { w: 'majority' as const, journal: true } };
 
 /** What outlives a leader of whose word counts. */
@@ -34,10 +37,12 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
    * part of a document. Rejects with a NewerSchemaError when there is one of a release to come.
    */
   async migrate(): Promise<void> {
-    const others = await this.#rows.find({ schema: { $ne: schema.written } }).toArray();
+    const found = this.#rows.find({ schema: { $ne: schema.written } }).toArray();
+    const others = await inTime(MIGRATION_TIMEOUT_MS, found);
     for (const row of others) {
       const change = changeOf(row, schema.stamp('distributions', rowOf(row)));
-      await this.#rows.updateOne({ _id: row._id, ...READABLE }, change, DURABLE);
+      const readable = { _id: row._id, ...READABLE };
+      await inTime(MIGRATION_TIMEOUT_MS, this.#rows.updateOne(readable, change, DURABLE));
     }
   }
 

@@ -3,6 +3,7 @@
  * replica looks at it before it touches anything, and a leader raises it before it writes.
  */
 import { type Collection, type Db, MongoServerError } from 'mongodb';
+import { inTime } from './inTime.ts';
 import { type Schema, schema } from './schema.ts';
 
 interface MarkRow {
@@ -12,6 +13,8 @@ interface MarkRow {
 
 const ID = 'database';
 const DUPLICATE_KEY = 11_000;
+/** The next leader waits for it, and asks again over another connection. */
+const TIMEOUT_MS = 5_000;
 /** What a majority has: another primary has it, too. */
 const SURE = { readConcern: 'majority' as const };
 const DURABLE = { writeConcern: { w: 'majority' as const, journal: true } };
@@ -36,19 +39,20 @@ export class SchemaMark {
     const version = await this.#version();
     if (version === undefined) {
       try {
-        await this.#rows.insertOne({ _id: ID, version: written }, DURABLE);
+        await inTime(TIMEOUT_MS, this.#rows.insertOne({ _id: ID, version: written }, DURABLE));
       } catch (error) {
         if (!(error instanceof MongoServerError) || error.code !== DUPLICATE_KEY) throw error;
         // Another leader was quicker.
         await this.claim();
       }
     } else if (version < written) {
-      await this.#rows.updateOne({ _id: ID, version }, { $set: { version: written } }, DURABLE);
+      const change = { $set: { version: written } };
+      await inTime(TIMEOUT_MS, this.#rows.updateOne({ _id: ID, version }, change, DURABLE));
     }
   }
 
   async #version(): Promise<number | undefined> {
-    const row = await this.#rows.findOne({ _id: ID }, SURE);
+    const row = await inTime(TIMEOUT_MS, this.#rows.findOne({ _id: ID }, SURE));
     this.#schema.check('the database', row?.version ?? 0);
     return row?.version;
   }
