@@ -12,6 +12,12 @@ export interface Assignment {
   readonly progress: Omit<NodeProgress, 'name' | 'connected'>;
 }
 
+/**
+ * Of one command. FerretDB holds one of its own connections for each row that a command has found,
+ * until all are replaced: with a hundred it waits for itself, and answers nobody any more.
+ */
+const MAX_STATEMENTS = 50;
+
 interface AssignmentRow extends Assignment, Versioned {
   /** `<uid>/<node>` */
   readonly _id: string;
@@ -46,17 +52,18 @@ export class MongoAssignmentStore implements AssignmentStore {
 
   /** What a crash loses here, the agents report again. */
   async save(assignments: readonly Assignment[]): Promise<void> {
-    if (assignments.length === 0) return;
-    await this.#rows.bulkWrite(
-      assignments.map((assignment) => ({
-        replaceOne: {
-          filter: { _id: `${assignment.uid}/${assignment.node}`, ...READABLE },
-          replacement: schema.stamp('assignments', assignment),
-          upsert: true,
-        },
-      })),
-      { ordered: false },
-    );
+    for (let at = 0; at < assignments.length; at += MAX_STATEMENTS) {
+      await this.#rows.bulkWrite(
+        assignments.slice(at, at + MAX_STATEMENTS).map((assignment) => ({
+          replaceOne: {
+            filter: { _id: `${assignment.uid}/${assignment.node}`, ...READABLE },
+            replacement: schema.stamp('assignments', assignment),
+            upsert: true,
+          },
+        })),
+        { ordered: false },
+      );
+    }
   }
 
   async delete(uid: string): Promise<void> {

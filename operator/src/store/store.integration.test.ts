@@ -114,6 +114,18 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     expect(await assignments.load('b')).toHaveLength(1);
   });
 
+  it('replaces as many rows at once as there are nodes', async () => {
+    const assignments = new MongoAssignmentStore(server.database);
+    const at = (pieces: number) =>
+      Array.from({ length: 150 }, (_, node) => assignmentOf('many', `node-${node}`, pieces));
+    await assignments.save(at(1));
+    await assignments.save(at(2));
+    const rows = await assignments.load('many');
+    expect(rows).toHaveLength(150);
+    expect(rows).toEqual(expect.arrayContaining(at(2)));
+    await assignments.delete('many');
+  });
+
   describe('of what releases to come have written', () => {
     const newer = schema.newest + 1;
     const rowsOf = async (name: string) =>
