@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import type { JournalDocument } from '@sluice/operator/quota/entries.ts';
 import { MongoJournalStore } from '@sluice/operator/quota/journalStore.ts';
-import { type Limits, OriginBook } from '@sluice/operator/quota/originBook.ts';
+import type { Limits } from '@sluice/operator/quota/limits.ts';
+import { OriginBook } from '@sluice/operator/quota/originBook.ts';
 import type { TestDatabase } from '@sluice/operator/testing/adapters/testDatabase.ts';
 import { percentile } from './figures.ts';
 

@@ -199,8 +199,9 @@ export class Journal {
       }
       const entries = isRestart ? [restartOf(mark, this.#sequence, wallClock()), fence] : [fence];
       // A leader that went on after an earlier loss may have written beyond the mark's end.
-      const seen = Math.max(this.#sequence, this.#lastSeen);
-      const last = isRestart ? Math.max(mark.sequence, seen) : this.#sequence;
+      const last = isRestart
+        ? Math.max(mark.sequence, this.#sequence, this.#lastSeen)
+        : this.#sequence;
       const document = this.#document(entries, true, last + 1);
       if (await this.#insert(document, signal)) {
         this.#read(document);

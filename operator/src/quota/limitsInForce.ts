@@ -7,7 +7,8 @@
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { type Limit, lowestWithin, nextChangeAt } from '../policies/schedule.ts';
 import { BOUNDARY_MS } from './ledger.ts';
-import { LEASE_LIFE_MS, type Limits, limitsOf } from './originBook.ts';
+import { type Limits, limitsOf } from './limits.ts';
+import { LEASE_LIFE_MS } from './originBook.ts';
 
 export interface LimitsInForce {
   readonly limits: Limits;

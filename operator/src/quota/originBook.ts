@@ -4,12 +4,12 @@
  * what follows from it is an entry like any other.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
-import type { OriginPolicy } from '../controllers/dataSide.ts';
 import type { SnapshotEvery } from './compaction.ts';
 import { CLOCK_DRIFT, closedAfterMs, expiryMarginMs, secondMs } from './drift.ts';
 import type { Entry, Unproven } from './entries.ts';
 import { Journal, type JournalStore } from './journal.ts';
 import { emptyLedger, type LeaseRecord, type Ledger, periodStartAt, usageOf } from './ledger.ts';
+import type { Limits } from './limits.ts';
 import { isRunningShort, type JournalMark, nextMark } from './marks.ts';
 import { type RecentPeak, RecentUse } from './recentUse.ts';
 
@@ -19,46 +19,6 @@ export const LEASE_TTL_MS = 10_000;
 export const LEASE_LIFE_MS = LEASE_TTL_MS + expiryMarginMs(LEASE_TTL_MS, CLOCK_DRIFT);
 /** After the kubelet has reported a container's end: its sockets are closed by then. */
 const ENDED_MS = 1_000;
-
-export interface Limits {
-  readonly connections: number;
-  readonly bandwidthBytesPerSecond: number;
-  readonly traffic: { readonly bytes: number; readonly periodMs: number } | undefined;
-  readonly closeAfterMs: number;
-}
-
-export function limitsOf(policy: Pick<OriginPolicy, 'limits' | 'closeAfterSeconds'>): Limits {
-  const { maxConnections, maxBandwidthBytesPerSecond, maxTraffic } = policy.limits;
-  return {
-    connections: maxConnections ?? Number.POSITIVE_INFINITY,
-    bandwidthBytesPerSecond: maxBandwidthBytesPerSecond ?? Number.POSITIVE_INFINITY,
-    traffic: maxTraffic && { bytes: maxTraffic.bytes, periodMs: maxTraffic.periodSeconds * 1000 },
-    closeAfterMs: policy.closeAfterSeconds * 1000,
-  };
-}
-
-export function isSame(one: Limits, other: Limits): boolean {
-  return (
-    one.connections === other.connections &&
-    one.bandwidthBytesPerSecond === other.bandwidthBytesPerSecond &&
-    one.traffic?.bytes === other.traffic?.bytes &&
-    one.traffic?.periodMs === other.traffic?.periodMs
-  );
-}
-
-/** Of several that hold together. */
-export function strictest(all: readonly Limits[]): Limits {
-  const traffics = all.flatMap(({ traffic }) => traffic ?? []);
-  return {
-    connections: Math.min(...all.map(({ connections }) => connections)),
-    bandwidthBytesPerSecond: Math.min(
-      ...all.map(({ bandwidthBytesPerSecond }) => bandwidthBytesPerSecond),
-    ),
-    // The longest period keeps what was taken longest.
-    traffic: traffics.sort((a, b) => b.periodMs - a.periodMs)[0],
-    closeAfterMs: Math.max(...all.map(({ closeAfterMs }) => closeAfterMs)),
-  };
-}
 
 export interface OriginBookOptions {
   /** Host and port, for a region with its prefix (coverage.ts); names the journal. */

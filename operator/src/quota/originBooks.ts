@@ -25,9 +25,10 @@ import type { JournalStore } from './journal.ts';
 import { LEADERS, Leaders } from './leaders.ts';
 import { LeaseError } from './leases.ts';
 import { type LeaseRecord, NOTHING, type Usage, usageOf } from './ledger.ts';
+import { isSameLimits, type Limits, strictest } from './limits.ts';
 import { type LimitsInForce, limitsInForce } from './limitsInForce.ts';
 import type { JournalMark, JournalTrouble, OriginJournals } from './marks.ts';
-import { isSame, type Limits, OriginBook, strictest } from './originBook.ts';
+import { OriginBook } from './originBook.ts';
 import type { RecentPeak } from './recentUse.ts';
 
 export interface OriginBooksOptions {
@@ -342,7 +343,7 @@ export class OriginBooks {
       const before = book.limits;
       book.limits = this.#limitsOf(book.host);
       book.isMarked = this.#isMarked(book.host);
-      if (!isSame(book.limits, before)) this.#dependencies.onLimits(book);
+      if (!isSameLimits(book.limits, before)) this.#dependencies.onLimits(book);
     }
     const isScheduled = this.#policies?.some(({ schedule = [] }) => schedule.length > 0);
     if (this.#leadership === undefined || !isScheduled) return;

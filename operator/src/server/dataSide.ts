@@ -166,11 +166,10 @@ class MongoDataSide implements DataSide {
    */
   async lead(term: number, signal: AbortSignal): Promise<void> {
     this.#term = term;
-    while (!(await this.#takesOver(signal))) {
+    while (this.#term === term && !(await this.#takesOver(signal))) {
       await sleep(this.#deps.clock, DATABASE_RETRY_MS, signal);
-      // It may have stepped down meanwhile, and would fence the journals under the next leader.
-      if (this.#term !== term) return;
     }
+    // It has stepped down meanwhile, and would fence the journals under the next leader.
     if (this.#term !== term) return;
     this.coordinator.start();
     this.#leases.lead(term, (until) => this.#loadMarks(until));

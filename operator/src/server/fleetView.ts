@@ -121,9 +121,8 @@ export class FleetView {
     // A node has one agent: of the one before the end was not heard, as when its machine died.
     const isBefore = ({ kind, node, podUid }: FleetProcess) =>
       kind === 'agent' && node === session.node && podUid !== session.podUid;
-    for (const before of session.kind === 'agent' ? others.filter(isBefore) : []) {
-      before.stream?.close();
-      before.stream = undefined;
+    if (session.kind === 'agent') {
+      for (const before of others.filter(isBefore)) this.#closeStream(before);
     }
     const process: FleetProcess = {
       id: session.id,

@@ -1,15 +1,11 @@
 /** An operator that finds a database to which a release to come has written. */
-import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
-import { Registry } from 'prom-client';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { createLogger } from 'winston';
-import { parseConfig } from '../config.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Schema, schema } from '../store/schema.ts';
 import { SchemaMark } from '../store/schemaMark.ts';
 import { startTestDatabase, type TestDatabase } from '../testing/adapters/testDatabase.ts';
-import { steadyRandom } from '../testing/fakeClock.ts';
-import { newDataSide } from './dataSide.ts';
+import { newTestDataSide } from '../testing/adapters/testDataSide.ts';
 
 let server: TestDatabase;
 
@@ -24,24 +20,8 @@ it('says so, is not ready, does not lead, and leaves everything as it is', async
   await new SchemaMark(server.database, new Schema(steps, newest)).claim();
   const logger = createLogger({ silent: true });
   const said = vi.spyOn(logger, 'error');
-  const config = parseConfig({
-    SLUICE_NAMESPACE: 'sluice-system',
-    SLUICE_POD_NAME: 'sluice-operator-1',
-    SLUICE_MONGODB_URI: `mongodb://${server.client.options.hosts[0]}/sluice`,
-    SLUICE_RELAY_IMAGE: 'relay:1',
-    SLUICE_AGENT_IMAGE: 'agent:1',
-  });
-  const side = newDataSide(config, {
-    // Nobody comes to ask Kubernetes for anything.
-    client: {} as KubeClient,
-    registry: new Registry(),
-    random: steadyRandom,
-    isLeader: () => true,
-    leaderIp: () => undefined,
-    onLost: () => {},
-    clock: systemClock,
-    logger,
-  });
+  // Nobody comes to ask Kubernetes for anything.
+  const side = newTestDataSide(server, {} as KubeClient, logger);
   const stop = new AbortController();
   const started = side.start(stop.signal).then(
     () => 'started',

@@ -6,7 +6,7 @@
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
 import type { OriginStatus } from '../api/v1alpha1/origin.ts';
-import { journalStatus, marksOf } from '../policies/originJournals.ts';
+import { isOvertaken, journalStatus, marksOf } from '../policies/originJournals.ts';
 import type { JournalMark } from '../quota/marks.ts';
 import type { ControlServer } from './controlServer.ts';
 import type { Faults } from './faults.ts';
@@ -110,9 +110,15 @@ export class OriginStatuses {
       return;
     }
     const { marks } = journals;
-    const version = written.get(at) ?? at.version;
+    const version = written.get(at);
+    // What it wrote itself is not from another one who leads.
+    if (version === undefined && isOvertaken(journals, at.status)) {
+      done();
+      return;
+    }
+    const seen = version ?? at.version;
     const apply = () => {
-      const isSame = this.#statuses.get(name) === at && at.version === version;
+      const isSame = this.#statuses.get(name) === at && at.version === seen;
       if (!isSame) throw new Error('conflict');
       at.version += 1;
       at.status = { ...at.status, ...journalStatus(journals, at.status) };

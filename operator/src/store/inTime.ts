@@ -1,7 +1,7 @@
 /**
- * The answer, or a DatabaseTimeoutError: the driver's own `timeoutMS` has had no effect since its
- * version 7.9, and a connection to a server that is frozen or cut off is given up after 20 s only.
- * What was asked for may still be done, later.
+ * The answer, or a DatabaseTimeoutError: the driver's own `timeoutMS` has no effect (version 7.9), and
+ * a connection to a server that is frozen or cut off is given up after 20 s only. What was asked for
+ * may still be done, later.
  */
 export async function inTime<T>(timeoutMs: number, operation: Promise<T>): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();

@@ -116,12 +116,11 @@ export class ControlClient {
       } finally {
         this.#connected = false;
       }
-      const pauseMs =
-        retryAfterMs === undefined
-          ? backoffMs(failures, Math.random())
-          : retryAfterMs + backoffMs(0, Math.random());
+      // Who is told when to come again was not refused.
+      if (retryAfterMs !== undefined) failures = 0;
+      const pauseMs = (retryAfterMs ?? 0) + backoffMs(failures, Math.random());
       await sleep(pauseMs, undefined, { signal }).catch(() => {});
-      failures = retryAfterMs === undefined ? failures + 1 : 0;
+      failures += 1;
     }
   }
 

@@ -135,9 +135,8 @@ export class ControlHttp {
       headersTimeout: 0,
       bodyTimeout: 0,
     });
-    // Said once; and whoever answers is reachable.
-    if (unreachable !== undefined || url.origin === this.#unreachable)
-      this.#unreachable = undefined;
+    const isSaid = unreachable !== undefined;
+    if (isSaid || url.origin === this.#unreachable) this.#unreachable = undefined;
     return answer;
   }
 
