@@ -22,6 +22,8 @@ export interface Setup {
   readonly killsRelay?: boolean;
   /** Other than what follows from the size; for Sluice alone. */
   readonly pieceLengthBytes?: number;
+  /** Other than what all processes deliver before a run of Sluice. */
+  readonly warmUpMiB?: number;
   /** What the user says of speed; for Sluice alone. */
   readonly delivery?: Delivery;
 }

@@ -4,10 +4,10 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { repositoryRoot } from '../../e2e/cluster/paths.ts';
 import { ControlServer } from './controlServer.ts';
-import { type Host, onHost } from './links.ts';
+import { type Host, onHost, setLink } from './links.ts';
 import { FILE_NAME, makeFile } from './origin.ts';
 import type { Started } from './processes.ts';
-import { bytesPerSecond } from './setups.ts';
+import { bytesPerSecond, type LinkRates } from './setups.ts';
 import type { Facts, Rig, RunningSystem, System } from './system.ts';
 
 const UID = 'bench';
@@ -20,6 +20,8 @@ const WARM_UP = {
   uid: 'warm-up',
   target: { path: 'warm-up', fileMode: '0644', keepVersions: 1 },
   sizeMiB: 128,
+  /** Mbit/s that a link has meanwhile at least: nobody waits for slow ones to carry this. */
+  linkRate: 100,
 };
 const MAX_CONNECTIONS = 8;
 /**
@@ -119,7 +121,12 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
   }
 
   async function warmUp(): Promise<void> {
-    const { uid, target, sizeMiB } = WARM_UP;
+    const { uid, target, linkRate } = WARM_UP;
+    const sizeMiB = setup.warmUpMiB ?? WARM_UP.sizeMiB;
+    const slow = [...relays, ...nodes].filter(
+      ({ link }) => Math.min(link.down, link.up) < linkRate,
+    );
+    for (const host of slow) await setLink(host, atLeast(host.link, linkRate));
     await makeFile(path.join(path.dirname(origin.file.path), `${uid}.bin`), sizeMiB * 1024 ** 2);
     const url = new URL(`${uid}.bin`, origin.url).href;
     const names = nodes.map(({ name }) => name);
@@ -129,6 +136,7 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
     await until(isReady, 'the first file does not come');
     control.coordinator.remove(uid, { deleteFiles: true });
     await until(() => control.coordinator.removed(uid), 'the first file is not removed');
+    for (const host of slow) await setLink(host, host.link);
   }
 
   async function until(isSo: () => boolean, otherwise: string): Promise<void> {
@@ -139,6 +147,10 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
       await sleep(50, undefined, { signal });
     }
   }
+}
+
+function atLeast({ down, up }: LinkRates, rate: number): LinkRates {
+  return { down: Math.max(down, rate), up: Math.max(up, rate) };
 }
 
 function factsOf(control: ControlServer, uid: string): Facts {

@@ -125,8 +125,11 @@ async function measure(
   const seconds = Math.max(...doneAtMs.values()) - beganAtMs;
   const machine = cpuBusyShare(machineBefore, await machineTimes());
   const cpuAfter = cpuOf();
+  // What a killed relay used is not known: its process took the count with it.
   const cpu = (of: readonly Host[]) =>
-    of.reduce((sum, { name }) => sum + (cpuAfter.get(name) ?? 0) - (cpuBefore.get(name) ?? 0), 0);
+    of.reduce((sum, { name }) => {
+      return sum + Math.max(0, (cpuAfter.get(name) ?? 0) - (cpuBefore.get(name) ?? 0));
+    }, 0);
   const facts = running.facts();
   const wrongNodes = await wrongFiles(rig, running);
   await rig.processes.stop();
