@@ -179,6 +179,37 @@ describe('a pull from an origin', () => {
     },
   );
 
+  it('brings the first piece before it asks for more', async () => {
+    let answeredBytes = 0;
+    const answeredBefore: number[] = [];
+    const before = (request: IncomingMessage, response: ServerResponse) => {
+      const [start = 0, last = 0] = request.headers.range?.match(/\d+/g)?.map(Number) ?? [];
+      if (start + 1 > PIECE) answeredBefore.push(answeredBytes);
+      response.once('finish', () => {
+        answeredBytes += last + 1 - start;
+      });
+      return false;
+    };
+    const slackBytes = 5 * 65_536;
+    const { puller, target } = await run(
+      randomBytes(8 * PIECE),
+      { before, latencyMs: 10 },
+      { slackBytes },
+    );
+    expect(await puller.ended).toEqual({ kind: 'completed' });
+    expect(answeredBefore[0]).toBe(PIECE);
+    expect(target.order).toHaveLength(8);
+  });
+
+  it('goes on when the first piece does not come', async () => {
+    const before = (_request: IncomingMessage, _response: ServerResponse, count: number) =>
+      count === 2;
+    const slackBytes = 5 * 65_536;
+    const { target } = await run(randomBytes(8 * PIECE), { before }, { slackBytes });
+    await expect.poll(() => target.order.length, { timeout: 5000 }).toBeGreaterThan(0);
+    expect(target.order).not.toContain(0);
+  });
+
   it('starts nothing more when the grant ends, and says what is left', async () => {
     const body = randomBytes(16 * MIB);
     const { puller, origin } = await run(

@@ -42,6 +42,11 @@ const MAX_FINISHING_BYTES = 64 * 1024 * 1024;
 const MAX_MISMATCHES = 2;
 /** How often to look again at pieces that somebody else has taken. */
 const TAKEN_RETRY_MS = 100;
+/**
+ * Until the first piece is there nothing else shares the way with it; for so long at most, for the
+ * connection that brings its end may have stalled.
+ */
+const ALONE_MS = 500;
 /** Error pages up to this size are read, so that the connection stays; longer ones are cut off. */
 const MAX_ERROR_BODY_BYTES = 65_536;
 
@@ -66,6 +71,8 @@ export class OriginPuller implements Puller {
   #failures = 0;
   #lastProblem: string | undefined;
   #retryAtMs = 0;
+  #firstPiece: number | undefined;
+  #aloneUntilMs: number | undefined;
   #end: (end: PullEnd) => void = () => {};
   #over = false;
 
@@ -168,7 +175,7 @@ export class OriginPuller implements Puller {
         this.#wakeIn(this.#retryAtMs - now);
         return;
       }
-      const range = this.#mayFinishMore() ? this.#plan.next(this.#pacer.quantumBytes()) : undefined;
+      const range = this.#mayFinishMore() ? this.#next(busy, now) : undefined;
       if (range === undefined) {
         this.#idle(busy);
         return;
@@ -181,6 +188,19 @@ export class OriginPuller implements Puller {
       }
       this.#launch(this.#shortened(range, permission.payloadBytes));
     }
+  }
+
+  #next(busy: number, now: number): PullRange | undefined {
+    const range = this.#plan.next(this.#pacer.quantumBytes());
+    const [part] = range?.parts ?? [];
+    if (range === undefined || part === undefined || this.#plan.hasPiece) return range;
+    this.#firstPiece ??= part.piece;
+    if (part.piece === this.#firstPiece) return this.#shortened(range, part.length);
+    this.#aloneUntilMs ??= now + ALONE_MS;
+    if (busy === 0 || now >= this.#aloneUntilMs) return range;
+    this.#plan.putBack(range);
+    this.#wakeIn(this.#aloneUntilMs - now);
+    return undefined;
   }
 
   /** Nothing may be asked for now; what is under way goes on. */

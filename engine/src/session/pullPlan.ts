@@ -73,6 +73,7 @@ export class PullPlan {
   #pending: number[] = [];
   readonly #open = new Map<number, OpenPiece>();
   #verifiedBytes = 0;
+  #hasPiece = false;
 
   constructor(layout: PullLayout, target: PullTarget) {
     this.#layout = layout;
@@ -149,6 +150,7 @@ export class PullPlan {
         open.broughtBytes += to - from;
         if (open.missingBytes === 0) {
           open.finishing = true;
+          this.#hasPiece = true;
           complete.push(open.assembly);
         }
       }
@@ -167,6 +169,11 @@ export class PullPlan {
   /** Of verified pieces, what was written here. */
   get verifiedBytes(): number {
     return this.#verifiedBytes;
+  }
+
+  /** Whether of any piece every byte has come. */
+  get hasPiece(): boolean {
+    return this.#hasPiece;
   }
 
   /** Pieces whose bytes are all there and are being verified or stored. */

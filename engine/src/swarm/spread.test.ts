@@ -69,9 +69,14 @@ describe('what a relay shows to its agents', () => {
 
   it('is a piece to three of them, one after the other, while the uplink has room', () => {
     const spread = spreadOf(16, 2);
-    expect(piecesOf(spread.announcements(0, true).offers)).toEqual([0, 1, 0, 1]);
+    const [first, ...others] = spread.announcements(0, true).offers;
+    expect(piecesOf(others)).toEqual([1]);
+    // Before anything was taken each has the uplink for itself.
+    expect(spread.announcements(20, true).offers).toEqual([]);
+    spread.taken(first?.agent ?? 0, 0, 40);
     expect(piecesOf(spread.announcements(50, true).offers)).toEqual([0, 1]);
-    expect(piecesOf(spread.announcements(100, true).offers)).toEqual([]);
+    expect(piecesOf(spread.announcements(100, true).offers)).toEqual([0, 1]);
+    expect(piecesOf(spread.announcements(150, true).offers)).toEqual([]);
     const busy = spreadOf(16, 16);
     expect(busy.announcements(0, true).offers).toHaveLength(16);
   });
@@ -79,8 +84,9 @@ describe('what a relay shows to its agents', () => {
   it('is a piece that does not get on by itself to twice as many, and then to all', () => {
     const spread = spreadOf(16, 1);
     const [first] = spread.announcements(0, true).offers;
-    spread.announcements(50, true);
     spread.taken(first?.agent ?? 0, 0, 100);
+    spread.announcements(110, true);
+    spread.announcements(120, true);
     const shown: (readonly [number, number | 'all'])[] = [];
     for (let nowMs = 150; nowMs <= 3000; nowMs += 50) {
       const { offers, toAll } = spread.announcements(nowMs, true);
@@ -121,8 +127,9 @@ describe('what a relay shows to its agents', () => {
       const spread = spreadOf(16, 1);
       const [first] = spread.announcements(0, true).offers;
       const agent = first?.agent ?? 0;
-      spread.announcements(20, true);
-      if (hadIt) spread.taken(agent, 0, 40);
+      if (hadIt) spread.taken(agent, 0, 20);
+      spread.announcements(30, true);
+      spread.announcements(40, true);
       expect(spread.announcements(50, true).offers).toEqual([]);
       spread.leave(agent);
       expect(spread.copies(0)).toBe(0);

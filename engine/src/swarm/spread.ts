@@ -77,6 +77,7 @@ export class Spread {
   readonly #spreading = new Map<number, Spreading>();
   readonly #minOpen: number;
   #open = 0;
+  #wasTaken = false;
   #takenSince = 0;
   #ratedAtMs = 0;
   #takenPerSecond = 0;
@@ -136,6 +137,7 @@ export class Spread {
   taken(number: number, piece: number, nowMs: number): void {
     const agent = this.#agents.get(number);
     if (agent === undefined || !agent.has.add(piece)) return;
+    this.#wasTaken = true;
     this.#copies[piece] = this.copies(piece) + 1;
     if (this.copies(piece) === 1) this.#again(piece, nowMs + AGAIN_MS);
     if (this.#waiting.delete(piece)) {
@@ -181,7 +183,8 @@ export class Spread {
       offers.push(this.#offerOne(piece, spreading, agents, nowMs));
       agents = agents.filter(({ open, limit }) => open.size < limit);
     }
-    // The uplink has room.
+    // The uplink has room; the very first piece goes to one agent as fast as it can.
+    if (!this.#wasTaken) return;
     const copies = Math.max(FIRST_COPIES, Math.ceil(this.#agents.size / AGENTS_PER_COPY));
     for (const [piece, spreading] of this.#spreading) {
       if (this.#open * 2 >= most) return;

@@ -50,19 +50,36 @@ export class MongoAssignmentStore implements AssignmentStore {
     });
   }
 
-  /** What a crash loses here, the agents report again. */
+  /** What a crash loses here, the agents report again. Rejects with a NewerSchemaError. */
   async save(assignments: readonly Assignment[]): Promise<void> {
     for (let at = 0; at < assignments.length; at += MAX_STATEMENTS) {
+      const batch = new Map(
+        assignments
+          .slice(at, at + MAX_STATEMENTS)
+          .map((assignment) => [`${assignment.uid}/${assignment.node}`, assignment] as const),
+      );
+      await this.#check([...batch.keys()]);
       await this.#rows.bulkWrite(
-        assignments.slice(at, at + MAX_STATEMENTS).map((assignment) => ({
+        [...batch].map(([_id, assignment]) => ({
           replaceOne: {
-            filter: { _id: `${assignment.uid}/${assignment.node}`, ...READABLE },
+            filter: { _id },
             replacement: schema.stamp('assignments', assignment),
             upsert: true,
           },
         })),
         { ordered: false },
       );
+    }
+  }
+
+  /**
+   * Once for a batch and not in the filter of each row: FerretDB finds a document by its id only
+   * when the filter asks for nothing else, and reads the whole collection otherwise.
+   */
+  async #check(ids: readonly string[]): Promise<void> {
+    const newer = { _id: { $in: ids }, schema: { $gt: schema.newest } };
+    for (const row of await this.#rows.find(newer).toArray()) {
+      schema.check(`assignment ${row._id}`, row.schema ?? 0);
     }
   }
 
