@@ -9,6 +9,20 @@ beforeEach(async () => {
 });
 
 describe('leases', () => {
+  it('may have all of the limit right after the operator has asked what the file is', async () => {
+    const url = 'http://cdn.example.com/file';
+    const probe = leases.service.charge(
+      { url, uid: 'a', maxBytes: 4 * MIB },
+      new AbortController().signal,
+      async () => ({ result: undefined, usedBytes: 700 }),
+    );
+    await leases.clock.advance(1);
+    await probe;
+    const { rateBytesPerSecond } = await leases.acquire('one');
+    // What is left by slack for 10 ms and a quantum.
+    expect(rateBytesPerSecond).toBeGreaterThan(0.94 * LIMITS.maxBandwidthBytesPerSecond);
+  });
+
   it('end with their time; connections are free when their sockets surely are', async () => {
     const lapsed: string[] = [];
     leases.service.onLapsed((holder) => lapsed.push(holder));

@@ -17,6 +17,8 @@ import { type RecentPeak, RecentUse } from './recentUse.ts';
 export const LEASE_TTL_MS = 10_000;
 /** The longest that a lease may be in force after its last grant, among clocks as good as that. */
 export const LEASE_LIFE_MS = LEASE_TTL_MS + expiryMarginMs(LEASE_TTL_MS, CLOCK_DRIFT);
+/** Holder of the leases for the operator's own requests (probes.ts). */
+export const OPERATOR = 'operator';
 /** After the kubelet has reported a container's end: its sockets are closed by then. */
 const ENDED_MS = 1_000;
 
@@ -224,7 +226,8 @@ export class OriginBook {
     const { clock, onCommitted, onGone } = this.#dependencies;
     const startedAtMs = clock.now();
     const durable = this.#journal.append(entries);
-    if (this.#recent.note(usageOf(this.ledger), startedAtMs)) this.#cool();
+    const isProbed = this.#noteProbes(entries, startedAtMs);
+    if (this.#recent.note(usageOf(this.ledger), startedAtMs) || isProbed) this.#cool();
     durable.then(
       () => onCommitted(clock.now() - startedAtMs),
       () => {},
@@ -232,6 +235,22 @@ export class OriginBook {
     this.#askForMark();
     for (const each of gone) onGone(...each);
     return durable;
+  }
+
+  /** Whether a request of our own is over. */
+  #noteProbes(entries: readonly Entry[], nowMs: number): boolean {
+    let isOver = false;
+    for (const entry of entries) {
+      if (entry.kind === 'grant' && entry.holder === OPERATOR) {
+        this.#recent.probes(entry.leaseId, entry.terms.slackBytes);
+      } else if (entry.kind === 'settle' && entry.unproven !== undefined) {
+        this.#recent.forgetProbe(entry.leaseId);
+      } else if (entry.kind === 'settle' || entry.kind === 'close') {
+        const { usedBytes = Number.POSITIVE_INFINITY } = entry.kind === 'settle' ? entry : {};
+        if (this.#recent.probed(entry.leaseId, usedBytes, nowMs)) isOver = true;
+      }
+    }
+    return isOver;
   }
 
   /** A second later what came back may be anybody's; and what came back meanwhile, after that. */

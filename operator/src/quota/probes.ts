@@ -8,7 +8,7 @@ import type { Unproven } from './entries.ts';
 import { trafficExhausted } from './exhaustion.ts';
 import type { LeaseObserver } from './leaseEvents.ts';
 import { type ChargeRequest, LeaseError, type LeaseUse } from './leases.ts';
-import { LEASE_TTL_MS, type OriginBook } from './originBook.ts';
+import { LEASE_TTL_MS, OPERATOR, type OriginBook } from './originBook.ts';
 import { groupRecent, groupUsage, type HostGroup, type OriginBooks } from './originBooks.ts';
 
 export interface ProbesDependencies {
@@ -55,7 +55,7 @@ export class Probes {
     const grantedAtMs = clock.now();
     const grant = book.grant({
       leaseId,
-      holder: 'operator',
+      holder: OPERATOR,
       uid,
       epoch: 0,
       pullerKey: '',

@@ -61,3 +61,39 @@ it('is the largest value that was in force, whatever came after', () => {
     }),
   );
 });
+
+it('of a request of our own counts all that it may take, and for a second more what it took', () => {
+  const recent = new RecentUse(1_050);
+  recent.note(usage(10, 100), 0);
+  recent.probes('probe', 40);
+  recent.note(usage(50, 140), 100);
+  expect(recent.peak(200)).toEqual({ slackBytes: 50, windowBytes: 140 });
+  expect(recent.probed('probe', 3, 300)).toBe(true);
+  recent.note(usage(10, 100), 300);
+  expect(recent.peak(300)).toEqual({ slackBytes: 13, windowBytes: 103 });
+  expect(recent.fallsAtMs(300)).toBe(1_350);
+  expect(recent.peak(1_351)).toEqual({ slackBytes: 10, windowBytes: 100 });
+});
+
+it('forgets nothing else that a request of our own was larger than', () => {
+  const recent = new RecentUse(1_050);
+  recent.note(usage(30), 0);
+  recent.note(usage(0), 100);
+  recent.probes('probe', 90);
+  recent.note(usage(90), 100);
+  recent.probed('probe', 1, 200);
+  recent.note(usage(0), 200);
+  expect(recent.peak(200).slackBytes).toBe(31);
+});
+
+it('counts what a request of our own has left open like any other lease', () => {
+  const recent = new RecentUse(1_050);
+  recent.probes('probe', 40);
+  recent.note(usage(40), 0);
+  recent.forgetProbe('probe');
+  recent.note(usage(40), 100);
+  expect(recent.probed('probe', 1, 200)).toBe(false);
+  recent.note(usage(0), 200);
+  expect(recent.peak(300).slackBytes).toBe(40);
+  expect(recent.peak(1_300).slackBytes).toBe(0);
+});
