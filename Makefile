@@ -32,8 +32,8 @@ verify: modules ## Format, types, lint, import rules, generated files, chart and
 cluster: modules ## Bring up a test cluster and leave it running; NODES=6 ZONES=2
 	@node e2e/cluster/up.ts --nodes $(NODES) --zones $(ZONES)
 
-install: modules ## Install Sluice with Helm into the cluster that KUBECONFIG names; REGISTRY=host/path pushes the images
-	@node scripts/install.ts
+install: modules ## Install Sluice with Helm into the cluster that KUBECONFIG names; REGISTRY=host/path pushes the images, ARGS are Helm's
+	@node scripts/install.ts $(ARGS)
 
 bench: modules ## Repeat a benchmark: NAME=<file in bench/ without .ts> ARGS=<its arguments>
 	@NAME='$(NAME)'; if [ -z "$$NAME" ] || [ ! -f "bench/$$NAME.ts" ]; then \

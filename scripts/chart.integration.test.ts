@@ -2,6 +2,11 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { parseConfig } from '../operator/src/config.ts';
+import {
+  DEFAULT_AGENT_POD,
+  DEFAULT_RELAY_POD,
+} from '../operator/src/controllers/fleet/podSettings.ts';
 import { type Permission, permissions } from '../operator/src/kube/permissions.ts';
 import { renderChart } from './helm.ts';
 
@@ -102,9 +107,9 @@ describe('the chart', () => {
     );
     expect(rules('Role')).toEqual(expected(permissions.namespace));
     const roles = objects.filter((o) => /Role$/.test(o.kind)).map((o) => o.metadata.name);
-    expect(roles).toEqual([
-      ...['sluice-operator', 'sluice-operator'],
-      ...['sluice-uninstall', 'sluice-uninstall'],
+    expect(roles.toSorted()).toEqual([
+      ...['sluice-edit', 'sluice-operator', 'sluice-operator'],
+      ...['sluice-uninstall', 'sluice-uninstall', 'sluice-view'],
     ]);
   });
 
@@ -141,6 +146,55 @@ describe('the chart', () => {
     expect(
       await shares(`${set}.default=50%`, `${set}.namespaces.b=200Gi`, `${set}.namespaces.a=0%`),
     ).toBe('*=50%,a=0%,b=200Gi');
+  });
+
+  it('lets who may view or edit a namespace do so with its Distributions, and nobody more', async () => {
+    const objects = await render();
+    const role = (name: string) =>
+      find(objects, 'ClusterRole', name) as unknown as {
+        metadata: { labels: Record<string, string> };
+        rules: { resources: string[]; verbs: string[] }[];
+      };
+    const reaches = (name: string) =>
+      Object.keys(role(name).metadata.labels)
+        .flatMap((label) => /aggregate-to-(.*)/.exec(label)?.[1] ?? [])
+        .toSorted();
+    expect(reaches('sluice-view')).toEqual(['admin', 'edit', 'view']);
+    expect(reaches('sluice-edit')).toEqual(['admin', 'edit']);
+    expect(role('sluice-view').rules).toMatchObject([
+      { resources: ['distributions'], verbs: ['get', 'list', 'watch'] },
+    ]);
+    expect(role('sluice-edit').rules).toMatchObject([{ resources: ['distributions'] }]);
+  });
+
+  it('tells the operator of the pods that it makes, in words that it understands', async () => {
+    const read = async (...values: string[]) => {
+      const operator = find(await render(...values), 'Deployment', 'sluice-operator');
+      const given = environment(operator) as Record<string, string>;
+      const needed = { SLUICE_NAMESPACE: 'a', SLUICE_POD_NAME: 'b', SLUICE_POD_IP: '10.0.0.1' };
+      return parseConfig({ ...given, ...needed });
+    };
+    const plain = await read();
+    expect(plain.agentPod).toMatchObject(DEFAULT_AGENT_POD);
+    expect(plain.relayPod).toMatchObject(DEFAULT_RELAY_POD);
+    const config = await read(
+      'relay.tolerations[0].key=gpu',
+      'relay.cache.size=200Gi',
+      'relay.cache.storageClassName=fast',
+      'agent.seLinuxOptions.type=spc_t',
+      'agent.priorityClassName=',
+      'originCA.configMapName=our-ca',
+    );
+    expect(config.relayPod).toMatchObject({
+      tolerations: [{ key: 'gpu' }],
+      cache: { size: '200Gi', storageClassName: 'fast' },
+    });
+    expect(config.agentPod).toMatchObject({
+      seLinuxOptions: { type: 'spc_t' },
+      priorityClassName: '',
+    });
+    expect(config.originCa).toBe('our-ca');
+    expect(await refusal('relay.cache.size=much')).toContain('size');
   });
 
   it('brings the CRDs as they are in crds/, and keeps them when the release is uninstalled', async () => {
@@ -189,8 +243,9 @@ describe('the chart', () => {
       { ports: [{ port: 'bittorrent' }], from: processes },
       { ports: [{ port: 'health' }] },
     ]);
+    // Policies add up: this one would open the port for whom no other means to.
     const withStock = find(await render('relay.stockPort=6889'), 'NetworkPolicy', 'sluice-relay');
-    expect(withStock.spec.ingress).toContainEqual({ ports: [{ port: 'stock' }] });
+    expect(JSON.stringify(withStock.spec.ingress)).not.toContain('stock');
     const without = await render('networkPolicy.enabled=false');
     expect(without.filter((o) => o.kind === 'NetworkPolicy')).toEqual([]);
   });

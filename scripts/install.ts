@@ -2,7 +2,8 @@
  * `make install`: Sluice from this checkout into the cluster that KUBECONFIG names.
  *
  * A cluster of `make cluster` gets the images loaded into its nodes. Any other cluster pulls them
- * from the registry that REGISTRY names, where they are pushed first.
+ * from the registry that REGISTRY names, where they are pushed first. Arguments are Helm's:
+ * `make install ARGS='--values mine.yaml'`. Settings of an earlier install are kept.
  */
 import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
@@ -71,7 +72,10 @@ function upgrade(helm: string, values: readonly string[]): Promise<void> {
   return show(helm, [
     ...['upgrade', '--install', 'sluice', path.join(root, 'helm/sluice')],
     ...['--namespace', 'sluice-system', '--create-namespace', '--wait', '--timeout', '5m'],
+    // Without it Helm forgets what was set before: another database would be one without plans.
+    '--reset-then-reuse-values',
     ...values,
+    ...process.argv.slice(2),
   ]);
 }
 

@@ -37,6 +37,14 @@ describe('the configuration', () => {
     expect(() => shares('team=lots')).toThrow("SLUICE_NAMESPACE_SHARES='team=lots': write *=SHARE");
   });
 
+  it('takes what the cluster says of the pods that it makes', () => {
+    const pod = (SLUICE_RELAY_POD: string) => parseConfig({ ...COMPLETE, SLUICE_RELAY_POD });
+    expect(parseConfig(COMPLETE).agentPod.priorityClassName).toBe('system-node-critical');
+    expect(pod('{"nodeSelector":{"pool":"a"}}').relayPod).toEqual({ nodeSelector: { pool: 'a' } });
+    expect(() => pod('{"pool":"a"}')).toThrow('SLUICE_RELAY_POD=\'{"pool":"a"}\': write JSON of');
+    expect(() => pod('{"cache":{"storageClassName":"fast"}}')).toThrow('needs a cache.size');
+  });
+
   it('names every mistake at once', () => {
     const wrong = { ...COMPLETE, SLUICE_POD_NAME: '', SLUICE_CONTROL_PORT: '99999' };
     expect(() => parseConfig({ ...wrong, SLUICE_REQUIRE_ORIGIN: 'maybe' })).toThrow(

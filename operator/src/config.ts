@@ -1,5 +1,13 @@
 /** The operator's settings, read from the environment once, with every mistake named at once. */
 import { parseBytes } from './api/v1alpha1/quantity.ts';
+import {
+  AgentPod,
+  DEFAULT_AGENT_POD,
+  DEFAULT_RELAY_POD,
+  isCacheComplete,
+  parsePod,
+  RelayPod,
+} from './controllers/fleet/podSettings.ts';
 import { sharesInBytes } from './policies/namespaceShares.ts';
 
 export interface Config {
@@ -27,6 +35,10 @@ export interface Config {
     readonly maxBandwidthBytesPerSecond: number;
   };
   readonly logLevel: string;
+  readonly relayPod: RelayPod;
+  readonly agentPod: AgentPod;
+  /** ConfigMap with certificates that origins are trusted by, too; '': none. */
+  readonly originCa: string;
   /** What it has the rights to do for the pods that use the files. */
   readonly workloads: { readonly persistentVolumeClaims: boolean; readonly nodeLabels: boolean };
 }
@@ -134,6 +146,22 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       ),
     },
     logLevel: oneOf('SLUICE_LOG_LEVEL', 'info', LOG_LEVELS),
+    relayPod: read(
+      'SLUICE_RELAY_POD',
+      JSON.stringify(DEFAULT_RELAY_POD),
+      (value) => {
+        const pod = parsePod(RelayPod, value);
+        return pod !== undefined && isCacheComplete(pod) ? pod : undefined;
+      },
+      'write JSON of resources, nodeSelector, tolerations, priorityClassName, podAnnotations and cache; a cache.storageClassName needs a cache.size',
+    ),
+    agentPod: read(
+      'SLUICE_AGENT_POD',
+      JSON.stringify(DEFAULT_AGENT_POD),
+      (value) => parsePod(AgentPod, value),
+      'write JSON of resources, nodeSelector, tolerations, priorityClassName, podAnnotations and seLinuxOptions',
+    ),
+    originCa: environment.SLUICE_ORIGIN_CA ?? '',
   };
   if (problems.length > 0) throw new ConfigError(problems);
   return config;

@@ -108,7 +108,7 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
   },
   AgentsMissing: {
     kind: 'wait',
-    remedy: "look at the pods of DaemonSet sluice-agent in the operator's namespace",
+    remedy: "run `kubectl describe daemonset sluice-agent` in the operator's namespace",
   },
   RelaysMissing: {
     kind: 'wait',

@@ -184,7 +184,7 @@ const OriginSpec = Type.Object({
   allowPrivateAddresses: Type.Boolean({
     default: false,
     description:
-      'true lets the hosts resolve to private addresses (10/8, 172.16/12, 192.168/16, fc00::/7). Loopback and link-local ones stay refused.',
+      'true lets the hosts resolve to private addresses (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7, 64:ff9b:1::/48). Loopback and link-local ones stay refused.',
   }),
   allowAgentCredentials: Type.Boolean({
     default: false,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { agentDaemonSet, type FleetOptions, relayDeployment, relayName } from './manifests.ts';
+import { DEFAULT_AGENT_POD, DEFAULT_RELAY_POD } from './podSettings.ts';
 
 const OPTIONS: FleetOptions = {
   namespace: 'sluice-system',
@@ -12,6 +13,9 @@ const OPTIONS: FleetOptions = {
   namespaceShares: '*=50%,team=1024',
   controlPort: 8443,
   logLevel: 'info',
+  relayPod: DEFAULT_RELAY_POD,
+  agentPod: DEFAULT_AGENT_POD,
+  originCa: '',
 };
 const ZONE = 'topology.kubernetes.io/zone';
 
@@ -124,6 +128,19 @@ describe('the agents', () => {
       type: 'RollingUpdate',
       rollingUpdate: { maxUnavailable: '10%', maxSurge: 0 },
     });
+  });
+
+  it('trust the certificates of a ConfigMap, where one is named, as relays do', () => {
+    const options = { ...OPTIONS, originCa: 'our-ca' };
+    const need = { topologyKey: ZONE, domain: 'a', replicas: 1 };
+    const made = [agentDaemonSet(options, undefined), relayDeployment(options, undefined, need)];
+    for (const { spec } of made as unknown as Template[]) {
+      const { containers, volumes } = spec.template.spec;
+      const file = '/etc/sluice/origin-ca/ca.crt';
+      expect(containers[0]?.env).toContainEqual({ name: 'NODE_EXTRA_CA_CERTS', value: file });
+      expect(volumes).toContainEqual({ name: 'origin-ca', configMap: { name: 'our-ca' } });
+    }
+    expect(JSON.stringify([agent(), relay('a')])).not.toContain('NODE_EXTRA_CA_CERTS');
   });
 
   it('know what a namespace may take of the disk', () => {

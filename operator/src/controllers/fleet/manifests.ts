@@ -3,6 +3,14 @@ import { createHash } from 'node:crypto';
 import type { AppliedObject } from '../../kube/apply.ts';
 import { DEFAULT_DOMAIN } from '../../policies/nodes.ts';
 import type { RelayNeed } from '../../policies/relays.ts';
+import {
+  type AgentPod,
+  cacheVolume,
+  placing,
+  podAnnotations,
+  type RelayPod,
+  relayResources,
+} from './podSettings.ts';
 
 export interface FleetOptions {
   /** How long relays stay that nobody needs. */
@@ -20,6 +28,10 @@ export interface FleetOptions {
   readonly namespaceShares: string;
   readonly controlPort: number;
   readonly logLevel: string;
+  readonly relayPod: RelayPod;
+  readonly agentPod: AgentPod;
+  /** ConfigMap whose ca.crt has certificates that origins are trusted by, too; '': none. */
+  readonly originCa: string;
 }
 
 /** The operator's own Deployment, in the same namespace: what it made goes with it. */
@@ -43,6 +55,7 @@ const RELAY_HTTP_PORT = 8081;
 const HEALTH_PORT = 8082;
 const RELAY_CACHE = '/var/cache/sluice';
 const CA_FOLDER = '/etc/sluice/ca';
+const ORIGIN_CA_FOLDER = '/etc/sluice/origin-ca';
 const TOKEN_FOLDER = '/var/run/secrets/sluice';
 const TOKEN_SECONDS = 3600;
 /** Of the user `node` in no image: any number that is not 0 does. */
@@ -71,7 +84,7 @@ export function relayDeployment(
 ): AppliedObject {
   const { topologyKey, domain, replicas, dedicatedTo } = need;
   const name = relayName(need);
-  const stockPort = options.relayStockPort;
+  const { relayPod, relayStockPort: stockPort } = options;
   const labels = {
     ...componentLabels('relay', domain),
     ...(dedicatedTo !== undefined && { [DEDICATED_LABEL]: dedicatedTo }),
@@ -89,8 +102,12 @@ export function relayDeployment(
       // One after the other, each when the one that takes its place serves already.
       strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
       template: {
-        metadata: { labels: { ...labels, ...selector } },
+        metadata: {
+          labels: { ...labels, ...selector },
+          annotations: podAnnotations(relayPod, HEALTH_PORT),
+        },
         spec: {
+          ...placing(relayPod),
           serviceAccountName: 'sluice-relay',
           automountServiceAccountToken: false,
           enableServiceLinks: false,
@@ -126,12 +143,12 @@ export function relayDeployment(
                 { name: 'health', containerPort: HEALTH_PORT, protocol: 'TCP' },
               ],
               ...probes(),
-              resources: resources('50m', '128Mi', '1Gi'),
+              resources: relayResources(relayPod),
               securityContext: restrictedContainer(),
-              volumeMounts: [...mounts(), { name: 'cache', mountPath: RELAY_CACHE }],
+              volumeMounts: [...mounts(options), { name: 'cache', mountPath: RELAY_CACHE }],
             },
           ],
-          volumes: [...volumes(), { name: 'cache', emptyDir: {} }],
+          volumes: [...volumes(options), { name: 'cache', ...cacheVolume(relayPod) }],
         },
       },
     },
@@ -166,6 +183,7 @@ function relaySelector(name: string): Record<string, string> {
 }
 
 export function agentDaemonSet(options: FleetOptions, owner: Owner | undefined): AppliedObject {
+  const { agentPod } = options;
   const labels = componentLabels('agent');
   const selector = {
     'app.kubernetes.io/name': 'sluice',
@@ -181,20 +199,19 @@ export function agentDaemonSet(options: FleetOptions, owner: Owner | undefined):
         rollingUpdate: { maxUnavailable: '10%', maxSurge: 0 },
       },
       template: {
-        metadata: { labels },
+        metadata: { labels, annotations: podAnnotations(agentPod, HEALTH_PORT) },
         spec: {
+          ...placing(agentPod),
           serviceAccountName: AGENT_NAME,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
-          priorityClassName: 'system-node-critical',
           terminationGracePeriodSeconds: 10,
-          nodeSelector: { 'kubernetes.io/os': 'linux' },
-          tolerations: [{ operator: 'Exists' }],
           // Host folders belong to root; it has none of root's capabilities.
           securityContext: {
             runAsUser: 0,
             runAsGroup: 0,
             seccompProfile: { type: 'RuntimeDefault' },
+            ...(agentPod.seLinuxOptions && { seLinuxOptions: agentPod.seLinuxOptions }),
           },
           containers: [
             {
@@ -210,13 +227,13 @@ export function agentDaemonSet(options: FleetOptions, owner: Owner | undefined):
                 { name: 'health', containerPort: HEALTH_PORT, protocol: 'TCP' },
               ],
               ...probes(),
-              resources: resources('50m', '128Mi', '1Gi'),
+              resources: agentPod.resources ?? {},
               securityContext: restrictedContainer(),
-              volumeMounts: [...mounts(), { name: 'root', mountPath: options.agentRoot }],
+              volumeMounts: [...mounts(options), { name: 'root', mountPath: options.agentRoot }],
             },
           ],
           volumes: [
-            ...volumes(),
+            ...volumes(options),
             { name: 'root', hostPath: { path: options.agentRoot, type: 'DirectoryOrCreate' } },
           ],
         },
@@ -275,6 +292,7 @@ function environment(options: FleetOptions, more: Record<string, string>): objec
     SLUICE_BITTORRENT_PORT: String(BITTORRENT_PORT),
     SLUICE_HEALTH_PORT: String(HEALTH_PORT),
     SLUICE_LOG_LEVEL: options.logLevel,
+    ...(options.originCa && { NODE_EXTRA_CA_CERTS: `${ORIGIN_CA_FOLDER}/ca.crt` }),
     ...more,
   };
   return Object.entries(values).map(([name, value]) => ({ name, value }));
@@ -290,10 +308,6 @@ function probes(): object {
   };
 }
 
-function resources(cpu: string, memory: string, memoryLimit: string): object {
-  return { requests: { cpu, memory }, limits: { memory: memoryLimit } };
-}
-
 function restrictedContainer(): object {
   return {
     allowPrivilegeEscalation: false,
@@ -302,14 +316,15 @@ function restrictedContainer(): object {
   };
 }
 
-function mounts(): object[] {
+function mounts({ originCa }: FleetOptions): object[] {
   return [
     { name: 'ca', mountPath: CA_FOLDER, readOnly: true },
     { name: 'token', mountPath: TOKEN_FOLDER, readOnly: true },
+    ...(originCa ? [{ name: 'origin-ca', mountPath: ORIGIN_CA_FOLDER, readOnly: true }] : []),
   ];
 }
 
-function volumes(): object[] {
+function volumes({ originCa }: FleetOptions): object[] {
   const serviceAccountToken = {
     audience: 'sluice',
     expirationSeconds: TOKEN_SECONDS,
@@ -318,5 +333,6 @@ function volumes(): object[] {
   return [
     { name: 'ca', configMap: { name: 'sluice-ca' } },
     { name: 'token', projected: { sources: [{ serviceAccountToken }] } },
+    ...(originCa ? [{ name: 'origin-ca', configMap: { name: originCa } }] : []),
   ];
 }

@@ -4,6 +4,7 @@ import { createLogger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { Controllers, type ControllersOptions } from '../../controllers/controllers.ts';
 import type { FleetOptions } from '../../controllers/fleet/manifests.ts';
+import { DEFAULT_AGENT_POD, DEFAULT_RELAY_POD } from '../../controllers/fleet/podSettings.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { listPath, objectPath, type Resource, resources } from '../../kube/paths.ts';
 import { steadyRandom } from '../fakeClock.ts';
@@ -21,6 +22,9 @@ export const TEST_FLEET: FleetOptions = {
   namespaceShares: '*=100%',
   controlPort: 8443,
   logLevel: 'info',
+  relayPod: DEFAULT_RELAY_POD,
+  agentPod: DEFAULT_AGENT_POD,
+  originCa: '',
 };
 
 export interface TestControllersOptions {
