@@ -237,6 +237,7 @@ describe('the chart', () => {
     const processes = [component('relay'), component('agent')];
     expect(find(objects, 'NetworkPolicy', 'sluice-relay').spec.ingress).toEqual([
       { ports: [{ port: 'bittorrent' }, { port: 'http' }], from: processes },
+      { ports: [{ port: 'http' }], from: [component('operator')] },
       { ports: [{ port: 'health' }] },
     ]);
     expect(find(objects, 'NetworkPolicy', 'sluice-agent').spec.ingress).toEqual([

@@ -39,6 +39,7 @@ import { Removals } from './removals.ts';
 import { resolveSource } from './sourceResolver.ts';
 import { StandIns } from './standIns.ts';
 import { Telling } from './telling.ts';
+import type { TorrentSource } from './torrents.ts';
 import { allowedMirrors, membersOf } from './work.ts';
 
 export interface CoordinatorDependencies {
@@ -259,6 +260,18 @@ export class Coordinator implements CoordinatorPort {
     const plan = this.#distributions.get(uid)?.book.plan;
     if (progress === undefined || plan === undefined) return undefined;
     return distributionViewOf(plan.record, progress, this.fleet.list());
+  }
+
+  /** Where the torrent of the finished set is to be had. */
+  torrentSource(owner: string): TorrentSource | undefined {
+    const plan = this.#distributions.get(this.#ownedBy(owner))?.book.plan;
+    if (plan === undefined) return undefined;
+    const { swarmId, relayToken } = plan.record;
+    const relays = membersOf(plan, this.fleet.connected()).flatMap(({ process }) => {
+      const { kind, host, httpPort } = process;
+      return kind === 'relay' && httpPort !== undefined ? [{ host, port: httpPort }] : [];
+    });
+    return { swarmId, relayToken, relays };
   }
 
   /** Names the data of a Distribution: its own uid, unless it has adopted another one's. */

@@ -7,6 +7,7 @@ import { isKubeError, type KubeClient } from '../kube/client.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { DistributionView } from './distributionView.ts';
 import { ApiRefusal } from './refusal.ts';
+import { fetchTorrent } from './torrents.ts';
 
 export interface ReadApiDependencies {
   readonly coordinator: Coordinator;
@@ -28,6 +29,7 @@ interface Review {
 }
 
 const REVIEW_TIMEOUT_MS = 10_000;
+const TORRENT_TIMEOUT_MS = 10_000;
 const DEFAULT_LIMIT = 500;
 const MAX_LIMIT = 1_000;
 
@@ -51,6 +53,15 @@ export function newReadApi({ coordinator, client, bearerOf }: ReadApiDependencie
     const last = items.at(-1);
     const more = rest.length > items.length && last !== undefined;
     response.json({ epoch: view.epoch, items, ...(more && { continue: last.name }) });
+  });
+
+  /** The finished set, for ordinary BitTorrent clients. */
+  router.get('/:uid/torrent', async (request, response) => {
+    const { uid, name } = await allowed(request);
+    const source = coordinator.torrentSource(uid);
+    if (source === undefined) throw new ApiRefusal(503, 'NoTorrent', 'it is not served now');
+    const torrent = await fetchTorrent(source, AbortSignal.timeout(TORRENT_TIMEOUT_MS));
+    response.attachment(`${name}.torrent`).type('application/x-bittorrent').send(torrent);
   });
 
   async function allowed(request: Request): Promise<DistributionView> {
