@@ -81,19 +81,31 @@ export class ReadClient {
     return items;
   }
 
+  /** Of the finished set; undefined: not yet. */
+  async torrent(uid: string): Promise<Buffer | undefined> {
+    const path = `/v1/distributions/${uid}/torrent`;
+    const { status, body } = await this.#answer(path);
+    if (status === 503) return undefined;
+    if (status === 200) return body;
+    throw new Error(`control API: GET ${path}: ${status} ${body}`);
+  }
+
   async close(): Promise<void> {
     this.#agent.destroy();
     await this.#service.close();
     for (const way of this.#leaders.values()) await (await way).close();
   }
 
-  /** The Service may lead to a standby, which names the leader's pod. */
   async #get<T>(path: string): Promise<T> {
+    const { status, body } = await this.#answer(path);
+    if (status === 200) return JSON.parse(body.toString()) as T;
+    throw new Error(`control API: GET ${path}: ${status} ${body}`);
+  }
+
+  /** The Service may lead to a standby, which names the leader's pod. */
+  async #answer(path: string): Promise<Answer> {
     const first = await this.#ask(this.#service, path);
-    const answer =
-      first.location === undefined ? first : await this.#askLeader(first.location, path);
-    if (answer.status === 200) return JSON.parse(answer.text) as T;
-    throw new Error(`control API: GET ${path}: ${answer.status} ${answer.text}`);
+    return first.location === undefined ? first : this.#askLeader(first.location, path);
   }
 
   async #askLeader(location: string, path: string): Promise<Answer> {
@@ -123,8 +135,8 @@ export class ReadClient {
           response.on('error', reject);
           response.on('end', () => {
             const { statusCode: status, headers } = response;
-            const text = Buffer.concat(chunks).toString('utf8');
-            resolve({ status, text, location: status === 307 ? headers.location : undefined });
+            const body = Buffer.concat(chunks);
+            resolve({ status, body, location: status === 307 ? headers.location : undefined });
           });
         },
       );
@@ -137,6 +149,6 @@ export class ReadClient {
 
 interface Answer {
   readonly status: number | undefined;
-  readonly text: string;
+  readonly body: Buffer;
   readonly location: string | undefined;
 }

@@ -1,5 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { loadTorrent } from '@sluice/engine/torrent/loadTorrent.ts';
 import { describe, expect } from 'vitest';
 import { distributionResource } from '../install/resources.ts';
 import { sha256OfFile } from '../install/sluice.ts';
@@ -60,6 +61,12 @@ describe('a folder of files', () => {
     await on.sluice.apply(resourceOf(folder, url, { files: namedBy(files, folder) }));
     await untilEpoch(on, folder, 1);
     await expectSetEverywhere(on, folder, files);
+    const uid = (await on.sluice.distribution(folder)).metadata.uid ?? '';
+    const torrent = await on.sluice.until('its torrent', () => on.sluice.read.torrent(uid));
+    const inTorrent = loadTorrent(torrent).layout.files;
+    expect(inTorrent.map(({ path, sizeBytes }) => [path, sizeBytes]).toSorted()).toEqual(
+      files.map((file) => [inSet(file, folder), file.sizeBytes]).toSorted(),
+    );
     const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
     const { bytesTotal } = await on.cluster.origin.stats();
     expect(bytesTotal).toBeGreaterThanOrEqual(sizeBytes);

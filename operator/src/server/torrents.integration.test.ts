@@ -1,5 +1,6 @@
 /** Torrents by way of the operator, from the HTTP of real relays. */
 import { RelayServer, type ServedSwarm } from '@sluice/engine/adapters/http/relayServer.ts';
+import { MAX_TORRENT_BYTES } from '@sluice/engine/torrent/loadTorrent.ts';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { fetchTorrent } from './torrents.ts';
 
@@ -50,7 +51,7 @@ it('is refused with what to do when no relay has it, or none is there', async ()
 });
 
 it('is not taken when it is longer than any torrent is', async () => {
-  const relays = [await relay(() => Buffer.alloc(9 * 1024 * 1024))];
+  const relays = [await relay(() => Buffer.alloc(MAX_TORRENT_BYTES + 1))];
   const source = { swarmId: SWARM, relayToken: 'secret', relays };
   await expect(fetchTorrent(source, NEVER)).rejects.toMatchObject({ code: 'NoTorrent' });
 });

@@ -1,4 +1,5 @@
 /** The finished set of a distribution as an ordinary torrent, which its relays make. */
+import { MAX_TORRENT_BYTES } from '@sluice/engine/torrent/loadTorrent.ts';
 import { ApiRefusal } from './refusal.ts';
 
 export interface TorrentSource {
@@ -9,8 +10,6 @@ export interface TorrentSource {
   readonly relays: readonly { readonly host: string; readonly port: number }[];
 }
 
-/** Hashes of 65,536 pieces in both versions are 3.4 MB, names of a thousand files another one. */
-const MAX_TORRENT_BYTES = 8 * 1024 * 1024;
 const MAX_RELAYS = 3;
 
 /**
