@@ -309,8 +309,9 @@ export class LeaseRequests {
     const { leaseId, failure, heard, unfinished, unproven } = request;
     const found = this.#books.find(leaseId);
     if (found === undefined) {
-      // Closed already, and charged whole; if that is certain. Who is told so says no more of it.
-      await this.#books.certain();
+      // Closed already, and charged whole; if that is certain. Who is told so says no more of it:
+      // what may be open still is to be in the journal, also in one that cannot be read now.
+      await this.#books.certain(unproven === undefined ? 'readable' : 'all');
       return { outcome: 'settled' };
     }
     if (found.lease.holder !== holder.id) return { outcome: 'settled' };

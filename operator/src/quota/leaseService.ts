@@ -54,7 +54,7 @@ export class LeaseService {
   readonly #pulls: PullRegistry;
   readonly #used = new ReportedUse();
   readonly #meters: MeterWatch;
-  /** Holders whose end was heard before all journals were read: nobody says it again. */
+  /** Holders whose end was heard while journals were still read: nobody says it again. */
   readonly #endedEarly = new Set<string>();
   readonly #sharing: Sharing;
   readonly #report: OriginReport;
@@ -199,7 +199,7 @@ export class LeaseService {
   /** The kubelet has reported the end of its container: its sockets are closed. */
   holderEnded(holder: string): void {
     this.#sharing.forget(holder);
-    if (!this.#books.isComplete) this.#endedEarly.add(holder);
+    if (this.#books.isReading) this.#endedEarly.add(holder);
     for (const book of this.#books.all()) book.holderEnded(holder);
   }
 
@@ -269,7 +269,7 @@ export class LeaseService {
   #opened(book: OriginBook): void {
     this.#pulls.restoreFrom(book);
     for (const holder of this.#endedEarly) book.holderEnded(holder);
-    if (this.#books.isComplete) this.#endedEarly.clear();
+    if (!this.#books.isReading) this.#endedEarly.clear();
     this.#sharing.wake();
   }
 

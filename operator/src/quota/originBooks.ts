@@ -283,13 +283,23 @@ export class OriginBooks {
     return this.#isListed && [...this.#books.values()].every(({ isOpen }) => isOpen);
   }
 
+  /** Not all journals have been read that this leader can read. */
+  get isReading(): boolean {
+    if (!this.#isListed) return !this.#troubles.has(LEADERS);
+    return [...this.#books.values()].some(
+      ({ host, isOpen }) => !isOpen && !this.#troubles.has(host),
+    );
+  }
+
   /**
    * Resolves when all that the ledgers say is durable, and nobody has led since. Rejects when not
-   * all is known, or somebody has.
+   * all is known, or somebody has. `readable`: what is in a journal that cannot be read does not
+   * matter. Nothing is granted there, and whoever reads it charges its leases whole.
    */
-  async certain(): Promise<void> {
+  async certain(of: 'all' | 'readable'): Promise<void> {
     const leadership = this.#leadership;
-    if (leadership === undefined || !this.isComplete) {
+    const isKnown = of === 'all' ? this.isComplete : this.#isListed && !this.isReading;
+    if (leadership === undefined || !isKnown) {
       throw new LeaseError('NotReady', 'not all journals are read yet');
     }
     const { leaders, abort } = leadership;

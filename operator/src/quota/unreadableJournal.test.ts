@@ -1,13 +1,15 @@
+import type { LeaseGrant } from '@sluice/protocol/messages.ts';
 import { describe, expect, it } from 'vitest';
 import { NewerSchemaError } from '../store/schema.ts';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, aLeaseService, anOriginPolicy } from '../testing/leasing.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
-import { KEY, LIMITS, PULLER, relay } from '../testing/testLeases.ts';
+import { ended, KEY, LIMITS, PULLER, relay, renewal, TestLeases } from '../testing/testLeases.ts';
 import type { JournalDocument } from './entries.ts';
 import { LEADERS } from './leaders.ts';
 import type { JournalMark } from './marks.ts';
 
+const UNPROVEN = { connections: 1, slackBytes: 1000 };
 const OTHER = 'other.example.com:80';
 
 /** Of which a newer release has written one. */
@@ -102,5 +104,74 @@ describe('a journal that a newer release has written', () => {
       reason: 'NewerSchema',
       message: error.message,
     });
+  });
+});
+
+/** A relay has a lease at each of two hosts when a leader comes who cannot read one's journal. */
+class TwoHosts extends TestLeases {
+  override readonly journal = new MixedJournal();
+  override service = this.newService();
+
+  static async between(): Promise<{ hosts: TwoHosts; there: LeaseGrant; other: LeaseGrant }> {
+    const hosts = new TwoHosts();
+    hosts.distribute();
+    await hosts.lead(1);
+    const there = await hosts.acquire('r');
+    const other = await hosts.acquire('r', { uid: 'b' });
+    await hosts.leads(KEY);
+    return { hosts, there, other };
+  }
+
+  distribute(): void {
+    const url = 'http://other.example.com/file';
+    this.service.setDistribution(aLeasedDistribution());
+    this.service.setDistribution(aLeasedDistribution({ uid: 'b', url }));
+  }
+
+  async leads(unreadable: string | undefined): Promise<void> {
+    this.journal.newer = unreadable;
+    await this.lead(2);
+    await this.clock.advance(3_000);
+  }
+}
+
+describe('the end of a lease whose journal cannot be read', () => {
+  it('is heard where the origin has proven it: nothing else of it is there to say', async () => {
+    const { hosts, there, other } = await TwoHosts.between();
+    expect(await hosts.ask('r', renewal(there, 0))).toMatchObject({ reason: 'NotReady' });
+    expect(await hosts.ask('r', ended(there, 1))).toEqual({ outcome: 'settled' });
+    expect(await hosts.ask('r', ended(other, 1))).toEqual({ outcome: 'settled' });
+    expect(await hosts.ask('r', { op: 'acquire', uid: 'b' })).toMatchObject({ outcome: 'granted' });
+    // Whoever reads it charges it whole: what was said of it nobody has written.
+    await hosts.leads(undefined);
+    expect(hosts.durableUsage().trafficBytes).toBe(there.maxBytes);
+    expect(hosts.durableUsage().connections).toBe(there.connections);
+  });
+
+  it('is not heard while connections may be open still: who reads it is to count them', async () => {
+    const { hosts, there } = await TwoHosts.between();
+    const end = { ...ended(there, 1), unproven: UNPROVEN };
+    await expect(hosts.ask('r', end)).rejects.toMatchObject({ code: 'NotReady' });
+    await hosts.leads(undefined);
+    expect(await hosts.ask('r', end)).toEqual({ outcome: 'settled' });
+    await hosts.acquire('r', { wantConnections: 1 });
+    expect(hosts.durableUsage().connections).toBe(2);
+  });
+
+  it('is not heard while the journal of the leaders cannot be read', async () => {
+    const { hosts, there } = await TwoHosts.between();
+    await hosts.leads(LEADERS);
+    await expect(hosts.ask('r', ended(there, 1))).rejects.toMatchObject({ code: 'NotReady' });
+  });
+
+  it('is not heard while another journal is still being read', async () => {
+    const { hosts, there } = await TwoHosts.between();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    hosts.journal.reading = (origin) => (origin === OTHER ? promise : Promise.resolve());
+    await hosts.leads(KEY);
+    await expect(hosts.ask('r', ended(there, 1))).rejects.toMatchObject({ code: 'NotReady' });
+    resolve();
+    await settle();
+    expect(await hosts.ask('r', ended(there, 1))).toEqual({ outcome: 'settled' });
   });
 });

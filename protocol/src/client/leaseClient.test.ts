@@ -39,6 +39,12 @@ function build(answers: (LeaseAnswer | ControlError)[]) {
   return { lease, asked, said };
 }
 
+const granted = (leaseId: string, uid: string, epoch = 1) => {
+  const terms = { maxBytes: 1, rateBytesPerSecond: 1, slackBytes: 1, connections: 1, ttlMs: 1 };
+  const grant = { leaseId, version: 1, uid, epoch, extents: [], ...terms };
+  return { outcome: 'granted', grant } as const;
+};
+
 const away = () => new ControlError('Unreachable', 'nobody is there');
 
 describe('the leases of a process', () => {
@@ -62,6 +68,42 @@ describe('the leases of a process', () => {
     expect(said().slice(3)).toEqual(['a', 'b', 'acquire']);
     await lease(ACQUIRE);
     expect(said().slice(6)).toEqual(['acquire']);
+  });
+
+  it('are acquired for one epoch while the end of another one cannot be heard', async () => {
+    const others = [granted('a', 'v'), granted('b', 'u', 2)];
+    const { lease, said } = build([...others, away(), away(), away(), away()]);
+    await lease({ ...ACQUIRE, uid: 'v' });
+    await lease({ ...ACQUIRE, epoch: 2 });
+    for (const leaseId of ['a', 'b']) {
+      await expect(lease(settleOf(leaseId))).rejects.toThrow('nobody is there');
+    }
+    expect(said().splice(2)).toEqual(['a', 'b']);
+    expect(await lease(ACQUIRE)).toMatchObject({ answer: { outcome: 'settled' } });
+    // They are told all the same, beside it.
+    expect(said().splice(4)).toEqual(['a', 'b', 'acquire']);
+    await lease({ ...ACQUIRE, uid: 'v' });
+    expect(said().splice(7)).toEqual(['a', 'b', 'acquire']);
+    await lease({ ...ACQUIRE, uid: 'v' });
+    expect(said().splice(10)).toEqual(['acquire']);
+  });
+
+  it('wait for an end of their own epoch, also while it is told beside others', async () => {
+    const { lease, said } = build([granted('a', 'v'), away(), away(), away()]);
+    await lease({ ...ACQUIRE, uid: 'v' });
+    await expect(lease(settleOf('a'))).rejects.toThrow('nobody is there');
+    const other = lease(ACQUIRE);
+    await expect(lease({ ...ACQUIRE, uid: 'v' })).rejects.toThrow('nobody is there');
+    await other;
+    expect(said().splice(1).sort()).toEqual(['a', 'a', 'a', 'acquire']);
+  });
+
+  it('tell an end once at a time beside what is acquired', async () => {
+    const { lease, said } = build([granted('a', 'v'), away(), away()]);
+    await lease({ ...ACQUIRE, uid: 'v' });
+    await expect(lease(settleOf('a'))).rejects.toThrow('nobody is there');
+    await Promise.all([lease(ACQUIRE), lease(ACQUIRE), lease(ACQUIRE)]);
+    expect(said().splice(2)).toEqual(['a', 'acquire', 'acquire', 'acquire']);
   });
 
   it('do not wait for an end that is being told', async () => {
