@@ -91,7 +91,7 @@ export class LeaseService {
     this.#pulls = new PullRegistry({
       clock,
       books: this.#books,
-      wake: (uid) => this.#sharing.wake(uid),
+      wake: (uid) => this.#sharing.reconsider(uid),
     });
     this.#probes = new Probes({ books: this.#books, clock, newLeaseId, observe });
     this.#sharing = new Sharing({
@@ -130,7 +130,7 @@ export class LeaseService {
   setOrigins(policies: readonly OriginPolicy[]): void {
     this.#books.setOrigins(policies);
     this.#pulls.prepare();
-    this.#sharing.wake();
+    this.#sharing.reconsider();
   }
 
   setDistribution(distribution: LeasedDistribution): void {

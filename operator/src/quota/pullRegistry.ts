@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { PullTrouble } from '../controllers/dataSide.ts';
 import { trafficExhausted } from './exhaustion.ts';
@@ -99,7 +100,8 @@ export class PullRegistry {
       for (const book of this.#dependencies.books.all()) this.#restore(uid, book);
     }
     this.#prepare(distribution);
-    this.#dependencies.wake(uid);
+    // The same is said with every look at the distribution; who waits knows it already.
+    if (!isDeepStrictEqual(distribution, known?.distribution)) this.#dependencies.wake(uid);
   }
 
   remove(uid: string): void {

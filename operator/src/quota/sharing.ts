@@ -143,19 +143,30 @@ export class Sharing {
     );
   }
 
+  /** Something became free: pullers that wait are to ask now, and of the nodes as many as fit. */
+  wake(): void {
+    this.#callAll(({ purpose }) => purpose === 'pull');
+    this.#callTurns();
+  }
+
   /**
-   * Something became free: pullers that wait are to ask now, and of the nodes as many as there is
-   * room for. With `uid`, something about that distribution has changed: who waits for it, and not
-   * for its turn, is to ask, too.
+   * Other limits hold, or something about this distribution has changed: who waits, and not for its
+   * turn, is to ask.
    */
-  wake(uid?: string): void {
-    const { clock } = this.#dependencies;
-    for (const [id, waiting] of this.#waiting) {
-      const isMeant = uid === undefined || waiting.uid === uid;
-      const isInTurn = waiting.purpose === 'topUp' && (uid === undefined || waiting.isQueued);
-      if (isMeant && !isInTurn) this.#call(id, waiting);
-    }
-    this.#forgetAbsent(clock.now());
+  reconsider(uid?: string): void {
+    this.#callAll((waiting) => {
+      const isInTurn = waiting.purpose === 'topUp' && waiting.isQueued;
+      return (uid === undefined || waiting.uid === uid) && !isInTurn;
+    });
+    this.#callTurns();
+  }
+
+  #callAll(isMeant: (waiting: Waiting) => boolean): void {
+    for (const [id, waiting] of this.#waiting) if (isMeant(waiting)) this.#call(id, waiting);
+  }
+
+  #callTurns(): void {
+    this.#forgetAbsent(this.#dependencies.clock.now());
     const places = new Map<string, Places>();
     for (const [id, waiting] of this.#waiting) {
       if (waiting.purpose === 'topUp' && !this.#called.has(id))

@@ -189,6 +189,29 @@ describe('leases of nodes that are short', () => {
     expect(await topUp('n3')).toMatchObject({ outcome: 'granted' });
   });
 
+  it('wait for a share or traffic that is spent until there is more, not until a plan is applied', async () => {
+    const traffic = (bytes: number) => ({ ...WIDE, maxTraffic: { bytes, periodSeconds: 3600 } });
+    service.setOrigins([anOriginPolicy(traffic(4 * MIB))]);
+    distribute({ topUpBytes: 100 });
+    expect(await topUp('n1')).toMatchObject({ reason: 'ShareExhausted', retryAfterMs: 15_000 });
+    distribute({ uid: 'b' });
+    const ofOther = { op: 'acquire', uid: 'b', epoch: 1, wantConnections: 1, ...wants(8 * MIB) };
+    granted(await send('n2', 'agent', ofOther));
+    expect(await send('n3', 'agent', ofOther)).toMatchObject({ reason: 'TrafficExhausted' });
+    called = [];
+    for (let second = 0; second < 5; second += 1) {
+      distribute({ topUpBytes: 100 });
+      distribute({ uid: 'b' });
+      await clock.advance(1_000);
+    }
+    expect(called).toEqual([]);
+    distribute({ topUpBytes: 3 * MIB });
+    expect(called).toEqual(['n1']);
+    called = [];
+    service.setOrigins([anOriginPolicy(traffic(100 * MIB))]);
+    expect(called).toEqual(['n3']);
+  });
+
   it('count against the share at the next leader, too, and another epoch begins anew', async () => {
     distribute({ topUpBytes: 4 * MIB });
     await settleLease('n1', granted(await topUp('n1')), 2 * MIB);
