@@ -139,6 +139,7 @@ export class LeaseService {
 
   removeDistribution(uid: string): void {
     this.#pulls.remove(uid);
+    this.#sharing.remove(uid);
   }
 
   /** What a relay holds by its report, and its peers; undefined when that process is gone. */

@@ -15,17 +15,7 @@ import type { LeaseRecord } from './ledger.ts';
 import { groupRecent, groupUsage, type HostGroup, isOver } from './originBooks.ts';
 import type { Probes } from './probes.ts';
 import { type RateTerms, type Room, rateTerms, steady, WORTH_CHANGING } from './terms.ts';
-
-export interface Waiting {
-  readonly holder: string;
-  readonly uid: string;
-  readonly epoch: number;
-  readonly purpose: Want['purpose'];
-  /** For its turn; otherwise for something about its distribution to change. */
-  readonly isQueued: boolean;
-  /** The period's traffic is used up. */
-  readonly isExhausted: boolean;
-}
+import { type Waiting, WaitingList } from './waitingList.ts';
 
 export interface SharingDependencies {
   readonly clock: Clock;
@@ -36,16 +26,15 @@ export interface SharingDependencies {
   readonly ask: (waiting: Waiting) => void;
 }
 
-/** For nodes that wait, at one group of hosts. */
-interface Places {
-  left: number;
-  readonly shares: ReadonlyMap<string, Share>;
-}
-
 /** Who is called and does not ask within this time does not want any more. */
 const CALLED_MS = 1_500;
 /** A node keeps what it has for so long, though others wait. */
 const TURN_MS = 1_000;
+/**
+ * Of nodes that wait so many are looked at, or as many as there are connections: no more than that
+ * can be in turn (allocate.ts).
+ */
+const MOST_IN_TURN = 64;
 /** Of what is wanted: a smaller difference is none. */
 const NEARLY = 0.95;
 
@@ -53,8 +42,7 @@ export class Sharing {
   readonly #dependencies: SharingDependencies;
   /** By group of hosts. */
   readonly #claims = new Map<string, Claims>();
-  /** By claim. */
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #waiting = { pull: new WaitingList(), topUp: new WaitingList() };
   /** When nodes were called that have not asked since, by claim. */
   readonly #called = new Map<string, { readonly atMs: number; readonly group: string }>();
   #timer: Timer | undefined;
@@ -65,7 +53,7 @@ export class Sharing {
 
   clear(): void {
     this.#claims.clear();
-    this.#waiting.clear();
+    for (const list of this.#lists()) list.clear();
     this.#called.clear();
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -84,22 +72,30 @@ export class Sharing {
   /** The process is gone: it wants nothing any more, though its leases count until they are closed. */
   forget(holder: string): void {
     for (const claims of this.#claims.values()) claims.forget(holder);
-    for (const [id, waiting] of this.#waiting) {
-      if (waiting.holder !== holder) continue;
-      this.#waiting.delete(id);
-      this.#called.delete(id);
-    }
+    this.#dropAll(
+      this.#lists().flatMap((list) => list.all().filter((each) => each.holder === holder)),
+    );
+    this.wake();
+  }
+
+  /** The distribution is gone: nobody wants anything of it any more. */
+  remove(uid: string): void {
+    for (const claims of this.#claims.values()) claims.remove(uid);
+    this.#dropAll(this.#lists().flatMap((list) => list.of(uid)));
     this.wake();
   }
 
   waits(waiting: Waiting): void {
-    const id = claimId(waiting.holder, waiting.uid);
-    this.#called.delete(id);
-    this.#waiting.set(id, waiting);
+    const { holder, uid, purpose } = waiting;
+    this.#called.delete(claimId(holder, uid));
+    this.waitsNoMore(holder, uid);
+    const now = this.#dependencies.clock.now();
+    this.#waiting[purpose].set(waiting, now);
+    this.#dropSilent(now);
   }
 
   waitsNoMore(holder: string, uid: string): void {
-    this.#waiting.delete(claimId(holder, uid));
+    for (const list of this.#lists()) list.delete(claimId(holder, uid));
   }
 
   /** Undefined: nothing for this claim now. */
@@ -137,15 +133,16 @@ export class Sharing {
   /** Whether a node that has had `heldMs` is to leave its place to another. */
   isTurnOver(group: HostGroup, heldMs: number): boolean {
     if (heldMs < TURN_MS) return false;
-    const shares = this.#shares(group);
-    return this.#active(group).some(
+    const active = this.#active(group);
+    const shares = sharesByPurpose(active, this.#free(group));
+    return active.some(
       ({ id, purpose }) => purpose === 'topUp' && (shares.get(id)?.connections ?? 0) < 1,
     );
   }
 
   /** Something became free: pullers that wait are to ask now, and of the nodes as many as fit. */
   wake(): void {
-    this.#callAll(({ purpose }) => purpose === 'pull');
+    for (const waiting of this.#waiting.pull.all()) this.#call(waiting);
     this.#callTurns();
   }
 
@@ -154,25 +151,44 @@ export class Sharing {
    * turn, is to ask.
    */
   reconsider(uid?: string): void {
-    this.#callAll((waiting) => {
-      const isInTurn = waiting.purpose === 'topUp' && waiting.isQueued;
-      return (uid === undefined || waiting.uid === uid) && !isInTurn;
-    });
+    for (const list of this.#lists()) {
+      for (const waiting of uid === undefined ? list.all() : list.of(uid)) {
+        if (waiting.purpose === 'pull' || !waiting.isQueued) this.#call(waiting);
+      }
+    }
     this.#callTurns();
   }
 
-  #callAll(isMeant: (waiting: Waiting) => boolean): void {
-    for (const [id, waiting] of this.#waiting) if (isMeant(waiting)) this.#call(id, waiting);
+  #callTurns(): void {
+    const now = this.#dependencies.clock.now();
+    this.#forgetAbsent(now);
+    this.#dropSilent(now);
+    const groups = new Map<string, HostGroup>();
+    /** Of distributions. */
+    const keys = new Map<string, string>();
+    for (const uid of this.#waiting.topUp.uids()) {
+      const group = this.#dependencies.groupOf(uid);
+      if (group === undefined) continue;
+      groups.set(group.key, group);
+      keys.set(uid, group.key);
+    }
+    for (const group of groups.values()) this.#callTurnsIn(group, keys, now);
+    if (this.#called.size > 0) this.#lookAgain();
   }
 
-  #callTurns(): void {
-    this.#forgetAbsent(this.#dependencies.clock.now());
-    const places = new Map<string, Places>();
-    for (const [id, waiting] of this.#waiting) {
-      if (waiting.purpose === 'topUp' && !this.#called.has(id))
-        this.#callInTurn(id, waiting, places);
+  #callTurnsIn(group: HostGroup, keys: ReadonlyMap<string, string>, nowMs: number): void {
+    let left = this.#placesIn(group);
+    if (left < 1) return;
+    for (const [id, share] of this.#shares(group)) {
+      const waiting = this.#waiting.topUp.get(id);
+      if (waiting === undefined || this.#called.has(id)) continue;
+      if (keys.get(waiting.uid) !== group.key || share.connections < 1) continue;
+      if (share.rateBytesPerSecond < MIN_RATE_BYTES_PER_SECOND) continue;
+      this.#called.set(id, { atMs: nowMs, group: group.key });
+      this.#dependencies.ask(waiting);
+      left -= 1;
+      if (left < 1) return;
     }
-    if (this.#called.size > 0) this.#lookAgain();
   }
 
   /** Nodes that were called and did not come. */
@@ -180,10 +196,30 @@ export class Sharing {
     for (const [id, { atMs, group }] of this.#called) {
       if (nowMs - atMs <= CALLED_MS) continue;
       this.#called.delete(id);
-      const waiting = this.#waiting.get(id);
-      this.#waiting.delete(id);
+      const waiting = this.#waiting.topUp.get(id);
+      this.#waiting.topUp.delete(id);
       if (waiting !== undefined) this.#claimsOf(group).delete(waiting.holder, waiting.uid);
     }
+  }
+
+  /** Those that got what they wanted elsewhere, and say nothing more. */
+  #dropSilent(nowMs: number): void {
+    const silent = this.#lists().flatMap((list) => list.dropSilent(nowMs));
+    for (const { holder, uid } of silent) {
+      this.#called.delete(claimId(holder, uid));
+      for (const claims of this.#claims.values()) claims.lapse(holder, uid, nowMs);
+    }
+  }
+
+  #dropAll(gone: readonly Waiting[]): void {
+    for (const { holder, uid } of gone) {
+      this.waitsNoMore(holder, uid);
+      this.#called.delete(claimId(holder, uid));
+    }
+  }
+
+  #lists(): readonly WaitingList[] {
+    return [this.#waiting.pull, this.#waiting.topUp];
   }
 
   /** Pullers whose share is so far from their lease that a renewal may change it; the farthest first. */
@@ -207,11 +243,10 @@ export class Sharing {
 
   /** Who waits, by purpose. */
   waiting(): Readonly<Record<Want['purpose'], number>> {
-    const counts = { pull: 0, topUp: 0 };
-    for (const { purpose, isQueued, isExhausted } of this.#waiting.values()) {
-      if (isQueued || isExhausted) counts[purpose] += 1;
-    }
-    return counts;
+    this.#dropSilent(this.#dependencies.clock.now());
+    const count = (list: WaitingList) =>
+      list.all().filter(({ isQueued, isExhausted }) => isQueued || isExhausted).length;
+    return { pull: count(this.#waiting.pull), topUp: count(this.#waiting.topUp) };
   }
 
   /** Which distributions get less than they want because of a limit; those that wait first. */
@@ -225,7 +260,7 @@ export class Sharing {
     }
     const byUid = new Map<string, HeldBack>();
     const scarce = scarceIn(group);
-    for (const { id, uid, wantRateBytesPerSecond: want } of this.#active(group)) {
+    for (const { id, uid, wantRateBytesPerSecond: want } of this.#everyone(group)) {
       const rate = holding.get(id) ?? 0;
       if (rate >= want * NEARLY) continue;
       const of = byUid.get(uid) ?? noneHeldBack(uid, scarce);
@@ -236,38 +271,35 @@ export class Sharing {
         wantRateBytesPerSecond: of.wantRateBytesPerSecond + want,
       });
     }
-    for (const { uid, isExhausted } of this.#waiting.values()) {
-      if (!isExhausted || this.#dependencies.groupOf(uid)?.key !== group.key) continue;
+    for (const [uid, waiting] of this.#exhausted()) {
+      if (this.#dependencies.groupOf(uid)?.key !== group.key) continue;
       const of = byUid.get(uid) ?? noneHeldBack(uid, 'TrafficExhausted');
-      byUid.set(uid, { ...of, reason: 'TrafficExhausted', waiting: of.waiting + 1 });
+      byUid.set(uid, { ...of, reason: 'TrafficExhausted', waiting: of.waiting + waiting });
     }
     return [...byUid.values()].sort((a, b) => b.waiting - a.waiting);
   }
 
-  #callInTurn(id: string, waiting: Waiting, known: Map<string, Places>): void {
-    const group = this.#dependencies.groupOf(waiting.uid);
-    if (group === undefined) return;
-    const places = known.get(group.key) ?? this.#placesIn(group);
-    known.set(group.key, places);
-    const share = places.shares.get(id);
-    if (places.left < 1 || share === undefined || share.connections < 1) return;
-    if (share.rateBytesPerSecond < MIN_RATE_BYTES_PER_SECOND) return;
-    places.left -= 1;
-    this.#called.set(id, { atMs: this.#dependencies.clock.now(), group: group.key });
-    this.#dependencies.ask(waiting);
+  /** How many wait for traffic, by distribution. */
+  #exhausted(): Map<string, number> {
+    this.#dropSilent(this.#dependencies.clock.now());
+    const counts = new Map<string, number>();
+    for (const { uid, isExhausted } of this.#lists().flatMap((list) => list.all())) {
+      if (isExhausted) counts.set(uid, (counts.get(uid) ?? 0) + 1);
+    }
+    return counts;
   }
 
-  #placesIn(group: HostGroup): Places {
+  /** For how many nodes there is room, besides those that are called. */
+  #placesIn(group: HostGroup): number {
     const used = groupUsage(group.books);
     const free = this.#free(group);
+    if (used.windowBytes >= free.windowBytes) return 0;
     const called = [...this.#called.values()].filter((each) => each.group === group.key);
-    const isRoom = used.windowBytes < free.windowBytes;
-    const left = isRoom ? free.connections - used.connections - called.length : 0;
-    return { left, shares: this.#shares(group) };
+    return free.connections - used.connections - called.length;
   }
 
-  #call(id: string, waiting: Waiting): void {
-    this.#waiting.delete(id);
+  #call(waiting: Waiting): void {
+    this.waitsNoMore(waiting.holder, waiting.uid);
     this.#dependencies.ask(waiting);
   }
 
@@ -282,9 +314,14 @@ export class Sharing {
     return sharesByPurpose(this.#active(group), this.#free(group));
   }
 
-  #active({ key, books }: HostGroup): ActiveClaim[] {
+  /** Those whose share is not surely nothing. */
+  #active(group: HostGroup): ActiveClaim[] {
+    return this.#everyone(group, Math.max(MOST_IN_TURN, group.limits.connections));
+  }
+
+  #everyone({ key, books }: HostGroup, mostWaiting?: number): ActiveClaim[] {
     const leases = books.flatMap(({ ledger }) => [...ledger.leases.values()]);
-    return this.#claimsOf(key).active(leases, this.#dependencies.clock.now());
+    return this.#claimsOf(key).active(leases, this.#dependencies.clock.now(), mostWaiting);
   }
 
   /** What the limits allow, without what the operator's own requests wait for. */

@@ -189,6 +189,35 @@ describe('leases of nodes that are short', () => {
     expect(await topUp('n3')).toMatchObject({ outcome: 'granted' });
   });
 
+  it('wait in any number, and are no longer counted when they say nothing more', async () => {
+    await lead(ONE);
+    granted(await topUp('n1'));
+    for (let node = 2; node <= 101; node += 1) await topUp(`n${node}`);
+    expect(service.waiting()).toEqual({ pull: 0, topUp: 100 });
+    expect(service.usage('cdn')?.heldBack).toMatchObject([{ uid: 'a', waiting: 100 }]);
+    await clock.advance(10_000);
+    for (let node = 52; node <= 101; node += 1) await topUp(`n${node}`);
+    await clock.advance(16_000);
+    expect(service.waiting()).toEqual({ pull: 0, topUp: 50 });
+    expect(service.usage('cdn')?.heldBack).toMatchObject([{ uid: 'a', waiting: 50 }]);
+    await clock.advance(10_000);
+    expect(service.waiting()).toEqual({ pull: 0, topUp: 0 });
+    expect(service.usage('cdn')?.heldBack).toEqual([]);
+  });
+
+  it('wait no more for a distribution that is removed, and leave their turn to others', async () => {
+    await lead(ONE);
+    distribute({ uid: 'b' });
+    const grant = granted(await topUp('n1'));
+    for (const id of ['n2', 'n3']) await topUp(id);
+    const ofOther = { op: 'acquire', uid: 'b', epoch: 1, wantConnections: 1, ...wants(MIB) };
+    await send('n4', 'agent', ofOther);
+    service.removeDistribution('a');
+    expect(service.waiting()).toEqual({ pull: 0, topUp: 1 });
+    await settleLease('n1', grant, 2 * MIB);
+    expect(called).toEqual(['n4']);
+  });
+
   it('wait for a share or traffic that is spent until there is more, not until a plan is applied', async () => {
     const traffic = (bytes: number) => ({ ...WIDE, maxTraffic: { bytes, periodSeconds: 3600 } });
     service.setOrigins([anOriginPolicy(traffic(4 * MIB))]);
