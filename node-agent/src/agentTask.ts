@@ -222,7 +222,7 @@ export class AgentTask implements TaskRunner {
     const over = new AbortController();
     let helped = Promise.resolve();
     try {
-      await Promise.race([transfer.start(), transfer.failed]);
+      await Promise.race([transfer.start(signal), transfer.failed]);
       signal.throwIfAborted();
       this.#held = held;
       this.#begin(transfer, topUp);

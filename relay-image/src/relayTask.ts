@@ -202,7 +202,7 @@ export class RelayTask implements TaskRunner {
     const over = new AbortController();
     const noPull = AbortSignal.any([signal, over.signal, this.#draining.signal]);
     try {
-      await Promise.race([transfer.start(), transfer.failed]);
+      await Promise.race([transfer.start(signal), transfer.failed]);
       signal.throwIfAborted();
       this.#held = held;
       this.#begin(transfer);

@@ -211,8 +211,10 @@ export class Transfer implements Served {
     this.failed.catch(() => {});
   }
 
-  async start(): Promise<void> {
-    const { verified, proven, feed } = await this.#options.store.open(this.#stopped.signal);
+  /** Rejects when it is aborted, or stopped, before the store is open: that may take long. */
+  async start(signal = this.#stopped.signal): Promise<void> {
+    const either = AbortSignal.any([signal, this.#stopped.signal]);
+    const { verified, proven, feed } = await this.#options.store.open(either);
     if (this.#stopped.signal.aborted) return;
     for (const batch of feed) this.feed.accept(batch);
     this.#holdings.open(verified, proven);

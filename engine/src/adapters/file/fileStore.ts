@@ -67,7 +67,9 @@ export class FileStore implements PieceStore {
   #feed: FeedFile | undefined;
   readonly #puts = new Set<Promise<unknown>>();
   #fileMode: number | undefined;
-  #closed = false;
+  #opening: Promise<unknown> = Promise.resolve();
+  readonly #closing = new AbortController();
+  #closed: Promise<void> | undefined;
 
   constructor(
     options: FileStoreOptions,
@@ -93,28 +95,15 @@ export class FileStore implements PieceStore {
     this.#sync = new StoreSync({ layout, folder, link }, { clock, fileSystem, files: this.#open });
   }
 
+  /** Ends early, and leaves nothing open, when it is aborted or the store is closed meanwhile. */
   async open(signal: AbortSignal): Promise<StoredState> {
-    const { folder } = this.#options;
-    const fileSystem = this.#fileSystem;
+    const opening = this.#resume(AbortSignal.any([signal, this.#closing.signal]));
+    this.#opening = opening.catch(() => {});
     try {
-      const parent = path.dirname(folder);
-      await ensureFolder(parent, fileSystem);
-      await makeFolders(parent, path.basename(folder), fileSystem);
-      await this.#lookAtFiles();
-      this.#state = await StateFile.read(`${folder}.state`, this.#layout.pieceCount, fileSystem);
-      await this.#restore(this.#state, signal);
-      const proven = await this.#prove(this.#state, signal);
-      // Before the files are made: what was noted of those that were gone must not come back.
-      await this.#state.begin();
-      await this.#cloneFiles(signal);
-      await this.#makeFiles(signal);
-      await this.#writeManifest();
-      this.#feed = await FeedFile.open(`${folder}.feed`, fileSystem);
-      this.#sync.start(this.#state);
-      return { verified: new Map(this.#written), proven, feed: this.#feed.batches };
+      return await opening;
     } catch (error) {
       await this.close();
-      throw storeErrorOf(error, folder);
+      throw storeErrorOf(error, this.#options.folder);
     }
   }
 
@@ -197,19 +186,29 @@ export class FileStore implements PieceStore {
   async recheck(piece: number, signal: AbortSignal): Promise<boolean> {
     const hash = this.#written.get(piece);
     const state = this.#state;
-    if (hash === undefined || state === undefined || this.#closed) return true;
+    if (hash === undefined || state === undefined || this.#isClosed) return true;
     const checking = this.#stands(piece, hash, signal).catch(() => false);
     this.#puts.add(checking);
     const stands = await checking.finally(() => this.#puts.delete(checking));
-    if (stands || signal.aborted || this.#closed) return true;
+    if (stands || signal.aborted || this.#isClosed) return true;
     await state.setWhole(false);
     await state.lost([piece]);
     return false;
   }
 
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+  close(): Promise<void> {
+    this.#closing.abort(new Error('the store is closed'));
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  async #close(): Promise<void> {
+    // What it opens until then is closed with the rest.
+    await this.#opening;
     await Promise.allSettled([...this.#puts]);
     await this.#sync.stop();
     for (const { number } of this.#files) {
@@ -235,11 +234,34 @@ export class FileStore implements PieceStore {
 
   /* Opening. */
 
+  async #resume(signal: AbortSignal): Promise<StoredState> {
+    const { folder, digests } = this.#options;
+    const fileSystem = this.#fileSystem;
+    const parent = path.dirname(folder);
+    await ensureFolder(parent, fileSystem);
+    await makeFolders(parent, path.basename(folder), fileSystem);
+    await this.#lookAtFiles(signal);
+    this.#state = await StateFile.read(`${folder}.state`, this.#layout.pieceCount, fileSystem);
+    await this.#restore(this.#state, signal);
+    const proven = await this.#prove(this.#state, signal);
+    signal.throwIfAborted();
+    // Before the files are made: what was noted of those that were gone must not come back.
+    await this.#state.begin();
+    await this.#cloneFiles(signal);
+    await this.#makeFiles(signal);
+    if (this.#layout.aligned) await writeManifest(folder, this.#layout, digests, fileSystem);
+    this.#feed = await FeedFile.open(`${folder}.feed`, fileSystem);
+    signal.throwIfAborted();
+    this.#sync.start(this.#state);
+    return { verified: new Map(this.#written), proven, feed: this.#feed.batches };
+  }
+
   /** Makes the folders, refuses what is in the way, and sees what is there. */
-  async #lookAtFiles(): Promise<void> {
+  async #lookAtFiles(signal: AbortSignal): Promise<void> {
     const { folder } = this.#options;
     this.#sync.addFolder(folder);
     for (const file of this.#files) {
+      signal.throwIfAborted();
       if (this.#sync.addFolder(path.dirname(path.join(folder, file.path)))) {
         await makeFolders(folder, path.dirname(file.path), this.#fileSystem);
       }
@@ -274,12 +296,6 @@ export class FileStore implements PieceStore {
       // As it is now, cloned or gone.
       file.found = await this.#fileSystem.facts(at);
     }
-  }
-
-  async #writeManifest(): Promise<void> {
-    const { folder, digests } = this.#options;
-    if (!this.#layout.aligned) return;
-    await writeManifest(folder, this.#layout, digests, this.#fileSystem);
   }
 
   /** Of every size as it will be: the space is not taken yet, but nobody reads behind an end. */
@@ -342,7 +358,7 @@ export class FileStore implements PieceStore {
   ): Promise<PutResult> {
     if (this.#sync.error !== undefined) throw this.#sync.error;
     const state = this.#state;
-    if (state === undefined || this.#closed) throw new Error('the store is not open');
+    if (state === undefined || this.#isClosed) throw new Error('the store is not open');
     if (this.#written.has(piece)) await this.#forgetDigests(piece);
     // It is put right, and a crash must not leave it half right and called whole.
     if (state.isWhole) await state.setWhole(false);

@@ -1,0 +1,95 @@
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RelayServer } from '@sluice/engine/adapters/http/relayServer.ts';
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
+import { layoutOf } from '@sluice/engine/pieces/layout.ts';
+import { EngineHost } from '@sluice/engine/session/host.ts';
+import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
+import type { Task } from '@sluice/protocol/messages.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createLogger } from 'winston';
+import { RelayTask } from './relayTask.ts';
+
+const PIECE = 16 * 1024 * 1024;
+/** A file of holes: it takes no space, and longer to read than any test lasts. */
+const SIZE = 64 * 1024 ** 3;
+
+let root: string;
+
+beforeEach(async () => {
+  root = await mkdtemp(path.join(tmpdir(), 'sluice-task-'));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+function taskOf(sizeBytes: number): Task {
+  const files = [{ path: 'a.bin', sizeBytes, sha256: '0'.repeat(64) }];
+  const { publicKey } = generateFeedKeyPair();
+  const owner = { uid: 'u', epoch: 1, feedKey: publicKey };
+  return {
+    uid: 'u',
+    namespace: 'team',
+    name: 'one',
+    epoch: 1,
+    swarmId: swarmIdOf(layoutOf(files, PIECE), owner).toString('hex'),
+    pieceLengthBytes: PIECE,
+    files,
+    feedKey: publicKey.toString('base64'),
+    swarmSecret: Buffer.alloc(32).toString('base64'),
+    relayToken: 'token',
+    delivery: { topUp: [], transport: 'Hybrid' },
+  };
+}
+
+function relayTask(task: Task) {
+  const nobody = () => {
+    throw new Error('nobody is asked');
+  };
+  return new RelayTask(
+    {
+      task,
+      folder: path.join(root, 'u/1'),
+      earlier: async () => [],
+      donors: async () => [],
+    },
+    {
+      engine: new EngineHost({ port: 0, role: 'relay' }),
+      relayServer: new RelayServer({ port: 0, maxConnections: 1 }, { admit: async () => {} }),
+      client: new ControlClient(
+        {
+          controlUrl: new URL('https://localhost'),
+          caFile: '',
+          tokenFile: '',
+          kind: 'relay',
+          bitTorrentPort: 1,
+        },
+        { clock: systemClock, onProblem: () => {} },
+      ),
+      httpSource: () => ({ connection: nobody }),
+      clock: systemClock,
+      wallClock: () => 0,
+      logger: createLogger({ silent: true }),
+      onChange: () => {},
+    },
+  );
+}
+
+describe('a task that reads through what it has found', () => {
+  it('can be stopped meanwhile', async () => {
+    const folder = path.join(root, 'u/1');
+    await mkdir(folder, { recursive: true });
+    const file = await open(path.join(folder, 'a.bin'), 'w');
+    await file.truncate(SIZE);
+    await file.close();
+    // Of a format that nobody knows: the file is held against its digest.
+    await writeFile(`${folder}.state`, 'another format');
+    const task = relayTask(taskOf(SIZE));
+    task.start();
+    await sleep(200);
+    const stopped = task.stop().then(() => 'stopped');
+    expect(await Promise.race([stopped, sleep(10_000, 'reads on')])).toBe('stopped');
+  });
+});
