@@ -29,16 +29,24 @@ export async function diskSpaceOf(folder: string): Promise<DiskSpace> {
   return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
 }
 
+export interface SpaceDemand {
+  readonly neededBytes: number;
+  /** What others may still take, whatever is free now. */
+  readonly promisedBytes: number;
+}
+
 /** Throws when so many more bytes would leave less than the part that must stay free. */
 export function checkSpace(
   { freeBytes, totalBytes }: DiskSpace,
-  neededBytes: number,
+  { neededBytes, promisedBytes }: SpaceDemand,
   minFreePercent: number,
 ): void {
   const keepBytes = Math.ceil((totalBytes * minFreePercent) / 100);
-  if (neededBytes === 0 || freeBytes - neededBytes >= keepBytes) return;
+  if (neededBytes === 0 || freeBytes - promisedBytes - neededBytes >= keepBytes) return;
+  const promised =
+    promisedBytes > 0 ? `, and others are still to write ${inUnits(promisedBytes)}` : '';
   throw new DiskPressureError(
-    `the disk has ${inUnits(freeBytes)} free of ${inUnits(totalBytes)}; the files need ` +
+    `the disk has ${inUnits(freeBytes)} free of ${inUnits(totalBytes)}${promised}; the files need ` +
       `${inUnits(neededBytes)} and ${minFreePercent} % (${inUnits(keepBytes)}) must stay free`,
   );
 }

@@ -31,8 +31,8 @@ async function leave({ versionFolder }: Version, ...sizes: readonly number[]): P
 /** Admits it, and answers what was in use beside it. */
 async function admit(one: Version, sizeBytes: number): Promise<number> {
   let used = -1;
-  await use.admit(one, sizeBytes, async (usedBytes) => {
-    used = await usedBytes();
+  await use.admit(one, [{ path: 'a', sizeBytes }], async (others) => {
+    used = await others.usedBytes();
   });
   return used;
 }
@@ -59,7 +59,7 @@ describe('what a namespace uses', () => {
 
   it('are no more those that were refused, or ended with nothing on the disk', async () => {
     const [a, b] = [version('team', 'a', 1), version('team', 'b', 1)];
-    const refused = use.admit(a, 10, () => Promise.reject(new Error('refused')));
+    const refused = use.admit(a, [], () => Promise.reject(new Error('refused')));
     await expect(refused).rejects.toThrow('refused');
     expect(await admit(b, 200)).toBe(0);
     use.release(b);

@@ -1,17 +1,27 @@
 /**
- * What the versions of each namespace take of this node's disk: the sizes of their sets, as the
- * lists beside them say, whole or not, whether or not they share bytes. Nothing is measured.
+ * What versions take of this node's disk. To a namespace its versions count by the sizes of their
+ * sets, as the lists beside them say, whole or not, whether or not they share bytes. Only what is
+ * still to be written is measured: no disk says for whom its free space is.
  */
 import path from 'node:path';
 import { listedBytes } from '@sluice/engine/adapters/file/earlierVersions.ts';
 import { epochsIn, namesIn } from '@sluice/protocol/client/epochFolders.ts';
+import { type SizedFile, unwrittenBytes } from './unwritten.ts';
 import { HIDDEN_FOLDER, type VersionPaths } from './versionPaths.ts';
 
 type Version = Pick<VersionPaths, 'namespaceFolder' | 'versionFolder'>;
 
+/** Of all versions but the one that is judged. */
+export interface OthersUse {
+  /** Those of its namespace. */
+  usedBytes(): Promise<number>;
+  /** Those that are being made, in any namespace: they have been let in, and take it from what is free. */
+  unwrittenBytes(): Promise<number>;
+}
+
 export class DiskUse {
-  /** By folder of the version: what is being made or served now, by the sizes of its task. */
-  readonly #open = new Map<string, number>();
+  /** By folder of the version: the files of what is being made or served now. */
+  readonly #open = new Map<string, readonly SizedFile[]>();
   /** By namespace and version, as read: a version's list does not change while nobody makes it. */
   readonly #listed = new Map<string, ReadonlyMap<string, number>>();
   #turn: Promise<void> = Promise.resolve();
@@ -22,12 +32,15 @@ export class DiskUse {
    */
   admit(
     version: Version,
-    sizeBytes: number,
-    judge: (usedBytes: () => Promise<number>) => Promise<void>,
+    files: readonly SizedFile[],
+    judge: (others: OthersUse) => Promise<void>,
   ): Promise<void> {
     const admitted = this.#turn.then(async () => {
-      await judge(() => this.#usedBeside(version));
-      this.#open.set(version.versionFolder, sizeBytes);
+      await judge({
+        usedBytes: () => this.#usedBeside(version),
+        unwrittenBytes: () => this.#unwrittenBeside(version),
+      });
+      this.#open.set(version.versionFolder, files);
     });
     this.#turn = admitted.catch(() => {});
     return admitted;
@@ -40,12 +53,19 @@ export class DiskUse {
     if (listed.delete(versionFolder)) this.#listed.set(namespaceFolder, listed);
   }
 
-  /** Of all other versions of its namespace. */
+  async #unwrittenBeside({ versionFolder }: Version): Promise<number> {
+    let sum = 0;
+    for (const [folder, files] of this.#open) {
+      if (folder !== versionFolder) sum += await unwrittenBytes(folder, files);
+    }
+    return sum;
+  }
+
   async #usedBeside({ namespaceFolder, versionFolder }: Version): Promise<number> {
     const own = `${namespaceFolder}/`;
     let sum = 0;
-    for (const [folder, sizeBytes] of this.#open) {
-      if (folder !== versionFolder && folder.startsWith(own)) sum += sizeBytes;
+    for (const [folder, files] of this.#open) {
+      if (folder !== versionFolder && folder.startsWith(own)) sum += sizeOf(files);
     }
     const before = this.#listed.get(namespaceFolder);
     const listed = new Map<string, number>();
@@ -57,6 +77,10 @@ export class DiskUse {
     this.#listed.set(namespaceFolder, listed);
     return [...listed.values()].reduce((total, sizeBytes) => total + sizeBytes, sum);
   }
+}
+
+function sizeOf(files: readonly SizedFile[]): number {
+  return files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
 async function versionsIn(namespaceFolder: string): Promise<string[]> {

@@ -3,6 +3,7 @@ import type { Task } from '@sluice/protocol/messages.ts';
 import { checkShare, checkSpace, diskSpaceOf } from './diskGuard.ts';
 import type { DiskUse } from './diskUse.ts';
 import { type NamespaceShares, shareBytes } from './namespaceShares.ts';
+import { unwrittenBytes } from './unwritten.ts';
 import type { VersionPaths } from './versionPaths.ts';
 
 export interface RoomOptions {
@@ -10,7 +11,10 @@ export interface RoomOptions {
   readonly namespaceShares: NamespaceShares;
 }
 
-/** Before the first byte; a version that was begun has its space already. Throws when there is none. */
+/**
+ * Before the first byte, and each time that a version is gone on with: it has its place then, but
+ * what it lacks may have become another's. Throws when there is no room.
+ */
 export async function makeRoom(
   paths: VersionPaths,
   { namespace, files }: Pick<Task, 'namespace' | 'files'>,
@@ -19,18 +23,26 @@ export async function makeRoom(
 ): Promise<void> {
   const { namespaceFolder, versionFolder } = paths;
   await mkdir(namespaceFolder, { recursive: true, mode: 0o755 });
-  const neededBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  await diskUse.admit(paths, neededBytes, async (usedBytes) => {
-    const begun = await stat(versionFolder).then(
-      () => true,
-      () => false,
-    );
-    if (begun) return;
+  await diskUse.admit(paths, files, async (others) => {
+    const neededBytes = await unwrittenBytes(versionFolder, files);
+    // Whatever others do, it takes no more.
+    if (neededBytes === 0) return;
+    // First: what is written meanwhile counts twice, and not as space that nobody needs.
+    const promisedBytes = await others.unwrittenBytes();
     const space = await diskSpaceOf(namespaceFolder);
     const share = shareBytes(namespaceShares, namespace, space.totalBytes);
-    if (Number.isFinite(share)) {
-      checkShare({ namespace, neededBytes, usedBytes: await usedBytes() }, share);
+    if (Number.isFinite(share) && !(await isBegun(versionFolder))) {
+      const usedBytes = await others.usedBytes();
+      checkShare({ namespace, neededBytes, usedBytes }, share);
     }
-    checkSpace(space, neededBytes, minFreePercent);
+    checkSpace(space, { neededBytes, promisedBytes }, minFreePercent);
   });
+}
+
+/** To its namespace it counts already, with all that it will be. */
+function isBegun(versionFolder: string): Promise<boolean> {
+  return stat(versionFolder).then(
+    () => true,
+    () => false,
+  );
 }

@@ -84,11 +84,12 @@ describe('a task that reads through what it has found', () => {
     const file = await open(path.join(folder, 'a.bin'), 'w');
     await file.truncate(SIZE);
     await file.close();
-    // Of a format that nobody knows: the file is held against its digest.
-    await writeFile(`${folder}.state`, 'another format');
+    // Of other pieces: the file is held against its digest.
+    await writeFile(`${folder}.state`, `sluice02${'\0'.repeat(55)}\u0001`);
     const task = relayTask(taskOf(SIZE));
     task.start();
     await sleep(200);
+    expect(task.report()).toMatchObject({ state: 'pending' });
     const stopped = task.stop().then(() => 'stopped');
     expect(await Promise.race([stopped, sleep(10_000, 'reads on')])).toBe('stopped');
   });
