@@ -10,6 +10,7 @@ import type { EngineHost } from '@sluice/engine/session/host.ts';
 import { createPuller } from '@sluice/engine/session/originPuller.ts';
 import type { Puller } from '@sluice/engine/session/puller.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
+import { uploadGate } from '@sluice/engine/session/uploadGate.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
 import { HeldHashes } from '@sluice/protocol/client/heldHashes.ts';
@@ -163,7 +164,7 @@ export class RelayTask implements TaskRunner {
 
   /** Works until aborted; rejects when the transfer fails. */
   async #attempt(signal: AbortSignal): Promise<void> {
-    const { engine, relayServer, logger } = this.#dependencies;
+    const { engine, relayServer, clock, logger } = this.#dependencies;
     const task = this.#task;
     const layout = layoutOf(task.files, task.pieceLengthBytes);
     checkSwarmId(task, layout);
@@ -207,7 +208,9 @@ export class RelayTask implements TaskRunner {
       this.#held = held;
       this.#begin(transfer);
       torrent.start();
-      relayServer.addSwarm(task.swarmId, task.relayToken, servedOf(transfer, layout, torrent));
+      const admit = uploadGate(transfer.bucket, clock);
+      const served = servedOf(transfer, layout, torrent, admit);
+      relayServer.addSwarm(task.swarmId, task.relayToken, served);
       this.#pulling = this.#pull(transfer, layout, noPull);
       transfer.completed.then(
         () => this.#enter('ready'),
@@ -342,7 +345,12 @@ function checkSwarmId({ uid, epoch, feedKey, swarmId }: Task, layout: Layout): v
 }
 
 /** What the relay's HTTP serves of a transfer. */
-function servedOf(transfer: Transfer, layout: Layout, torrent: PublishedTorrent): ServedSwarm {
+function servedOf(
+  transfer: Transfer,
+  layout: Layout,
+  torrent: PublishedTorrent,
+  admit: ServedSwarm['admit'],
+): ServedSwarm {
   return {
     pieceCount: layout.pieceCount,
     files: layout.files,
@@ -355,6 +363,8 @@ function servedOf(transfer: Transfer, layout: Layout, torrent: PublishedTorrent)
     follow: (piece, offset, signal) => transfer.follow(piece, offset, signal),
     feed: transfer.feed,
     torrent: () => torrent.ask(),
+    isLimited: () => transfer.bucket.rateBytesPerSecond !== undefined,
+    admit,
     uploaded: (bytes) => transfer.uploaded(bytes),
   };
 }

@@ -111,6 +111,12 @@ class MemorySwarm implements ServedSwarm {
     }
   }
 
+  isLimited(): boolean {
+    return false;
+  }
+
+  async admit(): Promise<void> {}
+
   uploaded(bytes: number): void {
     this.uploadedBytes += bytes;
   }

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { RelayServer, type ServedSwarm } from './relayServer.ts';
+
+const PIECE = 65_536;
+const SWARM = 'a'.repeat(40);
+const authorization = 'Bearer token';
+
+/** Holds its first piece; the other one comes. */
+class LimitedSwarm implements ServedSwarm {
+  readonly body = randomBytes(2 * PIECE);
+  readonly files = [{ path: 'a', sizeBytes: this.body.length }];
+  readonly pieceCount = 2;
+  readonly feed = { length: 0, batches: () => [] };
+  readonly admitted: number[] = [];
+  /** What was sent before it was admitted. */
+  uploadedBytes = 0;
+  limited = true;
+  gate: Promise<void> = Promise.resolve();
+  lastSignal: AbortSignal | undefined;
+
+  pieceSizeBytes = () => PIECE;
+  locate = (piece: number) => ({ fileIndex: 0, offset: piece * PIECE });
+  holds = (piece: number) => piece === 0;
+  assembles = (piece: number) => piece === 1;
+  arrival = async () => {};
+  torrent = () => undefined;
+  isLimited = () => this.limited;
+
+  async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
+    const at = piece * PIECE + offset;
+    return this.body.subarray(at, at + length);
+  }
+
+  async *follow(piece: number, offset: number) {
+    yield this.body.subarray(piece * PIECE + offset, (piece + 1) * PIECE);
+  }
+
+  async admit(bytes: number, signal: AbortSignal): Promise<void> {
+    this.lastSignal = signal;
+    await this.gate;
+    this.admitted.push(bytes);
+  }
+
+  uploaded(bytes: number): void {
+    this.uploadedBytes += bytes;
+  }
+}
+
+let swarm: LimitedSwarm;
+let server: RelayServer;
+let base: string;
+let ofProcess: number[];
+
+beforeEach(async () => {
+  swarm = new LimitedSwarm();
+  ofProcess = [];
+  server = new RelayServer(
+    { port: 0, host: '127.0.0.1', maxConnections: 10 },
+    { admit: async (bytes) => void ofProcess.push(bytes) },
+  );
+  server.addSwarm(SWARM, 'token', swarm);
+  base = `http://127.0.0.1:${await server.start()}/v1/swarms/${SWARM}`;
+});
+afterEach(() => server.stop());
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+describe('what a relay sends by HTTP', () => {
+  it.each([
+    ['a piece that is here', '/pieces/0', 'GET', PIECE],
+    ['a piece that comes', '/pieces/1', 'GET', PIECE],
+    ['a file', '/files/a', 'GET', 2 * PIECE],
+    ['a top-up', '/top-up', 'POST', PIECE],
+  ])('is under the limit of its distribution: %s', async (_, path, method, sizeBytes) => {
+    let open = () => {};
+    swarm.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const body = method === 'POST' ? Uint8Array.of(0b1000_0000) : null;
+    const answer = await fetch(base + path, { method, headers: { authorization }, body });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    // The head says which piece it will be; its bytes wait, and take nothing of what all share.
+    expect([answer.status, swarm.uploadedBytes, ofProcess]).toEqual([200, 0, []]);
+    open();
+    expect((await answer.arrayBuffer()).byteLength).toBe(sizeBytes);
+    expect(sum(swarm.admitted)).toBe(sizeBytes);
+    expect(sum(ofProcess)).toBe(sizeBytes);
+  });
+
+  it('goes out in parts where many share little', async () => {
+    const ask = async () => {
+      const answer = await fetch(`${base}/pieces/0`, { headers: { authorization } });
+      expect(Buffer.from(await answer.arrayBuffer()).equals(swarm.body.subarray(0, PIECE))).toBe(
+        true,
+      );
+      return swarm.admitted.splice(0);
+    };
+    expect(await ask()).toEqual(Array(4).fill(16_384));
+    swarm.limited = false;
+    expect(await ask()).toEqual([PIECE]);
+  });
+
+  it('waits for nobody who is gone', async () => {
+    swarm.gate = new Promise(() => {});
+    const abort = new AbortController();
+    const answer = await fetch(`${base}/pieces/0`, {
+      headers: { authorization },
+      signal: abort.signal,
+    });
+    expect(answer.status).toBe(200);
+    while (swarm.lastSignal === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    abort.abort();
+    const { lastSignal } = swarm;
+    await new Promise<void>((resolve) => {
+      if (lastSignal.aborted) resolve();
+      else lastSignal.addEventListener('abort', () => resolve());
+    });
+  });
+});
