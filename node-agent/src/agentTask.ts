@@ -200,7 +200,9 @@ export class AgentTask implements TaskRunner {
       link: paths.link,
       fileMode: fileModeOf(task),
     });
-    this.#version = { store, folder: paths.versionFolder, signal };
+    const over = new AbortController();
+    const whileOpen = AbortSignal.any([signal, over.signal]);
+    this.#version = { store, folder: paths.versionFolder, signal: whileOpen };
     const transfer = engine.addTransfer({
       swarmId: task.swarmId,
       role: 'agent',
@@ -219,7 +221,6 @@ export class AgentTask implements TaskRunner {
       { http, clock, target: transfer, origin: originTopUp },
     );
     const held = heldHashesOf(task, { ...this.#dependencies, transfer });
-    const over = new AbortController();
     let helped = Promise.resolve();
     try {
       await Promise.race([transfer.start(signal), transfer.failed]);
@@ -227,14 +228,13 @@ export class AgentTask implements TaskRunner {
       this.#held = held;
       this.#begin(transfer, topUp);
       topUp.start();
-      helped = this.#useOrigin(originTopUp, originPull, AbortSignal.any([signal, over.signal]));
+      helped = this.#useOrigin(originTopUp, originPull, whileOpen);
       await Promise.race([transfer.completed, transfer.failed, aborted(signal)]);
       if (!signal.aborted) this.#enter('ready');
       this.#applyTarget();
       await topUp.stop();
       const check = { ...this.#options.check, layout, paths, isSuspicious };
-      const whole = AbortSignal.any([signal, over.signal]);
-      const damaged = placedDamage(check, { ...this.#dependencies, store }, whole);
+      const damaged = placedDamage(check, { ...this.#dependencies, store }, whileOpen);
       return await Promise.race([transfer.failed, damaged]);
     } finally {
       over.abort();
@@ -331,6 +331,7 @@ export class AgentTask implements TaskRunner {
 interface Version {
   readonly store: FileStore;
   readonly folder: string;
+  /** Ends with the attempt: the next one has a store of its own. */
   readonly signal: AbortSignal;
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
@@ -18,6 +18,8 @@ const layout = layoutOf(
 /** Every wait is over at once. */
 const impatient: Clock = { ...systemClock, setTimer: (_ms, act) => systemClock.setTimer(0, act) };
 
+const NOTHING = Promise.resolve();
+
 let root: string;
 let paths: { versionFolder: string; link: string };
 
@@ -35,15 +37,23 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 
 const file = (name: string) => path.join(paths.versionFolder, name);
 
+/** The kernel's clock ticks every few milliseconds. */
+const tick = () => new Promise<void>((resolve) => systemClock.setTimer(50, resolve));
+
 function damage(
-  overrides: { bad?: number; lookMs?: number; isSuspicious?: boolean } = {},
+  overrides: { bad?: number; isSuspicious?: boolean; ownChanges?: () => Promise<void> } = {},
   signal = AbortSignal.timeout(5_000),
 ) {
-  const { bad, isSuspicious = false } = overrides;
+  const { bad, isSuspicious = false, ownChanges = () => NOTHING } = overrides;
   return placedDamage(
     { layout, paths, lookMs: 1, rehashMs: 1, isSuspicious },
     {
-      store: { recheck: async (piece) => piece !== bad },
+      store: {
+        recheck: async (piece) => piece !== bad,
+        get ownChanges() {
+          return ownChanges();
+        },
+      },
       clock: impatient,
       random: () => 0.5,
     },
@@ -62,8 +72,7 @@ describe('a placed version', () => {
     [
       'a file that was changed and dated back',
       async () => {
-        // The kernel's clock ticks every few milliseconds.
-        await new Promise((resolve) => systemClock.setTimer(50, () => resolve(undefined)));
+        await tick();
         await writeFile(file('a.bin'), 'evil');
         await utimes(file('a.bin'), 0, 0);
       },
@@ -77,6 +86,36 @@ describe('a placed version', () => {
   ])('is damaged by %s', async (_, act, what) => {
     await act();
     expect(await damage()).toEqual({ kind: 'changed', what });
+  });
+
+  it('is not damaged by what its own store is changing', async () => {
+    await tick();
+    await chmod(file('a.bin'), 0o600);
+    const changing = tick()
+      .then(tick)
+      .then(() => writeFile(`${paths.versionFolder}.state`, ''));
+    const found = await damage({ ownChanges: () => changing }, AbortSignal.timeout(300));
+    expect(found).toBeUndefined();
+  });
+
+  it('is not damaged by what its own store began to change while it was looked at', async () => {
+    await tick();
+    await chmod(file('a.bin'), 0o600);
+    let looks = 0;
+    const changing = tick().then(() => writeFile(`${paths.versionFolder}.state`, ''));
+    const ownChanges = () => {
+      looks += 1;
+      return looks === 1 ? NOTHING : changing;
+    };
+    expect(await damage({ ownChanges }, AbortSignal.timeout(300))).toBeUndefined();
+    expect(looks).toBeGreaterThan(2);
+  });
+
+  it('is damaged by others while its own store has changed something, too', async () => {
+    await tick();
+    await writeFile(file('a.bin'), 'evil');
+    const before = tick();
+    expect((await damage({ ownChanges: () => before }))?.what).toBe('a.bin was changed');
   });
 
   it('is damaged when its link leads elsewhere', async () => {

@@ -25,7 +25,10 @@ export interface PlacedCheckOptions extends CheckSettings {
 
 export interface PlacedCheckDependencies {
   /** See FileStore. */
-  readonly store: { recheck(piece: number, signal: AbortSignal): Promise<boolean> };
+  readonly store: {
+    recheck(piece: number, signal: AbortSignal): Promise<boolean>;
+    readonly ownChanges: Promise<void>;
+  };
   readonly clock: Clock;
   /** 0 to 1: nodes hash at different times. */
   readonly random: () => number;
@@ -61,14 +64,29 @@ export async function placedDamage(
 
 async function lookAgain(
   { lookMs, layout, paths }: PlacedCheckOptions,
-  { clock }: PlacedCheckDependencies,
+  { store, clock }: PlacedCheckDependencies,
   signal: AbortSignal,
 ): Promise<Damage | undefined> {
   for (;;) {
     await pause(clock, lookMs, signal);
     if (signal.aborted) return undefined;
-    const what = await changeOf(layout, paths);
+    const what = await changeByOthers(layout, paths, store);
+    if (signal.aborted) return undefined;
     if (what !== undefined) return { kind: 'changed', what };
+  }
+}
+
+/** What was found while the store itself was changing something proves nothing: once more then. */
+async function changeByOthers(
+  layout: Layout,
+  paths: PlacedCheckOptions['paths'],
+  store: PlacedCheckDependencies['store'],
+): Promise<string | undefined> {
+  for (;;) {
+    const { ownChanges } = store;
+    await ownChanges;
+    const what = await changeOf(layout, paths);
+    if (what === undefined || store.ownChanges === ownChanges) return what;
   }
 }
 

@@ -13,6 +13,7 @@ import { eachOf } from './eachOf.ts';
 import { EarlierCopies } from './earlierCopies.ts';
 import { writeManifest } from './earlierVersions.ts';
 import { FeedFile } from './feedFile.ts';
+import { FileModes } from './fileModes.ts';
 import type { FileFacts, FileSystem, OpenedFile } from './fileSystem.ts';
 import { nodeFileSystem } from './nodeFileSystem.ts';
 import { newFileNumber, OpenFiles } from './openFiles.ts';
@@ -66,7 +67,7 @@ export class FileStore implements PieceStore {
   #state: StateFile | undefined;
   #feed: FeedFile | undefined;
   readonly #puts = new Set<Promise<unknown>>();
-  #fileMode: number | undefined;
+  readonly #modes: FileModes;
   #opening: Promise<unknown> = Promise.resolve();
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
@@ -80,7 +81,6 @@ export class FileStore implements PieceStore {
   ) {
     const { layout, folder, link, digests, earlier = [] } = options;
     this.#options = options;
-    this.#fileMode = options.fileMode;
     this.#fileSystem = fileSystem;
     this.#layout = layout;
     this.#files = layout.files.map((file) => ({
@@ -91,6 +91,7 @@ export class FileStore implements PieceStore {
     }));
     const paths = layout.files.map((file) => path.join(folder, file.path));
     this.#open = new OpenFiles(paths, fileSystem);
+    this.#modes = new FileModes(paths, options.fileMode, { fileSystem, files: this.#open });
     this.#copies = new EarlierCopies({ layout, folder, digests, folders: earlier }, fileSystem);
     this.#sync = new StoreSync({ layout, folder, link }, { clock, fileSystem, files: this.#open });
   }
@@ -174,9 +175,15 @@ export class FileStore implements PieceStore {
 
   /** Of a version that is complete, now; of another one when it will be. */
   async setFileMode(fileMode: number, signal: AbortSignal): Promise<void> {
-    if (this.#fileMode === fileMode) return;
-    this.#fileMode = fileMode;
-    if (this.#state?.isWhole === true) await this.#setModes(signal);
+    if (this.#modes.choose(fileMode) && this.#state?.isWhole === true) await this.#setModes(signal);
+  }
+
+  /**
+   * What the store itself is changing of files that are placed, or changed last: until then they
+   * are younger than its state file. Another promise for each change; never rejects.
+   */
+  get ownChanges(): Promise<void> {
+    return this.#modes.changes;
   }
 
   /**
@@ -210,6 +217,7 @@ export class FileStore implements PieceStore {
     // What it opens until then is closed with the rest.
     await this.#opening;
     await Promise.allSettled([...this.#puts]);
+    await this.#modes.changes;
     await this.#sync.stop();
     for (const { number } of this.#files) {
       if (this.#options.digests === undefined) break;
@@ -442,22 +450,8 @@ export class FileStore implements PieceStore {
   }
 
   async #setModes(signal: AbortSignal): Promise<void> {
-    const { folder } = this.#options;
-    const fileMode = this.#fileMode;
-    if (fileMode === undefined) return;
-    let changed = false;
-    for (const [fileIndex, file] of this.#files.entries()) {
-      signal.throwIfAborted();
-      const { mode } = (await this.#fileSystem.facts(path.join(folder, file.path))) ?? {};
-      if (mode === fileMode) continue;
-      changed = true;
-      await this.#open.use([fileIndex], 'read', async ([opened]) => {
-        await opened?.setMode(fileMode);
-        await opened?.sync();
-      });
-    }
-    // The later of the two again: the files have changed.
-    if (changed) await this.#state?.setWhole(true);
+    if (this.#state === undefined) return;
+    await this.#modes.set(this.#state, AbortSignal.any([signal, this.#closing.signal]));
   }
 
   async #checkDigest(fileIndex: number, signal: AbortSignal): Promise<boolean> {
