@@ -294,7 +294,7 @@ describe('a removal', () => {
     expect(coordinator.removed(uid)).toBe(false);
     await relay.client.report(removed, NEVER);
     expect(coordinator.removed(uid)).toBe(true);
-    await coordinator.forget(uid);
+    await coordinator.deleteRows(uid);
     expect(await assignments.load(uid)).toEqual([]);
   });
 });

@@ -335,8 +335,13 @@ export class Coordinator implements CoordinatorPort {
   }
 
   /** Rows of a distribution that is gone. */
-  forget(uid: string): Promise<void> {
+  deleteRows(uid: string): Promise<void> {
     return this.#rows.delete(uid);
+  }
+
+  /** Nothing is in the store any more of a distribution that is gone. */
+  forget(uid: string): void {
+    this.#removals.forget(uid);
   }
 
   #lease({ book, revoked }: HeardDistribution): void {

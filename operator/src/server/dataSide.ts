@@ -246,8 +246,9 @@ class MongoDataSide implements DataSide {
       adopt: (uid, heir) => orDatabaseError(epochs.adopt(uid, heir)),
       condemn: (uid) => orDatabaseError(epochs.condemn(uid)),
       delete: async (uid) => {
-        await this.coordinator.forget(uid);
+        await this.coordinator.deleteRows(uid);
         await epochs.delete(uid);
+        this.coordinator.forget(uid);
       },
       living: () => epochs.living(),
     };

@@ -91,6 +91,31 @@ describe('a removal', () => {
     expect(removals.isOver(UID)).toBe(true);
   });
 
+  it('is told of for as long as a node that has files of it is away, or until it is forgotten', async () => {
+    const begin = (deleteFiles: boolean) =>
+      removals.begin({ uid: UID, deleteFiles }, new Set(['node-a', 'node-b']));
+    processes = [agentOn('node-a', 'removed')];
+    begin(true);
+    await clock.advance(3_600_000);
+    removals.sweep();
+    expect(removals.missing(UID)).toEqual(['node-b']);
+    processes.push(agentOn('node-b', 'removed'));
+    removals.sweep();
+    expect(removals.has(UID)).toBe(false);
+
+    processes.pop();
+    begin(true);
+    await clock.advance(3_600_000);
+    removals.forget(UID);
+    removals.sweep();
+    expect(removals.has(UID)).toBe(false);
+    // Where files stay there is nothing that a node would have to hear late.
+    begin(false);
+    await clock.advance(3_600_000);
+    removals.sweep();
+    expect(removals.has(UID)).toBe(false);
+  });
+
   it('is told for ten minutes, and longer while it is not over', async () => {
     removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a']));
     processes = [agentOn('node-a', 'ready')];

@@ -1,4 +1,5 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
+import type { ProcessKind, WorkMessage } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import type { AssignmentStore } from '../store/assignments.ts';
 import { type FleetProcess, hasRemoved } from './fleetView.ts';
@@ -17,11 +18,19 @@ interface LastingTombstone extends Tombstone {
   readonly atMs: number;
   /** Whose agents have said that they have something of it; undefined until that is read. */
   nodes: ReadonlySet<string> | undefined;
+  /** Made once: with every process it is compared each time that something is told. */
+  readonly said: Readonly<Record<ProcessKind, Removal>>;
+  /** Processes that need not be looked at again. */
+  readonly removedBy: WeakSet<FleetProcess>;
+  /** Nothing of it is in the database: nodes that are away are not waited for any more. */
+  isForgotten: boolean;
 }
+
+type Removal = Extract<WorkMessage, { type: 'remove' }>;
 
 /** An agent that did not come for so long is not waited for: what it has are orphans. */
 const ABSENT_MS = 30_000;
-/** How long tombstones are told to processes that come later. */
+/** How long tombstones are told to processes that come later, at least. */
 const TOMBSTONE_MS = 600_000;
 
 /** Distributions that are gone, until everybody who may have something of them has removed it. */
@@ -33,7 +42,7 @@ export class Removals {
     this.#dependencies = dependencies;
   }
 
-  tombstones(): IterableIterator<Tombstone> {
+  tombstones(): IterableIterator<Tombstone & Pick<LastingTombstone, 'said'>> {
     return this.#tombstones.values();
   }
 
@@ -50,7 +59,17 @@ export class Removals {
   /** `nodes` that have something of it; undefined when an earlier leader began: then they are read. */
   begin({ uid, deleteFiles }: Tombstone, nodes: ReadonlySet<string> | undefined): void {
     const atMs = this.#dependencies.clock.now();
-    const tombstone: LastingTombstone = { uid, deleteFiles, atMs, nodes };
+    const message = { type: 'remove', uid, deleteFiles } as const;
+    const tombstone: LastingTombstone = {
+      uid,
+      deleteFiles,
+      atMs,
+      nodes,
+      // A relay's cache is of no use without the distribution.
+      said: { agent: message, relay: { ...message, deleteFiles: true } },
+      removedBy: new WeakSet(),
+      isForgotten: false,
+    };
     this.#tombstones.set(uid, tombstone);
     if (nodes === undefined) this.#recallNodes(tombstone);
   }
@@ -58,6 +77,12 @@ export class Removals {
   /** It is there again. */
   cancel(uid: string): void {
     this.#tombstones.delete(uid);
+  }
+
+  /** Its row is deleted. */
+  forget(uid: string): void {
+    const tombstone = this.#tombstones.get(uid);
+    if (tombstone !== undefined) tombstone.isForgotten = true;
   }
 
   clear(): void {
@@ -68,7 +93,7 @@ export class Removals {
     const tombstone = this.#tombstones.get(uid);
     if (tombstone?.nodes === undefined) return false;
     const processes = [...this.#dependencies.processes()];
-    if (!processes.every((process) => hasRemoved(process, tombstone))) return false;
+    if (!processes.every((process) => isRemovedBy(process, tombstone))) return false;
     // Nor before the agents that have the file have found this leader, or are gone for long.
     if (this.#dependencies.clock.now() - tombstone.atMs > ABSENT_MS) return true;
     const present = new Set(
@@ -82,16 +107,21 @@ export class Removals {
     const tombstone = this.#tombstones.get(uid);
     if (tombstone?.nodes === undefined) return undefined;
     const agents = [...this.#dependencies.processes()].filter(({ kind }) => kind === 'agent');
-    const present = new Map(agents.map((agent) => [agent.node, hasRemoved(agent, tombstone)]));
+    const present = new Map(agents.map((agent) => [agent.node, isRemovedBy(agent, tombstone)]));
     const having = new Set([...tombstone.nodes, ...present.keys()]);
     return [...having].filter((node) => present.get(node) !== true);
   }
 
-  /** Forgets what is over and was told for long enough. */
+  /**
+   * Forgets what is over and was told for long enough. Files that are to go are told of until the
+   * last node that has some has come, or until its grave is forgotten.
+   */
   sweep(): void {
     const now = this.#dependencies.clock.now();
-    for (const [uid, { atMs }] of this.#tombstones) {
-      if (now - atMs > TOMBSTONE_MS && this.isOver(uid)) this.#tombstones.delete(uid);
+    for (const [uid, { atMs, deleteFiles, isForgotten }] of this.#tombstones) {
+      if (now - atMs <= TOMBSTONE_MS || !this.isOver(uid)) continue;
+      const isAwaited = deleteFiles && !isForgotten && this.missing(uid)?.length !== 0;
+      if (!isAwaited) this.#tombstones.delete(uid);
     }
   }
 
@@ -114,4 +144,13 @@ export class Removals {
       },
     );
   }
+}
+
+/** What was removed stays so: else every report of every process would be looked at each second. */
+function isRemovedBy(process: FleetProcess, tombstone: LastingTombstone): boolean {
+  const { removedBy } = tombstone;
+  if (removedBy.has(process)) return true;
+  const isRemoved = hasRemoved(process, tombstone);
+  if (isRemoved) removedBy.add(process);
+  return isRemoved;
 }

@@ -114,12 +114,8 @@ export class Telling {
     this.#deps.departures.sendOff(processes, (id, uid, removal) => {
       all.get(id)?.removals.set(uid, removal);
     });
-    for (const { uid, deleteFiles } of this.#deps.removals.tombstones()) {
-      for (const process of processes) {
-        // A relay's cache is of no use without the distribution.
-        const deletes = deleteFiles || process.kind === 'relay';
-        all.get(process.id)?.removals.set(uid, { type: 'remove', uid, deleteFiles: deletes });
-      }
+    for (const { uid, said } of this.#deps.removals.tombstones()) {
+      for (const { id, kind } of processes) all.get(id)?.removals.set(uid, said[kind]);
     }
     return all;
   }

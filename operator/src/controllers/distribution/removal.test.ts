@@ -68,6 +68,17 @@ describe('a Distribution that is deleted', () => {
     expect(data.plots.has(uid)).toBe(true);
   });
 
+  it('keeps the grave for a node that is away, also when nobody else is waited for', async () => {
+    const distribution = deleted({ deletionGraceSeconds: 0 });
+    data.removed = () => true;
+    data.missing = () => ['away'];
+    expect(await removal.step('ml/llama', distribution, memory)).toBe(true);
+    expect(data.plots.get(uid)).toMatchObject({ condemned: true });
+    data.missing = () => [];
+    expect(await removal.step('ml/llama', distribution, memory)).toBe(true);
+    expect(data.plots.has(uid)).toBe(false);
+  });
+
   it.each(['Delete', 'Retain'] as const)(
     'with %s waits a minute for a database that is away',
     async (deletionPolicy) => {

@@ -7,7 +7,7 @@ import type { Graveyard } from './graveyard.ts';
 import type { Memory } from './memory.ts';
 
 export interface RemovalDependencies {
-  readonly coordinator: Pick<Coordinator, 'remove' | 'removed'>;
+  readonly coordinator: Pick<Coordinator, 'remove' | 'removed' | 'missing'>;
   readonly epochs: Pick<EpochStore, 'delete'>;
   readonly graveyard: Pick<Graveyard, 'bury' | 'drop'>;
   readonly clock: Clock;
@@ -44,8 +44,10 @@ export class Removal {
     const removed = coordinator.removed(uid);
     if (!removed && !isLate) return false;
     if (!removed) logger.warn('deleted without every confirmation', { distribution: key });
-    // What is in its grave stays in the store, too, until its files are gone.
-    if (!deletes || (isAtOnce && removed))
+    // What is in its grave stays in the store, too, until its files are gone: also those of nodes
+    // that are away.
+    const isGone = removed && coordinator.missing(uid)?.length === 0;
+    if (!deletes || (isAtOnce && isGone))
       await this.#unlessLate(isLate, key, () => this.#erase(uid));
     return true;
   }
