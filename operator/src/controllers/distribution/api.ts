@@ -1,9 +1,9 @@
 /** What the controller asks of the API server about one Distribution. */
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
-import { applyObject, applyStatus } from '../../kube/apply.ts';
+import { applyObject, applyStatus, FIELD_MANAGER } from '../../kube/apply.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
 import type { SecretObject } from '../../kube/objects.ts';
-import { objectPath, resources } from '../../kube/paths.ts';
+import { listPath, objectPath, resources } from '../../kube/paths.ts';
 import { CredentialsError, headersOf } from './credentials.ts';
 
 /** Keeps a deleted Distribution until its processes have let go. */
@@ -26,27 +26,38 @@ export interface DistributionApi {
 }
 
 export function distributionApi(client: KubeClient): DistributionApi {
-  const applyFinalizers = async (
-    { metadata }: Distribution,
-    finalizers: readonly string[],
+  /** As it is now: a copy that is watched may be behind. */
+  const readAnew = async (
+    { metadata: { name, namespace } }: Distribution,
     signal: AbortSignal,
-  ) => {
-    const { name, namespace, uid } = metadata;
-    const object = { metadata: { name, namespace, uid, finalizers } };
-    await applyObject(client, resources.distributions, object, signal);
+  ): Promise<Distribution | undefined> => {
+    const { items } = await client.request<{ items: readonly Distribution[] }>({
+      method: 'GET',
+      path: listPath(resources.distributions, namespace),
+      query: { fieldSelector: `metadata.name=${name}` },
+      signal,
+    });
+    return items[0];
   };
   return {
     async ensureFinalizer(distribution, signal) {
       if (distribution.metadata.finalizers?.includes(FINALIZER)) return;
-      await applyFinalizers(distribution, [FINALIZER], signal);
+      const { name, namespace, uid } = distribution.metadata;
+      const object = { metadata: { name, namespace, uid, finalizers: [FINALIZER] } };
+      await applyObject(client, resources.distributions, object, signal);
     },
 
     async dropFinalizer(distribution, signal) {
-      try {
-        await applyFinalizers(distribution, [], signal);
-      } catch (error) {
-        // Gone already, or made anew with another uid.
-        if (!isKubeError(error, 'NotFound', 'Conflict')) throw error;
+      const { uid } = distribution.metadata;
+      let found: Distribution | undefined = distribution;
+      while (found?.metadata.uid === uid && found.metadata.finalizers?.includes(FINALIZER)) {
+        try {
+          return await patchFinalizers(client, found, signal);
+        } catch (error) {
+          if (isKubeError(error, 'NotFound')) return;
+          if (!isKubeError(error, 'Conflict')) throw error;
+        }
+        found = await readAnew(distribution, signal);
       }
     },
 
@@ -68,4 +79,26 @@ export function distributionApi(client: KubeClient): DistributionApi {
       }
     },
   };
+}
+
+/**
+ * Without ours. An apply would take away only what nobody else has applied: with an object that was
+ * copied from another cluster, or restored, the finalizer came in the name of who made it.
+ */
+async function patchFinalizers(
+  client: KubeClient,
+  { metadata }: Distribution,
+  signal: AbortSignal,
+): Promise<void> {
+  const { uid, resourceVersion } = metadata;
+  const finalizers = metadata.finalizers?.filter((each) => each !== FINALIZER);
+  await client.request({
+    method: 'PATCH',
+    path: objectPath(resources.distributions, metadata),
+    query: { fieldManager: FIELD_MANAGER },
+    contentType: 'application/merge-patch+json',
+    // The list is replaced as a whole: not where somebody has changed it since.
+    body: { metadata: { uid, resourceVersion, finalizers } },
+    signal,
+  });
 }

@@ -50,13 +50,18 @@ describe('uninstalling', () => {
     await make('ours', []);
     await make('shared', [OTHERS]);
     await make('deleted', []);
-    const path = objectPath(resources.distributions, { namespace: 'default', name: 'deleted' });
-    await server.admin.request({ method: 'DELETE', path });
+    // As a copy of it is applied to another cluster: it is not the operator's in that.
+    await make('restored', [FINALIZER]);
+    for (const name of ['deleted', 'restored']) {
+      const path = objectPath(resources.distributions, { namespace: 'default', name });
+      await server.admin.request({ method: 'DELETE', path });
+    }
 
     await letGo({ namespace: OPERATOR_NAMESPACE }, dependencies(), signal);
     expect((await read('ours')).metadata.finalizers).toBeUndefined();
     expect((await read('shared')).metadata.finalizers).toEqual([OTHERS]);
     await expect(read('deleted')).rejects.toMatchObject({ code: 'NotFound' });
+    await expect(read('restored')).rejects.toMatchObject({ code: 'NotFound' });
     await letGo({ namespace: OPERATOR_NAMESPACE }, dependencies(), signal);
   });
 });
