@@ -180,9 +180,10 @@ export class DistributionController {
     const distribution = this.#deps.distributions.get(key);
     const known = this.#memories.get(key);
     if (known !== undefined && known.owner !== distribution?.metadata.uid) {
-      // Deleted behind the finalizer's back, and perhaps made anew under the same name.
-      this.#memories.delete(key);
-      await this.#forget(known.uid);
+      this.#leave(key, known);
+      // Deleted behind the finalizer's back, and perhaps made anew under the same name. What is in
+      // its grave stays there: only the answer about the finalizer was lost.
+      if (!known.isBuried) await this.#forget(known.uid);
     }
     if (distribution === undefined) return;
     const memory = await this.#remember(key, distribution).catch(async (error: unknown) => {
@@ -199,7 +200,9 @@ export class DistributionController {
       const record = await this.#deps.epochs.load(uid);
       memory = new Memory(uid, record, this.#deps.clock.now());
       // Deleted under a leader before this one.
-      memory.uid = record?.uid ?? this.#graveyard.graveOf(uid)?.uid ?? uid;
+      const grave = record === undefined ? this.#graveyard.graveOf(uid) : undefined;
+      memory.isBuried = grave !== undefined;
+      memory.uid = record?.uid ?? grave?.uid ?? uid;
       this.#memories.set(key, memory);
       this.#keys.set(memory.uid, key);
     }
@@ -387,8 +390,13 @@ export class DistributionController {
     }
     await this.#deps.workloads.release(memory.uid, signal);
     await this.#deps.api.dropFinalizer(distribution, signal);
+    this.#leave(key, memory);
+  }
+
+  #leave(key: string, { uid }: Memory): void {
     this.#memories.delete(key);
-    this.#keys.delete(memory.uid);
+    // Another one may have adopted it by now.
+    if (this.#keys.get(uid) === key) this.#keys.delete(uid);
   }
 
   /** Without a Distribution nobody said that files are to be deleted: they stay. */
@@ -396,7 +404,6 @@ export class DistributionController {
     const { coordinator, epochs, fleet } = this.#deps;
     fleet.setDemand(uid, undefined);
     coordinator.remove(uid, { deleteFiles: false });
-    this.#keys.delete(uid);
     await epochs.delete(uid);
   }
 }

@@ -24,6 +24,8 @@ export class Memory {
   /** The origin is not asked before. */
   nextTryMs = 0;
   removingSinceMs: number | undefined;
+  /** What becomes of its files is in its grave: a heir's, or the graveyard's. */
+  isBuried = false;
   /** As written last by this leader. */
   status: DistributionStatus | undefined;
   /** Whose events were told last, written or not. */

@@ -38,7 +38,10 @@ export class Removal {
     const isLate = clock.now() - memory.removingSinceMs >= WAIT_MS;
     if (deletes && record !== undefined) {
       const graceMs = deletionGraceSeconds * 1000;
-      await this.#unlessLate(isLate, key, () => graveyard.bury(record, target.path, graceMs));
+      await this.#unlessLate(isLate, key, async () => {
+        await graveyard.bury(record, target.path, graceMs);
+        memory.isBuried = true;
+      });
     }
     coordinator.remove(uid, { deleteFiles: isAtOnce });
     const removed = coordinator.removed(uid);

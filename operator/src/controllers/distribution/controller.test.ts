@@ -1,0 +1,136 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createLogger } from 'winston';
+import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
+import { KubeError } from '../../kube/client.ts';
+import type { NodeObject } from '../../kube/objects.ts';
+import { keyOf } from '../../kube/reflector.ts';
+import { FakeClock, settle, steadyRandom } from '../../testing/fakeClock.ts';
+import { FakeDataSide } from '../../testing/fakeDataSide.ts';
+import { aSpec, troubles } from '../../testing/objects.ts';
+import type { DistributionApi } from './api.ts';
+import { DistributionController, type DistributionControllerDependencies } from './controller.ts';
+
+let clock: FakeClock;
+let data: FakeDataSide;
+let objects: Map<string, Distribution>;
+let statuses: Map<string, DistributionStatus>;
+let api: DistributionApi;
+let controller: DistributionController;
+
+beforeEach(async () => {
+  clock = new FakeClock();
+  data = new FakeDataSide();
+  objects = new Map();
+  statuses = new Map();
+  api = {
+    ensureFinalizer: async () => {},
+    dropFinalizer: async (distribution) => gone(distribution.metadata.name),
+    writeStatus: async ({ metadata }, status) => {
+      statuses.set(metadata.name, status);
+    },
+    readCredentials: async () => ({}),
+  };
+  controller = newController();
+  await controller.start();
+});
+afterEach(() => controller.stop());
+
+/** Of a leader. */
+function newController(): DistributionController {
+  const node = { metadata: { name: 'n1', uid: 'uid-of-n1', labels: {} } } as NodeObject;
+  const dependencies = {
+    distributions: {
+      list: () => objects.values(),
+      get: (key: string) => objects.get(key),
+      indexed: () => objects.values(),
+    },
+    nodes: { list: () => [node], get: () => node },
+    api,
+    coordinator: data,
+    epochs: data,
+    troubles: troubles(),
+    fleet: { setDemand: () => {}, relayStates: () => [], onChange: () => {} },
+    workloads: {
+      want: () => {},
+      release: async () => {},
+      forget: () => {},
+      conditions: () => [],
+      onChange: () => {},
+    },
+    events: { record: () => {} },
+    clock,
+    random: steadyRandom,
+    wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
+    logger: createLogger({ silent: true }),
+  };
+  return new DistributionController(dependencies as unknown as DistributionControllerDependencies);
+}
+
+/** What the watch brings of it. */
+function seen(name: string, spec: Parameters<typeof aSpec>[0], more: object = {}): void {
+  const metadata = {
+    name,
+    namespace: 'ml',
+    uid: `uid-${name}`,
+    resourceVersion: '1',
+    generation: 1,
+    creationTimestamp: '2026-01-01T00:00:00Z',
+    finalizers: ['sluice.dev/distribution'],
+    ...more,
+  };
+  const object = { metadata, spec: aSpec(spec) } as unknown as Distribution;
+  const before = objects.get(keyOf(object));
+  objects.set(keyOf(object), object);
+  controller.changed(object, before);
+}
+
+function gone(name: string): void {
+  const before = objects.get(`ml/${name}`);
+  objects.delete(`ml/${name}`);
+  controller.changed(undefined, before);
+}
+
+const deleted = { deletionTimestamp: '2026-01-02T00:00:00Z' };
+
+async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 1_000) {
+    await clock.advance(Math.min(left, 1_000));
+    await settle();
+  }
+}
+
+describe('a Distribution that goes', () => {
+  const spec = { deletionGraceSeconds: 600 };
+
+  it('leaves its files to the next one, also when nobody heard that the finalizer was taken', async () => {
+    seen('first', spec);
+    await pass(1_000);
+    expect(data.records.has('uid-first')).toBe(true);
+    data.confirm('uid-first');
+    api.dropFinalizer = async ({ metadata }) => {
+      gone(metadata.name);
+      throw new KubeError('Unreachable', 0, 'the answer was lost');
+    };
+    seen('first', spec, deleted);
+    await pass(5_000);
+    expect(objects.size).toBe(0);
+    expect(data.plots.has('uid-first')).toBe(true);
+    expect(data.records.has('uid-first')).toBe(true);
+    seen('second', spec);
+    await pass(5_000);
+    expect(data.plans.get('uid-first')?.record).toMatchObject({ owner: 'uid-second' });
+    // And whoever has adopted it is heard of still.
+    data.report('uid-first', []);
+    await pass(2_000);
+    expect(statuses.get('second')?.epoch?.number).toBe(1);
+  });
+
+  it('behind the back of its finalizer leaves its files for good, and is forgotten', async () => {
+    seen('first', spec);
+    await pass(1_000);
+    gone('first');
+    await pass(1_000);
+    expect(data.records.size).toBe(0);
+    expect(data.tombstones.get('uid-first')).toBe(false);
+  });
+});
