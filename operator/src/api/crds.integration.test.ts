@@ -101,6 +101,16 @@ describe('what the API server says of custom resources', () => {
       'distributions',
       distribution({ source: { digest: DIGEST, mirrors: ['https://h/other/name?key=1'] } }),
     );
+    for (const host of [
+      '1.2.3.4',
+      'h:65535',
+      'h.',
+      '[::1]:8080',
+      'xn--bcher-kva.example',
+      'h-1.7z',
+    ]) {
+      await create('distributions', distribution({ source: { url: `http://${host}/a` } }));
+    }
     await create('distributions', distribution({ source: { mirrors: [] } }));
     await create('origins', {
       hosts: ['10.0.0.1:8080', '[fd00::1]', 'a.b'],
@@ -131,6 +141,24 @@ describe('what the API server says of custom resources', () => {
     ],
     ['a URL with ..', { source: { url: 'http://h/../a' } }, /does not name a file/],
     ['a URL with a fragment', { source: { url: 'http://h/a#b' } }, /does not name a file/],
+    [
+      'a port that cannot be',
+      { source: { url: 'https://h:99999/a' } },
+      /spec\.source\.url: 'https:\/\/h:99999\/a' has a host or port that cannot be; write/,
+    ],
+    ['a place holder', { source: { url: 'https://<host>/a' } }, /has a host or port that cannot/],
+    ['an address of five', { source: { url: 'https://1.2.3.4.5/a' } }, /has a host or port/],
+    ['an address over 255', { source: { url: 'https://1.2.3.256/a' } }, /has a host or port/],
+    [
+      'a folder at no port',
+      { source: { url: 'https://h:x/', files: [{ path: 'a' }] } },
+      /has a host or port that cannot be/,
+    ],
+    [
+      'a mirror at no port',
+      { source: { digest: DIGEST, mirrors: ['http://h:70000/a'] } },
+      /spec\.source\.mirrors\[\]: 'http:\/\/h:70000\/a' has a host or port/,
+    ],
     ['a URL with a space', { source: { url: 'http://h/a b' } }, /percent-encode/],
     [
       'a short digest',

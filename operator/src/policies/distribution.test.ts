@@ -75,6 +75,11 @@ describe('what a distribution needs next', () => {
     ],
     ['removes what is deleted, whatever else', { deleting: true, record: undefined }, 'remove'],
     [
+      'holds a folder at a port that cannot be',
+      { spec: aSpec({ source: { url: 'https://h:99999/', files: [{ path: 'a' }] } }) },
+      'hold',
+    ],
+    [
       'holds a URL without a file name',
       { spec: aSpec({ source: { url: 'http://origin.example.com/a/%2e%2e' } }) },
       'hold',

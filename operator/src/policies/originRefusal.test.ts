@@ -18,6 +18,10 @@ describe('Origins refuse', () => {
     );
   });
 
+  it('no URL that is none: that is not theirs to say', () => {
+    expect(originRefusal('https://cdn.example.com:99999/f', [], 'web', [cdn])).toBeUndefined();
+  });
+
   it('a folder whose files are under several of them', () => {
     const big = anOriginPolicy({}, { name: 'big', hosts: ['cdn.example.com/set/big'] });
     const files = ['a', 'big/b'].map((path) => URL_OF_SET + path);

@@ -9,6 +9,8 @@ export function originRefusal(
   namespace: string,
   policies: readonly OriginPolicy[],
 ): OriginRefusal | undefined {
+  // No Origin has it: why it is none policies/distribution.ts says.
+  if (!URL.canParse(url)) return undefined;
   const policy = coveringPolicy(url, policies);
   const { host } = new URL(url);
   if (!(policy?.namespaces?.includes(namespace) ?? true)) {

@@ -16,6 +16,13 @@ const isFile = (url: string) =>
 const isFolder = (url: string) =>
   `(${url}.matches('^https?://[^/?#]+/([^?#]*/)?$') && !${url}.matches('${DOT_SEGMENT}'))`;
 
+const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
+const IPV4 = `(${OCTET}[.]){3}${OCTET}[.]?`;
+const PORT = '0*([0-9]{0,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])';
+/** What ends in a number is an address of four, to whoever asks. */
+const isHost = (url: string) =>
+  `${url}.matches('^https?://([[][0-9a-fA-F:.]+[]]|[-0-9a-zA-Z._~%]+)(:${PORT})?([/?#]|$)') && (${url}.matches('^https?://${IPV4}([:/?#]|$)') || !${url}.matches('^https?://([^/?#:]*[.])?(0[xX][0-9a-fA-F]*|[0-9]+)[.]?([:/?#]|$)'))`;
+
 const MIRROR_CREDENTIALS =
   'leave them out: a mirror gets those of spec.source.secretRef when it is on the host of spec.source.url, and else none';
 
@@ -39,6 +46,11 @@ function Url(field: string, passwordRemedy: string, description?: string) {
         `${userinfoIn('self')} || self.matches('^[!-~]*$')`,
         field,
         'holds spaces or characters that are not ASCII; percent-encode them',
+      ),
+      refuse(
+        `!self.matches('^https?://[^/?#@]+([/?#]|$)') || !self.matches('^[!-~]*$') || (${isHost('self')})`,
+        field,
+        'has a host or port that cannot be; write https://HOST/ or https://HOST:PORT/, where HOST is a name, an IPv4 address or an IPv6 address in brackets, and PORT at most 65535',
       ),
     ),
   });

@@ -99,6 +99,23 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
+describe('a Distribution whose URL is none', () => {
+  it('is held with a reason, and can be deleted', async () => {
+    seen('first', {});
+    await pass(1_000);
+    const url = 'https://cdn.example.com:99999/f';
+    seen('first', { source: { url } }, { resourceVersion: '2', generation: 2 });
+    await pass(2_000);
+    const stalled = statuses.get('first')?.conditions?.find(({ type }) => type === 'Stalled');
+    expect(stalled).toMatchObject({ reason: 'InvalidSource' });
+    expect(stalled?.message).toContain('has a host or port that cannot be; write');
+    data.confirm('uid-first');
+    seen('first', { source: { url } }, deleted);
+    await pass(2_000);
+    expect(objects.size).toBe(0);
+  });
+});
+
 describe('a Distribution that goes', () => {
   const spec = { deletionGraceSeconds: 600 };
 
