@@ -151,6 +151,8 @@ export interface PlanMirror extends EpochMirror {
 export interface DistributionPlan {
   readonly record: EpochRecord;
   readonly headers: Readonly<Record<string, string>>;
+  /** They cannot be read: nothing is taken from the origin until they can. */
+  readonly lacksCredentials?: true;
   /** In the order in which they are used. */
   readonly mirrors?: readonly PlanMirror[];
   readonly delivery: {

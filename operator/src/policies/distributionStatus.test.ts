@@ -200,6 +200,26 @@ describe('the conditions', () => {
       ['Ready=False/SourceNotFound', 'Stalled=True/SourceNotFound'],
     ],
     [
+      'say that the credentials cannot be read, when nothing moves',
+      {
+        idleForMs: 5_000,
+        failure: { reason: 'SecretNotFound', kind: 'stall', message: 'there is no Secret' },
+      },
+      [
+        'Ready=False/SecretNotFound',
+        'Stalled=True/SecretNotFound',
+        'SourceResolved=False/SecretNotFound',
+      ],
+    ],
+    [
+      'do not, while peers have what is needed',
+      {
+        idleForMs: 4_999,
+        failure: { reason: 'SecretNotFound', kind: 'stall', message: 'there is no Secret' },
+      },
+      ['Ready=False/Transferring', 'SourceResolved=False/SecretNotFound'],
+    ],
+    [
       'say that the database is away',
       { idleForMs: 5_000, troubles: troubles({ isDatabaseAway: () => true }) },
       ['Ready=False/DatabaseUnavailable', 'Reconciling=True/DatabaseUnavailable'],

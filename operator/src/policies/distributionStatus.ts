@@ -17,7 +17,7 @@ import { type ConditionValue, stampConditions } from './conditions.ts';
 import type { Verdict } from './distribution.ts';
 import { type Counts, numbersOf } from './distributionNumbers.ts';
 import { type Failure, failure, phaseOf } from './failures.ts';
-import { AGENTS_MISSING_MS, idleFailure, listed } from './idleFailures.ts';
+import { AGENTS_MISSING_MS, IDLE_MS, idleFailure, listed } from './idleFailures.ts';
 import { commonReason, worstNodes } from './nodeFailures.ts';
 import { isAwaited, type TargetNode } from './nodes.ts';
 
@@ -197,7 +197,7 @@ function serving(
   if (counts.failed > 0 && open === 0) return failed(counts, reports);
   if (input.idleForMs > input.progressDeadlineSeconds * 1000) {
     const idle = formatSeconds(input.progressDeadlineSeconds);
-    const short = idleFailure(idlenessOf(input, reports));
+    const short = shortage(input, reports);
     const cause = short === undefined ? firstError(reports) : `; ${short.message}`;
     const message = `no byte moved for ${idle}; ${describe(counts)}${cause}`;
     return failing(failure('ProgressDeadlineExceeded', message));
@@ -206,11 +206,20 @@ function serving(
     const message = `${describe(counts)}; nodes that joined later are being served`;
     return { value: { status: 'True', reason: 'Delivered', message } };
   }
-  const short = idleFailure(idlenessOf(input, reports));
+  const short = shortage(input, reports);
   if (short !== undefined) {
     return failing({ ...short, message: `${describe(counts)}; ${short.message}` });
   }
   return notReady('Reconciling', 'Transferring', describe(counts) + firstError(reports));
+}
+
+/** Of what is served only the credentials can have failed: the last ones may do, and peers too. */
+function shortage(
+  input: StatusInput,
+  reports: ReadonlyMap<string, NodeProgress>,
+): Failure | undefined {
+  const short = idleFailure(idlenessOf(input, reports));
+  return short ?? (input.idleForMs < IDLE_MS ? undefined : input.failure);
 }
 
 function idlenessOf(

@@ -10,5 +10,6 @@ it('is a share of what all nodes together are to have', () => {
   const plan = aPlanOf(record, { delivery, headers: {}, nodes, maxOriginShare: 0.1 });
   expect(topUpBytes(plan, undefined)).toBe(Math.floor(0.3 * record.source.sizeBytes));
   expect(topUpBytes({ ...plan, maxOriginShare: 0 }, undefined)).toBe(0);
+  expect(topUpBytes({ ...plan, lacksCredentials: true }, undefined)).toBeUndefined();
   expect(topUpBytes({ ...plan, headers: { authorization: 'x' } }, undefined)).toBeUndefined();
 });

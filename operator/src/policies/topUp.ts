@@ -3,7 +3,7 @@ import type { DistributionPlan, OriginPolicy } from '../controllers/dataSide.ts'
 
 type TopUpPlan = Pick<
   DistributionPlan,
-  'record' | 'headers' | 'delivery' | 'maxOriginShare' | 'nodes'
+  'record' | 'headers' | 'lacksCredentials' | 'delivery' | 'maxOriginShare' | 'nodes'
 >;
 
 /** Bytes of this epoch for all nodes together; undefined: they take nothing from the origin. */
@@ -12,7 +12,7 @@ export function topUpBytes(plan: TopUpPlan, policy: OriginPolicy | undefined): n
   if (!delivery.topUp.includes('Origin')) return undefined;
   // A stream from the first byte on, for one piece, would cost more than it helps.
   if (!record.source.ranges) return undefined;
-  if (!agentsMayKnow(plan, policy)) return undefined;
+  if (plan.lacksCredentials === true || !agentsMayKnow(plan, policy)) return undefined;
   return Math.floor(maxOriginShare * nodes.length * record.source.sizeBytes);
 }
 

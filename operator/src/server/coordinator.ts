@@ -346,6 +346,8 @@ export class Coordinator implements CoordinatorPort {
 
   #lease({ book, revoked }: HeardDistribution): void {
     const { record, priority, suspend, ...plan } = book.plan;
+    const isHeld =
+      suspend || plan.lacksCredentials === true || this.refusalOf(record) !== undefined;
     const policy = coveringPolicy(record.url, this.#policies);
     this.#deps.leases.setDistribution({
       uid: record.uid,
@@ -355,8 +357,7 @@ export class Coordinator implements CoordinatorPort {
       mirrors: allowedMirrors(book.plan, this.#policies).map(({ id, url }) => ({ id, url })),
       priority: Math.min(priority, policy?.maxPriority ?? priority),
       // Nothing more is taken from the origin; what is on the nodes stays, and goes on among them.
-      suspend:
-        suspend || this.refusalOf(record) !== undefined || !book.isRecalled || book.isEverywhere,
+      suspend: isHeld || !book.isRecalled || book.isEverywhere,
       files: record.files,
       pieceLengthBytes: record.pieceLengthBytes,
       pieceCount: record.pieceCount,

@@ -9,6 +9,7 @@ import { FakeDataSide } from '../../testing/fakeDataSide.ts';
 import { aSpec, troubles } from '../../testing/objects.ts';
 import type { DistributionApi } from './api.ts';
 import { DistributionController, type DistributionControllerDependencies } from './controller.ts';
+import { CredentialsError } from './credentials.ts';
 
 let clock: FakeClock;
 let data: FakeDataSide;
@@ -113,6 +114,67 @@ describe('a Distribution whose URL is none', () => {
     seen('first', { source: { url } }, deleted);
     await pass(2_000);
     expect(objects.size).toBe(0);
+  });
+});
+
+describe('a Distribution whose Secret cannot be read', () => {
+  const spec = { source: { secretRef: { name: 'cdn' } } };
+  const isGone = async () => {
+    throw new CredentialsError('SecretNotFound', "there is no Secret 'cdn'");
+  };
+  const isBusy = async () => {
+    throw new KubeError('TooManyRequests', 429, 'try again later');
+  };
+  const conditionOf = (name: string, type: string) =>
+    statuses.get(name)?.conditions?.find((condition) => condition.type === type);
+
+  it('is told to its processes by the next leader all the same, and takes nothing from the origin', async () => {
+    seen('first', spec);
+    await pass(1_000);
+    await controller.stop();
+    data.plans.clear();
+    api.readCredentials = isGone;
+    controller = newController();
+    await controller.start();
+    await pass(1_000);
+    expect(data.plans.get('uid-first')).toMatchObject({ headers: {}, lacksCredentials: true });
+    expect(data.primedWith).toEqual(['uid-first']);
+    api.readCredentials = async () => ({ authorization: 'Bearer t' });
+    await pass(10_000);
+    expect(data.plans.get('uid-first')?.headers).toEqual({ authorization: 'Bearer t' });
+    expect(data.plans.get('uid-first')?.lacksCredentials).toBeUndefined();
+    expect(conditionOf('first', 'SourceResolved')?.status).toBe('True');
+  });
+
+  it('is suspended when it is to be', async () => {
+    seen('first', {});
+    await pass(1_000);
+    api.readCredentials = isGone;
+    seen('first', { ...spec, suspend: true }, { generation: 2 });
+    await pass(1_000);
+    expect(data.plans.get('uid-first')?.suspend).toBe(true);
+  });
+
+  it('goes on with the credentials of before, and says so no longer than it is so', async () => {
+    seen('first', spec);
+    await pass(1_000);
+    api.readCredentials = isBusy;
+    await pass(120_000);
+    expect(conditionOf('first', 'SourceResolved')?.reason).toBe('SourceUnavailable');
+    expect(data.plans.get('uid-first')?.lacksCredentials).toBeUndefined();
+    api.readCredentials = async () => ({});
+    await pass(60_000);
+    expect(conditionOf('first', 'SourceResolved')?.status).toBe('True');
+  });
+
+  it('is asked of the origin as soon as it can be', async () => {
+    api.readCredentials = isGone;
+    seen('first', spec);
+    await pass(30_000);
+    expect(data.plans.size).toBe(0);
+    api.readCredentials = async () => ({});
+    await pass(60_000);
+    expect(data.plans.has('uid-first')).toBe(true);
   });
 });
 

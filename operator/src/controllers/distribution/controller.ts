@@ -302,7 +302,10 @@ export class DistributionController {
     });
   }
 
-  /** Hands the epoch to those who work on it; without the credentials it had better wait. */
+  /**
+   * Hands the epoch to those who work on it. Also without the credentials: whoever is not told of it
+   * lets go of it, and would go on though it is suspended.
+   */
   async #serve(
     distribution: Distribution,
     memory: Memory,
@@ -311,10 +314,11 @@ export class DistributionController {
     signal: AbortSignal,
   ): Promise<void> {
     const headers = await this.#sourcing.headers(distribution, memory, signal);
-    if (headers === undefined) return;
-    const key = keyOf(distribution);
-    const dueInMs = this.#mirrors.look(key, distribution, memory, headers);
-    if (dueInMs !== undefined) this.#queue.addAfter(key, dueInMs);
+    if (headers !== undefined) {
+      const key = keyOf(distribution);
+      const dueInMs = this.#mirrors.look(key, distribution, memory, headers);
+      if (dueInMs !== undefined) this.#queue.addAfter(key, dueInMs);
+    }
     // With the mirrors that are known by now.
     const newest = memory.record?.epoch === record.epoch ? memory.record : record;
     this.#deps.coordinator.apply(planOf(input.spec, newest, headers, input.nodes));

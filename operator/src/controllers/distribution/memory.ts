@@ -21,6 +21,8 @@ export class Memory {
   /** Of the record's epoch. */
   mirrors = new MirrorMemory();
   failure: Failure | undefined;
+  /** The failure is that they could not be read. */
+  lacksCredentials = false;
   /** The origin is not asked before. */
   nextTryMs = 0;
   removingSinceMs: number | undefined;
@@ -47,14 +49,14 @@ export class Memory {
     this.uid = record.uid;
     if (record.epoch !== this.record?.epoch) this.mirrors = new MirrorMemory();
     this.record = record;
-    this.failure = undefined;
-    this.#failures = 0;
+    this.#forgetFailure();
     this.#moved = { mark: '', atMs: nowMs };
   }
 
   fail(source: Source, failure: Failure, nextTryMs: (failures: number) => number): void {
     this.#failures += 1;
     this.failure = failure;
+    this.lacksCredentials = false;
     this.#failedSource = sourceKey(source);
     this.nextTryMs = nextTryMs(this.#failures);
   }
@@ -62,9 +64,14 @@ export class Memory {
   /** An edit of the source is tried at once. */
   forgetFailureOfOldSource(source: Source): void {
     if (this.failure === undefined || this.#failedSource === sourceKey(source)) return;
-    this.failure = undefined;
-    this.#failures = 0;
+    this.#forgetFailure();
     this.nextTryMs = 0;
+  }
+
+  #forgetFailure(): void {
+    this.failure = undefined;
+    this.lacksCredentials = false;
+    this.#failures = 0;
   }
 
   freshHeaders(secretName: string | undefined, nowMs: number): Headers | undefined {
@@ -80,10 +87,9 @@ export class Memory {
   keepHeaders(secretName: string | undefined, headers: Headers, readMs: number): void {
     this.#headers = { secretName, headers, readMs };
     // A Secret that was missing is there now: the origin is asked at once.
-    if (this.failure?.reason === 'SecretNotFound' || this.failure?.reason === 'SecretInvalid') {
-      this.failure = undefined;
-      this.#failures = 0;
-    }
+    if (!this.lacksCredentials) return;
+    this.#forgetFailure();
+    this.nextTryMs = 0;
   }
 
   /** How long nothing has moved: no byte received, no node in another state. */

@@ -9,13 +9,16 @@ import type { DistributionPlan, EpochRecord } from '../dataSide.ts';
 export function planOf(
   spec: DistributionSpec,
   record: EpochRecord,
-  headers: Readonly<Record<string, string>>,
+  /** Undefined: they cannot be read. */
+  credentials: Readonly<Record<string, string>> | undefined,
   nodes: readonly TargetNode[],
 ): DistributionPlan {
   const { delivery, target } = spec;
+  const headers = credentials ?? {};
   return {
     record,
     headers,
+    ...(credentials === undefined && { lacksCredentials: true }),
     mirrors: planMirrors(spec.source.mirrors ?? [], record, headers),
     delivery: {
       ...rate('minRate', delivery.minRate),

@@ -70,6 +70,7 @@ export class Sourcing {
     } catch (error) {
       if (signal.aborted) throw error;
       this.failed(distribution, memory, error);
+      memory.lacksCredentials = true;
       return memory.lastHeaders(secretName);
     }
   }
