@@ -10,13 +10,23 @@ import { CredentialsError, headersOf } from './credentials.ts';
 export const FINALIZER = 'sluice.dev/distribution';
 
 export interface DistributionApi {
-  ensureFinalizer(distribution: Distribution, signal: AbortSignal): Promise<void>;
+  /** Answers the object as it is then; undefined: the copy has it already. */
+  ensureFinalizer(
+    distribution: Distribution,
+    signal: AbortSignal,
+  ): Promise<Distribution | undefined>;
   dropFinalizer(distribution: Distribution, signal: AbortSignal): Promise<void>;
+  /** Not over another version of the object: Conflict. Answers it as it is then. */
   writeStatus(
     distribution: Distribution,
-    status: DistributionStatus,
+    written: {
+      readonly status: DistributionStatus;
+      readonly resourceVersion: string;
+    },
     signal: AbortSignal,
-  ): Promise<void>;
+  ): Promise<Distribution>;
+  /** As it is now: a copy that is watched may be behind. Undefined: it is gone. */
+  readAnew(distribution: Distribution, signal: AbortSignal): Promise<Distribution | undefined>;
   /** Headers for the origin. Throws a CredentialsError. */
   readCredentials(
     namespace: string,
@@ -26,11 +36,10 @@ export interface DistributionApi {
 }
 
 export function distributionApi(client: KubeClient): DistributionApi {
-  /** As it is now: a copy that is watched may be behind. */
-  const readAnew = async (
-    { metadata: { name, namespace } }: Distribution,
-    signal: AbortSignal,
-  ): Promise<Distribution | undefined> => {
+  const readAnew: DistributionApi['readAnew'] = async (
+    { metadata: { name, namespace } },
+    signal,
+  ) => {
     const { items } = await client.request<{ items: readonly Distribution[] }>({
       method: 'GET',
       path: listPath(resources.distributions, namespace),
@@ -40,11 +49,13 @@ export function distributionApi(client: KubeClient): DistributionApi {
     return items[0];
   };
   return {
+    readAnew,
+
     async ensureFinalizer(distribution, signal) {
-      if (distribution.metadata.finalizers?.includes(FINALIZER)) return;
+      if (distribution.metadata.finalizers?.includes(FINALIZER)) return undefined;
       const { name, namespace, uid } = distribution.metadata;
       const object = { metadata: { name, namespace, uid, finalizers: [FINALIZER] } };
-      await applyObject(client, resources.distributions, object, signal);
+      return applyObject(client, resources.distributions, object, signal);
     },
 
     async dropFinalizer(distribution, signal) {
@@ -61,10 +72,10 @@ export function distributionApi(client: KubeClient): DistributionApi {
       }
     },
 
-    async writeStatus({ metadata }, status, signal) {
+    async writeStatus({ metadata }, { status, resourceVersion }, signal) {
       const { name, namespace, uid } = metadata;
-      const object = { metadata: { name, namespace, uid }, status };
-      await applyStatus(client, resources.distributions, object, signal);
+      const object = { metadata: { name, namespace, uid, resourceVersion }, status };
+      return applyStatus(client, resources.distributions, object, signal);
     },
 
     async readCredentials(namespace, secretName, signal) {

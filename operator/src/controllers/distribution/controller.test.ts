@@ -24,10 +24,12 @@ beforeEach(async () => {
   objects = new Map();
   statuses = new Map();
   api = {
-    ensureFinalizer: async () => {},
+    ensureFinalizer: async () => undefined,
+    readAnew: async ({ metadata }) => objects.get(`ml/${metadata.name}`),
     dropFinalizer: async (distribution) => gone(distribution.metadata.name),
-    writeStatus: async ({ metadata }, status) => {
-      statuses.set(metadata.name, status);
+    writeStatus: async (distribution, { status }) => {
+      statuses.set(distribution.metadata.name, status);
+      return distribution;
     },
     readCredentials: async () => ({}),
   };

@@ -234,7 +234,8 @@ export class DistributionController {
     const input = this.#gather(distribution, memory);
     const verdict = decideDistribution(input);
     if (verdict.action === 'remove') return this.#remove(key, distribution, memory, signal);
-    await api.ensureFinalizer(distribution, signal);
+    const marked = await api.ensureFinalizer(distribution, signal);
+    if (marked !== undefined) memory.saw(marked);
     if (verdict.action !== 'hold' && (await this.#adopt(key, distribution, memory))) {
       return this.#act(key, distribution, memory, signal);
     }

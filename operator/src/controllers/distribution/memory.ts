@@ -7,6 +7,12 @@ import { MirrorMemory } from './mirrorMemory.ts';
 type Source = Distribution['spec']['source'];
 type Headers = Readonly<Record<string, string>>;
 
+/** Of the object. */
+interface Version {
+  readonly resourceVersion: string;
+  readonly status: DistributionStatus | undefined;
+}
+
 /** Status is written at most so often for one Distribution. */
 const STATUS_INTERVAL_MS = 1000;
 /** A rotated Secret is seen after this. */
@@ -28,14 +34,13 @@ export class Memory {
   removingSinceMs: number | undefined;
   /** What becomes of its files is in its grave: a heir's, or the graveyard's. */
   isBuried = false;
-  /** As written last by this leader. */
-  status: DistributionStatus | undefined;
   /** Whose events were told last, written or not. */
   told: DistributionStatus | undefined;
   #failures = 0;
   #failedSource = '';
   #statusWrittenMs = Number.NEGATIVE_INFINITY;
   #moved = { mark: '', atMs: 0 };
+  #newest: Version | undefined;
   #headers: { secretName: string | undefined; headers: Headers; readMs: number } | undefined;
 
   constructor(owner: string, record: EpochRecord | undefined, nowMs: number) {
@@ -103,9 +108,21 @@ export class Memory {
     return Math.max(0, this.#statusWrittenMs + STATUS_INTERVAL_MS - nowMs);
   }
 
-  wrote(status: DistributionStatus, nowMs: number): void {
-    this.status = status;
+  wrote(version: Version, nowMs: number): void {
+    this.#newest = version;
     this.#statusWrittenMs = nowMs;
+  }
+
+  /** Read anew: the copy that is watched may be behind. */
+  saw({ metadata: { resourceVersion }, status }: Distribution): void {
+    this.#newest = { resourceVersion, status };
+  }
+
+  /** The status as it is, for all that is known: somebody else may have written one, too. */
+  newest({ metadata: { resourceVersion }, status }: Distribution): Version {
+    const known = this.#newest;
+    const isBehind = known !== undefined && !isNewer(resourceVersion, known.resourceVersion);
+    return isBehind ? known : { resourceVersion, status };
   }
 }
 
@@ -119,6 +136,11 @@ function markOf(progress: DistributionProgress | undefined): string {
     verifiedBytes += node.verifiedBytes;
   }
   return [progress.epoch, progress.originBytes, verifiedBytes, ...Object.values(states)].join(' ');
+}
+
+/** They are whole numbers that grow (KEP-5504). */
+function isNewer(one: string, other: string): boolean {
+  return BigInt(one) > BigInt(other);
 }
 
 function sourceKey({ url, digest, files, filesFrom, secretRef }: Source): string {

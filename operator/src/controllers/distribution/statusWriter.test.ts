@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
+import { KubeError } from '../../kube/client.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
 import { FakeClock } from '../../testing/fakeClock.ts';
 import { aProgress, aRecord, aReport, aSpec, troubles } from '../../testing/objects.ts';
@@ -11,12 +12,32 @@ const never = new AbortController().signal;
 function setUp() {
   const clock = new FakeClock();
   const written: DistributionStatus[] = [];
+  /** At the API server; the copy that is watched follows when a test says so. */
+  let kept = {
+    metadata: { uid: 'u', generation: 1, resourceVersion: '9' },
+    status: undefined as DistributionStatus | undefined,
+  };
+  /** Fields of others stay when ours are applied. */
+  const theirs: Partial<DistributionStatus> = {};
+  const keep = (status: DistributionStatus | undefined) => {
+    const resourceVersion = String(Number(kept.metadata.resourceVersion) + 1);
+    kept = { metadata: { ...kept.metadata, resourceVersion }, status };
+    return kept as Distribution;
+  };
   const told: string[] = [];
   const dependencies = {
     clock,
     api: {
-      writeStatus: async (_: Distribution, status: DistributionStatus) => {
+      readAnew: async () => kept as Distribution,
+      writeStatus: async (
+        _: Distribution,
+        { status, resourceVersion }: { status: DistributionStatus; resourceVersion: string },
+      ) => {
+        if (resourceVersion !== kept.metadata.resourceVersion) {
+          throw new KubeError('Conflict', 409, 'changed');
+        }
         written.push(status);
+        return keep({ ...theirs, ...status });
       },
     },
     coordinator: { progress: () => aProgress([aReport('n1')]) },
@@ -32,7 +53,10 @@ function setUp() {
   const record = aRecord();
   const memory = new Memory(record.uid, record, clock.now());
   const spec = aSpec({ source: { url: record.url } });
-  const distribution = { metadata: { generation: 1 }, spec } as Distribution;
+  let distribution = { ...kept, spec } as Distribution;
+  const watch = () => {
+    distribution = { ...kept, spec } as Distribution;
+  };
   const write = (overrides: Partial<DistributionInput> = {}) => {
     const input: DistributionInput = {
       uid: record.uid,
@@ -51,7 +75,7 @@ function setUp() {
     };
     return writer.write(distribution, memory, input, never);
   };
-  return { clock, told, write, written };
+  return { clock, keep, theirs, told, watch, write, written };
 }
 
 describe('the writer of a status', () => {
@@ -75,13 +99,56 @@ describe('the writer of a status', () => {
     expect(written).toHaveLength(1);
   });
 
-  it('writes nothing when nothing has changed, however often it looks', async () => {
-    const { clock, write, written } = setUp();
-    for (let look = 0; look < 5; look += 1) {
-      await write();
-      await clock.advance(2000);
-    }
+  it.each([false, true])(
+    'writes nothing when nothing has changed, however often it looks (at what is watched: %s)',
+    async (isWatched) => {
+      const { clock, watch, write, written } = setUp();
+      for (let look = 0; look < 5; look += 1) {
+        await write();
+        if (isWatched) watch();
+        await clock.advance(2000);
+      }
+      expect(written).toHaveLength(1);
+    },
+  );
+
+  it('sets right what somebody else has written, once it is seen', async () => {
+    const { clock, keep, watch, write, written } = setUp();
+    await write();
+    keep({ observedGeneration: 7 });
+    await clock.advance(2000);
+    await write();
     expect(written).toHaveLength(1);
+    watch();
+    await write();
+    expect(written).toHaveLength(2);
+    expect(written[1]).toEqual(written[0]);
+  });
+
+  it('writes nothing over what it has not seen, and looks again', async () => {
+    const { clock, keep, write, written } = setUp();
+    await write();
+    keep({ observedGeneration: 7 });
+    await clock.advance(2000);
+    const result = await write({ sourceChanged: true });
+    expect(result.dueInMs).toBe(200);
+    expect(written).toHaveLength(1);
+    await clock.advance(200);
+    await write({ sourceChanged: true });
+    expect(written).toHaveLength(2);
+  });
+
+  it('leaves alone what somebody else adds for good', async () => {
+    const { clock, keep, theirs, watch, write, written } = setUp();
+    await write();
+    Object.assign(theirs, { completionTime: '2020-01-01T00:00:00Z' });
+    keep({ ...theirs, ...written[0]! });
+    for (let look = 0; look < 5; look += 1) {
+      watch();
+      await clock.advance(2000);
+      await write();
+    }
+    expect(written).toHaveLength(2);
   });
 
   it('tells a turn once, however often it looks', async () => {

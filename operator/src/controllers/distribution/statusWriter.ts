@@ -11,8 +11,11 @@ import type { DistributionControllerDependencies } from './controller.ts';
 import type { Memory } from './memory.ts';
 import { relaysOf } from './plan.ts';
 
+/** Somebody else has written in between, and may do so again. */
+const CONFLICT_MS = 200;
+
 export interface WriteResult {
-  /** When it may be written again, if it was not written because it had just been. */
+  /** When it may be written, if it was not. */
   readonly dueInMs?: number;
   /** Nothing is under way that the operator would have to watch. */
   readonly settled: boolean;
@@ -37,7 +40,7 @@ export class StatusWriter {
     const { api, clock, coordinator } = this.#deps;
     const nowMs = clock.now();
     const progress = coordinator.progress(memory.uid);
-    const previous = memory.status ?? distribution.status;
+    const { status: previous, resourceVersion } = memory.newest(distribution);
     const { record } = memory;
     const { spec, metadata } = distribution;
     const status = distributionStatus({
@@ -79,14 +82,27 @@ export class StatusWriter {
     const dueInMs = memory.statusDueInMs(nowMs);
     if (dueInMs > 0) return { dueInMs, settled };
     try {
-      await api.writeStatus(distribution, status, signal);
+      const written = await api.writeStatus(distribution, { status, resourceVersion }, signal);
+      memory.wrote({ resourceVersion: written.metadata.resourceVersion, status }, nowMs);
+      return { settled };
     } catch (error) {
-      // Gone, or made anew: the reflector will say so.
-      if (isKubeError(error, 'NotFound', 'Conflict')) return { settled };
+      if (isKubeError(error, 'Conflict')) return this.#lookAgain(distribution, memory, signal);
+      // Gone: the reflector will say so.
+      if (isKubeError(error, 'NotFound')) return { settled };
       throw error;
     }
-    memory.wrote(status, nowMs);
-    return { settled };
+  }
+
+  async #lookAgain(
+    distribution: Distribution,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<WriteResult> {
+    const found = await this.#deps.api.readAnew(distribution, signal);
+    // Gone, or made anew: the reflector will say so.
+    if (found?.metadata.uid !== distribution.metadata.uid) return { settled: false };
+    memory.saw(found);
+    return { dueInMs: CONFLICT_MS, settled: false };
   }
 
   #tell({ metadata }: Distribution, events: ReturnType<typeof distributionEvents>): void {
