@@ -13,6 +13,16 @@ interface Version {
   readonly status: DistributionStatus | undefined;
 }
 
+interface Moved {
+  /** Of what was there when something moved last, and when that was. */
+  readonly mark: string;
+  readonly atMs: number;
+  /** Whether bytes may move at all. */
+  readonly isServed: boolean;
+  /** Nodes that are waited for. */
+  readonly open: number;
+}
+
 /** Status is written at most so often for one Distribution. */
 const STATUS_INTERVAL_MS = 1000;
 /** A rotated Secret is seen after this. */
@@ -39,7 +49,7 @@ export class Memory {
   #failures = 0;
   #failedSource = '';
   #statusWrittenMs = Number.NEGATIVE_INFINITY;
-  #moved = { mark: '', atMs: 0 };
+  #moved: Moved = { mark: '', atMs: 0, isServed: false, open: 0 };
   #newest: Version | undefined;
   #headers: { secretName: string | undefined; headers: Headers; readMs: number } | undefined;
 
@@ -47,7 +57,7 @@ export class Memory {
     this.owner = owner;
     this.uid = record?.uid ?? owner;
     this.record = record;
-    this.#moved.atMs = nowMs;
+    this.#moved = { ...this.#moved, atMs: nowMs };
   }
 
   begin(record: EpochRecord, nowMs: number): void {
@@ -55,7 +65,7 @@ export class Memory {
     if (record.epoch !== this.record?.epoch) this.mirrors = new MirrorMemory();
     this.record = record;
     this.#forgetFailure();
-    this.#moved = { mark: '', atMs: nowMs };
+    this.#moved = { ...this.#moved, mark: '', atMs: nowMs };
   }
 
   fail(source: Source, failure: Failure, nextTryMs: (failures: number) => number): void {
@@ -97,10 +107,19 @@ export class Memory {
     this.nextTryMs = 0;
   }
 
-  /** How long nothing has moved: no byte received, no node in another state. */
-  idleForMs(progress: DistributionProgress | undefined, nowMs: number): number {
+  /**
+   * How long nothing has moved: no byte received, no node in another state. It is counted from when
+   * something may move: when it is served (again), and when more nodes are waited for than before.
+   */
+  idleForMs(
+    progress: DistributionProgress | undefined,
+    { isServed, open }: Pick<Moved, 'isServed' | 'open'>,
+    nowMs: number,
+  ): number {
     const mark = markOf(progress);
-    if (mark !== this.#moved.mark) this.#moved = { mark, atMs: nowMs };
+    const before = this.#moved;
+    const isNews = mark !== before.mark || (isServed && !before.isServed) || open > before.open;
+    this.#moved = { mark, atMs: isNews ? nowMs : before.atMs, isServed, open };
     return nowMs - this.#moved.atMs;
   }
 

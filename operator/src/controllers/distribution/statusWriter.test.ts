@@ -75,7 +75,7 @@ function setUp() {
     };
     return writer.write(distribution, memory, input, never);
   };
-  return { clock, keep, theirs, told, watch, write, written };
+  return { clock, keep, spec, theirs, told, watch, write, written };
 }
 
 describe('the writer of a status', () => {
@@ -149,6 +149,36 @@ describe('the writer of a status', () => {
       await write();
     }
     expect(written).toHaveLength(2);
+  });
+
+  const stalled = (status: DistributionStatus | undefined) =>
+    status?.conditions?.find(({ type }) => type === 'Stalled')?.reason;
+
+  it('counts the time in which nothing moves from when something may move', async () => {
+    const { clock, spec, write, written } = setUp();
+    const suspended = { spec: { ...spec, suspend: true } };
+    await write();
+    for (const ms of [1_000, 3_600_000]) {
+      await clock.advance(ms);
+      await write(suspended);
+    }
+    await clock.advance(1_000);
+    await write();
+    expect(stalled(written.at(-1))).toBeUndefined();
+    await clock.advance(601_000);
+    await write();
+    expect(stalled(written.at(-1))).toBe('ProgressDeadlineExceeded');
+  });
+
+  it('counts anew when a node is waited for that was not', async () => {
+    const { clock, write, written } = setUp();
+    const cordoned = { nodes: [{ name: 'n1', domain: 'a', unschedulable: true }] };
+    await write(cordoned);
+    await clock.advance(3_600_000);
+    await write(cordoned);
+    await clock.advance(1_000);
+    await write();
+    expect(stalled(written.at(-1))).toBeUndefined();
   });
 
   it('tells a turn once, however often it looks', async () => {

@@ -6,6 +6,7 @@ import { type DistributionInput, decideDistribution } from '../../policies/distr
 import { distributionStatus, sameStatus } from '../../policies/distributionStatus.ts';
 import { isMadeFrom } from '../../policies/fileSet.ts';
 import { mirrorsAvailable, standingsOf } from '../../policies/mirrors.ts';
+import { isAwaited } from '../../policies/nodes.ts';
 import { distributionEvents } from '../../policies/story.ts';
 import type { DistributionControllerDependencies } from './controller.ts';
 import type { Memory } from './memory.ts';
@@ -43,10 +44,20 @@ export class StatusWriter {
     const { status: previous, resourceVersion } = memory.newest(distribution);
     const { record } = memory;
     const { spec, metadata } = distribution;
+    const verdict = decideDistribution(input);
+    const ready = new Set(
+      progress?.nodes.filter(({ state }) => state === 'ready').map(({ name }) => name),
+    );
+    const open = input.nodes.filter((node) => isAwaited(node) && !ready.has(node.name)).length;
+    const idleForMs = memory.idleForMs(
+      progress,
+      { isServed: verdict.action === 'serve', open },
+      nowMs,
+    );
     const status = distributionStatus({
       generation: metadata.generation ?? 0,
       previous,
-      verdict: decideDistribution(input),
+      verdict,
       record,
       recordIsCurrent: record !== undefined && isMadeFrom(record, spec.source),
       failure: input.failure,
@@ -67,7 +78,7 @@ export class StatusWriter {
         ),
         record,
       ),
-      idleForMs: memory.idleForMs(progress, nowMs),
+      idleForMs,
       progressDeadlineSeconds: spec.progressDeadlineSeconds,
       troubles: this.#deps.troubles,
       maxUnready: spec.delivery.maxUnready,
