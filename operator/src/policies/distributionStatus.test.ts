@@ -106,6 +106,14 @@ describe('the conditions', () => {
     expect(conditions(edited)[0]).toBe('Ready=False/Transferring');
   });
 
+  it('stay Ready for the generation when all that have joined since are not ready', () => {
+    const progress = aProgress([ready('n1'), ready('n2')]);
+    const previous = distributionStatus(input({ progress }));
+    const nodes = [{ ...target('n3'), notReady: true }];
+    const status = distributionStatus(input({ previous, nodes, progress }));
+    expect(conditions(status)[0]).toBe('Ready=True/Delivered');
+  });
+
   it('do not wait for a cordoned node', () => {
     const progress = aProgress([ready('n1'), aReport('n2')]);
     const nodes = [target('n1'), target('n2', true)];
@@ -178,6 +186,19 @@ describe('the conditions', () => {
       'say that nothing matches',
       { nodes: [], progress: aProgress([]) },
       ['Ready=True/NoNodesMatch'],
+    ],
+    [
+      'say that nobody who matches can be waited for',
+      {
+        nodes: [target('n1', true), { ...target('n2'), notReady: true }],
+        progress: aProgress([]),
+      },
+      ['Ready=False/NodesUnavailable', 'Reconciling=True/NodesUnavailable'],
+    ],
+    [
+      'say that it is suspended, also where nobody can be waited for',
+      { nodes: [target('n1', true)], verdict: { action: 'suspend', record: aRecord() } },
+      ['Ready=False/Suspended'],
     ],
     [
       'say that the quota is used up, when nothing moves',

@@ -193,6 +193,9 @@ function serving(
   reports: ReadonlyMap<string, NodeProgress>,
 ): Readiness {
   if (isEnough(counts, input)) return complete(counts);
+  if (counts.desired === 0 && !wasReady(input)) {
+    return failing(failure('NodesUnavailable', allUnavailable(input)));
+  }
   const open = counts.pending + counts.transferring + counts.unreachable;
   if (counts.failed > 0 && open === 0) return failed(counts, reports);
   if (input.idleForMs > input.progressDeadlineSeconds * 1000) {
@@ -237,7 +240,16 @@ function idlenessOf(
   };
 }
 
-function isEnough(counts: Counts, { maxUnready }: StatusInput): boolean {
+/** Without their names, which follow. */
+function allUnavailable({ nodes }: StatusInput): string {
+  return nodes.length === 1
+    ? 'the one node that matches is cordoned or not ready'
+    : `each of the ${nodes.length} nodes that match is cordoned or not ready`;
+}
+
+function isEnough(counts: Counts, { maxUnready, nodes }: StatusInput): boolean {
+  // Nobody is waited for, and nobody has it.
+  if (counts.desired === 0 && nodes.length > 0) return false;
   return counts.desired - counts.ready <= nodesOf(maxUnready, counts.desired, 'down');
 }
 

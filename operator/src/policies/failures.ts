@@ -106,6 +106,10 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
     kind: 'wait',
     remedy: 'look at the pods of MongoDB; what runs goes on, nothing new is taken from origins',
   },
+  NodesUnavailable: {
+    kind: 'wait',
+    remedy: 'uncordon one of them, or see why they are not ready: each is served when it can be',
+  },
   AgentsMissing: {
     kind: 'wait',
     remedy: "run `kubectl describe daemonset sluice-agent` in the operator's namespace",

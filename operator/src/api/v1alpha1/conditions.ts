@@ -26,6 +26,8 @@ export type OriginConditionType =
 export const distributionReasons = {
   Delivered: 'Every matching node shows the file of this epoch.',
   NoNodesMatch: 'No node matches spec.target, so there is nothing to do.',
+  NodesUnavailable:
+    'Nodes match spec.target, and each of those without the file is cordoned or not ready: nobody has it, and nobody is waited for.',
   Transferring: 'Nodes are receiving the file.',
   Suspended: 'spec.suspend is true: nothing is transferred.',
   Terminating: 'The Distribution is being deleted: processes let go of it.',
