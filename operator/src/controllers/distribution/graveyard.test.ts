@@ -72,6 +72,19 @@ describe('a graveyard', () => {
     expect(await data.load('old')).toBeUndefined();
   });
 
+  it('gives them once, also when the database was not heard the first time', async () => {
+    await graveyard.bury(record, 'model', 5_000);
+    const { adopt } = data;
+    data.adopt = async (...args) => {
+      await adopt.apply(data, args);
+      throw new Error('the connection broke');
+    };
+    await expect(graveyard.adopt(heir, 'ml', 'model')).rejects.toThrow('the connection broke');
+    data.adopt = adopt;
+    expect(await graveyard.adopt(heir, 'ml', 'model')).toMatchObject({ uid: 'old', owner: 'new' });
+    expect(await graveyard.adopt(heir, 'ml', 'model')).toBeUndefined();
+  });
+
   it('gives nobody what is going', async () => {
     await graveyard.bury(record, 'model', 1_000);
     graveyard.start();

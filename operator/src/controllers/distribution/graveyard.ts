@@ -78,7 +78,9 @@ export class Graveyard {
       this.#makeWay(namespace, path);
       return undefined;
     }
-    const record = await this.#deps.epochs.adopt(grave.uid, heir);
+    const { epochs } = this.#deps;
+    // Once more, when the answer of the first time was lost: then it is the heir's already.
+    const record = (await epochs.adopt(grave.uid, heir)) ?? (await epochs.load(heir.owner));
     this.drop(grave.uid);
     return record;
   }
