@@ -51,12 +51,13 @@ export class FeedPublisher {
     this.signSoon();
   }
 
-  /** Whether it is to be signed, and was not yet. */
+  /** Whether it is about to be signed: what nobody here may sign is no word of ours. */
   has(piece: number): boolean {
-    return this.#unsigned.has(piece);
+    if (!this.#unsigned.has(piece)) return false;
+    return this.#signers().some((signer) => signer.maySign(piece));
   }
 
-  /** Somebody else has signed the same. */
+  /** Somebody else has signed the same, or it is not here any more. */
   drop(piece: number): void {
     this.#unsigned.delete(piece);
   }
@@ -78,9 +79,11 @@ export class FeedPublisher {
 
   #sign(): void {
     this.#timer = undefined;
-    for (const signer of [this.#signer, this.#heldSigner]) {
-      if (signer !== undefined) this.#signWith(signer);
-    }
+    for (const signer of this.#signers()) this.#signWith(signer);
+  }
+
+  #signers(): FeedSigner[] {
+    return [this.#signer, this.#heldSigner].filter((signer) => signer !== undefined);
   }
 
   #signWith(signer: FeedSigner): void {

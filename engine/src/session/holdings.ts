@@ -169,7 +169,8 @@ export class Holdings {
   }
 
   #drop(piece: number): void {
-    const { layout, picker, onDropped } = this.#dependencies;
+    const { layout, picker, publisher, onDropped } = this.#dependencies;
+    publisher.drop(piece);
     this.#held.delete(piece);
     this.offered.delete(piece);
     this.#hashes[piece] = undefined;

@@ -17,6 +17,8 @@ export class HttpAssembly implements PieceAssembly {
   readonly sizeBytes: number;
   readonly source: 'origin' | 'relayHttp';
   readonly bytes: Uint8Array;
+  /** Every byte of it comes from this source, none from peers. */
+  readonly isWhole: boolean;
   readonly #owner: AssemblyOwner;
   #gaps: Gap[];
   #wake: (() => void)[] = [];
@@ -35,6 +37,7 @@ export class HttpAssembly implements PieceAssembly {
     this.source = source;
     this.bytes = bytes;
     this.#gaps = gaps.map((gap) => ({ ...gap }));
+    this.isWhole = gaps.reduce((sum, { length }) => sum + length, 0) === this.sizeBytes;
     this.#owner = owner;
   }
 

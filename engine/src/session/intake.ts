@@ -210,7 +210,7 @@ export class Intake {
   /** Undefined: held, being verified, or taken. */
   assemble(piece: number, source: HttpAssembly['source']): PieceAssembly | undefined {
     if (!this.mayAssemble(piece)) return undefined;
-    const gaps = this.#takeOver(piece);
+    const gaps = this.#takeOver(piece, source);
     const assembly = new HttpAssembly(piece, source, this.#bufferOf(piece), gaps, {
       wrote: (bytes) => this.#dependencies.onHttpPayload(source, bytes),
       finish: (finished) => this.#finish(finished),
@@ -299,15 +299,18 @@ export class Intake {
   }
 
   /** What is not here yet of a piece that comes by HTTP from now on. */
-  #takeOver(piece: number): { offset: number; length: number }[] {
+  #takeOver(piece: number, source: HttpAssembly['source']): { offset: number; length: number }[] {
     const sizeBytes = this.#layout.pieceSizeBytes(piece);
+    const whole = [{ offset: 0, length: sizeBytes }];
     if (this.#picker.state(piece) === 'missing') {
       this.#picker.enter(piece, 'taken');
-      return [{ offset: 0, length: sizeBytes }];
+      return whole;
     }
     const { blockBytes } = this.#options;
     const senders = this.#picker.leaveActive(piece, 'taken');
     this.#dropStreams(piece);
+    // What peers sent is not what the origin gave: nobody could sign the mixture.
+    if (source === 'origin' && this.#dependencies.isSigning()) return whole;
     return [...senders].flatMap((sender, block) => {
       const offset = block * blockBytes;
       return sender === 0 ? [{ offset, length: Math.min(blockBytes, sizeBytes - offset) }] : [];
@@ -322,12 +325,15 @@ export class Intake {
     }
   }
 
-  async #finish({ piece, source, bytes }: HttpAssembly): Promise<'verified' | 'mismatch'> {
+  async #finish(assembly: HttpAssembly): Promise<'verified' | 'mismatch'> {
+    const { piece, source, bytes, isWhole } = assembly;
     try {
       while (source === 'relayHttp' && this.#feed.hashOf(piece) === undefined) await this.#named();
-      this.#picker.enter(piece, 'verifying');
-      const isSigned = source === 'origin' && this.#dependencies.isSigning();
+      const isSigned = source === 'origin' && isWhole && this.#dependencies.isSigning();
       const expected = isSigned ? undefined : this.#feed.hashOf(piece);
+      // Not named any more since it was begun: nobody can say whether these bytes are right.
+      if (expected === undefined && !isSigned) return 'mismatch';
+      this.#picker.enter(piece, 'verifying');
       const { stored } = await this.#put(piece, bytes, expected);
       return stored ? 'verified' : 'mismatch';
     } finally {

@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { Bitfield } from '../pieces/bitfield.ts';
+import { layoutOf } from '../pieces/layout.ts';
+import type { PieceStore } from '../ports/pieceStore.ts';
+import { VirtualClock } from '../sim/virtualClock.ts';
+import { PiecePicker } from '../swarm/piecePicker.ts';
+import { Intake } from './intake.ts';
+import { PieceMemory } from './pieceMemory.ts';
+
+const PIECE = 262_144;
+const BLOCK = PIECE / 4;
+
+const origin = Buffer.alloc(PIECE, 'origin');
+const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
+
+/** Pieces of equal bytes, named like them, and what became of those that came. */
+class Fixture {
+  readonly names: (Buffer | undefined)[];
+  readonly clock = new VirtualClock();
+  readonly memory = new PieceMemory();
+  readonly picker: PiecePicker;
+  readonly intake: Intake;
+  readonly stored: { piece: number; hash: string; isFirstHand: boolean }[] = [];
+  isSigning = false;
+
+  constructor(pieceCount = 1) {
+    const layout = layoutOf([{ path: 'file', sizeBytes: pieceCount * PIECE }], PIECE);
+    this.names = new Array(pieceCount).fill(hashOf(origin));
+    this.picker = new PiecePicker({
+      pieceCount,
+      blockBytes: BLOCK,
+      pieceSizeBytes: () => PIECE,
+      random: () => 0,
+    });
+    for (let piece = 0; piece < pieceCount; piece += 1) this.picker.name(piece, true);
+    const put: PieceStore['put'] = async (_, bytes, expected) => {
+      const hash = hashOf(bytes);
+      return { stored: expected === undefined || hash.equals(expected), hash };
+    };
+    this.intake = new Intake(
+      { owner: 'a', layout, store: { put } as PieceStore, blockBytes: BLOCK },
+      {
+        clock: this.clock,
+        memory: this.memory,
+        picker: this.picker,
+        feed: { hashOf: (piece) => this.names[piece] },
+        onHttpPayload: () => {},
+        isSigning: () => this.isSigning,
+        onStored: (piece, hash, isFirstHand) =>
+          this.stored.push({ piece, hash: Buffer.from(hash).toString('hex'), isFirstHand }),
+        onFreed: () => {},
+        onGuilty: () => {},
+        onBroken: (error) => {
+          throw error;
+        },
+      },
+    );
+  }
+
+  /** One block of it is asked of a peer, which sends these bytes. */
+  receive(piece: number, index: number, bytes: Uint8Array, from = 1): void {
+    const block = { piece, offset: index * BLOCK, length: BLOCK };
+    if (this.picker.state(piece) === 'missing') {
+      const has = new Bitfield(this.names.length);
+      has.add(piece);
+      this.picker.next(has);
+    }
+    const sender = { number: from, dropTarget: () => {} };
+    this.intake.reserve(piece);
+    this.picker.asked(from, block, 1000);
+    this.intake.blockBegins(sender, block)?.set(bytes.subarray(block.offset, block.offset + BLOCK));
+    this.intake.blockEnds(sender, block);
+  }
+}
+
+const wrong = Buffer.alloc(PIECE, 'peers');
+
+describe('the intake: what is signed here, or kept', () => {
+  it('is what the origin gave, and nothing that peers had sent before', async () => {
+    const here = new Fixture();
+    here.receive(0, 1, wrong);
+    here.isSigning = true;
+    const assembly = here.intake.assemble(0, 'origin');
+    expect(assembly?.missing()).toEqual([{ offset: 0, length: PIECE }]);
+    assembly?.write(0, origin);
+    expect(await assembly?.finish()).toBe('verified');
+    const hash = hashOf(origin).toString('hex');
+    expect(here.stored).toEqual([{ piece: 0, hash, isFirstHand: true }]);
+  });
+
+  it('is not a mixture that was begun before it signed', async () => {
+    const here = new Fixture();
+    here.receive(0, 1, wrong);
+    const assembly = here.intake.assemble(0, 'origin');
+    here.isSigning = true;
+    for (const { offset, length } of assembly?.missing() ?? []) {
+      assembly?.write(offset, origin.subarray(offset, offset + length));
+    }
+    expect(await assembly?.finish()).toBe('mismatch');
+    expect(here.stored).toEqual([]);
+  });
+
+  it('keeps what peers had sent where it is verified: only the rest is fetched', async () => {
+    const here = new Fixture();
+    here.receive(0, 0, origin);
+    const assembly = here.intake.assemble(0, 'origin');
+    const gaps = assembly?.missing() ?? [];
+    expect(gaps.map(({ offset }) => offset)).toEqual([BLOCK, 2 * BLOCK, 3 * BLOCK]);
+    for (const { offset, length } of gaps) {
+      assembly?.write(offset, origin.subarray(offset, offset + length));
+    }
+    expect(await assembly?.finish()).toBe('verified');
+    expect(here.stored).toMatchObject([{ isFirstHand: false }]);
+  });
+
+  it('is nothing whose name was withdrawn while it came from the origin', async () => {
+    const here = new Fixture();
+    const assembly = here.intake.assemble(0, 'origin');
+    assembly?.write(0, wrong);
+    here.names[0] = undefined;
+    expect(await assembly?.finish()).toBe('mismatch');
+    expect(here.stored).toEqual([]);
+    expect(here.picker.state(0)).toBe('missing');
+    expect(here.memory.roomBytes).toBe(new PieceMemory().roomBytes);
+  });
+});
