@@ -125,3 +125,17 @@ describe('the intake: what is signed here, or kept', () => {
     expect(here.memory.roomBytes).toBe(new PieceMemory().roomBytes);
   });
 });
+
+describe('the intake: its memory', () => {
+  it('comes back when a piece is given up that peers had begun to send', () => {
+    const here = new Fixture(2);
+    const { roomBytes } = here.memory;
+    for (const piece of [0, 1]) {
+      here.receive(piece, 0, origin);
+      expect(here.memory.roomBytes).toBe(roomBytes - PIECE);
+      here.intake.giveUp(piece);
+      expect(here.memory.roomBytes).toBe(roomBytes);
+    }
+    expect(here.intake.comingIn).toBe(0);
+  });
+});

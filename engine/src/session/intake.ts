@@ -6,6 +6,7 @@ import type { PieceStore } from '../ports/pieceStore.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
 import type { BlockRequest } from '../wire/codec.ts';
 import { HttpAssembly } from './httpAssembly.ts';
+import { IncomingBuffers } from './incomingBuffers.ts';
 import type { PieceAssembly } from './pullPlan.ts';
 import { Suspects } from './suspects.ts';
 
@@ -60,7 +61,7 @@ export class Intake {
   readonly #feed: KnownHashes;
   readonly #suspects = new Suspects();
   /** Pieces in progress. */
-  readonly #buffers = new Map<number, Uint8Array>();
+  readonly #buffers: IncomingBuffers;
   /** Who is sending a block into its buffer now, by piece and offset. */
   readonly #streaming = new Map<string, BlockSender>();
   readonly #assemblies = new Map<number, HttpAssembly>();
@@ -80,6 +81,9 @@ export class Intake {
     this.#layout = options.layout;
     this.#picker = dependencies.picker;
     this.#feed = dependencies.feed;
+    this.#buffers = new IncomingBuffers(options.owner, dependencies.memory, (piece) =>
+      options.layout.pieceSizeBytes(piece),
+    );
   }
 
   /** Waiting for hash and disk. */
@@ -89,7 +93,7 @@ export class Intake {
 
   /** Pieces that have begun, and are not stored yet. */
   get comingIn(): number {
-    return this.#buffers.size;
+    return this.#buffers.count;
   }
 
   stop(): void {
@@ -97,8 +101,8 @@ export class Intake {
     this.feedGrew();
     this.#toCopy.clear();
     for (const assembly of [...this.#assemblies.values()]) assembly.abort();
-    for (const piece of [...this.#buffers.keys()]) {
-      if (this.#picker.state(piece) === 'active') this.#dropBuffer(piece);
+    for (const piece of this.#buffers.pieces()) {
+      if (this.#picker.state(piece) === 'active') this.#buffers.drop(piece);
     }
   }
 
@@ -153,7 +157,7 @@ export class Intake {
 
   /** Something of the piece was asked for: its memory is taken, so that nobody else counts on it. */
   reserve(piece: number): void {
-    this.#bufferOf(piece);
+    this.#buffers.of(piece);
   }
 
   /** Where the bytes of a block go; undefined: they are not needed. */
@@ -165,7 +169,7 @@ export class Intake {
     const key = `${piece}/${offset}`;
     this.#streaming.get(key)?.dropTarget();
     this.#streaming.set(key, sender);
-    return this.#bufferOf(piece).subarray(offset, offset + length);
+    return this.#buffers.of(piece).subarray(offset, offset + length);
   }
 
   /** It came whole, into what blockBegins() gave. Answers who else was asked for it; 0: nobody. */
@@ -182,7 +186,7 @@ export class Intake {
   giveUp(piece: number): void {
     this.#picker.leaveActive(piece, 'missing');
     this.#dropStreams(piece);
-    this.#buffers.delete(piece);
+    this.#buffers.drop(piece);
   }
 
   senderLeft(sender: BlockSender): void {
@@ -211,12 +215,12 @@ export class Intake {
   assemble(piece: number, source: HttpAssembly['source']): PieceAssembly | undefined {
     if (!this.mayAssemble(piece)) return undefined;
     const gaps = this.#takeOver(piece, source);
-    const assembly = new HttpAssembly(piece, source, this.#bufferOf(piece), gaps, {
+    const assembly = new HttpAssembly(piece, source, this.#buffers.of(piece), gaps, {
       wrote: (bytes) => this.#dependencies.onHttpPayload(source, bytes),
       finish: (finished) => this.#finish(finished),
       abort: () => {
         this.#assemblies.delete(piece);
-        this.#dropBuffer(piece);
+        this.#buffers.drop(piece);
         this.#picker.enter(piece, 'missing');
         this.#dependencies.onFreed();
       },
@@ -260,30 +264,14 @@ export class Intake {
     return assembly.follow(offset, AbortSignal.any([signal, this.#stopped.signal]));
   }
 
-  #bufferOf(piece: number): Uint8Array {
-    const known = this.#buffers.get(piece);
-    if (known !== undefined) return known;
-    const buffer = this.#dependencies.memory.take(this.#layout.pieceSizeBytes(piece));
-    this.#buffers.set(piece, buffer);
-    return buffer;
-  }
-
-  /** It may be read or written still: by who follows it, or sends a block of it. */
-  #dropBuffer(piece: number): void {
-    const buffer = this.#buffers.get(piece);
-    if (buffer === undefined) return;
-    this.#buffers.delete(piece);
-    this.#dependencies.memory.drop(buffer);
-  }
-
   /** All blocks came over BitTorrent. */
   #verify(piece: number): void {
     const senders = this.#picker.leaveActive(piece, 'verifying');
-    const bytes = this.#bufferOf(piece);
+    const bytes = this.#buffers.of(piece);
     const expected = this.#feed.hashOf(piece);
     // Quarantined since it was asked for: nobody can say whether these bytes are right.
     if (expected === undefined) {
-      this.#dropBuffer(piece);
+      this.#buffers.drop(piece);
       this.#picker.enter(piece, 'missing');
       return;
     }
@@ -339,7 +327,7 @@ export class Intake {
     } finally {
       this.#assemblies.delete(piece);
       if (this.#picker.state(piece) === 'taken') {
-        this.#dropBuffer(piece);
+        this.#buffers.drop(piece);
         this.#picker.enter(piece, 'missing');
       }
     }
@@ -359,7 +347,7 @@ export class Intake {
 
   /** From verifying to held, or back to missing. */
   async #put(piece: number, bytes: Uint8Array, expected: Uint8Array | undefined) {
-    const { store, blockBytes, owner } = this.#options;
+    const { store, blockBytes } = this.#options;
     this.#storingBytes += bytes.byteLength;
     try {
       const result = await store.put(piece, bytes, expected);
@@ -371,8 +359,7 @@ export class Intake {
         const reusable = this.#assemblies.get(piece)?.wasFollowed !== true;
         // From here on nobody follows it: it is read like any other.
         this.#assemblies.delete(piece);
-        this.#buffers.delete(piece);
-        this.#dependencies.memory.keep(owner, piece, bytes, reusable);
+        this.#buffers.keep(piece, reusable);
         this.#dependencies.onStored(piece, result.hash, expected === undefined);
         this.#arrived();
       }
@@ -382,7 +369,7 @@ export class Intake {
       this.#dependencies.onBroken(error);
       throw error;
     } finally {
-      this.#dropBuffer(piece);
+      this.#buffers.drop(piece);
       this.#storingBytes -= bytes.byteLength;
     }
   }
