@@ -1,3 +1,4 @@
+import type { Clock } from '../ports/clock.ts';
 import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 
 /**
@@ -8,12 +9,18 @@ export class IncomingBuffers {
   /** Names the transfer's pieces in the shared memory. */
   readonly #owner: string;
   readonly #memory: PieceBuffers;
+  readonly #clock: Clock;
   readonly #pieceSizeBytes: (piece: number) => number;
-  readonly #buffers = new Map<number, Uint8Array>();
+  readonly #buffers = new Map<number, { bytes: Uint8Array; takenAtMs: number }>();
 
-  constructor(owner: string, memory: PieceBuffers, pieceSizeBytes: (piece: number) => number) {
+  constructor(
+    owner: string,
+    pieceSizeBytes: (piece: number) => number,
+    { memory, clock }: { readonly memory: PieceBuffers; readonly clock: Clock },
+  ) {
     this.#owner = owner;
     this.#memory = memory;
+    this.#clock = clock;
     this.#pieceSizeBytes = pieceSizeBytes;
   }
 
@@ -28,10 +35,16 @@ export class IncomingBuffers {
   /** Taken, unless it was before. */
   of(piece: number): Uint8Array {
     const known = this.#buffers.get(piece);
-    if (known !== undefined) return known;
-    const buffer = this.#memory.take(this.#pieceSizeBytes(piece));
-    this.#buffers.set(piece, buffer);
-    return buffer;
+    if (known !== undefined) return known.bytes;
+    const bytes = this.#memory.take(this.#pieceSizeBytes(piece));
+    this.#buffers.set(piece, { bytes, takenAtMs: this.#clock.now() });
+    return bytes;
+  }
+
+  /** For how long it has been coming in; 0: it is not. */
+  ageMs(piece: number): number {
+    const nowMs = this.#clock.now();
+    return nowMs - (this.#buffers.get(piece)?.takenAtMs ?? nowMs);
   }
 
   /** It is verified. `reusable`: nobody else reads it or writes into it. */
@@ -39,7 +52,7 @@ export class IncomingBuffers {
     const buffer = this.#buffers.get(piece);
     if (buffer === undefined) return;
     this.#buffers.delete(piece);
-    this.#memory.keep(this.#owner, piece, buffer, reusable);
+    this.#memory.keep(this.#owner, piece, buffer.bytes, reusable);
   }
 
   /** It may be read or written still: by who follows it, or sends a block of it. */
@@ -47,6 +60,6 @@ export class IncomingBuffers {
     const buffer = this.#buffers.get(piece);
     if (buffer === undefined) return;
     this.#buffers.delete(piece);
-    this.#memory.drop(buffer);
+    this.#memory.drop(buffer.bytes);
   }
 }

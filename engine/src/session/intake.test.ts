@@ -139,3 +139,65 @@ describe('the intake: its memory', () => {
     expect(here.intake.comingIn).toBe(0);
   });
 });
+
+describe('the intake: what a node that is short takes from peers', () => {
+  const may = ({ intake }: Fixture) => [0, 1].map((piece) => intake.mayTopUp(piece));
+
+  /** One more block of it is asked for, and would be in time for an hour. */
+  function ask(here: Fixture, piece: number, index: number): void {
+    here.picker.asked(1, { piece, offset: index * BLOCK, length: BLOCK }, 3_600_000);
+  }
+
+  async function pass(here: Fixture, ms: number): Promise<void> {
+    await here.clock.run(() => false, ms);
+  }
+
+  it('is nothing while there is a piece that nobody has begun', async () => {
+    const here = new Fixture(2);
+    here.receive(0, 0, origin);
+    ask(here, 0, 1);
+    await pass(here, 60_000);
+    expect(may(here)).toEqual([false, true]);
+  });
+
+  it('is a piece that comes slowly when nothing else is left, and by top-up alone', async () => {
+    const here = new Fixture(2);
+    const other = here.intake.assemble(1, 'relayHttp', true);
+    here.receive(0, 0, origin);
+    ask(here, 0, 1);
+    await pass(here, 500);
+    expect(may(here)).toEqual([false, false]);
+    // A quarter in 2 s: the rest would take 6.
+    await pass(here, 1500);
+    expect(may(here)).toEqual([true, false]);
+    expect(here.intake.assemble(0, 'origin')).toBeUndefined();
+    const gaps = here.intake.assemble(0, 'origin', true)?.missing() ?? [];
+    expect(gaps.map(({ offset }) => offset)).toEqual([BLOCK, 2 * BLOCK, 3 * BLOCK]);
+    other?.abort();
+  });
+
+  it('is not a piece of which most is here', async () => {
+    const here = new Fixture(1);
+    for (const index of [0, 1, 2]) here.receive(0, index, origin);
+    ask(here, 0, 3);
+    await pass(here, 10_000);
+    expect(here.intake.mayTopUp(0)).toBe(false);
+    await pass(here, 10_000);
+    expect(here.intake.mayTopUp(0)).toBe(true);
+  });
+
+  it('is left to peers when HTTP has given it up too often', async () => {
+    const here = new Fixture(1);
+    for (let round = 0; round < 3; round += 1) {
+      here.receive(0, 0, origin);
+      ask(here, 0, 1);
+      await pass(here, 5000);
+      here.intake.assemble(0, 'relayHttp', true)?.abort();
+      expect(here.picker.state(0)).toBe('missing');
+    }
+    here.receive(0, 0, origin);
+    ask(here, 0, 1);
+    await pass(here, 5000);
+    expect(here.intake.mayTopUp(0)).toBe(false);
+  });
+});

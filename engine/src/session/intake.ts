@@ -52,6 +52,13 @@ export interface IntakeDependencies {
 /** One is read while another one is written. */
 const COPIES_AT_ONCE = 2;
 
+/** Peers that need longer for the rest of a piece leave a node under its floor that HTTP would help. */
+const SLOW_MS = 5000;
+/** What is younger may only have begun. */
+const MIN_AGE_MS = 1000;
+/** Each time what peers sent is lost if HTTP brings no more than a part: after that it is theirs. */
+const MAX_TAKEN_OVER = 3;
+
 /** Where pieces come together, from peers or by HTTP, until they are verified and on disk. */
 export class Intake {
   readonly #options: IntakeOptions;
@@ -69,6 +76,8 @@ export class Intake {
   readonly #toCopy = new Map<number, Uint8Array>();
   /** Of these it was tried: what could not be copied is fetched. */
   readonly #copied = new Set<number>();
+  /** How often pieces were taken from peers that were slow. */
+  readonly #takenOver = new Map<number, number>();
   readonly #unnamedWaiters = new Set<() => void>();
   readonly #arrivalWaiters = new Set<() => void>();
   readonly #stopped = new AbortController();
@@ -81,9 +90,8 @@ export class Intake {
     this.#layout = options.layout;
     this.#picker = dependencies.picker;
     this.#feed = dependencies.feed;
-    this.#buffers = new IncomingBuffers(options.owner, dependencies.memory, (piece) =>
-      options.layout.pieceSizeBytes(piece),
-    );
+    const pieceSizeBytes = (piece: number) => options.layout.pieceSizeBytes(piece);
+    this.#buffers = new IncomingBuffers(options.owner, pieceSizeBytes, dependencies);
   }
 
   /** Waiting for hash and disk. */
@@ -201,19 +209,43 @@ export class Intake {
     return state === 'active' && this.#picker.isStuck(piece, this.#dependencies.clock.now());
   }
 
-  /** Pieces for which mayAssemble() holds, as a BitTorrent bitfield. */
+  /**
+   * For a node that is short: where nothing else is left to fetch, also what peers bring slowly. No
+   * block of it is late as long as they send what can be expected of them.
+   */
+  mayTopUp(piece: number): boolean {
+    if (this.mayAssemble(piece)) return true;
+    if (this.#picker.state(piece) !== 'active' || !this.#picker.isAllBegun) return false;
+    return this.#isSlow(piece) && (this.#takenOver.get(piece) ?? 0) < MAX_TAKEN_OVER;
+  }
+
+  /** By its pace so far: what is nearly complete is left to peers the longest. */
+  #isSlow(piece: number): boolean {
+    const ageMs = this.#buffers.ageMs(piece);
+    const arrived = this.#picker.arrivedShare(piece);
+    return ageMs >= MIN_AGE_MS && (1 - arrived) * ageMs > arrived * SLOW_MS;
+  }
+
+  /** Pieces for which mayTopUp() holds, as a BitTorrent bitfield. */
   acceptablePieces(): Uint8Array {
     const { pieceCount } = this.#layout;
     const acceptable = new Bitfield(pieceCount);
     for (let piece = 0; piece < pieceCount; piece += 1) {
-      if (this.mayAssemble(piece)) acceptable.add(piece);
+      if (this.mayTopUp(piece)) acceptable.add(piece);
     }
     return acceptable.bytes;
   }
 
-  /** Undefined: held, being verified, or taken. */
-  assemble(piece: number, source: HttpAssembly['source']): PieceAssembly | undefined {
-    if (!this.mayAssemble(piece)) return undefined;
+  /** Undefined: held, being verified, or taken; or it is peers' still. */
+  assemble(
+    piece: number,
+    source: HttpAssembly['source'],
+    isTopUp = false,
+  ): PieceAssembly | undefined {
+    if (!this.mayAssemble(piece)) {
+      if (!isTopUp || !this.mayTopUp(piece)) return undefined;
+      this.#takenOver.set(piece, (this.#takenOver.get(piece) ?? 0) + 1);
+    }
     const gaps = this.#takeOver(piece, source);
     const assembly = new HttpAssembly(piece, source, this.#buffers.of(piece), gaps, {
       wrote: (bytes) => this.#dependencies.onHttpPayload(source, bytes),

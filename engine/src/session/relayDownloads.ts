@@ -7,7 +7,8 @@ import { relayUrl, type TopUpRelay } from './relayUrl.ts';
 export interface RelayDownloadsTarget {
   /**
    * Pieces that top-up may bring, as a BitTorrent bitfield (high bit first): not held, not being
-   * verified, and not coming over BitTorrent, unless past their deadline there.
+   * verified, and not coming over BitTorrent, unless past their deadline there, or slowly while
+   * nothing else is left.
    */
   acceptablePieces(): Uint8Array;
   pieceSizeBytes(piece: number): number;

@@ -377,14 +377,18 @@ export class Transfer implements Served {
     return {
       holds: (piece) => !this.#needsOrigin(piece),
       assemble: (piece, source) =>
-        this.#needsOrigin(piece) ? this.assemble(piece, source) : undefined,
+        this.#needsOrigin(piece) ? this.assemble(piece, source, true) : undefined,
     };
   }
 
   /** Undefined: held, being verified, or taken. */
-  assemble(piece: number, source: 'origin' | 'relayHttp'): PieceAssembly | undefined {
+  assemble(
+    piece: number,
+    source: 'origin' | 'relayHttp',
+    isTopUp = source === 'relayHttp',
+  ): PieceAssembly | undefined {
     if (this.#state !== 'transferring') return undefined;
-    return this.#intake.assemble(piece, source);
+    return this.#intake.assemble(piece, source, isTopUp);
   }
 
   /** Of maxRate, for what relays are asked for; requests to peers spend from the same bucket. */
@@ -452,7 +456,7 @@ export class Transfer implements Served {
   }
 
   #needsOrigin(piece: number): boolean {
-    return this.feed.names(piece) && this.#intake.mayAssemble(piece);
+    return this.feed.names(piece) && this.#intake.mayTopUp(piece);
   }
 
   #wantsPieces(): boolean {

@@ -175,6 +175,35 @@ describe('a simulated swarm', () => {
     }
   });
 
+  it('holds the floor to the last piece where BitTorrent is throttled and HTTP is not', async () => {
+    const minRate = 1_000_000;
+    const pieceLengthBytes = 4 * PIECE;
+    const throttled = { upRate: 10_000, downRate: 100 * MBIT };
+    worldOf({
+      pieceCount: 40,
+      pieceLengthBytes,
+      relays: [both(200)],
+      nodes: [both(100), throttled],
+      topUp: { minRate, sources: ['relay'], isCarried: false },
+    });
+    const [node, giver] = world.nodes as [SimulatedPeer, SimulatedPeer];
+    const [relay] = world.relays;
+    world.network.cut((from, to, port) => {
+      const ends = [from, to];
+      return (
+        port === BITTORRENT_PORT && ends.includes(node.host) && ends.includes(relay?.host ?? from)
+      );
+    });
+    await world.begin([giver]);
+    expect(await world.run(120, [giver])).toBe(true);
+    const beganAtMs = world.clock.now();
+    await world.begin([node]);
+    const seconds = (await finished()) - beganAtMs / 1000;
+    expect(node.transfer.progress().received.fromPeers).toBeGreaterThan(0);
+    // Two seconds to find out, and two more until it is there again.
+    expect(seconds).toBeLessThan((40 * pieceLengthBytes) / minRate + 4);
+  });
+
   it('brings the file over HTTP alone where that is said', async () => {
     await worldOf({ topUp: { sources: ['relay'], isCarried: true } }).begin();
     await finished();

@@ -208,6 +208,17 @@ export class PiecePicker {
     );
   }
 
+  /** Whether nothing that the feed names is left to begin. */
+  get isAllBegun(): boolean {
+    return this.#candidates.length === 0;
+  }
+
+  /** Of an active piece: how much has come of it, from 0 to 1. */
+  arrivedShare(piece: number): number {
+    const active = this.#active.get(piece);
+    return active === undefined ? 0 : 1 - active.missing / active.sender.length;
+  }
+
   #enter(piece: number, to: PieceState): void {
     this.#states[piece] = to;
     this.#list(piece);
