@@ -70,6 +70,8 @@ export class Exchange implements ConnectionOwner {
   /** Asked of all of them. */
   #outstandingBytes = 0;
   readonly #gaps = new FeedGaps();
+  /** Until the connection ends: who drops a piece begins its connections anew. */
+  readonly #disbelieved = new WeakMap<PeerConnection, Set<number>>();
   #waitsForMemory = false;
   #stopped = false;
 
@@ -145,6 +147,15 @@ export class Exchange implements ConnectionOwner {
     this.#peers.ban(number);
   }
 
+  /** What this peer has of the piece was right once, and it does not know better: it is not asked. */
+  disbelieve(number: number, piece: number): void {
+    const connection = this.#connections.get(number);
+    if (connection === undefined) return;
+    const pieces = this.#disbelieved.get(connection) ?? new Set();
+    this.#disbelieved.set(connection, pieces.add(piece));
+    if (connection.remoteHas.delete(piece)) this.#dependencies.picker.peerLacks(piece);
+  }
+
   /** Asks every peer for as much as it should owe us; `lateAtMs`: also what is late elsewhere. */
   pump(lateAtMs?: number): void {
     if (this.#stopped || !this.#dependencies.wantsPieces()) return;
@@ -188,6 +199,10 @@ export class Exchange implements ConnectionOwner {
         for (const piece of connection.remoteHas.pieces()) this.#peerHas(connection, piece);
         break;
       case 'have':
+        if (this.#disbelieved.get(connection)?.has(message.piece)) {
+          connection.bear('have');
+          break;
+        }
         if (picker.mayAsk(message.piece)) connection.futileAt = undefined;
         if (connection.remoteHas.add(message.piece)) this.#peerHas(connection, message.piece);
         else connection.bear('have');

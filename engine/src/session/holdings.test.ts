@@ -90,3 +90,33 @@ describe('holdings: what came first hand', () => {
     expect(feed.quarantined(0)).toBe(false);
   });
 });
+
+describe('holdings: whether others may have what a piece was', () => {
+  it.each([
+    ['not when it was named once', false, () => hear(pullerOf(), hashOf('one'))],
+    [
+      'when its only puller was revoked, and it is named anew',
+      true,
+      () => {
+        const liar = pullerOf();
+        hear(liar, hashOf('one'));
+        feed.revoke([liar.key]);
+        holdings.reconcile(0);
+        hear(pullerOf(), hashOf('other'));
+      },
+    ],
+    [
+      'when two pullers contradicted each other, and it is settled',
+      true,
+      () => {
+        hear(pullerOf(), hashOf('one'));
+        hear(pullerOf(), hashOf('other'));
+        hear(pullerOf(), hashOf('other'));
+      },
+    ],
+  ])('is so %s: %s', (_, expected, happens) => {
+    happens();
+    expect(feed.names(0)).toBe(true);
+    expect(holdings.isContested(0)).toBe(expected);
+  });
+});

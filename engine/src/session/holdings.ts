@@ -33,6 +33,8 @@ export class Holdings {
   #proven: ReadonlyMap<number, Uint8Array> = new Map();
   /** On disk, and not named now. */
   readonly #found = new Map<number, Uint8Array>();
+  /** They were named otherwise before, or may be: who has not heard of it serves what they were. */
+  readonly #contested = new Set<number>();
   #verifiedBytes = 0;
 
   constructor(dependencies: HoldingsDependencies) {
@@ -58,6 +60,11 @@ export class Holdings {
 
   has(piece: number): boolean {
     return this.#held.has(piece);
+  }
+
+  /** Whether honest peers may have other bytes of it, that were right once. */
+  isContested(piece: number): boolean {
+    return this.#contested.has(piece);
   }
 
   /** What stood on disk when the transfer began. */
@@ -123,6 +130,8 @@ export class Holdings {
     const own = this.#hashes[piece];
     // Blocks of it were asked for as what it was said to be before.
     if (picker.state(piece) === 'active') intake.giveUp(piece);
+    const isWithdrawn = picker.isNamed(piece) && named === undefined;
+    if (isWithdrawn || feed.disputed.has(piece)) this.#contested.add(piece);
     picker.name(piece, named !== undefined);
     const found = this.#found.get(piece);
     if (found !== undefined && named !== undefined) {

@@ -43,8 +43,8 @@ export interface IntakeDependencies {
   readonly onStored: (piece: number, hash: Uint8Array, isFirstHand: boolean) => void;
   /** Pieces may be asked of peers that could not be before. */
   readonly onFreed: () => void;
-  /** Peer number: it sent wrong bytes. */
-  readonly onGuilty: (sender: number) => void;
+  /** Peer number: it sent wrong bytes of this piece. */
+  readonly onGuilty: (sender: number, piece: number) => void;
   /** The disk failed. */
   readonly onBroken: (error: unknown) => void;
 }
@@ -311,7 +311,7 @@ export class Intake {
       ({ stored }) => {
         if (stored) return;
         const sole = this.#suspects.mismatch(piece, bytes, senders);
-        if (sole !== undefined) this.#dependencies.onGuilty(sole);
+        if (sole !== undefined) this.#dependencies.onGuilty(sole, piece);
         this.#dependencies.onFreed();
       },
       () => {},
@@ -386,7 +386,7 @@ export class Intake {
       this.#picker.enter(piece, result.stored ? 'held' : 'missing');
       if (result.stored) {
         for (const sender of this.#suspects.verified(piece, bytes, blockBytes)) {
-          this.#dependencies.onGuilty(sender);
+          this.#dependencies.onGuilty(sender, piece);
         }
         const reusable = this.#assemblies.get(piece)?.wasFollowed !== true;
         // From here on nobody follows it: it is read like any other.

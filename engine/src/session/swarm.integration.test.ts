@@ -369,6 +369,33 @@ describe('a swarm on loopback', () => {
     expect(after.transfer.receivedBytes().bitTorrent).toBe(PIECE);
   });
 
+  it('does not ban a seed that serves what was revoked and has not heard of it', async () => {
+    const named = distributionOf([MIB]);
+    const distribution = { ...named, digests: new Map<string, string>() };
+    const liar = await startNode(distribution, 'liar', 'relay');
+    const key = await pull(liar, distribution, [{ first: 0, count: 4 }], [1]);
+    const late = await startNode(distribution, 'late', 'agent');
+    late.transfer.setPeers(listed(liar));
+    await late.transfer.completed;
+    const honest = await startNode(distribution, 'honest', 'relay');
+    await pull(honest, distribution, [{ first: 0, count: 4 }]);
+    await expect.poll(() => honest.transfer.feed.knownPieces).toBe(4);
+    const node = await startNode(distribution, 'node', 'agent');
+    for (const batch of liar.transfer.feed.batches()) node.transfer.acceptBatch(batch);
+    node.transfer.revoke([key]);
+    for (const batch of honest.transfer.feed.batches()) node.transfer.acceptBatch(batch);
+    node.transfer.setPeers(listed(late));
+    await expect.poll(() => node.transfer.receivedBytes().bitTorrent).toBe(4 * PIECE);
+    await expect.poll(() => node.transfer.progress().verifiedPieces).toBe(3);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    // Of that piece it is asked once.
+    expect(node.transfer.receivedBytes().bitTorrent).toBe(4 * PIECE);
+    expect(node.host.closedConnections.get('WrongBytes')).toBeUndefined();
+    node.transfer.setPeers(listed(late, honest));
+    await node.transfer.completed;
+    await expectFiles(node, distribution);
+  });
+
   it('lets nobody in who does not know the secret', async () => {
     const distribution = distributionOf([MIB]);
     const relay = await startNode(distribution, 'relay', 'relay');

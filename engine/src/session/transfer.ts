@@ -161,7 +161,10 @@ export class Transfer implements Served {
         isSigning: () => this.#publisher.isSigning,
         onStored: (piece, hash, isFirstHand) => this.#stored(piece, hash, isFirstHand),
         onFreed: () => this.exchange.pump(),
-        onGuilty: (sender) => this.exchange.ban(sender),
+        onGuilty: (sender, piece) => {
+          if (this.#holdings.isContested(piece)) this.exchange.disbelieve(sender, piece);
+          else this.exchange.ban(sender);
+        },
         onBroken: (error) => this.broke(error),
       },
     );

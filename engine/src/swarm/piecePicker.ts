@@ -78,6 +78,10 @@ export class PiecePicker {
     this.#list(piece);
   }
 
+  isNamed(piece: number): boolean {
+    return this.#named[piece] === 1;
+  }
+
   /** Whether a peer that has it could be asked for some of it. */
   mayAsk(piece: number): boolean {
     if (this.#candidateAt[piece] !== -1) return true;
@@ -98,11 +102,14 @@ export class PiecePicker {
     this.#availability[piece] = this.availability(piece) + 1;
   }
 
+  /** It has not, after all. */
+  peerLacks(piece: number): void {
+    this.#availability[piece] = Math.max(0, this.availability(piece) - 1);
+  }
+
   /** Its blocks may be asked of others. */
   peerLeft(peer: number, has: Bitfield): void {
-    for (const piece of has.pieces()) {
-      this.#availability[piece] = Math.max(0, this.availability(piece) - 1);
-    }
+    for (const piece of has.pieces()) this.peerLacks(piece);
     for (const active of this.#active.values()) {
       for (let index = 0; index < active.askedOf.length; index += 1) {
         if (active.askedOf[index] === peer) this.#free(active, index);
