@@ -328,9 +328,10 @@ describe('a swarm on loopback', () => {
     await Promise.all(all.map(({ transfer }) => transfer.completed));
     for (const agent of agents) await expectFiles(agent, distribution);
     for (const { host } of all) expect(host.closedConnections.get('WrongBytes')).toBeUndefined();
-    // Of what was signed wrongly only the wrong pieces were fetched twice.
+    // Of what was signed wrongly only the wrong pieces, 2 and 3, were fetched twice; of 2 perhaps a
+    // block, before the second puller was heard.
     const received = agents.map(({ transfer }) => transfer.receivedBytes().bitTorrent / PIECE);
-    for (const pieces of received) expect(pieces).toBeLessThanOrEqual(17);
+    for (const pieces of received) expect(pieces).toBeLessThanOrEqual(18);
   });
 
   it('lets a puller say what it has read, though another one has signed something else before', async () => {
