@@ -68,6 +68,15 @@ describe('the memory of pieces', () => {
     expect(memory.lend('a', 2)).toBeDefined();
   });
 
+  it('lends nothing that is larger than what may be lent', () => {
+    const memory = new PieceMemory(6 * SIZE);
+    memory.keep('a', 0, memory.take(2 * SIZE), true);
+    expect(memory.lend('a', 0)).toBeUndefined();
+    expect(memory.sendingRoomBytes).toBeCloseTo(2 * SIZE);
+    memory.keep('a', 1, memory.take(SIZE), true);
+    expect(memory.lend('a', 1)).toBeDefined();
+  });
+
   it('counts blocks that are sent until they are', () => {
     const memory = new PieceMemory(3 * LARGE_REQUEST_BYTES);
     const { release } = memory.takeToSend(SIZE);

@@ -94,8 +94,10 @@ export class PieceMemory implements PieceBuffers {
     if (kept === undefined) return undefined;
     if (kept.loans === 0) {
       const mostBytes = this.#budgetBytes * SENDING_SHARE * LENT_SHARE;
-      if (this.sendingRoomBytes <= 0 || this.#lentBytes >= mostBytes) return undefined;
-      this.#lentBytes += capacityOf(kept.bytes);
+      const lentBytes = this.#lentBytes + capacityOf(kept.bytes);
+      // A block of a piece that is larger than all of that is read from the disk.
+      if (this.sendingRoomBytes <= 0 || lentBytes > mostBytes) return undefined;
+      this.#lentBytes = lentBytes;
     }
     kept.loans += 1;
     this.#kept.delete(key);
