@@ -19,7 +19,7 @@ export type CloseReason =
   | 'Stalled'
   /** It asked for nothing and said nothing for minutes. */
   | 'Idle'
-  /** It lets what we send pile up. */
+  /** It lets what we send pile up, or takes nothing of it. */
   | 'NotReading'
   /** Its blocks did not verify. */
   | 'WrongBytes'

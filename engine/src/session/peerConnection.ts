@@ -28,6 +28,7 @@ import {
 import type { CloseReason } from './closeReason.ts';
 import type { Membership, Side } from './membership.ts';
 import { OutstandingRequests } from './outstandingRequests.ts';
+import { SendProgress } from './sendProgress.ts';
 
 /** What a connection needs of its transfer; called in the order in which the peer spoke. */
 export interface ConnectionOwner {
@@ -93,6 +94,7 @@ export class PeerConnection implements SocketHandlers {
   unchoked = false;
   readonly #dependencies: ConnectionDependencies;
   readonly #outstanding: OutstandingRequests;
+  readonly #sent: SendProgress;
   readonly #timer: Timer;
   #owner: ConnectionOwner | undefined;
   #socket: PeerSocket | undefined;
@@ -118,6 +120,7 @@ export class PeerConnection implements SocketHandlers {
     this.remoteHas = new Bitfield(owner?.pieceCount ?? 0);
     this.#aliveAtMs = dependencies.clock.now();
     this.#outstanding = new OutstandingRequests(this.#aliveAtMs);
+    this.#sent = new SendProgress(this.#aliveAtMs);
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
@@ -129,6 +132,14 @@ export class PeerConnection implements SocketHandlers {
 
   get queuedBytes(): number {
     return this.#socket?.queuedBytes ?? 0;
+  }
+
+  get lastTakenAtMs(): number {
+    return this.#sent.lastTakenAtMs(this.queuedBytes, this.#dependencies.clock.now());
+  }
+
+  get takenLatelyBytes(): number {
+    return this.#sent.takenLatelyBytes(this.queuedBytes, this.#dependencies.clock.now());
   }
 
   get outstandingBytes(): number {
@@ -190,7 +201,7 @@ export class PeerConnection implements SocketHandlers {
   /** `onSent`: the bytes are not needed any more. */
   sendBlock(block: BlockRequest, bytes: Uint8Array, onSent?: () => void): void {
     if (this.#socket === undefined) onSent?.();
-    else this.#socket.write([encodePieceHeader(block), bytes], onSent);
+    else this.#write([encodePieceHeader(block), bytes], onSent);
   }
 
   request(blocks: readonly BlockRequest[]): void {
@@ -241,8 +252,11 @@ export class PeerConnection implements SocketHandlers {
     this.#dependencies.ended(this.#closedBy, this);
   }
 
-  #write(buffers: readonly Uint8Array[]): void {
-    if (buffers.length > 0) this.#socket?.write(buffers);
+  #write(buffers: readonly Uint8Array[], onSent?: () => void): void {
+    if (buffers.length === 0 || this.#socket === undefined) return;
+    const bytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.#sent.writes(bytes, this.queuedBytes, this.#dependencies.clock.now());
+    this.#socket.write(buffers, onSent);
   }
 
   #sayHello(owner: ConnectionOwner): void {

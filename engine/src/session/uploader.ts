@@ -1,7 +1,7 @@
 import type { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Loan, PieceBuffers } from '../ports/pieceBuffers.ts';
-import type { BlockRequest, Message } from '../wire/codec.ts';
+import { type BlockRequest, LARGE_REQUEST_BYTES, type Message } from '../wire/codec.ts';
 
 /** Who is served: a PeerConnection, or a StockConnection. */
 export interface Receiver {
@@ -10,6 +10,8 @@ export interface Receiver {
   readonly requests: BlockRequest[];
   /** Sent, and not yet taken by the network. */
   readonly queuedBytes: number;
+  /** Of what was sent the network took so much in the last second or two. */
+  readonly takenLatelyBytes: number;
   /** On the way from the disk. */
   readingBytes: number;
   send(...messages: readonly Message[]): void;
@@ -32,8 +34,15 @@ export interface Served {
   broke(error: unknown): void;
 }
 
-/** In the socket's queue and on the way from the disk, for one peer. */
-const MAX_AHEAD_BYTES = 1_048_576;
+/**
+ * In the socket's queue and on the way from the disk, for one peer: so many blocks of the size that
+ * it asks for, since each takes up the same memory.
+ */
+const MAX_AHEAD_BLOCKS = 8;
+/** Who did not take that many lately may be one that takes nothing more: its memory is lost to all. */
+const TRUSTED_BLOCKS = 2;
+/** Of the memory for what is sent, for all of those. */
+const TRUSTED_SHARE = 1 / 2;
 const MAX_READS = 16;
 /** Others wait, they do not starve: each sixteenth turn is theirs. */
 const SECONDARY_TURN = 16;
@@ -60,7 +69,11 @@ export class Uploader {
   readonly #memory: PieceBuffers;
   /** With requests to answer, who was served longest ago first. */
   readonly #waiting = new Map<Receiver, Served>();
+  readonly #mostOnTrust: number;
+  #isPumping = false;
   #reads = 0;
+  /** Blocks that are with peers which may take nothing more. */
+  #onTrust = 0;
   #waitsForMemory = false;
   #turn = 0;
   #timer: Timer | undefined;
@@ -69,6 +82,8 @@ export class Uploader {
     this.#bucket = bucket;
     this.#clock = clock;
     this.#memory = memory;
+    const blocks = memory.sendingRoomBytes / LARGE_REQUEST_BYTES;
+    this.#mostOnTrust = Math.max(1, blocks * TRUSTED_SHARE);
   }
 
   add(connection: Receiver, served: Served): void {
@@ -88,8 +103,19 @@ export class Uploader {
   }
 
   pump(): void {
+    // A socket that is gone releases what it is given at once.
+    if (this.#isPumping) return;
+    this.#isPumping = true;
     this.#timer?.cancel();
     this.#timer = undefined;
+    try {
+      this.#serveAll();
+    } finally {
+      this.#isPumping = false;
+    }
+  }
+
+  #serveAll(): void {
     while (this.#reads < MAX_READS && this.#waiting.size > 0) {
       const now = this.#clock.now();
       if (this.#bucket.available(now) <= 0) {
@@ -105,9 +131,15 @@ export class Uploader {
       if (connection.requests.length > 0) this.#waiting.set(connection, served);
       this.#bucket.spend(block.length, now);
       served.bucket.spend(block.length, now);
-      const loan = served.lend(block.piece);
-      if (loan === undefined) this.#serve(connection, served, block);
-      else this.#serveFromMemory(connection, served, block, loan);
+      const isOnTrust = tookLittle(connection, block);
+      const loan = this.#lend(served, block, isOnTrust);
+      if (isOnTrust) this.#onTrust += 1;
+      const ended = (): void => {
+        if (isOnTrust) this.#onTrust -= 1;
+        this.#released(connection);
+      };
+      if (loan === undefined) this.#serve(connection, served, block, ended);
+      else this.#serveFromMemory(connection, served, block, loan, ended);
     }
   }
 
@@ -117,14 +149,23 @@ export class Uploader {
     this.#turn += 1;
     const secondaryFirst = this.#turn % SECONDARY_TURN === 0;
     // Each may be ahead by what is free of all: many peers get little each, few get enough.
-    const mostBytes = Math.min(MAX_AHEAD_BYTES, this.#memory.sendingRoomBytes);
-    if (mostBytes <= 0) {
+    const roomBytes = this.#memory.sendingRoomBytes;
+    if (roomBytes <= 0) {
       this.#waitsForMemory = true;
       return undefined;
     }
     for (const entry of this.#waiting) {
       const [connection, served] = entry;
-      if (connection.queuedBytes + connection.readingBytes >= mostBytes) continue;
+      const [block] = connection.requests;
+      if (block === undefined) return entry;
+      const isOnTrust = tookLittle(connection, block);
+      const blocks = isOnTrust ? TRUSTED_BLOCKS : MAX_AHEAD_BLOCKS;
+      const mostBytes = Math.min(blocks * block.length, roomBytes);
+      if (aheadBytes(connection) >= mostBytes) continue;
+      if (isOnTrust && this.#onTrust >= this.#mostOnTrust) {
+        this.#waitsForMemory = true;
+        continue;
+      }
       if (served.bucket.available(now) <= 0) {
         waitMs = Math.min(waitMs, served.bucket.waitMs(1, now));
         continue;
@@ -142,28 +183,43 @@ export class Uploader {
     this.#timer = this.#clock.setTimer(Math.min(1000, Math.max(1, waitMs)), () => this.pump());
   }
 
+  /** The block, when its piece is in memory still. */
+  #lend(served: Served, block: BlockRequest, isOnTrust: boolean): Loan | undefined {
+    const { piece, offset, length } = block;
+    const loan = served.lend(piece);
+    if (loan === undefined) return undefined;
+    const { release } = loan;
+    const bytes = loan.bytes.subarray(offset, offset + length);
+    if (!isOnTrust) return { bytes, release };
+    // A copy: who may take nothing more is not to hold a whole piece.
+    const copy = this.#memory.takeToSend(length);
+    copy.bytes.set(bytes);
+    release();
+    return copy;
+  }
+
   #serveFromMemory(
     connection: Receiver,
     served: Served,
     block: BlockRequest,
-    { bytes, release }: Loan,
+    loan: Loan,
+    ended: () => void,
   ): void {
-    const { offset, length } = block;
-    connection.sendBlock(block, bytes.subarray(offset, offset + length), () => {
-      release();
-      this.#released();
+    connection.sendBlock(block, loan.bytes, () => {
+      loan.release();
+      ended();
     });
-    served.uploaded(length);
+    served.uploaded(block.length);
   }
 
-  #serve(connection: Receiver, served: Served, block: BlockRequest): void {
+  #serve(connection: Receiver, served: Served, block: BlockRequest, ended: () => void): void {
     const { piece, offset, length } = block;
     this.#reads += 1;
     connection.readingBytes += length;
     const loan = this.#memory.takeToSend(length);
     const release = () => {
       loan.release();
-      this.#released();
+      ended();
     };
     served
       .readInto(piece, offset, loan.bytes)
@@ -189,9 +245,21 @@ export class Uploader {
       });
   }
 
-  #released(): void {
-    if (!this.#waitsForMemory) return;
+  #released(connection: Receiver): void {
+    // A queue that was short tells nobody that it is empty.
+    const [block] = this.#waiting.has(connection) ? connection.requests : [];
+    const isDue = block !== undefined && aheadBytes(connection) < block.length;
+    if (!isDue && !this.#waitsForMemory) return;
     this.#waitsForMemory = false;
     this.pump();
   }
+}
+
+function aheadBytes({ queuedBytes, readingBytes }: Receiver): number {
+  return queuedBytes + readingBytes;
+}
+
+/** Whether it is served on trust: it did not take as much lately as it may have at once. */
+function tookLittle({ takenLatelyBytes }: Receiver, { length }: BlockRequest): boolean {
+  return takenLatelyBytes < MAX_AHEAD_BLOCKS * length;
 }

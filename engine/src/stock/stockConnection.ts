@@ -8,6 +8,7 @@ import type { PeerSocket } from '../ports/transport.ts';
 import type { CloseReason } from '../session/closeReason.ts';
 import { blockKey, OutstandingRequests } from '../session/outstandingRequests.ts';
 import type { Dialed } from '../session/peerList.ts';
+import { SendProgress } from '../session/sendProgress.ts';
 import type { Receiver } from '../session/uploader.ts';
 import { KEEP_ALIVE_MS, UselessMessages } from '../swarm/conduct.ts';
 import { PeerRate } from '../swarm/peerRate.ts';
@@ -85,6 +86,7 @@ export class StockConnection implements Dialed, Receiver {
   servedSinceMs: number | undefined;
   readonly #dependencies: StockConnectionDependencies;
   readonly #outstanding: OutstandingRequests;
+  readonly #sent: SendProgress;
   /** Given up, but maybe on the way already: their blocks are no offence. */
   readonly #forgiven = new Set<string>();
   readonly #useless = new UselessMessages();
@@ -111,6 +113,7 @@ export class StockConnection implements Dialed, Receiver {
     this.remoteHas = new Bitfield(owner?.pieceCount ?? 0);
     this.#aliveAtMs = dependencies.clock.now();
     this.#outstanding = new OutstandingRequests(this.#aliveAtMs);
+    this.#sent = new SendProgress(this.#aliveAtMs);
     this.#timer = dependencies.clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => {
       this.close('HandshakeTimedOut');
     });
@@ -122,6 +125,14 @@ export class StockConnection implements Dialed, Receiver {
 
   get queuedBytes(): number {
     return this.#socket?.queuedBytes ?? 0;
+  }
+
+  get lastTakenAtMs(): number {
+    return this.#sent.lastTakenAtMs(this.queuedBytes, this.#dependencies.clock.now());
+  }
+
+  get takenLatelyBytes(): number {
+    return this.#sent.takenLatelyBytes(this.queuedBytes, this.#dependencies.clock.now());
   }
 
   get outstandingBytes(): number {
@@ -184,7 +195,7 @@ export class StockConnection implements Dialed, Receiver {
 
   sendBlock(block: BlockRequest, bytes: Uint8Array, onSent?: () => void): void {
     if (this.#socket === undefined) onSent?.();
-    else this.#socket.write([encodePieceHeader(block), bytes], onSent);
+    else this.#write([encodePieceHeader(block), bytes], onSent);
   }
 
   request(blocks: readonly BlockRequest[]): void {
@@ -248,8 +259,11 @@ export class StockConnection implements Dialed, Receiver {
     this.#dependencies.ended(this.#closedBy);
   }
 
-  #write(buffers: readonly Uint8Array[]): void {
-    if (buffers.length > 0) this.#socket?.write(buffers);
+  #write(buffers: readonly Uint8Array[], onSent?: () => void): void {
+    if (buffers.length === 0 || this.#socket === undefined) return;
+    const bytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.#sent.writes(bytes, this.queuedBytes, this.#dependencies.clock.now());
+    this.#socket.write(buffers, onSent);
   }
 
   #shake(infoHash: Uint8Array, version2: boolean): void {

@@ -376,6 +376,7 @@ function factsOf({
   outstandingBytes,
   lastBlockAtMs,
   queuedBytes,
+  lastTakenAtMs,
 }: StockConnection): Omit<ConductFacts, 'side'> {
-  return { lastReceivedAtMs, outstandingBytes, lastBlockAtMs, queuedBytes };
+  return { lastReceivedAtMs, outstandingBytes, lastBlockAtMs, queuedBytes, lastTakenAtMs };
 }

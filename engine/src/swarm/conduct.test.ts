@@ -8,6 +8,7 @@ const good: ConductFacts = {
   lastBlockAtMs: 0,
   outstandingBytes: 0,
   queuedBytes: 0,
+  lastTakenAtMs: 0,
 };
 
 describe('what a peer is left for', () => {
@@ -28,6 +29,14 @@ describe('what a peer is left for', () => {
     { fault: undefined, facts: { side: 'acceptor' as const }, atMs: 180 * SECOND },
     { fault: 'Idle', facts: { side: 'acceptor' as const }, atMs: 181 * SECOND },
     { fault: 'NotReading', facts: { queuedBytes: 9 * 1024 * 1024 }, atMs: 0 },
+    { fault: undefined, facts: { queuedBytes: 1 }, atMs: 30 * SECOND },
+    { fault: 'NotReading', facts: { queuedBytes: 1 }, atMs: 31 * SECOND },
+    {
+      fault: undefined,
+      facts: { queuedBytes: 1, lastTakenAtMs: 10 * SECOND },
+      atMs: 31 * SECOND,
+    },
+    { fault: undefined, facts: { queuedBytes: 0 }, atMs: 3600 * SECOND },
   ])('$fault with $facts after $atMs ms', ({ fault, facts, atMs }) => {
     expect(faultOf({ ...good, ...facts }, atMs)).toBe(fault);
   });

@@ -8,6 +8,8 @@ export interface ConductFacts {
   readonly lastBlockAtMs: number;
   /** Sent, and not yet taken by the network. */
   readonly queuedBytes: number;
+  /** When the network last took some of it, or it began to wait. */
+  readonly lastTakenAtMs: number;
 }
 
 /** A peer that owes us bytes and sends nothing for so long is left. */
@@ -19,6 +21,11 @@ export const KEEP_ALIVE_MS = 60_000;
 const IDLE_MS = 3 * KEEP_ALIVE_MS;
 /** Blocks ahead and the feed have a MiB each; haves of the largest layout are less than one. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024;
+/**
+ * What waits for a peer is memory that others wait for. A slow peer has two blocks waiting, which
+ * the network takes as one: so long is 9 KB/s.
+ */
+const NOT_READING_MS = 30_000;
 /** A stall of the peer's process may bring so many useless messages at once, and no more. */
 const MAX_USELESS = 2048;
 const USELESS_PER_SECOND = 100;
@@ -28,8 +35,10 @@ export function faultOf(
   facts: ConductFacts,
   nowMs: number,
 ): 'Silent' | 'Stalled' | 'Idle' | 'NotReading' | undefined {
-  const { side, lastReceivedAtMs, outstandingBytes, lastBlockAtMs, queuedBytes } = facts;
+  const { side, lastReceivedAtMs, outstandingBytes, lastBlockAtMs } = facts;
+  const { queuedBytes, lastTakenAtMs } = facts;
   if (queuedBytes > MAX_QUEUED_BYTES) return 'NotReading';
+  if (queuedBytes > 0 && nowMs - lastTakenAtMs > NOT_READING_MS) return 'NotReading';
   if (outstandingBytes > 0) {
     if (nowMs - lastReceivedAtMs > SILENT_MS) return 'Silent';
     if (nowMs - lastBlockAtMs > STALLED_MS) return 'Stalled';
