@@ -115,6 +115,7 @@ export class Exchange implements ConnectionOwner {
     const now = this.#dependencies.clock.now();
     for (const connection of this.#connections) {
       connection.rate.tick(elapsedMs, connection.outstandingBytes > 0);
+      if (connection.refusals.expire(now)) connection.futileAt = undefined;
       const fault = faultOf(connection, now);
       if (fault === undefined) connection.keepAlive(now);
       else connection.close(fault);
@@ -204,6 +205,7 @@ export class Exchange implements ConnectionOwner {
           break;
         }
         if (picker.mayAsk(message.piece)) connection.futileAt = undefined;
+        connection.refusals.told(message.piece);
         if (connection.remoteHas.add(message.piece)) this.#peerHas(connection, message.piece);
         else connection.bear('have');
         break;
@@ -214,8 +216,7 @@ export class Exchange implements ConnectionOwner {
         if (!cancelRequest(connection, message)) connection.bear('cancel');
         break;
       case 'reject':
-        if (this.#settle(connection, message)) picker.rejected(connection.number, message);
-        else connection.bear('reject');
+        this.#rejected(connection, message);
         break;
       case 'feed':
         if (!connection.subscribed) throw new WireError('OutOfOrder', 'nobody asked for the feed');
@@ -236,6 +237,7 @@ export class Exchange implements ConnectionOwner {
   blockEnds(connection: PeerConnection, block: BlockRequest, kept: boolean): void {
     this.#settle(connection, block);
     connection.rate.received(block.length);
+    connection.refusals.gave();
     this.#dependencies.onPayload(connection.remoteRole, block.length);
     if (!kept) return;
     const other = this.#dependencies.intake.blockEnds(connection, block);
@@ -252,11 +254,12 @@ export class Exchange implements ConnectionOwner {
   }
 
   closed(connection: PeerConnection): void {
-    const { uploader, intake, picker } = this.#dependencies;
+    const { uploader, intake, picker, downloadBucket, clock } = this.#dependencies;
     uploader.remove(connection);
     this.#peers.closed(connection);
     if (!this.#connections.remove(connection)) return;
     this.#outstandingBytes -= connection.outstandingBytes;
+    downloadBucket.refund(connection.outstandingBytes, clock.now());
     this.#announcer.closed(connection);
     intake.senderLeft(connection);
     picker.peerLeft(connection.number, connection.remoteHas);
@@ -340,6 +343,7 @@ export class Exchange implements ConnectionOwner {
     if (windowBytes - connection.outstandingBytes < Math.min(2 * blockBytes, windowBytes)) return;
     const { clock, picker, intake, downloadBucket } = this.#dependencies;
     const now = clock.now();
+    if (connection.refusals.isPaused(now)) return;
     let budget = MAX_HELD_BYTES - intake.storingBytes - this.#outstandingBytes;
     let owed = connection.outstandingBytes;
     const blocks: BlockRequest[] = [];
@@ -366,17 +370,32 @@ export class Exchange implements ConnectionOwner {
     return isSettled;
   }
 
+  #rejected(connection: PeerConnection, block: BlockRequest): void {
+    const { picker, downloadBucket, clock } = this.#dependencies;
+    if (!this.#settle(connection, block)) {
+      connection.bear('reject');
+      return;
+    }
+    const now = clock.now();
+    downloadBucket.refund(block.length, now);
+    picker.rejected(connection.number, block);
+    // Of what is not needed any more it may be the answer to a cancel.
+    if (!picker.wants(block.piece, block.offset)) return;
+    connection.refusals.refused(block.piece, connection.remoteHas, now);
+    connection.bear('reject');
+  }
+
   #choose(connection: PeerConnection, lateAtMs: number | undefined): BlockRequest | undefined {
     const { picker } = this.#dependencies;
-    const { number, remoteHas } = connection;
+    const { number, askable } = connection;
     // Most looks at a peer find nothing: they cost nothing until something has changed.
     const isFutile = connection.futileAt === picker.version;
     const mayBegin = this.#mayBegin();
-    const block = isFutile ? undefined : picker.next(remoteHas, mayBegin);
+    const block = isFutile ? undefined : picker.next(askable, mayBegin);
     if (block !== undefined) return block;
     if (mayBegin) connection.futileAt = picker.version;
     else this.#waitsForMemory = true;
-    return lateAtMs === undefined ? undefined : picker.latest(number, remoteHas, lateAtMs);
+    return lateAtMs === undefined ? undefined : picker.latest(number, askable, lateAtMs);
   }
 
   /** Whether there is memory for one more piece. */

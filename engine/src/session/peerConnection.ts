@@ -5,6 +5,7 @@ import type { Random } from '../ports/random.ts';
 import type { PeerSocket, SocketHandlers } from '../ports/transport.ts';
 import { KEEP_ALIVE_MS, UselessMessages } from '../swarm/conduct.ts';
 import { PeerRate } from '../swarm/peerRate.ts';
+import { Refusals } from '../swarm/refusals.ts';
 import {
   type BlockRequest,
   encode,
@@ -74,6 +75,7 @@ export class PeerConnection implements SocketHandlers {
   readonly number: number;
   readonly side: Side;
   readonly rate = new PeerRate();
+  readonly refusals = new Refusals();
   readonly requests: BlockRequest[] = [];
   /** Bytes that are read from disk for it now. */
   readingBytes = 0;
@@ -152,6 +154,11 @@ export class PeerConnection implements SocketHandlers {
 
   get lastBlockAtMs(): number {
     return this.#outstanding.lastBlockAtMs;
+  }
+
+  /** What it may be asked for. */
+  get askable(): Bitfield {
+    return this.refusals.askable(this.remoteHas);
   }
 
   get isOpen(): boolean {

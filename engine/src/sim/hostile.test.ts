@@ -29,6 +29,16 @@ describe('a swarm with members that spoil what they say', () => {
     },
   );
 
+  it.each([1, 2, 3, 4])(
+    'is not held up when they have all and refuse every block: seed %d',
+    async (seed) => {
+      const { problems, seconds, spoiled } = await tryHostileWorld(seed, { refuses: true });
+      expect(problems).toEqual([]);
+      expect(seconds).toBeLessThan(20);
+      expect(spoiled).toBeGreaterThan(0);
+    },
+  );
+
   it('closes for reasons that have a name', async () => {
     const seen = new Set<string>();
     for (let seed = 1; seed <= 8; seed += 1) {

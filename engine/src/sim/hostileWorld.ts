@@ -1,3 +1,4 @@
+import { encode, PIECE_HEADER_BYTES } from '../wire/codec.ts';
 import { mutate } from './mutation.ts';
 import { wrongIn } from './randomWorld.ts';
 import { SeededRandom } from './seededRandom.ts';
@@ -11,6 +12,8 @@ const MAX_SECONDS = 300;
 /** Of what a hostile node says, spoiled. */
 const SHARES = [0.002, 0.02, 0.2, 1];
 const PAYLOAD_BYTES = 16_384;
+/** Ids of BEP 3 and BEP 6, behind the length of a message. */
+const [BITFIELD, PIECE, HAVE_NONE] = [5, 7, 15];
 
 type Spoiler = (bytes: Uint8Array, random: SeededRandom) => Uint8Array;
 
@@ -23,10 +26,17 @@ const SPOILERS: readonly Spoiler[] = [
 
 export interface HostileVerdict {
   readonly problems: readonly string[];
+  /** When the last honest node was done. */
+  readonly seconds: number;
   /** Messages, or parts of them, that came to honest peers with mistakes. */
   readonly spoiled: number;
   /** Why honest peers closed connections, to honest and hostile ones. */
   readonly closed: ReadonlyMap<string, number>;
+}
+
+export interface HostileOptions {
+  /** Instead of spoiling some of what they say they have everything, and give nothing of it. */
+  readonly refuses?: boolean;
 }
 
 /**
@@ -34,7 +44,10 @@ export interface HostileVerdict {
  * from the handshake on: the others must have the right file in time, and all that they close they
  * close for a reason.
  */
-export async function tryHostileWorld(seed: number): Promise<HostileVerdict> {
+export async function tryHostileWorld(
+  seed: number,
+  { refuses = false }: HostileOptions = {},
+): Promise<HostileVerdict> {
   const random = new SeededRandom(seed);
   const link = { upRate: 200 * MBIT_BYTES, downRate: 200 * MBIT_BYTES };
   const world = new SwarmWorld({
@@ -47,8 +60,8 @@ export async function tryHostileWorld(seed: number): Promise<HostileVerdict> {
   });
   const hostile = world.nodes.slice(0, 1 + random.below(2));
   const names = new Set(hostile.map(({ name }) => name));
-  const share = SHARES[random.below(SHARES.length)] as number;
-  const spoil = SPOILERS[random.below(SPOILERS.length)] as Spoiler;
+  const share = refuses ? 1 : (SHARES[random.below(SHARES.length)] as number);
+  const spoil = refuses ? refuse : (SPOILERS[random.below(SPOILERS.length)] as Spoiler);
   let spoiledCount = 0;
   world.tamper((from, bytes) => {
     if (!names.has(from) || random.next() >= share) return bytes;
@@ -65,7 +78,9 @@ export async function tryHostileWorld(seed: number): Promise<HostileVerdict> {
   if (!isDone) problems.push(`honest nodes are not done after ${MAX_SECONDS} s`);
   if (closed.has('InternalError')) problems.push('a message led to an error of ours');
   await world.stop();
-  return { problems, spoiled: spoiledCount, closed };
+  const seconds =
+    Math.max(...honest.map(({ doneAtMs = Number.POSITIVE_INFINITY }) => doneAtMs)) / 1000;
+  return { problems, seconds, spoiled: spoiledCount, closed };
 }
 
 function isOf(peers: readonly SimulatedPeer[], problem: string): boolean {
@@ -94,4 +109,19 @@ function wrongPayload(bytes: Uint8Array, random: SeededRandom): Uint8Array {
   const at = random.below(wrong.length);
   wrong[at] = (wrong[at] as number) ^ 1;
   return wrong;
+}
+
+/** It has all, whatever it has, and sends a reject for every block. */
+function refuse(bytes: Uint8Array): Uint8Array {
+  if (bytes.byteLength >= PAYLOAD_BYTES) return swallow();
+  const message = Buffer.from(bytes);
+  const id = message[4];
+  if (id === PIECE && message.length === PIECE_HEADER_BYTES) {
+    const length = message.readUInt32BE() - (PIECE_HEADER_BYTES - 4);
+    const [piece, offset] = [message.readUInt32BE(5), message.readUInt32BE(9)];
+    return encode({ type: 'reject', piece, offset, length });
+  }
+  const isField =
+    id === HAVE_NONE ? message.length === 5 : message.length === message.readUInt32BE() + 4;
+  return (id === HAVE_NONE || id === BITFIELD) && isField ? encode({ type: 'haveAll' }) : bytes;
 }
