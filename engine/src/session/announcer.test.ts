@@ -4,7 +4,7 @@ import { generateFeedKeyPair } from '../feed/keys.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import { layoutOf } from '../pieces/layout.ts';
 import type { PeerRole } from '../wire/hello.ts';
-import { Announcer } from './announcer.ts';
+import { Announcer, type AnnouncerDependencies } from './announcer.ts';
 import { Connections } from './connections.ts';
 import type { PeerConnection } from './peerConnection.ts';
 
@@ -75,6 +75,7 @@ let clock: ManualClock;
 let connections: Connections;
 let offered: Bitfield;
 let announcer: Announcer;
+let dependencies: AnnouncerDependencies;
 
 beforeEach(() => {
   clock = new ManualClock();
@@ -82,7 +83,7 @@ beforeEach(() => {
   offered = new Bitfield(PIECES);
   const keys = { swarmId: Buffer.alloc(20), feedKey: generateFeedKeyPair().publicKey };
   const feed = new FeedLog({ ...keys, pieceCount: PIECES });
-  const dependencies = { clock, feed, offered, connections, isPulling: () => false };
+  dependencies = { clock, feed, offered, connections, isPulling: () => false };
   announcer = new Announcer({ role: 'agent', layout }, dependencies);
 });
 
@@ -139,4 +140,22 @@ it('says nothing after it was stopped', () => {
   announcer.stop();
   clock.advance(1_000);
   expect(peer.told).toHaveLength(1);
+});
+
+it('shows an agent what a relay lost and has again', () => {
+  announcer = new Announcer({ role: 'relay', layout }, dependencies);
+  const before = join(1, 'agent');
+  gain(5);
+  clock.advance(100);
+  expect(before.told.map(({ pieces }) => pieces)).toEqual([[5]]);
+  offered.delete(5);
+  announcer.lost(5);
+  connections.remove(before.asConnection);
+  announcer.closed(before.asConnection);
+  const after = join(2, 'agent');
+  clock.advance(5_000);
+  expect(after.told).toEqual([]);
+  gain(5);
+  clock.advance(100);
+  expect(after.told.map(({ pieces }) => pieces)).toEqual([[5]]);
 });

@@ -72,6 +72,11 @@ export class Announcer {
     this.soon();
   }
 
+  /** What was announced was not what it was taken for: when it is ours again it is announced again. */
+  lost(piece: number): void {
+    this.#spread.lost(piece);
+  }
+
   /** The first thing that a peer hears of us. */
   opened(connection: PeerConnection): void {
     if (this.#isSpreadTo(connection)) this.#joined(connection);

@@ -131,6 +131,11 @@ export class Exchange implements ConnectionOwner {
     this.#announcer.announce(piece);
   }
 
+  /** One that was announced is not ours any more. */
+  lost(piece: number): void {
+    this.#announcer.lost(piece);
+  }
+
   /**
    * What was announced cannot be taken back (BEP 3): every connection begins anew, with what we have
    * now. Rare: pieces were taken for what they are not.

@@ -397,6 +397,27 @@ describe('a swarm on loopback', () => {
     await expectFiles(node, distribution);
   });
 
+  it('brings agents what a relay took for something else at first', async () => {
+    const distribution = distributionOf([MIB]);
+    const liar = await startNode(distribution, 'liar', 'relay');
+    const key = await pull(liar, distribution, [{ first: 0, count: 3 }], [1]);
+    const relay = await startNode(distribution, 'relay', 'relay');
+    const agent = await startNode(distribution, 'agent', 'agent');
+    relay.transfer.setPeers(listed(liar));
+    agent.transfer.setPeers(listed(relay));
+    await expect.poll(() => agent.transfer.progress().verifiedPieces).toBe(3);
+    await liar.host.stop();
+    for (const { transfer } of [relay, agent]) transfer.revoke([key]);
+    // All begin anew with each other, and nobody has it.
+    await expect.poll(() => relay.host.closedConnections.get('Renewed')).toBe(1);
+    await expect.poll(() => relay.transfer.exchange.hasTakers).toBe(true);
+    const honest = await startNode(distribution, 'honest', 'relay', (store) => store, [key]);
+    relay.transfer.setPeers(listed(honest));
+    await pull(honest, distribution, [{ first: 0, count: 4 }]);
+    await agent.transfer.completed;
+    await expectFiles(agent, distribution);
+  });
+
   it('lets nobody in who does not know the secret', async () => {
     const distribution = distributionOf([MIB]);
     const relay = await startNode(distribution, 'relay', 'relay');

@@ -475,6 +475,7 @@ export class Transfer implements Served {
   /** Peers were told that we have it. */
   #dropped(piece: number): void {
     this.#memory.discard(this.#options.swarmId, piece);
+    this.exchange.lost(piece);
     this.#hasDropped = true;
     if (this.#state === 'transferring') return;
     const message = `piece ${piece} is not what was signed at first: it is fetched again`;

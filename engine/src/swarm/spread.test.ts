@@ -15,6 +15,37 @@ function spreadOf(agents: number, pieces: number, pieceLengthBytes = 256 * 1024)
 const piecesOf = (offers: readonly { piece: number }[]) => offers.map(({ piece }) => piece);
 
 describe('what a relay shows to its agents', () => {
+  it('is a piece anew, after it was lost, when it is back', () => {
+    const spread = spreadOf(3, 2);
+    const before = spread.announcements(0, true).offers;
+    expect(piecesOf(before)).toEqual([0, 1]);
+    spread.lost(0);
+    for (const agent of [1, 2, 3]) expect(spread.wasShown(agent, 0)).toBe(false);
+    expect(spread.isForAll(0)).toBe(false);
+    expect(piecesOf(spread.announcements(5_000, true).offers)).not.toContain(0);
+    spread.gained(0, 6_000);
+    expect(piecesOf(spread.announcements(6_000, true).offers)).toContain(0);
+  });
+
+  it('is again what all were shown, after it was lost', () => {
+    const spread = spreadOf(2, 1);
+    spread.taken(1, 0, 0);
+    spread.taken(2, 0, 0);
+    expect(spread.announcements(0, true).toAll).toEqual([0]);
+    spread.lost(0);
+    expect(spread.isForAll(0)).toBe(false);
+    spread.gained(0, 1_000);
+    expect(spread.announcements(1_000, true).toAll).toEqual([0]);
+  });
+
+  it('is as much as before after offers of what was lost', () => {
+    const spread = spreadOf(4, 12);
+    expect(spread.announcements(0, true).offers).toHaveLength(12);
+    for (let piece = 0; piece < 12; piece += 1) spread.lost(piece);
+    for (let piece = 20; piece < 40; piece += 1) spread.gained(piece, 10);
+    expect(spread.announcements(10, true).offers).toHaveLength(12);
+  });
+
   it('is each piece to one of them first, in their order, and few at a time', () => {
     const spread = spreadOf(4, 100);
     const { offers, toAll } = spread.announcements(0, true);

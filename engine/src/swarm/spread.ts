@@ -133,6 +133,17 @@ export class Spread {
     else this.#spreading.set(piece, { shownTo: 0, againAtMs: nowMs + AGAIN_MS });
   }
 
+  /** It is not ours any more. Agents are shown it anew when it is again. */
+  lost(piece: number): void {
+    if (!this.#held.delete(piece)) return;
+    this.#waiting.delete(piece);
+    this.#spreading.delete(piece);
+    for (const agent of this.#agents.values()) {
+      agent.shown.delete(piece);
+      this.#close(agent, piece);
+    }
+  }
+
   /** An agent has it, from us or from others. */
   taken(number: number, piece: number, nowMs: number): void {
     const agent = this.#agents.get(number);
