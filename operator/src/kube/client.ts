@@ -15,12 +15,23 @@ import { Agent, type Dispatcher, request } from 'undici';
 export class KubeError extends Error {
   readonly code: KubeErrorCode;
   readonly status: number;
+  /** The server asks for no other try before. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: KubeErrorCode, status: number, message: string, options?: ErrorOptions) {
+  constructor(
+    code: KubeErrorCode,
+    status: number,
+    message: string,
+    {
+      retryAfterMs,
+      ...options
+    }: ErrorOptions & { readonly retryAfterMs?: number | undefined } = {},
+  ) {
     super(message, options);
     this.name = 'KubeError';
     this.code = code;
     this.status = status;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -61,6 +72,8 @@ export interface KubeClientOptions {
 }
 
 const DEFAULT_TIMEOUT_MS = 15_000;
+/** The API server asks for seconds; whoever stands before it must not stop us for hours. */
+const MAX_RETRY_AFTER_MS = 300_000;
 /** A page of 500 nodes with many images each is about 20 MB. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
@@ -88,7 +101,7 @@ export class KubeClient {
     try {
       const response = await this.#send(call, signal);
       const text = await readBounded(response.body);
-      if (response.statusCode >= 300) throw errorOf(call, response.statusCode, text);
+      if (response.statusCode >= 300) throw errorOf(call, response, text);
       return (text === '' ? undefined : JSON.parse(text)) as T;
     } catch (error) {
       throw asKubeError(call, error);
@@ -109,7 +122,7 @@ export class KubeClient {
       const response = await this.#send(call, signal);
       body = response.body;
       if (response.statusCode >= 300) {
-        throw errorOf(call, response.statusCode, await readBounded(response.body));
+        throw errorOf(call, response, await readBounded(response.body));
       }
       const decoder = new TextDecoder();
       let rest = '';
@@ -207,10 +220,21 @@ interface StatusObject {
 }
 
 /** What the API server says in a Status object. */
-function errorOf(call: KubeRequest, status: number, text: string): KubeError {
+function errorOf(
+  call: KubeRequest,
+  { statusCode: status, headers }: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>,
+  text: string,
+): KubeError {
   const said = parseStatus(text);
-  const message = said.message ?? text.slice(0, 2048);
-  return new KubeError(codeOf(status, said), status, `${call.method} ${call.path}: ${message}`);
+  const message = `${call.method} ${call.path}: ${said.message ?? text.slice(0, 2048)}`;
+  const retryAfterMs = retryAfter(headers['retry-after']);
+  return new KubeError(codeOf(status, said), status, message, { retryAfterMs });
+}
+
+/** In seconds, as the API server writes it; a date is nothing that it would say. */
+function retryAfter(header: string | string[] | undefined): number | undefined {
+  if (typeof header !== 'string' || !/^[0-9]{1,9}$/.test(header)) return undefined;
+  return Math.min(Number(header) * 1000, MAX_RETRY_AFTER_MS);
 }
 
 function parseStatus(text: string): StatusObject {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FakeClock, settle, steadyRandom } from '../testing/fakeClock.ts';
+import { KubeError } from './client.ts';
 import { WorkQueue } from './workQueue.ts';
 
 function setup(options: ConstructorParameters<typeof WorkQueue>[0] = {}) {
@@ -78,6 +79,67 @@ describe('the work queue', () => {
     expect(begun).toEqual(['a']);
     await clock.advance(1000);
     expect(begun).toEqual(['a']);
+  });
+
+  it('lets nothing but an edit come before the delay of what has failed', async () => {
+    const { clock, queue, begun, finish } = setup({ minBackoffMs: 1000 });
+    queue.add('a');
+    await finish('a', new Error('no'));
+    queue.addAfter('a', 0);
+    await clock.advance(749);
+    expect(begun).toEqual(['a']);
+    await clock.advance(1);
+    expect(begun).toEqual(['a', 'a']);
+    await finish('a', new Error('no'));
+    queue.add('a');
+    expect(begun).toEqual(['a', 'a', 'a']);
+    await finish('a');
+    queue.addAfter('a', 10);
+    await clock.advance(10);
+    expect(begun).toHaveLength(4);
+  });
+
+  it.each([
+    { when: 'before it failed', waitMs: 20 },
+    { when: 'soon after it failed', waitMs: 0 },
+  ])('waits out the delay, too, where another time fell due $when', async ({ waitMs }) => {
+    const { clock, queue, begun, finish } = setup({ minBackoffMs: 1000 });
+    queue.add('a');
+    queue.addAfter('a', 10);
+    await clock.advance(waitMs);
+    await finish('a', new Error('no'));
+    await clock.advance(749);
+    expect(begun).toEqual(['a']);
+    await clock.advance(1);
+    expect(begun).toEqual(['a', 'a']);
+  });
+
+  it('works again at once on what fell due while its work went well, or was edited while it failed', async () => {
+    const { clock, queue, begun, finish } = setup({ minBackoffMs: 1000 });
+    queue.add('a');
+    queue.addAfter('a', 10);
+    await clock.advance(20);
+    await finish('a');
+    expect(begun).toEqual(['a', 'a']);
+    queue.addAfter('a', 10);
+    await clock.advance(20);
+    queue.add('a');
+    await finish('a', new Error('no'));
+    expect(begun).toEqual(['a', 'a', 'a']);
+    await finish('a');
+    await clock.advance(60_000);
+    expect(begun).toHaveLength(3);
+  });
+
+  it('waits as long as a server that is asked too much says', async () => {
+    const { queue, finish, delays } = setup({ minBackoffMs: 100 });
+    const tooMany = (retryAfterMs?: number) =>
+      new KubeError('TooManyRequests', 429, 'too many', { retryAfterMs });
+    for (const error of [tooMany(7000), tooMany(10), tooMany()]) {
+      queue.add('a');
+      await finish('a', error);
+    }
+    expect(delays).toEqual([7000, 150, 300]);
   });
 
   it('works on no more keys at the same time than allowed', async () => {

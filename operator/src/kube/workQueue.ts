@@ -4,6 +4,7 @@
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
+import { isKubeError } from './client.ts';
 
 export interface WorkQueueOptions {
   /** Keys worked on at the same time. */
@@ -25,8 +26,8 @@ export interface WorkQueueDependencies {
 
 interface Entry {
   state: 'idle' | 'waiting' | 'working';
-  /** Added while its work was going on: works again at once when it ends. */
-  dirty: boolean;
+  /** While its work goes on: when it ends it works again, at once, or only if it has not failed. */
+  again: 'no' | 'unlessFailed' | 'atOnce';
   failures: number;
   /** Since when it waits, or is to be worked on again. */
   dueMs: number;
@@ -73,8 +74,8 @@ export class WorkQueue {
     const entry = this.#entry(key);
     this.#cancelTimer(entry);
     if (entry.state === 'working') {
-      if (!entry.dirty) entry.dueMs = dueMs;
-      entry.dirty = true;
+      if (entry.again === 'no') entry.dueMs = dueMs;
+      entry.again = 'atOnce';
     } else if (entry.state === 'idle') {
       entry.dueMs = dueMs;
       entry.state = 'waiting';
@@ -83,17 +84,30 @@ export class WorkQueue {
     }
   }
 
-  /** An earlier time that was asked for before stands. */
+  /**
+   * An earlier time that was asked for before stands. So does the delay of what has failed: only
+   * `add`, as for an edit, tries it again before.
+   */
   addAfter(key: string, delayMs: number): void {
     if (this.#stop.signal.aborted) return;
     const entry = this.#entry(key);
     const dueMs = this.#deps.clock.now() + delayMs;
-    if (entry.state === 'waiting' || entry.dirty) return;
+    if (entry.state === 'waiting' || entry.again !== 'no') return;
+    if (entry.state === 'idle' && entry.failures > 0) return;
     if (entry.timer !== undefined && entry.timer.dueMs <= dueMs) return;
+    this.#setTimer(key, entry, delayMs);
+  }
+
+  #setTimer(key: string, entry: Entry, delayMs: number): void {
     this.#cancelTimer(entry);
+    const dueMs = this.#deps.clock.now() + delayMs;
     const handle = this.#deps.clock.setTimer(delayMs, () => {
       delete entry.timer;
-      this.add(key);
+      if (entry.state !== 'working') this.add(key);
+      else if (entry.again === 'no') {
+        entry.dueMs = dueMs;
+        entry.again = 'unlessFailed';
+      }
     });
     entry.timer = { handle, dueMs };
   }
@@ -101,7 +115,7 @@ export class WorkQueue {
   #entry(key: string): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { state: 'idle', dirty: false, failures: 0, dueMs: 0 };
+      entry = { state: 'idle', again: 'no', failures: 0, dueMs: 0 };
       this.#entries.set(key, entry);
     }
     return entry;
@@ -129,10 +143,13 @@ export class WorkQueue {
       entry.failures = 0;
     } catch (error) {
       if (!this.#stop.signal.aborted) {
-        const delayMs = this.#backoffMs(entry.failures);
+        const askedMs = isKubeError(error, 'TooManyRequests') ? (error.retryAfterMs ?? 0) : 0;
+        const delayMs = Math.max(this.#backoffMs(entry.failures), askedMs);
         entry.failures += 1;
         this.#deps.onError(key, error, delayMs);
-        this.addAfter(key, delayMs);
+        // Instead of what was asked for meanwhile: news that came while it failed is no reason to hurry.
+        if (entry.again === 'unlessFailed') entry.again = 'no';
+        if (entry.again === 'no') this.#setTimer(key, entry, delayMs);
       }
     }
     this.#working -= 1;
@@ -142,8 +159,8 @@ export class WorkQueue {
 
   #finished(key: string, entry: Entry): void {
     entry.state = 'idle';
-    if (entry.dirty) {
-      entry.dirty = false;
+    if (entry.again !== 'no') {
+      entry.again = 'no';
       this.#add(key, entry.dueMs);
     } else if (entry.timer === undefined && entry.failures === 0) {
       this.#entries.delete(key);

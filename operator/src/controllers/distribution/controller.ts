@@ -173,7 +173,7 @@ export class DistributionController {
     const key = this.#keys.get(uid);
     const memory = key === undefined ? undefined : this.#memories.get(key);
     if (key === undefined || memory === undefined) return;
-    this.#queue.addAfter(key, memory.statusDueInMs(this.#deps.clock.now()));
+    this.#queue.addAfter(key, memory.lookDueInMs(this.#deps.clock.now()));
   }
 
   async #reconcile(key: string, signal: AbortSignal): Promise<void> {

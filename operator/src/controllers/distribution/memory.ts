@@ -23,7 +23,7 @@ interface Moved {
   readonly open: number;
 }
 
-/** Status is written at most so often for one Distribution. */
+/** Status is written, and made for what is reported, at most so often for one Distribution. */
 const STATUS_INTERVAL_MS = 1000;
 /** A rotated Secret is seen after this. */
 const HEADERS_FRESH_MS = 30_000;
@@ -48,7 +48,8 @@ export class Memory {
   told: DistributionStatus | undefined;
   #failures = 0;
   #failedSource = '';
-  #statusWrittenMs = Number.NEGATIVE_INFINITY;
+  #statusMadeMs = Number.NEGATIVE_INFINITY;
+  #statusAnsweredMs = Number.NEGATIVE_INFINITY;
   #moved: Moved = { mark: '', atMs: 0, isServed: false, open: 0 };
   #newest: Version | undefined;
   #headers: { secretName: string | undefined; headers: Headers; readMs: number } | undefined;
@@ -123,13 +124,31 @@ export class Memory {
     return nowMs - this.#moved.atMs;
   }
 
+  /** In what time a report is worth a look: most of them change nothing in the status. */
+  lookDueInMs(nowMs: number): number {
+    return Math.max(0, this.#statusMadeMs + STATUS_INTERVAL_MS - nowMs);
+  }
+
+  /** The status was made, whether or not it is to be written. */
+  looked(nowMs: number): void {
+    this.#statusMadeMs = nowMs;
+  }
+
   statusDueInMs(nowMs: number): number {
-    return Math.max(0, this.#statusWrittenMs + STATUS_INTERVAL_MS - nowMs);
+    return Math.max(0, this.#statusAnsweredMs + STATUS_INTERVAL_MS - nowMs);
   }
 
   wrote(version: Version, nowMs: number): void {
     this.#newest = version;
-    this.#statusWrittenMs = nowMs;
+    this.#statusAnsweredMs = nowMs;
+  }
+
+  /**
+   * It is gone, or somebody else has written. What fails otherwise has the queue's delay, which
+   * would be forgotten here.
+   */
+  wroteInVain(nowMs: number): void {
+    this.#statusAnsweredMs = nowMs;
   }
 
   /** Read anew: the copy that is watched may be behind. */

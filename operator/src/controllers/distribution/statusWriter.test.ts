@@ -129,7 +129,7 @@ describe('the writer of a status', () => {
     const { clock, keep, write, written } = setUp();
     await write();
     keep({ observedGeneration: 7 });
-    await clock.advance(2000);
+    await clock.advance(10000);
     const result = await write({ sourceChanged: true });
     expect(result.dueInMs).toBe(200);
     expect(written).toHaveLength(1);

@@ -12,9 +12,6 @@ import type { DistributionControllerDependencies } from './controller.ts';
 import type { Memory } from './memory.ts';
 import { relaysOf } from './plan.ts';
 
-/** Somebody else has written in between, and may do so again. */
-const CONFLICT_MS = 200;
-
 export interface WriteResult {
   /** When it may be written, if it was not. */
   readonly dueInMs?: number;
@@ -40,6 +37,7 @@ export class StatusWriter {
   ): Promise<WriteResult> {
     const { api, clock, coordinator } = this.#deps;
     const nowMs = clock.now();
+    memory.looked(nowMs);
     const progress = coordinator.progress(memory.uid);
     const { status: previous, resourceVersion } = memory.newest(distribution);
     const { record } = memory;
@@ -97,10 +95,11 @@ export class StatusWriter {
       memory.wrote({ resourceVersion: written.metadata.resourceVersion, status }, nowMs);
       return { settled };
     } catch (error) {
-      if (isKubeError(error, 'Conflict')) return this.#lookAgain(distribution, memory, signal);
+      if (!isKubeError(error, 'Conflict', 'NotFound')) throw error;
+      memory.wroteInVain(nowMs);
       // Gone: the reflector will say so.
       if (isKubeError(error, 'NotFound')) return { settled };
-      throw error;
+      return this.#lookAgain(distribution, memory, signal);
     }
   }
 
@@ -113,7 +112,7 @@ export class StatusWriter {
     // Gone, or made anew: the reflector will say so.
     if (found?.metadata.uid !== distribution.metadata.uid) return { settled: false };
     memory.saw(found);
-    return { dueInMs: CONFLICT_MS, settled: false };
+    return { dueInMs: memory.statusDueInMs(this.#deps.clock.now()), settled: false };
   }
 
   #tell({ metadata }: Distribution, events: ReturnType<typeof distributionEvents>): void {
