@@ -41,7 +41,7 @@ export function distributionViewOf(
   const reports = new Map<string, TransferReport>();
   const relays: RelayView[] = [];
   for (const process of processes) {
-    const report = process.reports.get(`${uid}/${epoch}`);
+    const report = process.reports.get(uid, epoch);
     if (report === undefined) continue;
     if (process.kind === 'agent') reports.set(process.node, report);
     else relays.push(relayViewOf(process, report));

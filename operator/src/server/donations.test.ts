@@ -5,6 +5,7 @@ import { aPlanOf, aRecord } from '../testing/objects.ts';
 import { Donations } from './donations.ts';
 import type { FleetProcess } from './fleetView.ts';
 import { NodeBook } from './nodeBook.ts';
+import { Reports } from './reports.ts';
 import { nothing } from './work.ts';
 
 const MIB = 1024 * 1024;
@@ -80,7 +81,7 @@ function processOf(kind: 'relay' | 'agent', node: string): FleetProcess {
     synced: true,
     told: nothing,
     reportSequence: 0,
-    reports: new Map(),
+    reports: new Reports(),
     seenAtMs: 0,
     sessionAtMs: 0,
     sessionExpiresAtMs: Number.POSITIVE_INFINITY,
@@ -95,7 +96,7 @@ function relayWith(
   epoch = 1,
 ): FleetProcess {
   const relay = processOf('relay', 'r');
-  relay.reports.set(`${uid}/${epoch}`, {
+  relay.reports.set({
     uid,
     epoch,
     state,
@@ -334,8 +335,7 @@ describe('bytes of the epoch before', () => {
     apply(second(), ['n1', 'n2']);
     const relay = relayWith('u', 'ready');
     expect(look('u', [...agentsOn('n2'), relay]).signers).toEqual(['relay-r']);
-    const [, failed] = [...relayWith('u', 'failed', 0, 2).reports][0]!;
-    relay.reports.set('u/2', failed);
+    relay.reports.set(relayWith('u', 'failed', 0, 2).reports.get('u', 2)!);
     expect(look('u', [...agentsOn('n2'), relay])).toMatchObject({ signers: [], kept: [] });
   });
 

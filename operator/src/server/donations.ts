@@ -370,7 +370,7 @@ function tellOf(state: State, donor: Donor): void {
 }
 
 function stateAt({ reports }: FleetProcess, { uid, epoch }: Pick<Donor, 'uid' | 'epoch'>) {
-  return reports.get(`${uid}/${epoch}`)?.state;
+  return reports.get(uid, epoch)?.state;
 }
 
 /** It pulls the donor's bytes, or takes them from other relays. */
@@ -385,7 +385,7 @@ function markOf({ record }: State, { book, members }: Seen, giving: readonly Mat
   for (const { process } of members) {
     if (process.kind !== 'relay') continue;
     for (const { uid, epoch } of [record, ...giving.map(({ donor }) => donor)]) {
-      mark += process.reports.get(`${uid}/${epoch}`)?.verifiedBytes ?? 0;
+      mark += process.reports.get(uid, epoch)?.verifiedBytes ?? 0;
     }
   }
   return mark;

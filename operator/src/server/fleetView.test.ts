@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { PodObject } from './callers.ts';
-import { type FleetProcess, FleetView, OvertakenError } from './fleetView.ts';
+import { type FleetProcess, FleetView, hasRemoved, OvertakenError, statesOf } from './fleetView.ts';
 import type { Session } from './sessions.ts';
 
 let ended: string[] = [];
@@ -133,5 +133,60 @@ describe('a process that says nothing', () => {
     fleet.meet(sessionOf('one', 1_000), 130_000);
     fleet.sweep(200_000);
     expect([process.stream, closed]).toEqual([stream, 0]);
+  });
+});
+
+describe('what a process has said of one distribution', () => {
+  const report = (uid: string, epoch: number, state: string) => ({ uid, epoch, state });
+  let process: FleetProcess;
+  const say = (sequence: number, ...transfers: readonly object[]) =>
+    fleet.report(process, { sequence, transfers } as never, 0);
+
+  beforeEach(() => {
+    process = fleet.meet(sessionOf('one', 1_000), 0);
+  });
+
+  it('is the newest of each of its epochs', () => {
+    say(1, report('a', 1, 'ready'), report('a', 2, 'pending'), report('b', 1, 'failed'));
+    say(2, report('a', 2, 'transferring'));
+    expect(statesOf(process, 'a')).toEqual(
+      new Map([
+        [1, 'ready'],
+        [2, 'transferring'],
+      ]),
+    );
+    expect(statesOf(process, 'c')).toEqual(new Map());
+  });
+
+  it('is told without a look at the others, of which there are thousands', () => {
+    let looks = 0;
+    const other = (epoch: number, state: string) => ({
+      get uid() {
+        looks += 1;
+        return 'other';
+      },
+      epoch,
+      state,
+    });
+    say(1, report('a', 1, 'removed'), other(1, 'ready'), other(2, 'ready'));
+    looks = 0;
+    expect(statesOf(process, 'a').size).toBe(1);
+    process.told = {
+      ...process.told,
+      removals: new Map([['a', { type: 'remove', uid: 'a', deleteFiles: true }]]),
+    };
+    expect(hasRemoved(process, { uid: 'a', deleteFiles: true })).toBe(true);
+    expect(looks).toBe(0);
+  });
+
+  it('is forgotten, all of it or an epoch', () => {
+    say(1, report('a', 1, 'ready'), report('a', 2, 'ready'), report('b', 1, 'ready'));
+    process.reports.forget('a', 1);
+    expect([...statesOf(process, 'a').keys()]).toEqual([2]);
+    process.reports.forget('a');
+    process.reports.forget('c');
+    expect([...process.reports.all()]).toEqual([report('b', 1, 'ready')]);
+    for (const { uid, epoch } of process.reports.all()) process.reports.forget(uid, epoch);
+    expect([...process.reports.all()]).toEqual([]);
   });
 });

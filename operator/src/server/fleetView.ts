@@ -11,6 +11,7 @@ import type {
 import type { PodObject } from './callers.ts';
 import type { Agents } from './nodeBook.ts';
 import { reportIntervalMs } from './reportInterval.ts';
+import { Reports } from './reports.ts';
 import type { Session } from './sessions.ts';
 import { type Desired, nothing, type ProcessInfo, type Tombstone } from './work.ts';
 
@@ -30,8 +31,7 @@ export interface FleetProcess extends ProcessInfo {
   told: Desired;
   /** Of the newest report. */
   reportSequence: number;
-  /** By `<uid>/<epoch>`, the newest report. */
-  readonly reports: Map<string, TransferReport>;
+  readonly reports: Reports;
   /** On the server's clock: when it was heard of last, by stream or report. */
   seenAtMs: number;
   readonly sessionAtMs: number;
@@ -140,7 +140,7 @@ export class FleetView {
       synced: false,
       told: nothing,
       reportSequence: -1,
-      reports: new Map(),
+      reports: new Reports(),
       seenAtMs: nowMs,
       sessionAtMs: nowMs,
       sessionExpiresAtMs: session.expiresAtMs,
@@ -171,9 +171,7 @@ export class FleetView {
     process.seenAtMs = nowMs;
     if (sequence <= process.reportSequence) return;
     process.reportSequence = sequence;
-    for (const transfer of transfers) {
-      process.reports.set(`${transfer.uid}/${transfer.epoch}`, transfer);
-    }
+    for (const transfer of transfers) process.reports.set(transfer);
     this.#listener.reported(process, transfers);
   }
 
@@ -240,9 +238,7 @@ export class FleetView {
 /** What a process has said of each epoch of a distribution. */
 export function statesOf(process: FleetProcess, uid: string): Map<number, TransferState> {
   const states = new Map<number, TransferState>();
-  for (const report of process.reports.values()) {
-    if (report.uid === uid) states.set(report.epoch, report.state);
-  }
+  for (const { epoch, state } of process.reports.of(uid).values()) states.set(epoch, state);
   return states;
 }
 

@@ -70,14 +70,14 @@ export class Hearing {
     for (const process of this.#deps.fleet.list()) {
       if (process.kind === 'agent') this.#deps.departures.seeOff(process, uid);
       if (joined !== undefined && !joined.has(process.node)) continue;
-      const report = process.reports.get(`${uid}/${epoch}`);
+      const report = process.reports.get(uid, epoch);
       if (report !== undefined) this.#take(process, report, distribution);
     }
   }
 
   /** It is gone, or silent: what it held may be pulled again. */
   dropHeld({ id, kind, reports }: FleetProcess): void {
-    const pulls = [...reports.values()].some(({ bitfield }) => bitfield !== undefined);
+    const pulls = [...reports.all()].some(({ bitfield }) => bitfield !== undefined);
     if (kind !== 'relay' && !pulls) return;
     for (const [uid, { book }] of this.#deps.distributions()) {
       const { plan } = book;
@@ -90,7 +90,7 @@ export class Hearing {
     if (nodes.size === 0) return;
     for (const { kind, node, stream, reports } of this.#deps.fleet.list()) {
       if (kind !== 'agent' || !nodes.has(node)) continue;
-      reports.delete(`${uid}/${epoch}`);
+      reports.forget(uid, epoch);
       stream?.close();
     }
   }
@@ -98,11 +98,11 @@ export class Hearing {
   /** Of distributions that are gone, and of epochs that nobody asks for. */
   forgetReports(): void {
     for (const { reports } of this.#deps.fleet.list()) {
-      for (const [key, { uid, epoch }] of reports) {
+      for (const { uid, epoch } of reports.all()) {
         const newest = this.#deps.distributions().get(uid)?.book.plan.record.epoch;
         const isWanted =
           newest === undefined ? this.#deps.removals.has(uid) : isAsked(epoch, newest);
-        if (!isWanted) reports.delete(key);
+        if (!isWanted) reports.forget(uid, epoch);
       }
     }
   }

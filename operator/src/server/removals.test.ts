@@ -5,6 +5,7 @@ import type { Assignment } from '../store/assignments.ts';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
 import type { FleetProcess } from './fleetView.ts';
 import { Removals } from './removals.ts';
+import { Reports } from './reports.ts';
 import { nothing } from './work.ts';
 
 const UID = 'uid-1';
@@ -42,11 +43,13 @@ function agentOn(node: string, state: 'ready' | 'removed'): FleetProcess {
     uploadedBytes: 0,
     rateBytesPerSecond: 0,
   };
+  const reports = new Reports();
+  reports.set(report);
   const process: Partial<FleetProcess> = {
     kind: 'agent',
     node,
     told: { ...nothing, removals: new Map([[UID, removal]]) },
-    reports: new Map([[`${UID}/1`, report]]),
+    reports,
   };
   return process as FleetProcess;
 }

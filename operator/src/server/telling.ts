@@ -89,8 +89,9 @@ export class Telling {
       const wanted = desired.get(process.id);
       if (stream === undefined || wanted === undefined) continue;
       for (const message of difference(process.told, wanted)) {
+        // What a process says from now on is its answer to a tombstone.
         if (message.type === 'remove' && message.epoch === undefined) {
-          forgetReports(process, message.uid);
+          process.reports.forget(message.uid);
         }
         stream.send(message);
       }
@@ -158,9 +159,4 @@ export class Telling {
       }
     }
   }
-}
-
-/** What a process says from now on is its answer to a tombstone. */
-function forgetReports({ reports }: FleetProcess, uid: string): void {
-  for (const [key, report] of reports) if (report.uid === uid) reports.delete(key);
 }
