@@ -8,7 +8,8 @@ import type { DistributionConditionType, DistributionReason } from '../api/v1alp
 import type { NodeProgress } from '../controllers/dataSide.ts';
 import type { ConditionValue } from './conditions.ts';
 
-const DOMAIN = '.dist.sluice.dev/';
+/** Between the namespace and the name. */
+export const DOMAIN = '.dist.sluice.dev/';
 
 export function isDistributionLabel(key: string): boolean {
   return key.includes(DOMAIN);

@@ -57,6 +57,7 @@ function newController(): DistributionController {
       want: () => {},
       release: async () => {},
       forget: () => {},
+      primed: () => {},
       conditions: () => [],
       onChange: () => {},
     },

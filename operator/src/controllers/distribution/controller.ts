@@ -165,6 +165,7 @@ export class DistributionController {
     if (this.#unprimed?.size !== 0) return;
     this.#unprimed = undefined;
     this.#deps.coordinator.primed();
+    this.#deps.workloads.primed();
     // Who is there adopts first: what is due is deleted only then.
     this.#graveyard.start();
   }

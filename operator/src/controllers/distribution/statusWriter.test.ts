@@ -129,11 +129,11 @@ describe('the writer of a status', () => {
     const { clock, keep, write, written } = setUp();
     await write();
     keep({ observedGeneration: 7 });
-    await clock.advance(10000);
+    await clock.advance(2000);
     const result = await write({ sourceChanged: true });
-    expect(result.dueInMs).toBe(200);
+    expect(result.dueInMs).toBe(1000);
     expect(written).toHaveLength(1);
-    await clock.advance(200);
+    await clock.advance(1000);
     await write({ sourceChanged: true });
     expect(written).toHaveLength(2);
   });

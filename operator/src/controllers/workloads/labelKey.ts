@@ -1,5 +1,8 @@
 /** The key of the label on the nodes that show a distribution's files. */
 import { createHash } from 'node:crypto';
+import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import type { Reflector } from '../../kube/reflector.ts';
+import { DOMAIN } from '../../policies/nodeLabels.ts';
 
 /** What Kubernetes allows after the slash. */
 const MAX_NAME_CHARACTERS = 63;
@@ -10,7 +13,24 @@ const HASH_DIGITS = 8;
  * a dash and the first 8 hex digits of its SHA-256. The part before the slash has at most 79.
  */
 export function labelKey({ namespace, name }: { namespace: string; name: string }): string {
-  return `${namespace}.dist.sluice.dev/${bounded(name)}`;
+  return `${namespace}${DOMAIN}${bounded(name)}`;
+}
+
+/**
+ * Whose key it is. Asked for every label of every node: others are looked at only where the name may
+ * have been cut.
+ */
+export function labelledBy(
+  key: string,
+  distributions: Pick<Reflector<Distribution>, 'get' | 'indexed'>,
+): Distribution | undefined {
+  const [namespace = '', name = ''] = key.split(DOMAIN);
+  const known = distributions.get(`${namespace}/${name}`);
+  if (known !== undefined || name.length < MAX_NAME_CHARACTERS) return known;
+  for (const other of distributions.indexed(namespace)) {
+    if (labelKey(other.metadata) === key) return other;
+  }
+  return undefined;
 }
 
 function bounded(name: string): string {

@@ -26,12 +26,12 @@ import {
   labelWish,
 } from '../../policies/nodeLabels.ts';
 import type { DistributionProgress } from '../dataSide.ts';
-import { labelKey } from './labelKey.ts';
+import { labelKey, labelledBy } from './labelKey.ts';
 
 export interface NodeLabelControllerDependencies {
   readonly client: KubeClient;
   readonly nodes: Pick<Reflector<NodeObject>, 'get' | 'list'>;
-  readonly distributions: Pick<Reflector<Distribution>, 'list'>;
+  readonly distributions: Pick<Reflector<Distribution>, 'get' | 'indexed'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -41,6 +41,8 @@ export interface NodeLabelControllerDependencies {
 const PACE_MS = 20;
 /** What nobody asked about, such as labels of distributions that are gone, is looked for so often. */
 const SWEEP_MS = 60_000;
+/** Others have their turn after so many nodes: with a thousand labels on each they take 50 ms. */
+const NODES_AT_ONCE = 20;
 const SWEEP = '';
 
 export class NodeLabelController {
@@ -62,7 +64,7 @@ export class NodeLabelController {
       {
         clock,
         random,
-        work: (name, signal) => (name === SWEEP ? this.#sweep() : this.#write(name, signal)),
+        work: (name, signal) => (name === SWEEP ? this.#sweep(signal) : this.#write(name, signal)),
         onError: (node, error, retryAfterMs) =>
           logger.warn('node will be labelled again', { node, error, retryAfterMs }),
       },
@@ -70,8 +72,12 @@ export class NodeLabelController {
   }
 
   start(): void {
-    this.#queue.add(SWEEP);
     this.#queue.start();
+  }
+
+  /** Every distribution was spoken of: what labels nodes have besides may be looked at. */
+  primed(): void {
+    this.#queue.add(SWEEP);
   }
 
   async stop(): Promise<void> {
@@ -141,9 +147,12 @@ export class NodeLabelController {
     }
   }
 
-  async #sweep(): Promise<void> {
-    for (const node of this.#deps.nodes.list()) {
+  async #sweep(signal: AbortSignal): Promise<void> {
+    let looks = 0;
+    for (const node of [...this.#deps.nodes.list()]) {
       if (Object.keys(this.#changesOf(node)).length > 0) this.#queue.add(node.metadata.name);
+      looks += 1;
+      if (looks % NODES_AT_ONCE === 0) await sleep(this.#deps.clock, 0, signal);
     }
     this.#queue.addAfter(SWEEP, SWEEP_MS);
   }
@@ -182,12 +191,11 @@ export class NodeLabelController {
 
   /** Of a distribution that exists and was not spoken of yet nobody knows what it wants. */
   #isOrphan(key: string): boolean {
-    for (const { metadata, spec } of this.#deps.distributions.list()) {
-      if (labelKey(metadata) !== key) continue;
-      if (metadata.deletionTimestamp !== undefined) return true;
-      return this.#keys.has(metadata.uid) && !spec.target.nodeLabel;
-    }
-    return true;
+    const distribution = labelledBy(key, this.#deps.distributions);
+    if (distribution === undefined) return true;
+    const { metadata, spec } = distribution;
+    if (metadata.deletionTimestamp !== undefined) return true;
+    return this.#keys.has(metadata.uid) && !spec.target.nodeLabel;
   }
 }
 

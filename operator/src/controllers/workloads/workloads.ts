@@ -30,6 +30,8 @@ export interface WorkloadsView {
   release(uid: string, signal: AbortSignal): Promise<void>;
   /** It is gone already. */
   forget(uid: string): void;
+  /** Said once, by a new leader: every Distribution that there is has been spoken of. */
+  primed(): void;
   conditions(distribution: Distribution): Value[];
   onChange(listener: (uid: string) => void): void;
 }
@@ -79,6 +81,10 @@ export class Workloads implements WorkloadsView {
   onChange(listener: (uid: string) => void): void {
     this.volumes?.onChange(listener);
     this.labels?.onChange(listener);
+  }
+
+  primed(): void {
+    this.labels?.primed();
   }
 
   want(distribution: Distribution, progress: DistributionProgress | undefined): void {
