@@ -26,7 +26,7 @@ export interface TargetSelection {
   readonly affinity?: NodeAffinity;
 }
 
-/** Domain of the nodes that lack the topology key. */
+/** Domain of the nodes that lack the topology key, have it empty, or with this value. */
 export const DEFAULT_DOMAIN = 'default';
 
 export function targetNodes(

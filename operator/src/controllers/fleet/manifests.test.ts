@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { NodeAffinity } from '../../api/v1alpha1/affinity.ts';
+import { matchesAffinity } from '../../policies/affinity.ts';
+import { targetNodes } from '../../policies/nodes.ts';
 import { agentDaemonSet, type FleetOptions, relayDeployment, relayName } from './manifests.ts';
 import { DEFAULT_AGENT_POD, DEFAULT_RELAY_POD } from './podSettings.ts';
 
@@ -28,7 +31,9 @@ interface Template {
       spec: {
         terminationGracePeriodSeconds: number;
         securityContext: object;
-        affinity: { nodeAffinity: object };
+        affinity: {
+          nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: NodeAffinity };
+        };
         tolerations: object[];
         automountServiceAccountToken: boolean;
         containers: {
@@ -52,13 +57,21 @@ const relay = (domain: string) =>
 const agent = () => agentDaemonSet(OPTIONS, undefined) as unknown as Template;
 
 describe('the relays', () => {
-  it('run in their domain only; those of nodes without the key, where the key is missing', () => {
-    expect(JSON.stringify(relay('a').spec.template.spec.affinity.nodeAffinity)).toContain(
-      `{"key":"${ZONE}","operator":"In","values":["a"]}`,
-    );
-    expect(JSON.stringify(relay('default').spec.template.spec.affinity.nodeAffinity)).toContain(
-      `{"key":"${ZONE}","operator":"DoesNotExist"}`,
-    );
+  it.each<[string, Record<string, string>[], Record<string, string>[]]>([
+    ['a', [{ [ZONE]: 'a' }], [{ [ZONE]: 'b' }, { [ZONE]: '' }, {}]],
+    ['default', [{}, { [ZONE]: 'default' }, { [ZONE]: '' }], [{ [ZONE]: 'a' }]],
+  ])('run on the nodes of their domain only, and on Linux: %s', (domain, inside, outside) => {
+    const { nodeAffinity } = relay(domain).spec.template.spec.affinity;
+    const affinity = nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution;
+    const mayRun = (labels: object, os = 'linux') =>
+      matchesAffinity({ ...labels, 'kubernetes.io/os': os }, affinity);
+    const target = { nodeSelector: {} };
+    for (const labels of [...inside, ...outside]) {
+      const facts = { name: 'n', uid: 'u', labels, unschedulable: false, notReady: false };
+      const isOfDomain = targetNodes([facts], target, ZONE)[0]?.domain === domain;
+      expect([mayRun(labels), isOfDomain]).toEqual(Array(2).fill(inside.includes(labels)));
+      expect(mayRun(labels, 'windows')).toBe(false);
+    }
   });
 
   it('have a port for stock clients only where one is set', () => {

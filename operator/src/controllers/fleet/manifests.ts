@@ -262,15 +262,17 @@ function metadata(
   return { namespace, name, labels, ownerReferences: [reference] };
 }
 
+/** The nodes that policies/nodes.ts counts to the domain; of several terms one has to hold. */
 function inDomain(topologyKey: string, domain: string): object {
+  const isOneOf = (...values: string[]) => ({ key: topologyKey, operator: 'In', values });
   const inside =
     domain === DEFAULT_DOMAIN
-      ? { key: topologyKey, operator: 'DoesNotExist' }
-      : { key: topologyKey, operator: 'In', values: [domain] };
+      ? [{ key: topologyKey, operator: 'DoesNotExist' }, isOneOf(DEFAULT_DOMAIN, '')]
+      : [isOneOf(domain)];
   const linux = { key: 'kubernetes.io/os', operator: 'In', values: ['linux'] };
   return {
     requiredDuringSchedulingIgnoredDuringExecution: {
-      nodeSelectorTerms: [{ matchExpressions: [inside, linux] }],
+      nodeSelectorTerms: inside.map((each) => ({ matchExpressions: [each, linux] })),
     },
   };
 }
