@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest';
 import type { NodeAffinity } from '../../api/v1alpha1/affinity.ts';
 import { matchesAffinity } from '../../policies/affinity.ts';
 import { targetNodes } from '../../policies/nodes.ts';
-import { agentDaemonSet, type FleetOptions, relayDeployment, relayName } from './manifests.ts';
+import {
+  agentDaemonSet,
+  type FleetOptions,
+  relayDeployment,
+  relayDisruptionBudget,
+  relayName,
+} from './manifests.ts';
 import { DEFAULT_AGENT_POD, DEFAULT_RELAY_POD } from './podSettings.ts';
 
 const OPTIONS: FleetOptions = {
@@ -113,6 +119,15 @@ describe('the relays', () => {
     });
     // DRAIN_MS and STOP_MS of relay-image/src/main.ts.
     expect(template.spec.terminationGracePeriodSeconds).toBeGreaterThan(20 + 8);
+  });
+
+  it('leave a drained node one by one, but for those that are not ready', () => {
+    const need = { topologyKey: ZONE, domain: 'a', replicas: 2 };
+    expect(relayDisruptionBudget(OPTIONS, need, 'uid').spec).toEqual({
+      maxUnavailable: 1,
+      unhealthyPodEvictionPolicy: 'AlwaysAllow',
+      selector: { matchLabels: expect.objectContaining({ 'sluice.dev/relay': relayName(need) }) },
+    });
   });
 
   it('are as restricted as Pod Security allows', () => {

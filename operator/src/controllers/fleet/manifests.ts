@@ -156,8 +156,8 @@ export function relayDeployment(
 }
 
 /**
- * A drain takes the relays of a domain one after the other. It is the Deployment's and goes with
- * it; `uid` is the Deployment's.
+ * A drain takes the relays of a domain one after the other; one that serves nobody must not stop it.
+ * It is the Deployment's and goes with it; `uid` is the Deployment's.
  */
 export function relayDisruptionBudget(
   options: FleetOptions,
@@ -170,7 +170,11 @@ export function relayDisruptionBudget(
   const labels = componentLabels('relay', need.domain);
   return {
     metadata: { namespace, name, labels, ownerReferences: [owner] },
-    spec: { maxUnavailable: 1, selector: { matchLabels: relaySelector(name) } },
+    spec: {
+      maxUnavailable: 1,
+      unhealthyPodEvictionPolicy: 'AlwaysAllow',
+      selector: { matchLabels: relaySelector(name) },
+    },
   };
 }
 
