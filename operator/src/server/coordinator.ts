@@ -10,7 +10,6 @@ import type {
   Coordinator as CoordinatorPort,
   DistributionPlan,
   DistributionProgress,
-  NodeProgress,
   OriginPolicy,
   OriginRefusal,
   OriginUsage,
@@ -233,18 +232,11 @@ export class Coordinator implements CoordinatorPort {
     if (distribution === undefined) return undefined;
     const { book } = distribution;
     const { plan } = book;
-    const agents = this.fleet.agents();
     const { leases } = this.#deps;
     const failure = leases.failureOf(uid, plan.record.epoch);
     return {
       epoch: plan.record.epoch,
-      nodes: plan.nodes.map(({ name }): NodeProgress => {
-        const record = book.recordOf(name);
-        const isConnected = agents.get(name) === 'connected';
-        // A rate of a process that is gone is none.
-        const rateBytesPerSecond = isConnected ? record.rateBytesPerSecond : 0;
-        return { ...record, rateBytesPerSecond, name, connected: isConnected };
-      }),
+      nodes: book.progress(this.fleet.agents()),
       originBytes: leases.originBytes(uid),
       sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',
       pull: leases.troubleOf(uid, plan.record.epoch),

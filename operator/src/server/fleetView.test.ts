@@ -190,3 +190,43 @@ describe('what a process has said of one distribution', () => {
     expect([...process.reports.all()]).toEqual([]);
   });
 });
+
+describe('which nodes have an agent', () => {
+  const stream = { send: () => {}, close: () => {} };
+  const agent = (id: string, podUid = id): Session => ({
+    ...sessionOf(id, 1_000, podUid),
+    kind: 'agent',
+  });
+  const said = () => [...fleet.agents().values()];
+
+  it('is known anew when a process or its stream has come or gone', () => {
+    expect(said()).toEqual([]);
+    const process = fleet.meet(agent('one'), 0);
+    expect(said()).toEqual(['silent']);
+    fleet.open(agent('one'), stream, 0);
+    expect(said()).toEqual(['connected']);
+    fleet.closed(process, stream, 0);
+    expect(said()).toEqual(['silent']);
+    fleet.open(agent('one'), stream, 0);
+    fleet.lapsed('one', 10_000);
+    expect(said()).toEqual(['silent']);
+    fleet.sweep(60_000);
+    expect(said()).toEqual([]);
+  });
+
+  it('is so, too, when another run of the pod shows up, and when the leader steps down', () => {
+    fleet.open(agent('before', 'pod'), stream, 0);
+    expect(said()).toEqual(['connected']);
+    fleet.meet({ ...agent('after', 'pod'), expiresAtMs: 2_000 }, 0);
+    expect(said()).toEqual(['silent']);
+    fleet.clear();
+    expect(said()).toEqual([]);
+  });
+
+  it('is no other answer while nothing of them has changed', () => {
+    fleet.open(agent('one'), stream, 0);
+    const agents = fleet.agents();
+    fleet.report(fleet.get('one')!, { sequence: 1, transfers: [] } as never, 0);
+    expect(fleet.agents()).toBe(agents);
+  });
+});

@@ -73,6 +73,8 @@ const LAPSED_AFTER_MS = 8_000;
 export class FleetView {
   readonly #processes = new Map<string, FleetProcess>();
   readonly #listener: FleetListener;
+  /** Asked for at each look at a distribution; undefined when a process or stream has come or gone. */
+  #agents: Agents | undefined;
 
   constructor(listener: FleetListener) {
     this.#listener = listener;
@@ -89,11 +91,13 @@ export class FleetView {
 
   /** By node; of a node with several runs of its agent, whether one of them is connected. */
   agents(): Agents {
+    if (this.#agents !== undefined) return this.#agents;
     const agents = new Map<string, 'connected' | 'silent'>();
     for (const { kind, node, stream } of this.#processes.values()) {
       if (kind !== 'agent' || agents.get(node) === 'connected') continue;
       agents.set(node, stream === undefined ? 'silent' : 'connected');
     }
+    this.#agents = agents;
     return agents;
   }
 
@@ -146,6 +150,7 @@ export class FleetView {
       sessionExpiresAtMs: session.expiresAtMs,
     };
     this.#processes.set(session.id, process);
+    this.#agents = undefined;
     return process;
   }
 
@@ -155,7 +160,7 @@ export class FleetView {
     process.stream = stream;
     process.synced = false;
     process.told = nothing;
-    this.#listener.changed();
+    this.#changed();
     return process;
   }
 
@@ -163,7 +168,7 @@ export class FleetView {
     if (process.stream !== stream) return;
     process.stream = undefined;
     process.seenAtMs = nowMs;
-    this.#listener.changed();
+    this.#changed();
   }
 
   /** One that was overtaken by a newer one, or comes again, changes nothing. */
@@ -204,7 +209,7 @@ export class FleetView {
       }
       if (process.stream === undefined && nowMs - process.seenAtMs > GONE_AFTER_MS) {
         this.#processes.delete(process.id);
-        this.#listener.changed();
+        this.#changed();
       }
     }
   }
@@ -219,17 +224,24 @@ export class FleetView {
   clear(): void {
     for (const { stream } of this.#processes.values()) stream?.close();
     this.#processes.clear();
+    this.#agents = undefined;
+  }
+
+  #changed(): void {
+    this.#agents = undefined;
+    this.#listener.changed();
   }
 
   #closeStream(process: FleetProcess): void {
     process.stream?.close();
     process.stream = undefined;
-    this.#listener.changed();
+    this.#changed();
   }
 
   #end(process: FleetProcess): void {
     process.stream?.close();
     this.#processes.delete(process.id);
+    this.#agents = undefined;
     this.#listener.ended(process);
     this.#listener.changed();
   }

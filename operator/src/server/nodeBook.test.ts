@@ -128,3 +128,36 @@ describe('turns', () => {
     expect(partsOf(book, onlyFirst, 30_000)).toEqual(['n1']);
   });
 });
+
+describe('the progress of the nodes', () => {
+  const agents = new Map([['n1', 'connected' as const]]);
+
+  it('says of each target what it has said last, and of one that is away no rate', () => {
+    const book = new NodeBook(plan(['n1', 'n2', 'n3']));
+    for (const name of ['n1', 'n2']) {
+      book.take(name, { ...progress('transferring', 5), rateBytesPerSecond: 7 });
+    }
+    expect(book.progress(agents)).toMatchObject([
+      { name: 'n1', state: 'transferring', connected: true, rateBytesPerSecond: 7 },
+      { name: 'n2', state: 'transferring', connected: false, rateBytesPerSecond: 0 },
+      { name: 'n3', state: 'pending', connected: false },
+    ]);
+  });
+
+  it.each<[string, (book: NodeBook) => void]>([
+    ['a node has reported', (book) => book.take('n1', progress('ready', 10))],
+    ['the rows of an earlier leader are read', (book) => book.recall([row('n1', 'ready')], 0)],
+    [
+      'another epoch begins',
+      (book) => book.apply({ ...plan(['n1']), record: aRecord({ epoch: 2 }) }, 0),
+    ],
+    ['it is for other nodes', (book) => book.apply(plan(['n2']), 0)],
+  ])('is made anew when %s, and only then', (_why, change) => {
+    const book = new NodeBook(plan(['n1']));
+    const before = book.progress(agents);
+    expect(book.progress(agents)).toBe(before);
+    change(book);
+    expect(book.progress(agents)).not.toBe(before);
+    expect(book.progress(new Map())[0]?.connected).toBe(false);
+  });
+});

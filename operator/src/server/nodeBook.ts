@@ -2,7 +2,7 @@
  * The nodes of one distribution: how its epoch stands on each, which have left and may have
  * something of it still, and whose turn it is. PURE: state in, state changed, no time of its own.
  */
-import type { DistributionPlan, EpochRecord } from '../controllers/dataSide.ts';
+import type { DistributionPlan, EpochRecord, NodeProgress } from '../controllers/dataSide.ts';
 import type { Assignment } from '../store/assignments.ts';
 import { placesOf } from './waves.ts';
 
@@ -39,6 +39,8 @@ export class NodeBook {
   #places: ReadonlySet<string> = new Set();
   /** When the rows of an earlier leader were read. */
   #recalledAtMs: number | undefined;
+  /** As made last; undefined when something of it has changed. */
+  #progress: { readonly agents: Agents; readonly nodes: readonly NodeProgress[] } | undefined;
   /** An earlier epoch, and the nodes that had it when its successor began. */
   #before: { readonly record: EpochRecord; readonly nodes: Set<string> } | undefined;
 
@@ -53,6 +55,7 @@ export class NodeBook {
    */
   apply(plan: DistributionPlan, nowMs: number): AppliedPlan {
     const before = this.#targets;
+    this.#progress = undefined;
     if (plan.record.epoch !== this.plan.record.epoch) this.#beginEpoch();
     this.plan = plan;
     this.#targets = targetsOf(plan);
@@ -74,6 +77,7 @@ export class NodeBook {
   /** What the database has of an earlier leader's time; answers what it need not keep. */
   recall(rows: readonly Assignment[], nowMs: number): string[] {
     this.#recalledAtMs = nowMs;
+    this.#progress = undefined;
     const forgotten: string[] = [];
     const { epoch } = this.plan.record;
     for (const { node, nodeUid, epoch: of, progress } of rows) {
@@ -107,6 +111,23 @@ export class NodeBook {
     return this.#records.get(node) ?? PENDING;
   }
 
+  /**
+   * Each target in the plan's order; the same array as long as nothing has changed. Several ask in
+   * one look at a distribution.
+   */
+  progress(agents: Agents): readonly NodeProgress[] {
+    if (this.#progress?.agents === agents) return this.#progress.nodes;
+    const nodes = this.plan.nodes.map(({ name }): NodeProgress => {
+      const record = this.recordOf(name);
+      const connected = agents.get(name) === 'connected';
+      // A rate of a process that is gone is none.
+      const rateBytesPerSecond = connected ? record.rateBytesPerSecond : 0;
+      return { ...record, rateBytesPerSecond, name, connected };
+    });
+    this.#progress = { agents, nodes };
+    return nodes;
+  }
+
   get isRecalled(): boolean {
     return this.#recalledAtMs !== undefined;
   }
@@ -134,6 +155,7 @@ export class NodeBook {
     if (target === undefined) return undefined;
     this.#readyCount += Number(progress.state === 'ready') - Number(this.#isReady(node));
     this.#records.set(node, progress);
+    this.#progress = undefined;
     const { uid, epoch } = this.plan.record;
     return { uid, epoch, node, ...(target.uid !== undefined && { nodeUid: target.uid }), progress };
   }
