@@ -55,6 +55,8 @@ const HEAL_MS = 60_000;
 /** Demands that come together are answered together. */
 const SETTLE_MS = 20;
 
+const NO_NEEDS = '[]';
+
 interface Applied {
   readonly text: string;
   readonly atMs: number;
@@ -66,7 +68,9 @@ export class FleetController implements FleetView {
   readonly #deps: FleetControllerDependencies;
   readonly #queue: WorkQueue;
   readonly #scaling: RelayScaling;
-  readonly #demands = new Map<string, RelayDemand>();
+  readonly #demands = new Map<string, { readonly demand: RelayDemand; readonly text: string }>();
+  /** Of all demands. */
+  #needs: readonly RelayNeed[] = [];
   readonly #applied = new Map<string, Applied>();
   readonly #missingSinceMs = new Map<string, number>();
   #running = new Map<string, RelayNeed>();
@@ -115,11 +119,14 @@ export class FleetController implements FleetView {
   }
 
   setDemand(uid: string, demand: RelayDemand | undefined): void {
-    const before = relayNeeds(this.#demands.values());
-    if (demand === undefined) this.#demands.delete(uid);
-    else this.#demands.set(uid, demand);
-    const after = relayNeeds(this.#demands.values());
-    if (JSON.stringify(before) !== JSON.stringify(after)) this.#queue.addAfter(KEY, SETTLE_MS);
+    // Said at each look at each distribution, and mostly what was said before: not all are counted anew.
+    const text = JSON.stringify(relayNeeds(demand === undefined ? [] : [demand]));
+    if (text === (this.#demands.get(uid)?.text ?? NO_NEEDS)) return;
+    if (demand === undefined || text === NO_NEEDS) this.#demands.delete(uid);
+    else this.#demands.set(uid, { demand, text });
+    const before = JSON.stringify(this.#needs);
+    this.#needs = relayNeeds([...this.#demands.values()].map((each) => each.demand));
+    if (JSON.stringify(this.#needs) !== before) this.#queue.addAfter(KEY, SETTLE_MS);
   }
 
   relayStates(of: RelaysOf, domains: ReadonlySet<string>): RelayState[] {
@@ -164,8 +171,7 @@ export class FleetController implements FleetView {
     this.#owner ??= await this.#findOwner(signal);
     const daemonSet = agentDaemonSet(this.#options, this.#owner);
     await this.#apply(resources.daemonSets, daemonSet, this.#deps.daemonSets, signal);
-    const needs = relayNeeds(this.#demands.values());
-    const { run, againInMs } = this.#scaling.decide(needs, clock.now());
+    const { run, againInMs } = this.#scaling.decide(this.#needs, clock.now());
     this.#running = new Map(run.map((need) => [relayName(need), need] as const));
     for (const [name, need] of this.#running) {
       const deployment = relayDeployment(this.#options, this.#owner, need);
