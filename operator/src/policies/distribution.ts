@@ -10,7 +10,7 @@ import { isProven } from './graves.ts';
 import type { TargetNode } from './nodes.ts';
 import { fileNameOf } from './source.ts';
 
-/** Another distribution of the same namespace. */
+/** Another distribution of the same namespace, whose path may meet. */
 export interface Neighbour {
   readonly uid: string;
   readonly name: string;

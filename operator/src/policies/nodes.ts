@@ -29,19 +29,32 @@ export interface TargetSelection {
 /** Domain of the nodes that lack the topology key, have it empty, or with this value. */
 export const DEFAULT_DOMAIN = 'default';
 
+/** What a node is as a target, and what decides whether it is one. */
+export interface Candidate {
+  readonly labels: NodeFacts['labels'];
+  readonly target: TargetNode;
+}
+
+/** By name. */
+export function candidates(nodes: Iterable<NodeFacts>, topologyKey: string): Candidate[] {
+  const result: Candidate[] = [];
+  for (const { labels, ...node } of nodes) {
+    const domain = labels[topologyKey] || DEFAULT_DOMAIN;
+    result.push({ labels, target: { ...node, domain } });
+  }
+  return result.sort((a, b) => (a.target.name < b.target.name ? -1 : 1));
+}
+
 export function targetNodes(
-  nodes: Iterable<NodeFacts>,
+  all: readonly Candidate[],
   { nodeSelector, affinity }: TargetSelection,
-  topologyKey: string,
 ): TargetNode[] {
   const wanted = Object.entries(nodeSelector);
-  const result: TargetNode[] = [];
-  for (const { labels, ...node } of nodes) {
-    if (!wanted.every(([key, value]) => labels[key] === value)) continue;
-    if (!matchesAffinity(labels, affinity)) continue;
-    result.push({ ...node, domain: labels[topologyKey] || DEFAULT_DOMAIN });
-  }
-  return result.sort((a, b) => (a.name < b.name ? -1 : 1));
+  const selected = all.filter(
+    ({ labels }) =>
+      wanted.every(([key, value]) => labels[key] === value) && matchesAffinity(labels, affinity),
+  );
+  return selected.map(({ target }) => target);
 }
 
 /** Nobody waits for it: it cannot run what needs the file. */

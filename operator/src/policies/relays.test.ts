@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { targetNodes } from './nodes.ts';
+import { candidates, targetNodes } from './nodes.ts';
 import { relayDemand, relayNeeds } from './relays.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
@@ -14,13 +14,12 @@ function nodes(count: number, zone: string | undefined, from = 0) {
   }));
 }
 
+const all = (of: Parameters<typeof candidates>[0]) =>
+  targetNodes(candidates(of, ZONE), { nodeSelector: {} });
+
 describe('relays', () => {
   it('are needed in each domain in which a node waits; nodes without the key form one', () => {
-    const targets = targetNodes(
-      [...nodes(3, 'a'), ...nodes(5, 'b'), ...nodes(1, undefined)],
-      { nodeSelector: {} },
-      ZONE,
-    );
+    const targets = all([...nodes(3, 'a'), ...nodes(5, 'b'), ...nodes(1, undefined)]);
     const isReady = (name: string) => name.startsWith('a-');
     const demand = relayDemand(targets, isReady, { topologyKey: ZONE, nodesPerRelay: 2 });
     expect(relayNeeds([demand])).toEqual([
@@ -30,14 +29,14 @@ describe('relays', () => {
   });
 
   it('are shared: the largest demand decides', () => {
-    const targets = targetNodes(nodes(10, 'a'), { nodeSelector: {} }, ZONE);
+    const targets = all(nodes(10, 'a'));
     const small = relayDemand(targets, () => false, { topologyKey: ZONE, nodesPerRelay: 10 });
     const large = relayDemand(targets, () => false, { topologyKey: ZONE, nodesPerRelay: 3 });
     expect(relayNeeds([small, large, small])).toMatchObject([{ replicas: 4 }]);
   });
 
   it('are not shared with those that want their own', () => {
-    const targets = targetNodes(nodes(10, 'a'), { nodeSelector: {} }, ZONE);
+    const targets = all(nodes(10, 'a'));
     const shared = relayDemand(targets, () => false, { topologyKey: ZONE, nodesPerRelay: 10 });
     const own = { topologyKey: ZONE, nodesPerRelay: 5, dedicatedTo: 'uid-1' };
     expect(relayNeeds([shared, relayDemand(targets, () => false, own)])).toEqual([
@@ -47,13 +46,12 @@ describe('relays', () => {
   });
 
   it('are for nodes that have every label of the selector', () => {
-    const all = [
+    const some = [
       { name: 'x', labels: { gpu: 'yes', disk: 'fast' } },
       { name: 'y', labels: { gpu: 'yes' } },
     ].map((node) => ({ ...node, uid: node.name, unschedulable: false, notReady: false }));
-    const names = targetNodes(all, { nodeSelector: { gpu: 'yes', disk: 'fast' } }, ZONE).map(
-      (node) => node.name,
-    );
-    expect(names).toEqual(['x']);
+    const selection = { nodeSelector: { gpu: 'yes', disk: 'fast' } };
+    const targets = targetNodes(candidates(some, ZONE), selection);
+    expect(targets.map(({ name }) => name)).toEqual(['x']);
   });
 });

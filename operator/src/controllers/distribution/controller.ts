@@ -23,10 +23,12 @@ import { gather } from './gather.ts';
 import { Graveyard } from './graveyard.ts';
 import { Memory } from './memory.ts';
 import { Mirrors } from './mirrors.ts';
+import { Neighbours } from './neighbours.ts';
 import { planOf, relaysOf } from './plan.ts';
 import { Removal } from './removal.ts';
 import { type EpochOver, Sourcing } from './sourcing.ts';
 import { StatusWriter } from './statusWriter.ts';
+import { Targets } from './targets.ts';
 
 export interface DistributionControllerDependencies {
   readonly distributions: Reflector<Distribution>;
@@ -64,6 +66,8 @@ export class DistributionController {
   readonly #removal: Removal;
   readonly #sourcing: Sourcing;
   readonly #mirrors: Mirrors;
+  readonly #targets: Targets;
+  readonly #neighbours: Neighbours;
   readonly #memories = new Map<string, Memory>();
   readonly #keys = new Map<string, string>();
   /** Keys not worked on since the start; undefined once all were. */
@@ -78,6 +82,8 @@ export class DistributionController {
       ...dependencies,
       nodeExists: (name) => dependencies.nodes.get(name) !== undefined,
     });
+    this.#targets = new Targets(dependencies.nodes);
+    this.#neighbours = new Neighbours(dependencies.distributions);
     this.#removal = new Removal({ ...dependencies, graveyard: this.#graveyard });
     this.#sourcing = new Sourcing(dependencies);
     this.#mirrors = new Mirrors({ ...dependencies, changed: (key) => this.#queue.add(key) });
@@ -128,6 +134,7 @@ export class DistributionController {
   changed(current: Distribution | undefined, previous: Distribution | undefined): void {
     const object = current ?? previous;
     if (object === undefined) return;
+    this.#neighbours.changed(current, previous);
     this.#queue.add(keyOf(object));
     if (current !== undefined) return;
     this.#deps.workloads.forget(object.metadata.uid);
@@ -137,6 +144,7 @@ export class DistributionController {
   }
 
   nodeChanged(current: NodeObject | undefined, previous: NodeObject | undefined): void {
+    this.#targets.nodeChanged(current, previous);
     if (nodeFacts(current) === nodeFacts(previous)) return;
     if (current === undefined || previous === undefined) this.#nodesSoon();
     for (const object of this.#deps.distributions.list()) {
@@ -288,11 +296,11 @@ export class DistributionController {
   }
 
   #gather(distribution: Distribution, memory: Memory): DistributionInput {
-    const { coordinator, distributions, nodes } = this.#deps;
+    const { coordinator } = this.#deps;
     return gather({
       distribution,
-      neighbours: distributions.indexed(distribution.metadata.namespace),
-      nodes: nodes.list(),
+      neighbours: this.#neighbours.of(distribution),
+      nodes: this.#targets.of(distribution.spec),
       record: memory.record,
       progress: coordinator.progress(memory.uid),
       failure: memory.failure,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { NodeAffinity } from '../../api/v1alpha1/affinity.ts';
 import { matchesAffinity } from '../../policies/affinity.ts';
-import { targetNodes } from '../../policies/nodes.ts';
+import { candidates, targetNodes } from '../../policies/nodes.ts';
 import {
   agentDaemonSet,
   type FleetOptions,
@@ -74,7 +74,7 @@ describe('the relays', () => {
     const target = { nodeSelector: {} };
     for (const labels of [...inside, ...outside]) {
       const facts = { name: 'n', uid: 'u', labels, unschedulable: false, notReady: false };
-      const isOfDomain = targetNodes([facts], target, ZONE)[0]?.domain === domain;
+      const isOfDomain = targetNodes(candidates([facts], ZONE), target)[0]?.domain === domain;
       expect([mayRun(labels), isOfDomain]).toEqual(Array(2).fill(inside.includes(labels)));
       expect(mayRun(labels, 'windows')).toBe(false);
     }
