@@ -216,17 +216,3 @@ describe('a Distribution that goes', () => {
     expect(data.tombstones.get('uid-first')).toBe(false);
   });
 });
-
-it('a node that gets the label of the selector is served, and is not when it loses it', async () => {
-  edit({ spec: aSpec({ target: { nodeSelector: { gpu: 'yes' } } }) }, 2);
-  await clock.advance(1_000);
-  const served = () => data.plans.get(UID)?.nodes.map(({ name }) => name);
-  expect(served()).toEqual([]);
-  for (const labels of [{ gpu: 'yes' }, { gpu: 'no' }]) {
-    const before = nodes.get('n1');
-    nodes.set('n1', aNode('n1', labels));
-    controller.nodeChanged(nodes.get('n1'), before);
-    await clock.advance(1_000);
-    expect(served()).toEqual(labels.gpu === 'yes' ? ['n1'] : []);
-  }
-});

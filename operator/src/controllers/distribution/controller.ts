@@ -135,6 +135,9 @@ export class DistributionController {
     const object = current ?? previous;
     if (object === undefined) return;
     this.#neighbours.changed(current, previous);
+    const memory = this.#memories.get(keyOf(object));
+    // It says what was decided: to decide again would say the same.
+    if (memory?.ownWrites.isEcho(current, previous)) return;
     this.#queue.add(keyOf(object));
     if (current !== undefined) return;
     this.#deps.workloads.forget(object.metadata.uid);

@@ -20,6 +20,10 @@ let looks: number;
 /** Each time that the status was to be written. */
 let triesAtMs: number[];
 let refuse: () => void;
+/** What others do while the status is written. */
+let meanwhile: () => void;
+let isEchoLate: boolean;
+let reconciled: number;
 
 beforeEach(async () => {
   clock = new FakeClock();
@@ -27,6 +31,9 @@ beforeEach(async () => {
   looks = 0;
   triesAtMs = [];
   refuse = () => {};
+  meanwhile = () => {};
+  isEchoLate = false;
+  reconciled = 0;
   nodes = new Map(['n1', 'n2'].map((name) => [name, aNode(name)]));
   distributions = new Map();
   const progress = data.progress.bind(data);
@@ -49,8 +56,12 @@ beforeEach(async () => {
       writeStatus: async (_: Distribution, { status }: { status: DistributionStatus }) => {
         triesAtMs.push(clock.now());
         refuse();
-        edit({ status });
-        return distributions.get(KEY);
+        meanwhile();
+        const tell = edit({ status }, undefined, {}, isEchoLate);
+        const written = distributions.get(KEY);
+        await settle();
+        if (isEchoLate) clock.setTimer(100, tell);
+        return written;
       },
     },
     coordinator: data,
@@ -69,6 +80,9 @@ beforeEach(async () => {
     random: steadyRandom,
     wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
     logger: createLogger({ silent: true }),
+    onReconciled: () => {
+      reconciled += 1;
+    },
   };
   controller = new DistributionController(
     dependencies as unknown as DistributionControllerDependencies,
@@ -85,8 +99,13 @@ function aNode(name: string, labels: Record<string, string> = {}): NodeObject {
   return { metadata: { name, uid: `uid-${name}`, resourceVersion: '1', labels } };
 }
 
-/** As the reflector would tell of it. */
-function edit(change: Partial<Distribution>, generation = 1): void {
+/** As the reflector tells of it: at once, or when it is called. */
+function edit(
+  change: Partial<Distribution>,
+  generation = distributions.get(KEY)?.metadata.generation ?? 1,
+  meta: Partial<Distribution['metadata']> = {},
+  isLate = false,
+): () => void {
   const before = distributions.get(KEY);
   const version = Number(before?.metadata.resourceVersion ?? 0) + 1;
   const metadata = {
@@ -97,10 +116,13 @@ function edit(change: Partial<Distribution>, generation = 1): void {
     creationTimestamp: '2026-01-01T00:00:00Z',
     finalizers: ['sluice.dev/distribution'],
     resourceVersion: String(version),
+    ...meta,
   };
   const after = { spec: aSpec(), ...before, ...change, metadata } as unknown as Distribution;
   distributions.set(KEY, after);
-  controller.changed(after, before);
+  const tell = () => controller.changed(after, before);
+  if (!isLate) tell();
+  return tell;
 }
 
 /** Bytes move on a node every 50 ms. */
@@ -162,5 +184,60 @@ describe('reports that change nothing in the status', () => {
     expect(looks / perLook).toBeLessThanOrEqual(11);
     expect(looks / perLook).toBeGreaterThanOrEqual(9);
     expect(triesAtMs).toHaveLength(tries);
+  });
+});
+
+it('a node that gets the label of the selector is served, and is not when it loses it', async () => {
+  edit({ spec: aSpec({ target: { nodeSelector: { gpu: 'yes' } } }) }, 2);
+  await clock.advance(1_000);
+  const served = () => data.plans.get(UID)?.nodes.map(({ name }) => name);
+  expect(served()).toEqual([]);
+  for (const labels of [{ gpu: 'yes' }, { gpu: 'no' }]) {
+    const before = nodes.get('n1');
+    nodes.set('n1', aNode('n1', labels));
+    controller.nodeChanged(nodes.get('n1'), before);
+    await clock.advance(1_000);
+    expect(served()).toEqual(labels.gpu === 'yes' ? ['n1'] : []);
+  }
+});
+
+describe('a status that was written', () => {
+  /** Reconciliations within three seconds of a report that changes the status. */
+  async function afterReport(verifiedBytes: number): Promise<number> {
+    const tries = triesAtMs.length;
+    reconciled = 0;
+    data.report(UID, [aReport('n1', { state: verifiedBytes === 0 ? 'failed' : 'ready' })]);
+    await clock.advance(3_000);
+    expect(triesAtMs).toHaveLength(tries + 1);
+    return reconciled;
+  }
+
+  it.each([
+    ['before the write is answered', false],
+    ['after it', true],
+  ])('is not looked at when it comes back %s', async (_when, isLate) => {
+    isEchoLate = isLate;
+    expect(await afterReport(0)).toBe(1);
+    expect(await afterReport(1)).toBe(1);
+  });
+
+  it('is looked at when somebody else has changed something while it was written', async () => {
+    meanwhile = () => edit({ status: {} as DistributionStatus });
+    expect(await afterReport(0)).toBe(2);
+  });
+
+  it.each<[string, () => void]>([
+    ['the status', () => edit({ status: {} as DistributionStatus })],
+    ['a label', () => edit({}, undefined, { labels: { a: 'b' } })],
+    ['an annotation', () => edit({}, undefined, { annotations: { a: 'b' } })],
+    ['the finalizers', () => edit({}, undefined, { finalizers: [] })],
+    ['the spec', () => edit({ spec: aSpec({ priority: 9 }) }, 2)],
+  ])('is looked at, once, when somebody else changes %s', async (_what, change) => {
+    await afterReport(0);
+    reconciled = 0;
+    change();
+    await clock.advance(10);
+    await clock.advance(0);
+    expect(reconciled).toBe(1);
   });
 });

@@ -3,6 +3,7 @@ import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distri
 import type { Failure } from '../../policies/failures.ts';
 import type { DistributionProgress, EpochRecord } from '../dataSide.ts';
 import { MirrorMemory } from './mirrorMemory.ts';
+import { OwnWrites } from './ownWrites.ts';
 
 type Source = Distribution['spec']['source'];
 type Headers = Readonly<Record<string, string>>;
@@ -44,6 +45,7 @@ export class Memory {
   removingSinceMs: number | undefined;
   /** What becomes of its files is in its grave: a heir's, or the graveyard's. */
   isBuried = false;
+  readonly ownWrites = new OwnWrites();
   /** Whose events were told last, written or not. */
   told: DistributionStatus | undefined;
   #failures = 0;

@@ -13,7 +13,7 @@ import type { Memory } from './memory.ts';
 import { relaysOf } from './plan.ts';
 
 export interface WriteResult {
-  /** When it may be written, if it was not. */
+  /** When it may be written, if it was not; 0: somebody else has changed it meanwhile. */
   readonly dueInMs?: number;
   /** Nothing is under way that the operator would have to watch. */
   readonly settled: boolean;
@@ -90,11 +90,14 @@ export class StatusWriter {
     if (sameStatus(previous, status)) return { settled };
     const dueInMs = memory.statusDueInMs(nowMs);
     if (dueInMs > 0) return { dueInMs, settled };
+    memory.ownWrites.begin();
     try {
       const written = await api.writeStatus(distribution, { status, resourceVersion }, signal);
-      memory.wrote({ resourceVersion: written.metadata.resourceVersion, status }, nowMs);
-      return { settled };
+      const version = written.metadata.resourceVersion;
+      memory.wrote({ resourceVersion: version, status }, nowMs);
+      return { settled, ...(memory.ownWrites.end(version) && { dueInMs: 0 }) };
     } catch (error) {
+      memory.ownWrites.end(undefined);
       if (!isKubeError(error, 'Conflict', 'NotFound')) throw error;
       memory.wroteInVain(nowMs);
       // Gone: the reflector will say so.

@@ -5,6 +5,7 @@ import type { RelayDemand } from '../../policies/relays.ts';
 import { FakeClock, steadyRandom } from '../../testing/fakeClock.ts';
 import { FleetController, type FleetControllerDependencies } from './controller.ts';
 import { type FleetOptions, relayName } from './manifests.ts';
+import { DEFAULT_AGENT_POD, DEFAULT_RELAY_POD } from './podSettings.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
 
@@ -33,7 +34,12 @@ beforeEach(async () => {
     logger: createLogger({ silent: true }),
   };
   controller = new FleetController(
-    { namespace: 'sluice-system', relayIdleSeconds: 60 } as FleetOptions,
+    {
+      namespace: 'sluice-system',
+      relayIdleSeconds: 60,
+      relayPod: DEFAULT_RELAY_POD,
+      agentPod: DEFAULT_AGENT_POD,
+    } as FleetOptions,
     dependencies as unknown as FleetControllerDependencies,
   );
   controller.start();
