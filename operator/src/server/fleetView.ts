@@ -256,10 +256,10 @@ export function statesOf(process: FleetProcess, uid: string): Map<number, Transf
 
 /** Whether this process need not be waited for any more before a distribution counts as removed. */
 export function hasRemoved(process: FleetProcess, { uid, deleteFiles }: Tombstone): boolean {
-  const states = statesOf(process, uid);
   const told = process.told.removals.get(uid);
   // Files that were to stay at first may have to go later.
   const isTold = told !== undefined && (told.deleteFiles || !deleteFiles);
-  if (process.kind === 'agent' && !deleteFiles) return isTold;
-  return isTold && states.size > 0 && [...states.values()].every((state) => state === 'removed');
+  if (!isTold || (process.kind === 'agent' && !deleteFiles)) return isTold;
+  const reports = [...process.reports.of(uid).values()];
+  return reports.length > 0 && reports.every(({ state }) => state === 'removed');
 }
