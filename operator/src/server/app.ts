@@ -1,10 +1,5 @@
 /** The control API: who calls, what is asked, and in which form it is answered. Decides nothing. */
-import type {
-  ReportAnswer,
-  SessionGrant,
-  SessionRequest,
-  WorkMessage,
-} from '@sluice/protocol/messages.ts';
+import type { ReportAnswer, SessionGrant, SessionRequest } from '@sluice/protocol/messages.ts';
 import {
   InvalidMessageError,
   parseLeaseRequest,
@@ -19,12 +14,13 @@ import type { LeaseService } from '../quota/leaseService.ts';
 import { LeaseError } from '../quota/leases.ts';
 import type { Callers } from './callers.ts';
 import type { Coordinator } from './coordinator.ts';
-import { OvertakenError, type WorkStream } from './fleetView.ts';
+import { OvertakenError } from './fleetView.ts';
 import { newReadApi } from './readApi.ts';
 import { ApiRefusal } from './refusal.ts';
 import { reportIntervalMs } from './reportInterval.ts';
 import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
 import { Standby, type StandbyDependencies } from './standby.ts';
+import { QueuedStream } from './workStream.ts';
 
 export interface AppDependencies extends StandbyDependencies {
   readonly coordinator: Coordinator;
@@ -44,8 +40,6 @@ const LEASE_BODY = '256kb';
 /** Ten thousand transfers; a relay's bitfields. */
 const REPORT_BODY = '16mb';
 const HEARTBEAT_MS = 4_000;
-/** A process that reads no faster than this queue fills has hung: it comes back when it lives. */
-const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 /** Not for each report: there are hundreds a second. */
 const COUNT_EVERY_MS = 1_000;
 const IDENTIFY_TIMEOUT_MS = 12_000;
@@ -122,7 +116,11 @@ export function newApp(dependencies: AppDependencies): express.Express {
       ...(leaderUrl !== undefined && { 'content-location': `${leaderUrl}${request.originalUrl}` }),
     });
     response.flushHeaders();
-    const stream = streamTo(response);
+    const { kind, pod, node } = session;
+    const onHung = () => {
+      logger.warn('a process does not read its work and is cut off', { kind, pod, node });
+    };
+    const stream = new QueuedStream(response, { clock, onHung }).start();
     const process = coordinator.fleet.open(session, stream, now());
     const heartbeat = setInterval(() => stream.send({ type: 'heartbeat' }), HEARTBEAT_MS);
     response.once('close', () => {
@@ -207,19 +205,6 @@ export function newApp(dependencies: AppDependencies): express.Express {
   }
 
   return app;
-}
-
-function streamTo(response: Response): WorkStream {
-  return {
-    send: (message: WorkMessage) => {
-      if (response.writableEnded || response.destroyed) return;
-      if (response.writableLength > MAX_QUEUED_BYTES) response.destroy();
-      else response.write(`${JSON.stringify(message)}\n`);
-    },
-    close: () => {
-      response.end();
-    },
-  };
 }
 
 function bearerOf(request: Request): string {

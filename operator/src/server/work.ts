@@ -239,19 +239,22 @@ export function difference(told: Desired, desired: Desired): WorkMessage[] {
 
 export const nothing: Desired = { tasks: new Map(), peers: new Map(), removals: new Map() };
 
-/** A task is told to thousands: as text it is made once. */
-const taskTexts = new WeakMap<Task, string>();
+/** A task is told to thousands: as a line it is made once, and all streams share it. */
+const taskLines = new WeakMap<Task, Buffer>();
 
-function sameTask(one: Task | undefined, other: Task): boolean {
-  return one === other || (one !== undefined && textOf(one) === textOf(other));
+/** As it is sent. */
+export function lineOf(message: WorkMessage): Buffer {
+  if (message.type !== 'task') return Buffer.from(`${JSON.stringify(message)}\n`);
+  const known = taskLines.get(message.task);
+  if (known !== undefined) return known;
+  const line = Buffer.from(`${JSON.stringify(message)}\n`);
+  taskLines.set(message.task, line);
+  return line;
 }
 
-function textOf(task: Task): string {
-  const known = taskTexts.get(task);
-  if (known !== undefined) return known;
-  const text = JSON.stringify(task);
-  taskTexts.set(task, text);
-  return text;
+function sameTask(one: Task | undefined, other: Task): boolean {
+  if (one === other || one === undefined) return one === other;
+  return lineOf({ type: 'task', task: one }).equals(lineOf({ type: 'task', task: other }));
 }
 
 function same(one: unknown, other: unknown): boolean {

@@ -1,0 +1,131 @@
+/**
+ * The work stream of one process. What it is to be told waits here as messages and becomes bytes
+ * only as fast as the connection takes them: thousands are told in one turn of the event loop, in
+ * which no connection takes anything. The server decides nothing here.
+ */
+import type { Writable } from 'node:stream';
+import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { WorkMessage } from '@sluice/protocol/messages.ts';
+import type { WorkStream } from './fleetView.ts';
+import { lineOf } from './work.ts';
+
+export interface QueuedStreamDependencies {
+  readonly clock: Clock;
+  /** The process has taken nothing for long, and its connection is destroyed. */
+  readonly onHung: () => void;
+}
+
+interface Waiting {
+  message: WorkMessage;
+}
+
+/** A task of a thousand files is a third of a megabyte: it goes in parts of what Node.js takes at once. */
+const PART_BYTES = 64 * 1024;
+/** A process that takes no part for so long has hung: it comes back when it lives. */
+const HUNG_MS = 15_000;
+
+export class QueuedStream implements WorkStream {
+  readonly #sink: Writable;
+  readonly #deps: QueuedStreamDependencies;
+  /** In the order in which they are sent. */
+  readonly #queue = new Set<Waiting>();
+  /** By distribution and by what they say of it: those that a newer message takes the place of. */
+  readonly #replaceable = new Map<string, Map<string, Waiting>>();
+  /** Of a line that is being sent. */
+  #rest: Buffer = Buffer.alloc(0);
+  #hung: Timer | undefined;
+  #isFull = false;
+  #isOver = false;
+
+  constructor(sink: Writable, dependencies: QueuedStreamDependencies) {
+    this.#sink = sink;
+    this.#deps = dependencies;
+  }
+
+  start(): this {
+    this.#sink.on('drain', () => {
+      this.#hung?.cancel();
+      this.#isFull = false;
+      this.#write();
+    });
+    this.#sink.once('close', () => this.#end());
+    return this;
+  }
+
+  send(message: WorkMessage): void {
+    if (this.#isOver) return;
+    const { uid, what } = subjectOf(message);
+    const before = this.#replaceable.get(uid);
+    const outdated = before?.get(what);
+    if (message.type === 'remove') {
+      // What comes after it must not come before it.
+      this.#replaceable.delete(uid);
+      this.#queue.add({ message });
+    } else if (outdated !== undefined) outdated.message = message;
+    else {
+      const waiting = { message };
+      this.#queue.add(waiting);
+      if (before !== undefined) before.set(what, waiting);
+      else this.#replaceable.set(uid, new Map([[what, waiting]]));
+    }
+    this.#write();
+  }
+
+  /** What waits is not said any more: the next stream begins with everything. */
+  close(): void {
+    this.#end();
+    this.#sink.end();
+  }
+
+  #write(): void {
+    while (!this.#isFull && !this.#isOver) {
+      if (this.#rest.length === 0) this.#rest = this.#next();
+      if (this.#rest.length === 0) return;
+      const part = this.#rest.subarray(0, PART_BYTES);
+      this.#rest = this.#rest.subarray(PART_BYTES);
+      this.#isFull = !this.#sink.write(part);
+      if (this.#isFull) this.#hung = this.#deps.clock.setTimer(HUNG_MS, () => this.#giveUp());
+    }
+  }
+
+  /** Empty: nothing waits. */
+  #next(): Buffer {
+    for (const waiting of this.#queue) {
+      this.#queue.delete(waiting);
+      const { uid, what } = subjectOf(waiting.message);
+      const others = this.#replaceable.get(uid);
+      if (others?.get(what) === waiting) others.delete(what);
+      if (others?.size === 0) this.#replaceable.delete(uid);
+      return lineOf(waiting.message);
+    }
+    return Buffer.alloc(0);
+  }
+
+  #giveUp(): void {
+    this.#end();
+    this.#sink.destroy();
+    this.#deps.onHung();
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#hung?.cancel();
+    this.#queue.clear();
+    this.#replaceable.clear();
+  }
+}
+
+/** What a message speaks of: a newer one of the same says all that is so. */
+function subjectOf(message: WorkMessage): { readonly uid: string; readonly what: string } {
+  switch (message.type) {
+    case 'task':
+      return { uid: message.task.uid, what: `task ${message.task.epoch}` };
+    case 'peers':
+    case 'askLease':
+    case 'remove':
+      return { uid: message.uid, what: `${message.type} ${message.epoch}` };
+    case 'synced':
+    case 'heartbeat':
+      return { uid: '', what: message.type };
+  }
+}
