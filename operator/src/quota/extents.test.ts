@@ -100,6 +100,14 @@ describe('the pieces that are to be pulled', () => {
     expect(pool.free(3_500)).toBe(2);
   });
 
+  it("are nobody's business when a process that never had any is gone", () => {
+    const pool = new ExtentPool(4);
+    pool.report('relay', bitfieldOf([0], 4), undefined, 0);
+    expect(pool.forget('stranger', 0)).toBe(false);
+    expect(pool.forget('relay', 0)).toBe(true);
+    expect(pool.forget('relay', 0)).toBe(false);
+  });
+
   it('are left to the nodes that have them when their relay is gone, while there is something else', () => {
     const pool = new ExtentPool(8);
     pool.report('lost', bitfieldOf([0, 1, 2, 3], 8), undefined, 0);

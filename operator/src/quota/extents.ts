@@ -75,18 +75,19 @@ export class ExtentPool {
     }
   }
 
-  /** The process is gone, and what it alone had with it. */
-  forget(holder: string, nowMs: number): void {
+  /** The process is gone, and what it alone had with it. False: it was not known to hold anything. */
+  forget(holder: string, nowMs: number): boolean {
     const had = this.#held.get(holder);
     this.#held.delete(holder);
     this.#spread.delete(holder);
-    if (had === undefined) return;
+    if (had === undefined) return false;
     had.forEach((has, piece) => {
       if (has === 0) return;
       this.#holders[piece] = this.#holdersOf(piece) - 1;
       if (!this.isHeld(piece)) this.#orphans.add(piece);
     });
     this.#gainedAtMs = nowMs;
+    return true;
   }
 
   /** What anybody holds is not known any more, until it is reported again. */

@@ -108,7 +108,7 @@ export class PullRegistry {
     this.#pulls.delete(uid);
   }
 
-  /** What a relay holds by its report, and its peers; undefined when that process is gone. */
+  /** What a process holds by its report, and its peers; undefined when that process is gone. */
   setHeld(
     uid: string,
     epoch: number,
@@ -120,8 +120,7 @@ export class PullRegistry {
     if (pull === undefined || pull.distribution.epoch !== epoch) return;
     const now = this.#dependencies.clock.now();
     if (bitfield !== undefined) pull.pool.report(holder, bitfield, spread, now);
-    else pull.pool.forget(holder, now);
-    if (bitfield === undefined) this.#dependencies.wake(uid);
+    else if (pull.pool.forget(holder, now)) this.#dependencies.wake(uid);
   }
 
   /** The journals of all that is pulled are fenced before anybody waits for them. */

@@ -1,12 +1,17 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseRequest, WorkMessage } from '@sluice/protocol/messages.ts';
+import type {
+  LeaseAnswer,
+  LeaseRequest,
+  TransferReport,
+  WorkMessage,
+} from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from 'winston';
 import type { LeaseService } from '../quota/leaseService.ts';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { aLeaseService } from '../testing/leasing.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
-import { aPlanOf, aRecord } from '../testing/objects.ts';
+import { aPlanOf, aRecord, aTransferReport } from '../testing/objects.ts';
 import { Coordinator } from './coordinator.ts';
 import type { FleetProcess } from './fleetView.ts';
 
@@ -81,23 +86,38 @@ function pulls(node: string): boolean {
   return last?.task.pulls === true && last.task.source !== undefined;
 }
 
-async function lease(process: FleetProcess): Promise<string> {
+async function ask(process: FleetProcess, overrides: object): Promise<LeaseAnswer> {
   const { id, kind } = process;
   const standsIn = coordinator.standsIn(process, UID);
-  const request: LeaseRequest = {
-    op: 'acquire',
-    incarnation: 'incarnation',
-    sequence: clock.now(),
-    uid: UID,
-    epoch: 1,
-    pullerKey: puller,
-    wantConnections: 1,
-    wantRateBytesPerSecond: 1_000_000,
-  };
-  const answer = leases.answer({ id, kind, standsIn }, request);
+  const request = { incarnation: 'incarnation', sequence: clock.now(), ...overrides };
+  const answer = leases.answer({ id, kind, standsIn }, request as LeaseRequest);
   await settle();
-  const said = await answer;
+  return answer;
+}
+
+function acquire(process: FleetProcess): Promise<LeaseAnswer> {
+  const want = { pullerKey: puller, wantConnections: 1, wantRateBytesPerSecond: 1_000_000 };
+  return ask(process, { op: 'acquire', uid: UID, epoch: 1, ...want });
+}
+
+async function lease(process: FleetProcess): Promise<string> {
+  const said = await acquire(process);
   return said.outcome === 'wait' ? `wait: ${said.reason}` : said.outcome;
+}
+
+function report(process: FleetProcess, overrides: Partial<TransferReport> = {}): void {
+  const sequence = process.reportSequence + 1;
+  const transfer = aTransferReport({ uid: UID, ...overrides });
+  const said = { incarnation: 'incarnation', sequence, transfers: [transfer] };
+  coordinator.fleet.report(process, said, clock.now());
+}
+
+/** Of the only piece. */
+const HELD = Buffer.from([128]).toString('base64');
+
+/** Its stream breaks, and nothing is heard of it any more. */
+function vanish(process: FleetProcess): void {
+  if (process.stream !== undefined) coordinator.fleet.closed(process, process.stream, clock.now());
 }
 
 describe('without a relay for 30 seconds', () => {
@@ -123,5 +143,42 @@ describe('without a relay for 30 seconds', () => {
     await clock.advance(60_000);
     expect(pulls('n1')).toBe(false);
     expect(JSON.stringify(told.get('n1'))).not.toContain('secret');
+  });
+});
+
+describe('what an agent that pulled had alone is pulled again when it is gone', () => {
+  it.each<[string, (agent: FleetProcess) => Promise<void>]>([
+    [
+      'though it says nothing of it any more since relays are there',
+      async (agent) => {
+        report(agent, { bitfield: HELD });
+        connect('relay', 'r0');
+        await clock.advance(1_000);
+        report(agent, { state: 'ready' });
+      },
+    ],
+    [
+      'though it had not said so before it was gone',
+      async (agent) => {
+        const said = await acquire(agent);
+        if (said.outcome !== 'granted') throw new Error(said.outcome);
+        const { leaseId, version } = said.grant;
+        await clock.advance(1);
+        const end = { op: 'settle', leaseId, version, usedBytes: 1_000, unfinished: [] };
+        expect(await ask(agent, end)).toEqual({ outcome: 'settled' });
+      },
+    ],
+  ])('%s', async (_how, pulled) => {
+    const agent = connect('agent', 'n1');
+    connect('agent', 'n2');
+    applyPlan();
+    await clock.advance(36_000);
+    await pulled(agent);
+    const relay = connect('relay', 'r1');
+    await clock.advance(1_000);
+    expect(await lease(relay)).toBe('wait: NothingToPull');
+    vanish(agent);
+    await clock.advance(25_000);
+    expect(await lease(relay)).toBe('granted');
   });
 });

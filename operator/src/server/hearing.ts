@@ -75,13 +75,13 @@ export class Hearing {
     }
   }
 
-  /** It is gone, or silent: what it held may be pulled again. */
-  dropHeld({ id, kind, reports }: FleetProcess): void {
-    const pulls = [...reports.all()].some(({ bitfield }) => bitfield !== undefined);
-    if (kind !== 'relay' && !pulls) return;
+  /**
+   * It is gone, or silent: what it held may be pulled again. What that is its newest reports need not
+   * say: of an agent that pulled, or signed, a while ago they do not any more.
+   */
+  dropHeld({ id }: FleetProcess): void {
     for (const [uid, { book }] of this.#deps.distributions()) {
-      const { plan } = book;
-      this.#deps.leases.setHeld(uid, plan.record.epoch, id, undefined);
+      this.#deps.leases.setHeld(uid, book.plan.record.epoch, id, undefined);
     }
   }
 

@@ -1,4 +1,5 @@
 /** Builders of objects for tests: valid, with what matters to the test given. */
+import type { TransferReport } from '@sluice/protocol/messages.ts';
 import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
 import type { Origin, OriginSpec } from '../api/v1alpha1/origin.ts';
 import type {
@@ -85,6 +86,21 @@ export function aRecord(overrides: Partial<EpochRecord> = {}): EpochRecord {
     swarmSecret: '',
     relayToken: '',
     startedAt: '2026-01-01T00:00:01Z',
+    ...overrides,
+  };
+}
+
+/** What a process says of an epoch. */
+export function aTransferReport(overrides: Partial<TransferReport> = {}): TransferReport {
+  return {
+    uid: 'uid-1',
+    epoch: 1,
+    state: 'transferring',
+    verifiedPieces: 0,
+    verifiedBytes: 0,
+    received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
+    uploadedBytes: 0,
+    rateBytesPerSecond: 0,
     ...overrides,
   };
 }
