@@ -1,58 +1,191 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from 'winston';
 import type { Assignment } from '../store/assignments.ts';
+import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
 
-const ROW: Assignment = {
-  uid: 'u',
-  epoch: 1,
-  node: 'n1',
-  progress: {
-    state: 'ready',
-    verifiedBytes: 5,
-    rateBytesPerSecond: 0,
-    received: { fromPeers: 5, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
-  },
-};
+function aRow(node: string, state: Assignment['progress']['state'] = 'ready', verifiedBytes = 5) {
+  const received = { fromPeers: 5, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
+  const progress = { state, verifiedBytes, rateBytesPerSecond: 0, received };
+  return { uid: 'u', epoch: 1, node, progress } satisfies Assignment;
+}
 
-let written: Assignment[][];
+let clock: FakeClock;
+/** What the database was asked to do, in order. */
+let asked: string[];
 let fault: Error | undefined;
+/** What the database works at, when it is slow. */
+let slow: Promise<void> | undefined;
 let writer: AssignmentWriter;
 
 beforeEach(() => {
-  written = [];
+  clock = new FakeClock();
+  asked = [];
   fault = undefined;
+  slow = undefined;
+  const done = async (what: string) => {
+    const failure = fault;
+    asked.push(what);
+    await slow;
+    if (failure !== undefined) throw failure;
+  };
   writer = new AssignmentWriter({
     assignments: {
       load: async () => [],
-      save: async (rows) => {
-        if (fault !== undefined) throw fault;
-        written.push([...rows]);
-      },
-      delete: async () => {},
-      deleteNodes: async () => {},
+      save: (rows) =>
+        done(rows.map(({ node, progress }) => `${node} ${progress.verifiedBytes}`).join(', ')),
+      delete: (uid) => done(`delete ${uid}`),
+      deleteNodes: (uid, nodes) => done(`delete ${uid}/${nodes}`),
     },
+    clock,
     logger: createLogger({ silent: true }),
   });
 });
 
+async function saved(): Promise<string[]> {
+  writer.save(() => true);
+  await settle();
+  return asked.splice(0);
+}
+
 describe('rows that a leader leaves behind', () => {
   it('are written before it is over, with those that are under way', async () => {
-    writer.note(ROW);
+    writer.note(aRow('n1'));
     writer.save(() => true);
-    writer.note({ ...ROW, node: 'n2' });
+    await settle();
+    writer.note(aRow('n2'));
     await writer.flush();
-    expect(written.flat().map(({ node }) => node)).toEqual(['n1', 'n2']);
+    expect(asked).toEqual(['n1 5', 'n2 5']);
     await writer.flush();
-    expect(written).toHaveLength(2);
+    expect(asked).toHaveLength(2);
+  });
+
+  it('are all that is known, and changes of state first', async () => {
+    for (const node of ['n1', 'n2']) writer.note(aRow(node, 'transferring'));
+    await saved();
+    writer.note(aRow('n1', 'transferring', 6));
+    writer.note(aRow('n2', 'ready', 6));
+    await writer.flush();
+    expect(asked).toEqual(['n2 6, n1 6']);
   });
 
   it('hold nobody up when they cannot be written', async () => {
     fault = new Error('the database is away');
-    writer.note(ROW);
+    writer.note(aRow('n1'));
     await writer.flush();
     fault = undefined;
+    asked = [];
     await writer.flush();
-    expect(written).toEqual([]);
+    expect(asked).toEqual([]);
   });
+});
+
+describe('while the database is slow or away', () => {
+  it('rows do not pile up: one turn is under way, and the next takes the newest', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    slow = promise;
+    for (let bytes = 0; bytes < 100; bytes += 1) {
+      writer.note(aRow('n1', 'transferring', bytes));
+      writer.note(aRow(`n${bytes}`, 'pending', bytes));
+      writer.save(() => true);
+      await settle();
+    }
+    expect(asked).toEqual(['n1 0, n0 0']);
+    writer.note(aRow('n1', 'ready', 100));
+    asked = [];
+    resolve();
+    await settle();
+    expect(asked).toHaveLength(1);
+    expect(asked[0]).toContain('n1 100');
+  });
+
+  it('what could not be written is written when it is back, unless it is newer or gone by then', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    slow = promise;
+    fault = new Error('the database is away');
+    for (const node of ['n1', 'n2', 'n3']) writer.note(aRow(node, 'transferring'));
+    await saved();
+    fault = undefined;
+    writer.note(aRow('n2', 'transferring', 6));
+    writer.deleteNodes('u', ['n3']);
+    resolve();
+    await settle();
+    expect(asked).toEqual(['delete u/n3', 'n2 6, n1 5']);
+  });
+
+  it('what it does late, over a newer row, does not stay', async () => {
+    fault = new Error('the database has not answered for 5 s');
+    writer.note(aRow('n1', 'transferring'));
+    await saved();
+    fault = undefined;
+    writer.note(aRow('n1', 'ready', 9));
+    expect(await saved()).toEqual(['n1 9']);
+    await clock.advance(30_000);
+    expect(await saved()).toEqual(['n1 9']);
+    await clock.advance(30_000);
+    expect(await saved()).toEqual([]);
+  });
+
+  it('a deletion that fails costs a turn, and those after it are tried again', async () => {
+    fault = new Error('the database is away');
+    writer.note(aRow('n3'));
+    writer.deleteNodes('u', ['n1']);
+    writer.deleteNodes('v', ['n2']);
+    await settle();
+    expect(asked.splice(0)).toEqual(['delete u/n1']);
+    fault = undefined;
+    expect(await saved()).toEqual(['delete v/n2', 'n3 5']);
+  });
+});
+
+describe('a node', () => {
+  it('whose state stays the same is written every 30 seconds, and at once when it changes', async () => {
+    writer.note(aRow('n1', 'transferring', 1));
+    expect(await saved()).toEqual(['n1 1']);
+    for (let second = 2; second <= 60; second += 1) {
+      await clock.advance(1_000);
+      writer.note(aRow('n1', 'transferring', second));
+      const isDue = second === 31;
+      expect(await saved()).toEqual(isDue ? [`n1 ${second}`] : []);
+    }
+    writer.note(aRow('n1', 'ready', 60));
+    expect(await saved()).toEqual(['n1 60']);
+  });
+
+  it('of which there is nothing new is not written again', async () => {
+    writer.note(aRow('n1'));
+    await saved();
+    await clock.advance(300_000);
+    writer.note(aRow('n1'));
+    expect(await saved()).toEqual([]);
+  });
+
+  it('that comes back after its row was deleted has one again', async () => {
+    writer.note(aRow('n1'));
+    await saved();
+    writer.deleteNodes('u', ['n1']);
+    writer.note(aRow('n1'));
+    expect(await saved()).toEqual(['delete u/n1', 'n1 5']);
+  });
+
+  it('is written again by a replica that leads again', async () => {
+    writer.note(aRow('n1'));
+    await saved();
+    writer.clear();
+    writer.note(aRow('n1'));
+    expect(await saved()).toEqual(['n1 5']);
+  });
+});
+
+it('of a distribution that is deleted nothing is written later', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  slow = promise;
+  writer.note(aRow('n1'));
+  await saved();
+  writer.note(aRow('n2'));
+  writer.save(() => false);
+  const deleted = writer.delete('u');
+  resolve();
+  await deleted;
+  expect(asked).toEqual(['delete u']);
 });

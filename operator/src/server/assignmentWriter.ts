@@ -1,66 +1,172 @@
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
 
 export interface AssignmentWriterDependencies {
   readonly assignments: AssignmentStore;
+  readonly clock: Pick<Clock, 'now'>;
   readonly logger: Logger;
 }
 
-/** Rows of nodes' progress on their way to the database: the newest of each node, many at once. */
+interface Written {
+  readonly row: Assignment;
+  readonly atMs: number;
+}
+
+/** How far a node is, its agent tells the next leader: thousands of rows a second are not worth it. */
+const SAME_STATE_MS = 30_000;
+/** What the database did not answer in time it may do later, over a newer row. */
+const DOUBT_MS = 30_000;
+
+/**
+ * Rows of nodes' progress on their way to the database: the newest of each node, many at once. One
+ * turn is under way at most, and one waits: while the database is away nothing piles up.
+ */
 export class AssignmentWriter {
   readonly #deps: AssignmentWriterDependencies;
   /** By distribution and node. */
   readonly #unsaved = new Map<string, Assignment>();
-  #saving: Promise<void> = Promise.resolve();
+  /** The same: what was written last. */
+  #written = new Map<string, Written>();
+  /** By distribution: nodes whose rows are to go. */
+  readonly #gone = new Map<string, Set<string>>();
+  #turn: Promise<void> = Promise.resolve();
+  #isWaiting = false;
+  #isLast = false;
+  #doubtUntilMs = Number.NEGATIVE_INFINITY;
+  #isWanted: (uid: string) => boolean = () => false;
 
   constructor(dependencies: AssignmentWriterDependencies) {
     this.#deps = dependencies;
   }
 
   note(row: Assignment): void {
-    this.#unsaved.set(keyOf(row), row);
+    const key = keyOf(row);
+    const before = this.#written.get(key)?.row;
+    const isKnown = before !== undefined && JSON.stringify(before) === JSON.stringify(row);
+    if (!isKnown || this.#unsaved.has(key)) this.#unsaved.set(key, row);
   }
 
   /** Rows of nodes that have nothing of it any more. */
   deleteNodes(uid: string, nodes: readonly string[]): void {
     if (nodes.length === 0) return;
-    for (const node of nodes) this.#unsaved.delete(keyOf({ uid, node }));
-    const deleted = this.#saving.then(() => this.#deps.assignments.deleteNodes(uid, nodes));
-    // What stays is found again by the next leader, which tries the same.
-    this.#saving = deleted.catch((error) => {
-      this.#deps.logger.warn('assignments cannot be deleted', { uid, error });
-    });
+    for (const node of nodes) this.#forget(keyOf({ uid, node }));
+    this.#gone.set(uid, new Set([...(this.#gone.get(uid) ?? []), ...nodes]));
+    void this.#ask();
   }
 
   clear(): void {
     this.#unsaved.clear();
+    this.#written = new Map();
+    this.#gone.clear();
+    this.#isLast = false;
+    this.#isWanted = () => false;
   }
 
   /** `isWanted`: whether rows of a distribution that could not be written are to be tried again. */
   save(isWanted: (uid: string) => boolean): void {
-    if (this.#unsaved.size === 0) return;
-    const batch = [...this.#unsaved.values()];
-    this.#unsaved.clear();
-    // One after the other: an older state must not overtake a newer one, nor a deletion.
-    const saved = this.#saving.then(() => this.#deps.assignments.save(batch));
-    this.#saving = saved.catch((error) => {
-      for (const row of batch) {
-        if (isWanted(row.uid) && !this.#unsaved.has(keyOf(row))) this.note(row);
-      }
-      this.#deps.logger.warn('assignments cannot be written', { error });
-    });
+    this.#isWanted = isWanted;
+    if (this.#unsaved.size + this.#gone.size > 0) void this.#ask();
   }
 
   /** Everything that is known now; what cannot be written is known to agents still. */
   flush(): Promise<void> {
-    this.save(() => false);
-    return this.#saving;
+    this.#isWanted = () => false;
+    this.#isLast = true;
+    return this.#ask();
   }
 
   /** All rows of a distribution that is gone. */
   async delete(uid: string): Promise<void> {
-    await this.#saving;
+    this.#forgetAll(uid);
+    await this.#turn;
+    this.#forgetAll(uid);
     await this.#deps.assignments.delete(uid);
+  }
+
+  #forget(key: string): void {
+    this.#unsaved.delete(key);
+    this.#written.delete(key);
+  }
+
+  #forgetAll(uid: string): void {
+    this.#gone.delete(uid);
+    for (const key of [...this.#unsaved.keys(), ...this.#written.keys()]) {
+      if (key.startsWith(keyOf({ uid, node: '' }))) this.#forget(key);
+    }
+  }
+
+  /**
+   * One after the other: an older state must not overtake a newer one, nor a deletion. The one that
+   * waits takes what there is when it begins. Never rejects.
+   */
+  #ask(): Promise<void> {
+    if (this.#isWaiting) return this.#turn;
+    this.#isWaiting = true;
+    this.#turn = this.#turn.then(async () => {
+      this.#isWaiting = false;
+      if (await this.#deleteGone()) await this.#saveDue();
+    });
+    return this.#turn;
+  }
+
+  /** False: the database does not do it now. */
+  async #deleteGone(): Promise<boolean> {
+    for (const [uid, nodes] of this.#gone) {
+      this.#gone.delete(uid);
+      try {
+        await this.#deps.assignments.deleteNodes(uid, [...nodes]);
+      } catch (error) {
+        // What stays is found again by the next leader, which tries the same.
+        this.#deps.logger.warn('assignments cannot be deleted', { uid, error });
+        return false;
+      }
+    }
+    return true;
+  }
+
+  async #saveDue(): Promise<void> {
+    const { assignments, clock, logger } = this.#deps;
+    const written = this.#written;
+    const rows = [...this.#unsaved];
+    const due = rows.filter(([key, row]) => this.#isDue(key, row));
+    // Of the last ones what says most comes first: there may be no time for the others.
+    const others = this.#isLast ? rows.filter(([key, row]) => !this.#isDue(key, row)) : [];
+    const batch = [...due, ...others];
+    if (batch.length === 0) return;
+    for (const [key] of batch) this.#unsaved.delete(key);
+    try {
+      await assignments.save(batch.map(([, row]) => row));
+    } catch (error) {
+      this.#doubtUntilMs = clock.now() + DOUBT_MS;
+      for (const [key, row] of batch) this.#again(key, row);
+      logger.warn('assignments cannot be written', { error });
+      return;
+    }
+    const atMs = clock.now();
+    for (const [key, row] of batch) {
+      if (this.#isGone(row)) continue;
+      written.set(key, { row, atMs });
+      if (atMs < this.#doubtUntilMs) this.#again(key, row);
+    }
+  }
+
+  #again(key: string, row: Assignment): void {
+    if (!this.#isWanted(row.uid) || this.#isGone(row)) return;
+    if (!this.#unsaved.has(key)) this.#unsaved.set(key, row);
+  }
+
+  #isGone({ uid, node }: Assignment): boolean {
+    return this.#gone.get(uid)?.has(node) === true;
+  }
+
+  #isDue(key: string, { epoch, nodeUid, progress }: Assignment): boolean {
+    const before = this.#written.get(key);
+    if (before === undefined) return true;
+    const { row, atMs } = before;
+    const isSame = row.epoch === epoch && row.nodeUid === nodeUid;
+    if (!isSame || row.progress.state !== progress.state) return true;
+    return this.#deps.clock.now() - atMs >= SAME_STATE_MS;
   }
 }
 

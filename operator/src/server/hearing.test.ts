@@ -2,7 +2,7 @@ import type { TransferState } from '@sluice/protocol/messages.ts';
 import { expect, it } from 'vitest';
 import { createLogger } from 'winston';
 import type { Assignment } from '../store/assignments.ts';
-import { settle } from '../testing/fakeClock.ts';
+import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
 import type { FleetProcess } from './fleetView.ts';
@@ -20,6 +20,7 @@ it('that every node has a file is written at once, before anybody else leads', a
       delete: async () => {},
       deleteNodes: async () => {},
     },
+    clock: new FakeClock(),
     logger: createLogger({ silent: true }),
   });
   const nodes = ['n1', 'n2'].map((name) => ({ name, domain: 'a', uid: `uid-${name}` }));

@@ -1,5 +1,6 @@
 import type { Collection, Db } from 'mongodb';
 import type { NodeProgress } from '../controllers/dataSide.ts';
+import { inTime } from './inTime.ts';
 import { READABLE, schema, type Versioned } from './schema.ts';
 
 /** How one epoch stands on one node, as its agent reported last. */
@@ -17,6 +18,9 @@ export interface Assignment {
  * until all are replaced: with a hundred it waits for itself, and answers nobody any more.
  */
 const MAX_STATEMENTS = 50;
+
+/** For one command: rows that are not written now are written later, and newer ones by then. */
+const TIMEOUT_MS = 5_000;
 
 interface AssignmentRow extends Assignment, Versioned {
   /** `<uid>/<node>` */
@@ -59,7 +63,7 @@ export class MongoAssignmentStore implements AssignmentStore {
           .map((assignment) => [`${assignment.uid}/${assignment.node}`, assignment] as const),
       );
       await this.#check([...batch.keys()]);
-      await this.#rows.bulkWrite(
+      const replaced = this.#rows.bulkWrite(
         [...batch].map(([_id, assignment]) => ({
           replaceOne: {
             filter: { _id },
@@ -69,6 +73,7 @@ export class MongoAssignmentStore implements AssignmentStore {
         })),
         { ordered: false },
       );
+      await inTime(TIMEOUT_MS, replaced);
     }
   }
 
@@ -78,7 +83,7 @@ export class MongoAssignmentStore implements AssignmentStore {
    */
   async #check(ids: readonly string[]): Promise<void> {
     const newer = { _id: { $in: ids }, schema: { $gt: schema.newest } };
-    for (const row of await this.#rows.find(newer).toArray()) {
+    for (const row of await inTime(TIMEOUT_MS, this.#rows.find(newer).toArray())) {
       schema.check(`assignment ${row._id}`, row.schema ?? 0);
     }
   }
@@ -89,6 +94,6 @@ export class MongoAssignmentStore implements AssignmentStore {
 
   async deleteNodes(uid: string, nodes: readonly string[]): Promise<void> {
     const ids = nodes.map((node) => `${uid}/${node}`);
-    await this.#rows.deleteMany({ _id: { $in: ids }, ...READABLE });
+    await inTime(TIMEOUT_MS, this.#rows.deleteMany({ _id: { $in: ids }, ...READABLE }));
   }
 }
