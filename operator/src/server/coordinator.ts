@@ -111,6 +111,7 @@ export class Coordinator implements CoordinatorPort {
       distributions: () => this.#distributions,
       policies: () => this.#policies,
       isPrimed: () => this.#isPrimed,
+      entrust: (process, uid) => this.#hearing.entrust(process, uid),
       told: (uid) => this.#listener(uid),
     });
     this.#hearing = new Hearing({
@@ -180,7 +181,7 @@ export class Coordinator implements CoordinatorPort {
       const revoked = record.revokedPullers ?? [];
       const book = known?.book ?? new NodeBook(plan);
       const standIns = known?.standIns ?? new StandIns();
-      known = { book, standIns, sourceChanged: false, revoked };
+      known = { book, standIns, sourceChanged: false, revoked, entrusted: new Set() };
       this.#distributions.set(uid, known);
     }
     const now = this.#deps.clock.now();

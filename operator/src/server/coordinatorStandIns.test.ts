@@ -7,6 +7,7 @@ import type {
 } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from 'winston';
+import type { DistributionPlan } from '../controllers/dataSide.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { aLeaseService } from '../testing/leasing.ts';
@@ -50,14 +51,14 @@ afterEach(() => {
   leases.stepDown();
 });
 
-function connect(kind: 'relay' | 'agent', node: string): FleetProcess {
+function connect(kind: 'relay' | 'agent', node: string, domain = 'a'): FleetProcess {
   const messages: WorkMessage[] = [];
   told.set(node, messages);
   const session = {
     id: `${kind}-${node}`,
     kind,
     node,
-    domain: kind === 'relay' ? 'a' : undefined,
+    domain: kind === 'relay' ? domain : undefined,
     host: node,
     bitTorrentPort: 6881,
     httpPort: undefined,
@@ -70,14 +71,19 @@ function connect(kind: 'relay' | 'agent', node: string): FleetProcess {
   return coordinator.fleet.open(session, stream, clock.now());
 }
 
-function applyPlan(headers: Readonly<Record<string, string>> = {}): void {
+const TOPS_UP = { topUp: ['Origin'], transport: 'Hybrid' } as const;
+
+function applyPlan(
+  headers: Readonly<Record<string, string>> = {},
+  more: Partial<DistributionPlan> = {},
+): void {
   const record = aRecord({
     uid: UID,
     feedPublicKey: keys.publicKey.toString('base64'),
     feedSeed: keys.seed.toString('base64'),
   });
   const nodes = ['n1', 'n2'].map((name) => ({ name, domain: 'a' }));
-  coordinator.apply(aPlanOf(record, { nodes, headers }));
+  coordinator.apply(aPlanOf(record, { nodes, headers, ...more }));
   coordinator.primed();
 }
 
@@ -180,5 +186,83 @@ describe('what an agent that pulled had alone is pulled again when it is gone', 
     vanish(agent);
     await clock.advance(25_000);
     expect(await lease(relay)).toBe('granted');
+  });
+});
+
+const CHANGED = { error: { reason: 'SourceChanged', message: 'another ETag' } };
+
+describe('the word of an agent that was not asked to pull', () => {
+  it('of what it holds keeps nobody from pulling', async () => {
+    const agent = connect('agent', 'n1');
+    const relay = connect('relay', 'r1');
+    applyPlan();
+    await clock.advance(1_000);
+    report(agent, { bitfield: HELD });
+    expect(await lease(relay)).toBe('granted');
+  });
+
+  it('of what it holds counts when it is asked', async () => {
+    const agent = connect('agent', 'n1');
+    applyPlan();
+    // As it comes from an earlier leader, for which it pulled.
+    report(agent, { bitfield: HELD });
+    await clock.advance(36_000);
+    const relay = connect('relay', 'r1');
+    await clock.advance(1_000);
+    expect(await lease(relay)).toBe('wait: NothingToPull');
+  });
+
+  it('of what it holds counts when it was asked a moment ago', async () => {
+    const agent = connect('agent', 'n1');
+    applyPlan();
+    await clock.advance(36_000);
+    const relay = connect('relay', 'r1');
+    await clock.advance(1_000);
+    expect(coordinator.standsIn(agent, UID)).toBe(false);
+    report(agent, { bitfield: HELD });
+    expect(await lease(relay)).toBe('wait: NothingToPull');
+  });
+
+  it('that its source has changed is not believed: it has none', async () => {
+    const agent = connect('agent', 'n1');
+    const stranger = connect('relay', 'r9', 'b');
+    const relay = connect('relay', 'r1');
+    applyPlan();
+    await clock.advance(1_000);
+    report(agent, CHANGED);
+    report(stranger, CHANGED);
+    expect(coordinator.progress(UID)?.sourceChanged).toBe(false);
+    report(relay, CHANGED);
+    expect(coordinator.progress(UID)?.sourceChanged).toBe(true);
+  });
+
+  it.each<[string, Partial<DistributionPlan>, number]>([
+    ['that tops up from the source', { delivery: TOPS_UP }, 1_000],
+    ['that pulls in the place of a relay', {}, 36_000],
+  ])('%s is believed', async (_who, plan, ms) => {
+    const agent = connect('agent', 'n1');
+    const bystander = connect('agent', 'n9');
+    applyPlan({}, plan);
+    await clock.advance(ms);
+    report(bystander, CHANGED);
+    expect(coordinator.progress(UID)?.sourceChanged).toBe(false);
+    report(agent, CHANGED);
+    expect(coordinator.progress(UID)?.sourceChanged).toBe(true);
+  });
+
+  it('of epochs that there are not is forgotten', async () => {
+    const agent = connect('agent', 'n1');
+    applyPlan();
+    for (let epoch = 1; epoch <= 100; epoch += 1) report(agent, { epoch });
+    await clock.advance(6_000);
+    expect([...agent.reports.keys()]).toEqual([`${UID}/1`]);
+  });
+
+  it('of more than there can be is not kept', () => {
+    const agent = connect('agent', 'n1');
+    for (let epoch = 1; epoch <= 10_010; epoch += 1) report(agent, { epoch });
+    report(agent, { epoch: 10_000, state: 'ready' });
+    expect(agent.reports.size).toBe(10_000);
+    expect(agent.reports.get(`${UID}/10000`)?.state).toBe('ready');
   });
 });

@@ -30,7 +30,7 @@ it('that every node has a file is written at once, before anybody else leads', a
   const hearing = new Hearing({
     rows,
     departures: { seeOff: () => {} },
-    distributions: () => new Map([[UID, { book }]]),
+    distributions: () => new Map([[UID, { book, entrusted: new Set() }]]),
     leaseAgain: () => {},
     heard: () => {},
     tellSoon: () => {},

@@ -13,11 +13,16 @@ import type { Departures } from './departures.ts';
 import type { FleetProcess, FleetView } from './fleetView.ts';
 import type { Removals } from './removals.ts';
 import type { ToldDistribution } from './telling.ts';
-import { isAsked, taskFor } from './work.ts';
+import { domainIn, isAsked, namesSource, taskFor } from './work.ts';
 
 export interface HeardDistribution extends ToldDistribution {
   sourceChanged: boolean;
   revoked: readonly string[];
+  /**
+   * Ids of agents that this leader has told to pull or to sign this epoch. What they say that they
+   * hold counts, also after they were told to stop: they may have it alone.
+   */
+  readonly entrusted: Set<string>;
 }
 
 export interface HearingDependencies {
@@ -85,6 +90,16 @@ export class Hearing {
     }
   }
 
+  /** It is to pull or to sign: what it has said that it holds, to an earlier leader perhaps, counts. */
+  entrust(process: FleetProcess, uid: string): void {
+    const distribution = this.#deps.distributions().get(uid);
+    if (distribution === undefined || distribution.entrusted.has(process.id)) return;
+    distribution.entrusted.add(process.id);
+    const { epoch } = distribution.book.plan.record;
+    const report = process.reports.get(`${uid}/${epoch}`);
+    if (report !== undefined) this.#take(process, report, distribution);
+  }
+
   /** What agents have said of nodes that were installed anew since; one that lives says it again. */
   forgetWord(uid: string, epoch: number, nodes: ReadonlySet<string>): void {
     if (nodes.size === 0) return;
@@ -108,11 +123,18 @@ export class Hearing {
   }
 
   #take(process: FleetProcess, transfer: TransferReport, distribution: HeardDistribution): void {
-    if (transfer.error?.reason === 'SourceChanged') distribution.sourceChanged = true;
-    if (process.kind === 'relay' || transfer.bitfield !== undefined) {
-      this.#takeHeld(process, transfer, distribution);
+    const { plan } = distribution.book;
+    // A process that was taken over knows no more of others' distributions than their uids.
+    if (domainIn(plan, process) === undefined) return;
+    const { kind } = process;
+    const isTrusted = kind === 'relay' || distribution.entrusted.has(process.id);
+    if (transfer.error?.reason === 'SourceChanged') {
+      const policy = coveringPolicy(plan.record.url, this.#deps.policies());
+      // Nobody else has asked it.
+      if (isTrusted || namesSource(plan, kind, policy)) distribution.sourceChanged = true;
     }
-    if (process.kind === 'relay') return;
+    if (isTrusted) this.#takeHeld(process, transfer, distribution);
+    if (kind === 'relay') return;
     // What a newer agent says besides is not ours to keep.
     const { state, verifiedBytes, rateBytesPerSecond, error } = transfer;
     const { fromPeers, fromRelays, fromRelayHttp, fromOrigin } = transfer.received;
@@ -133,7 +155,7 @@ export class Hearing {
     this.#deps.rows.save((uid) => this.#deps.distributions().has(uid));
   }
 
-  /** What a process that pulls says that it holds. */
+  /** What a process that pulls or signs says that it holds. */
   #takeHeld(
     process: FleetProcess,
     transfer: TransferReport,

@@ -4,15 +4,23 @@ type ByEpoch = ReadonlyMap<number, TransferReport>;
 
 const none: ByEpoch = new Map();
 
+/** Kept of a process: as many as one report names, which is all that it works on. */
+const MAX_REPORTS = 10_000;
+
 /**
  * The newest report of one process on each epoch of each distribution. A process may have thousands
  * of distributions: what is asked of one of them looks at no other.
  */
 export class Reports {
   readonly #byUid = new Map<string, Map<number, TransferReport>>();
+  #count = 0;
 
   set(report: TransferReport): void {
     let epochs = this.#byUid.get(report.uid);
+    if (epochs?.has(report.epoch) !== true) {
+      if (this.#count >= MAX_REPORTS) return;
+      this.#count += 1;
+    }
     if (epochs === undefined) {
       epochs = new Map();
       this.#byUid.set(report.uid, epochs);
@@ -37,7 +45,8 @@ export class Reports {
   /** Without `epoch`: all of the distribution. */
   forget(uid: string, epoch?: number): void {
     const epochs = this.#byUid.get(uid);
-    if (epoch !== undefined) epochs?.delete(epoch);
-    if (epoch === undefined || epochs?.size === 0) this.#byUid.delete(uid);
+    if (epochs === undefined) return;
+    this.#count -= epoch === undefined ? epochs.size : Number(epochs.delete(epoch));
+    if (epoch === undefined || epochs.size === 0) this.#byUid.delete(uid);
   }
 }

@@ -31,6 +31,8 @@ export interface TellingDependencies {
   readonly policies: () => readonly OriginPolicy[];
   /** Everything that can be said of any distribution has been said to the coordinator. */
   readonly isPrimed: () => boolean;
+  /** This agent is to pull this distribution, or to sign what it has of it. */
+  readonly entrust: (process: FleetProcess, uid: string) => void;
   /** Processes have heard that this distribution is to go. */
   readonly told: (uid: string) => void;
 }
@@ -151,8 +153,10 @@ export class Telling {
     const pulls = standIns.choose(members, isNeeded, now);
     for (const { process } of members) {
       const desired = all.get(process.id);
-      const task = tasks[pulls.has(process.id) ? 'standIn' : process.kind];
-      desired?.tasks.set(uid, signers.has(process.id) ? { ...task, signs: true } : task);
+      const [isPuller, isSigner] = [pulls.has(process.id), signers.has(process.id)];
+      if (isPuller || isSigner) this.#deps.entrust(process, uid);
+      const task = tasks[isPuller ? 'standIn' : process.kind];
+      desired?.tasks.set(uid, isSigner ? { ...task, signs: true } : task);
       desired?.peers.set(uid, { epoch: plan.record.epoch, peers: peers.get(process.id) ?? [] });
       for (const removal of earlierEpochs(plan, process.kind, statesOf(process, uid))) {
         desired?.removals.set(`${uid}/${removal.epoch}`, removal);

@@ -58,23 +58,36 @@ export function membersOf<P extends ProcessInfo>(
   processes: Iterable<P>,
 ): { process: P; domain: string }[] {
   if (plan.suspend) return [];
-  const domains = new Map(plan.nodes.map(({ name, domain }) => [name, domain]));
-  const served = new Set(domains.values());
-  const dedicatedTo = plan.dedicatedRelays === true ? plan.record.uid : undefined;
   const members: { process: P; domain: string }[] = [];
   for (const process of processes) {
-    if (process.kind === 'agent') {
-      const domain = domains.get(process.node);
-      if (domain !== undefined) members.push({ process, domain });
-    } else if (
-      process.domain !== undefined &&
-      served.has(process.domain) &&
-      process.dedicatedTo === dedicatedTo
-    ) {
-      members.push({ process, domain: process.domain });
-    }
+    const domain = domainIn(plan, process);
+    if (domain !== undefined) members.push({ process, domain });
   }
   return members;
+}
+
+/** By the nodes of a plan: each report asks where its process belongs. */
+const domainsOfNodes = new WeakMap<
+  DistributionPlan['nodes'],
+  { readonly byNode: ReadonlyMap<string, string>; readonly served: ReadonlySet<string> }
+>();
+
+/** In which it works on the plan, when that is not suspended; undefined: it has no part in it. */
+export function domainIn(
+  { nodes, record, dedicatedRelays }: DistributionPlan,
+  process: Pick<ProcessInfo, 'kind' | 'node' | 'domain' | 'dedicatedTo'>,
+): string | undefined {
+  let domains = domainsOfNodes.get(nodes);
+  if (domains === undefined) {
+    const byNode = new Map(nodes.map(({ name, domain }) => [name, domain]));
+    domains = { byNode, served: new Set(byNode.values()) };
+    domainsOfNodes.set(nodes, domains);
+  }
+  if (process.kind === 'agent') return domains.byNode.get(process.node);
+  const { domain } = process;
+  const dedicatedTo = dedicatedRelays === true ? record.uid : undefined;
+  const isServed = domain !== undefined && domains.served.has(domain);
+  return isServed && process.dedicatedTo === dedicatedTo ? domain : undefined;
 }
 
 export function peersOf(
@@ -117,7 +130,7 @@ export function taskFor(
 ): Task {
   const { record, delivery, target, headers } = plan;
   const { source } = record;
-  const hasSource = kind === 'relay' || pulls || topUpBytes(plan, policy) !== undefined;
+  const hasSource = pulls || namesSource(plan, kind, policy);
   const mirrors = mirrorsFor(plan, kind, policies);
   return {
     uid: record.uid,
@@ -146,6 +159,15 @@ export function taskFor(
     }),
     ...(kind === 'agent' && { target: { ...target } }),
   };
+}
+
+/** Whether each process of this kind is told where the source is. */
+export function namesSource(
+  plan: DistributionPlan,
+  kind: ProcessKind,
+  policy: OriginPolicy | undefined,
+): boolean {
+  return kind === 'relay' || topUpBytes(plan, policy) !== undefined;
 }
 
 /** Mirrors that the Origins let this distribution use, for a process that may have their credentials. */
@@ -187,7 +209,7 @@ export function allowedMirrors(
 
 /** Whether it matters what a process says of this epoch. */
 export function isAsked(epoch: number, newest: number): boolean {
-  return epoch >= newest - MAX_EARLIER_EPOCHS;
+  return epoch <= newest && epoch >= newest - MAX_EARLIER_EPOCHS;
 }
 
 /** What becomes of the epochs before the newest at this process. */
