@@ -94,7 +94,7 @@ export class Coordinator implements CoordinatorPort {
     });
     this.fleet = new FleetView({
       changed: () => this.#telling.soon(),
-      reported: (process, transfers) => this.#hearing.reported(process, transfers),
+      reported: (...report) => this.#hearing.reported(...report),
       ended: (process) => this.#ended(process),
     });
     this.#removals = new Removals({

@@ -52,7 +52,12 @@ export class OvertakenError extends Error {
 export interface FleetListener {
   /** Its task lists may differ now. */
   changed(): void;
-  reported(process: FleetProcess, transfers: readonly TransferReport[]): void;
+  /** `turned`: those of them whose state is another one than in the report before. */
+  reported(
+    process: FleetProcess,
+    transfers: readonly TransferReport[],
+    turned: readonly TransferReport[],
+  ): void;
   /** Its container has ended: nothing of it is open any more. */
   ended(process: FleetProcess): void;
 }
@@ -177,8 +182,13 @@ export class FleetView {
     process.seenAtMs = nowMs;
     if (sequence <= process.reportSequence) return;
     process.reportSequence = sequence;
-    for (const transfer of transfers) process.reports.set(transfer);
-    this.#listener.reported(process, transfers);
+    const turned: TransferReport[] = [];
+    for (const transfer of transfers) {
+      const before = process.reports.get(transfer.uid, transfer.epoch);
+      if (!process.reports.set(transfer)) continue;
+      if (before?.state !== transfer.state) turned.push(transfer);
+    }
+    this.#listener.reported(process, transfers, turned);
   }
 
   /** What the API server says of a pod; `pod` is undefined when the object is gone. */

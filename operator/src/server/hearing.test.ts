@@ -46,7 +46,7 @@ it('that every node has a file is written at once, before anybody else leads', a
       received,
       uploadedBytes: 0,
     };
-    hearing.reported(process, [{ uid: UID, epoch, state, ...progress }]);
+    hearing.reported(process, [{ uid: UID, epoch, state, ...progress }], []);
   };
   says('n1', 'ready');
   says('n2', 'transferring');

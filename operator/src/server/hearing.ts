@@ -51,7 +51,12 @@ export class Hearing {
     this.#deps = dependencies;
   }
 
-  reported(process: FleetProcess, transfers: readonly TransferReport[]): void {
+  /** `turned`: those of them whose state is another one than in the report before. */
+  reported(
+    process: FleetProcess,
+    transfers: readonly TransferReport[],
+    turned: readonly TransferReport[],
+  ): void {
     for (const transfer of transfers) {
       const { uid, epoch } = transfer;
       const distribution = this.#deps.distributions().get(uid);
@@ -62,8 +67,7 @@ export class Hearing {
       this.#deps.heard(uid);
     }
     // What a process has or has removed can change what it is to be told.
-    const isNews = transfers.some(({ state }) => NEWS.has(state));
-    if (isNews) this.#deps.tellSoon();
+    if (turned.some(({ state }) => NEWS.has(state))) this.#deps.tellSoon();
   }
 
   /**
@@ -96,7 +100,7 @@ export class Hearing {
     if (distribution === undefined || distribution.entrusted.has(process.id)) return;
     distribution.entrusted.add(process.id);
     const { epoch } = distribution.book.plan.record;
-    const report = process.reports.get(`${uid}/${epoch}`);
+    const report = process.reports.get(uid, epoch);
     if (report !== undefined) this.#take(process, report, distribution);
   }
 

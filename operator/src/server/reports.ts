@@ -15,10 +15,15 @@ export class Reports {
   readonly #byUid = new Map<string, Map<number, TransferReport>>();
   #count = 0;
 
-  set(report: TransferReport): void {
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether there is room for it. */
+  set(report: TransferReport): boolean {
     let epochs = this.#byUid.get(report.uid);
     if (epochs?.has(report.epoch) !== true) {
-      if (this.#count >= MAX_REPORTS) return;
+      if (this.#count >= MAX_REPORTS) return false;
       this.#count += 1;
     }
     if (epochs === undefined) {
@@ -26,6 +31,7 @@ export class Reports {
       this.#byUid.set(report.uid, epochs);
     }
     epochs.set(report.epoch, report);
+    return true;
   }
 
   get(uid: string, epoch: number): TransferReport | undefined {

@@ -3,6 +3,7 @@
  * before. Who is to be told what is decided in work.ts, waves.ts and standIns.ts.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
+import type { Peer } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { agentsMayKnow } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
@@ -44,6 +45,14 @@ type Draft = {
     : never;
 };
 
+interface Member {
+  readonly process: FleetProcess;
+  readonly domain: string;
+}
+
+/** By process id. */
+type Peers = ReadonlyMap<string, readonly Peer[]>;
+
 /** Changes within this time are told together. */
 const TELL_MS = 100;
 /**
@@ -55,6 +64,8 @@ const RESTS = 4;
 
 export class Telling {
   readonly #deps: TellingDependencies;
+  /** By distribution: who knows whom, while its members are the same. */
+  readonly #graphs = new Map<string, { members: readonly Member[]; peers: Peers }>();
   #timer: Timer | undefined;
   #restsUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -78,6 +89,7 @@ export class Telling {
   stop(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#graphs.clear();
   }
 
   #tell(): void {
@@ -111,7 +123,9 @@ export class Telling {
       processes.map(({ id }) => [id, { tasks: new Map(), peers: new Map(), removals: new Map() }]),
     );
     const agents = this.#deps.fleet.agents();
-    for (const [uid, distribution] of this.#deps.distributions()) {
+    const distributions = this.#deps.distributions();
+    for (const uid of this.#graphs.keys()) if (!distributions.has(uid)) this.#graphs.delete(uid);
+    for (const [uid, distribution] of distributions) {
       this.#addWork(all, uid, distribution, processes, agents);
     }
     this.#deps.departures.sendOff(processes, (id, uid, removal) => {
@@ -136,7 +150,7 @@ export class Telling {
     const members = membersOf(plan, processes).filter(
       ({ process: { kind, node } }) => kind === 'relay' || takesPart(node),
     );
-    const peers = peersOf(members);
+    const peers = this.#peersOf(uid, members);
     const policies = this.#deps.policies();
     const policy = coveringPolicy(plan.record.url, policies);
     const seen = { book, members, agents, isDisputed: revoked.length > 0 };
@@ -162,5 +176,15 @@ export class Telling {
         desired?.removals.set(`${uid}/${removal.epoch}`, removal);
       }
     }
+  }
+
+  #peersOf(uid: string, members: readonly Member[]): Peers {
+    const known = this.#graphs.get(uid);
+    const isSame = ({ process, domain }: Member, at: number) =>
+      process === known?.members[at]?.process && domain === known.members[at].domain;
+    if (known?.members.length === members.length && members.every(isSame)) return known.peers;
+    const peers = peersOf(members);
+    this.#graphs.set(uid, { members, peers });
+    return peers;
   }
 }

@@ -102,7 +102,16 @@ export function peersOf(
   );
 }
 
-function peerOf({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer {
+/** By the process: lists of the same peers are the same in their elements, too. */
+const peersByProcess = new WeakMap<ProcessInfo, Peer>();
+
+function peerOf(process: ProcessInfo): Peer {
+  const known = peersByProcess.get(process) ?? newPeer(process);
+  peersByProcess.set(process, known);
+  return known;
+}
+
+function newPeer({ id, kind, host, bitTorrentPort, httpPort }: ProcessInfo): Peer {
   return {
     id,
     role: kind,
@@ -253,7 +262,7 @@ export function difference(told: Desired, desired: Desired): WorkMessage[] {
   }
   for (const [uid, { epoch, peers }] of desired.peers) {
     const known = told.peers.get(uid);
-    if (known?.epoch !== epoch || !same(known.peers, peers))
+    if (known?.epoch !== epoch || !samePeers(known.peers, peers))
       messages.push({ type: 'peers', uid, epoch, peers: [...peers] });
   }
   return messages;
@@ -277,6 +286,12 @@ export function lineOf(message: WorkMessage): Buffer {
 function sameTask(one: Task | undefined, other: Task): boolean {
   if (one === other || one === undefined) return one === other;
   return lineOf({ type: 'task', task: one }).equals(lineOf({ type: 'task', task: other }));
+}
+
+/** Of thousands of lists of hundreds, each time that anything has changed. */
+function samePeers(one: readonly Peer[], other: readonly Peer[]): boolean {
+  if (one === other) return true;
+  return one.length === other.length && one.every((peer, at) => same(peer, other[at]));
 }
 
 function same(one: unknown, other: unknown): boolean {

@@ -1,0 +1,105 @@
+import type { TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { createLogger } from 'winston';
+import { FakeClock, settle } from '../testing/fakeClock.ts';
+import { aLeaseService } from '../testing/leasing.ts';
+import { MemoryJournal } from '../testing/memoryJournal.ts';
+import { aPlanOf, aRecord, aTransferReport } from '../testing/objects.ts';
+import { Coordinator } from './coordinator.ts';
+import type { FleetProcess } from './fleetView.ts';
+
+const UID = 'uid-1';
+
+let clock: FakeClock;
+let coordinator: Coordinator;
+let told: WorkMessage[];
+
+beforeEach(async () => {
+  clock = new FakeClock();
+  told = [];
+  const leases = aLeaseService({ store: new MemoryJournal(), clock });
+  coordinator = new Coordinator({
+    leases,
+    assignments: {
+      load: async () => [],
+      save: async () => {},
+      delete: async () => {},
+      deleteNodes: async () => {},
+    },
+    revocations: { saveRevoked: async () => {} },
+    clock,
+    logger: createLogger({ silent: true }),
+  });
+  leases.lead(1);
+  coordinator.start();
+  coordinator.setOrigins([]);
+  const nodes = ['n1', 'n2', 'n3'].map((name) => ({ name, domain: 'a' }));
+  coordinator.apply(aPlanOf(aRecord({ uid: UID }), { nodes }));
+  coordinator.primed();
+  await settle();
+});
+afterEach(() => coordinator.stop());
+
+function connect(node: string): FleetProcess {
+  const session = {
+    id: `agent-${node}`,
+    kind: 'agent',
+    node,
+    domain: undefined,
+    host: node,
+    bitTorrentPort: 6881,
+    httpPort: undefined,
+    pod: node,
+    podUid: node,
+    protocolVersion: 1,
+    expiresAtMs: Number.POSITIVE_INFINITY,
+  } as const;
+  const stream = { send: (message: WorkMessage) => void told.push(message), close: () => {} };
+  return coordinator.fleet.open(session, stream, clock.now());
+}
+
+/** How often everybody was looked at for it. */
+async function looksAfter(process: FleetProcess, transfer: Partial<TransferReport>) {
+  const sequence = process.reportSequence + 1;
+  const transfers = [aTransferReport({ uid: UID, ...transfer })];
+  const look = vi.spyOn(coordinator.fleet, 'connected');
+  coordinator.fleet.report(process, { incarnation: 'run-of-it', sequence, transfers }, clock.now());
+  await clock.advance(200);
+  const looks = look.mock.calls.length;
+  look.mockRestore();
+  return looks;
+}
+
+it('a node that says again that it is ready is no news, and one that is ready again is', async () => {
+  const agent = connect('n1');
+  await clock.advance(200);
+  expect(await looksAfter(agent, { state: 'transferring' })).toBe(0);
+  expect(await looksAfter(agent, { state: 'ready' })).toBe(1);
+  expect(await looksAfter(agent, { state: 'ready', uploadedBytes: 1_000 })).toBe(0);
+  expect(await looksAfter(agent, { state: 'transferring' })).toBe(0);
+  expect(await looksAfter(agent, { state: 'ready', uploadedBytes: 2_000 })).toBe(1);
+});
+
+it('lists of peers are made again when the members are others, and told when they differ', async () => {
+  const one = connect('n1');
+  const two = connect('n2');
+  await clock.advance(200);
+  const before = one.told.peers.get(UID)?.peers;
+  expect(before?.map(({ id }) => id)).toEqual(['agent-n2']);
+  told = [];
+  coordinator.setOrigins([]);
+  await clock.advance(200);
+  expect(one.told.peers.get(UID)?.peers).toBe(before);
+  expect(told).toEqual([]);
+
+  connect('n3');
+  await clock.advance(200);
+  const after = one.told.peers.get(UID)?.peers;
+  expect(after?.map(({ id }) => id)).toEqual(['agent-n2', 'agent-n3']);
+  // Who is in both is the same: nobody compares what it says of itself.
+  expect(after?.[0]).toBe(before?.[0]);
+
+  if (two.stream !== undefined) coordinator.fleet.closed(two, two.stream, clock.now());
+  await clock.advance(200);
+  expect(one.told.peers.get(UID)?.peers.map(({ id }) => id)).toEqual(['agent-n3']);
+});
