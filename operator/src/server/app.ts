@@ -74,10 +74,16 @@ export function newApp(dependencies: AppDependencies): express.Express {
     const asked = parseSessionRequest(request.body);
     const protocolVersion = commonVersion(protocolVersions, asked.protocolVersions);
     if (protocolVersion === undefined) throw unknownVersion(asked);
-    const signal = AbortSignal.timeout(IDENTIFY_TIMEOUT_MS);
-    const caller = await callers.identify(bearerOf(request), asked.kind, signal);
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(IDENTIFY_TIMEOUT_MS)]);
+    const caller = await callers
+      .identify(bearerOf(request), asked.kind, signal)
+      .catch((error: unknown) => {
+        if (!gone.signal.aborted) throw error;
+      });
     // It may be over, and another run of its pod be there: nobody is to be met any more.
-    if (request.socket.destroyed) return;
+    if (caller === undefined || request.socket.destroyed) return;
     const session: Session = {
       id: `${caller.podUid}.${asked.incarnation}`,
       kind: asked.kind,
@@ -160,10 +166,13 @@ export function newApp(dependencies: AppDependencies): express.Express {
 
   app.use((error: unknown, request: Request, response: Response, next: NextFunction) => {
     if (response.headersSent) return next(error);
-    const { status, code, message } = refusalOf(error);
+    const { status, code, message, retryAfterSeconds } = refusalOf(error);
     const fields = { method: request.method, path: request.path, code };
-    if (status >= 500) logger.warn('a request failed', { ...fields, error });
+    // Those that are to come again are thousands.
+    const isFailure = status >= 500 && retryAfterSeconds === undefined;
+    if (isFailure) logger.warn('a request failed', { ...fields, error });
     else logger.debug('a request was refused', { ...fields, message });
+    if (retryAfterSeconds !== undefined) response.set('retry-after', String(retryAfterSeconds));
     response.status(status).json({ code, message: message.slice(0, 2048) });
   });
 
@@ -213,7 +222,14 @@ function bearerOf(request: Request): string {
   throw new ApiRefusal(401, 'Unauthenticated', 'Authorization: Bearer TOKEN is missing');
 }
 
-function refusalOf(error: unknown): { status: number; code: string; message: string } {
+interface Refusal {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
+  readonly retryAfterSeconds?: number | undefined;
+}
+
+function refusalOf(error: unknown): Refusal {
   if (error instanceof ApiRefusal) return error;
   if (error instanceof InvalidMessageError) {
     return { status: 400, code: error.code, message: error.message };

@@ -6,6 +6,7 @@ import { DEDICATED_LABEL, DOMAIN_LABEL } from '../controllers/fleet/manifests.ts
 import type { KubeClient } from '../kube/client.ts';
 import { objectPath, resources } from '../kube/paths.ts';
 import type { KubeObject } from '../kube/reflector.ts';
+import { Admission } from './admission.ts';
 import { ApiRefusal } from './refusal.ts';
 
 export interface PodObject extends KubeObject {
@@ -49,6 +50,13 @@ interface TokenReview {
   };
 }
 
+export interface CallerDependencies {
+  readonly client: Pick<KubeClient, 'request'>;
+  readonly clock: Clock;
+  /** Those of the fleet that are watched, by `namespace/name`. */
+  readonly pods?: { get(key: string): PodObject | undefined };
+}
+
 export interface CallerOptions {
   readonly namespace: string;
 }
@@ -61,21 +69,31 @@ const OWNERS: Readonly<Record<ProcessKind, string>> = { relay: 'ReplicaSet', age
 /** A pod may call before its kubelet has told its address. */
 const ADDRESS_ATTEMPTS = 25;
 const ADDRESS_WAIT_MS = 200;
+/** What is watched may be late: the API server itself is asked again, but seldom. */
+const ASK_EVERY_ATTEMPTS = 5;
 
 export class Callers {
   readonly #options: CallerOptions;
-  readonly #client: KubeClient;
-  readonly #clock: Clock;
+  readonly #deps: CallerDependencies;
+  readonly #admission: Admission;
 
-  constructor(options: CallerOptions, dependencies: { client: KubeClient; clock: Clock }) {
+  constructor(options: CallerOptions, dependencies: CallerDependencies) {
     this.#options = options;
-    this.#client = dependencies.client;
-    this.#clock = dependencies.clock;
+    this.#deps = dependencies;
+    this.#admission = new Admission(dependencies.clock);
   }
 
   /** Throws an ApiRefusal for a token that is not of one of our pods of that kind. */
   async identify(token: string, kind: ProcessKind, signal: AbortSignal): Promise<Caller> {
-    const review = await this.#client.request<TokenReview>({
+    const { pod, podUid, node } = await this.#admission.run(() =>
+      this.#review(token, kind, signal),
+    );
+    const { address, domain, dedicatedTo } = await this.#podOf(kind, pod, podUid, signal);
+    return { pod, podUid, node, address, domain, dedicatedTo };
+  }
+
+  async #review(token: string, kind: ProcessKind, signal: AbortSignal) {
+    const review = await this.#deps.client.request<TokenReview>({
       method: 'POST',
       path: '/apis/authentication.k8s.io/v1/tokenreviews',
       body: {
@@ -99,15 +117,20 @@ export class Callers {
       const message = 'the token names no pod and node: Kubernetes 1.32 or later is needed';
       throw new ApiRefusal(401, 'Unauthenticated', message);
     }
-    const { address, domain, dedicatedTo } = await this.#podOf(kind, pod, podUid, signal);
-    return { pod, podUid, node, address, domain, dedicatedTo };
+    return { pod, podUid, node };
   }
 
   async #podOf(kind: ProcessKind, name: string, uid: string, signal: AbortSignal) {
     const { namespace } = this.#options;
     const path = objectPath(resources.pods, { namespace, name });
+    const { client, clock, pods } = this.#deps;
     for (let attempt = 0; attempt < ADDRESS_ATTEMPTS; attempt += 1) {
-      const pod = await this.#client.request<PodObject>({ method: 'GET', path, signal });
+      if (attempt > 0) await sleep(clock, ADDRESS_WAIT_MS, signal);
+      const watched = pods?.get(`${namespace}/${name}`);
+      const isEnough = watched?.metadata.uid === uid && watched.status?.podIP !== undefined;
+      if (!isEnough && attempt % ASK_EVERY_ATTEMPTS > 0) continue;
+      const asked = { method: 'GET', path, signal } as const;
+      const pod = isEnough ? watched : await client.request<PodObject>(asked);
       const { metadata, status } = pod;
       const isOurs = metadata.ownerReferences?.some(
         (owner) => owner.controller === true && owner.kind === OWNERS[kind],
@@ -119,7 +142,6 @@ export class Callers {
         const { [DOMAIN_LABEL]: domain, [DEDICATED_LABEL]: dedicatedTo } = metadata.labels ?? {};
         return { address: status.podIP, domain, dedicatedTo };
       }
-      await sleep(this.#clock, ADDRESS_WAIT_MS, signal);
     }
     throw new ApiRefusal(503, 'NotReady', `pod ${name} has no address yet`);
   }

@@ -294,7 +294,7 @@ class MongoDataSide implements DataSide {
     const app = newApp({
       coordinator: this.coordinator,
       leases: this.#leases,
-      callers: new Callers(this.#config, this.#deps),
+      callers: new Callers(this.#config, { client, clock, pods: this.#pods }),
       client,
       logger,
       sessionKey: () => (this.#keys as Keys).sessionKey,

@@ -25,9 +25,9 @@ const TRANSIENT: ReadonlySet<ControlErrorCode> = new Set([
 
 export interface ControlErrorDetails {
   readonly cause?: unknown;
-  readonly status?: number;
+  readonly status?: number | undefined;
   /** The `code` of the control server's ApiError. */
-  readonly apiCode?: string;
+  readonly apiCode?: string | undefined;
   /** When the control server wants to be asked again. */
   readonly retryAfterMs?: number | undefined;
 }

@@ -12,7 +12,10 @@ let nowMs = 0;
 let random = 0;
 /** Each purchase fails with this; undefined: it succeeds. */
 let failure: ControlErrorCode | undefined;
+/** When the control server wants to be asked again. */
+let retryAfterMs: number | undefined;
 let bought = 0;
+let asked = 0;
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'sluice-session-'));
@@ -23,11 +26,16 @@ beforeEach(() => {
   nowMs = 5_000;
   random = 0;
   failure = undefined;
+  retryAfterMs = undefined;
   bought = 0;
+  asked = 0;
 });
 
 const call = async (): Promise<SessionGrant> => {
-  if (failure !== undefined) throw new ControlError(failure, 'as the test wants it');
+  asked += 1;
+  if (failure !== undefined) {
+    throw new ControlError(failure, 'as the test wants it', { retryAfterMs });
+  }
   bought += 1;
   return {
     protocolVersion: 1,
@@ -103,6 +111,32 @@ describe('a session', () => {
       await expect(sessions.current()).rejects.toMatchObject({ code });
     },
   );
+
+  it('is not asked for before the time that the control server has named', async () => {
+    const sessions = keeper();
+    failure = 'Unavailable';
+    retryAfterMs = 3_000;
+    await expect(sessions.current()).rejects.toMatchObject({ retryAfterMs: 3_000 });
+    nowMs += 2_000;
+    await expect(sessions.current()).rejects.toMatchObject({ retryAfterMs: 1_000 });
+    expect(asked).toBe(1);
+    failure = undefined;
+    nowMs += 1_000;
+    expect((await sessions.current()).sessionToken).toBe('session-1');
+  });
+
+  it('is used meanwhile when it is to be renewed', async () => {
+    const sessions = keeper();
+    await sessions.current();
+    failure = 'Unavailable';
+    retryAfterMs = 3_000;
+    nowMs += LIFE_MS / 3;
+    for (let second = 0; second < 3; second += 1) {
+      expect((await sessions.current()).sessionToken).toBe('session-1');
+      nowMs += 1_000;
+    }
+    expect(asked).toBe(2);
+  });
 
   it('that was refused itself does not come back', async () => {
     const sessions = keeper();

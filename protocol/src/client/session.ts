@@ -40,6 +40,8 @@ export class SessionKeeper {
   #session: Session | undefined;
   #protocolVersion: number | undefined;
   #buying: Promise<SessionGrant> | undefined;
+  /** The control server has said when to ask again. */
+  #refusal: { readonly error: ControlError; readonly untilMs: number } | undefined;
 
   constructor(options: SessionOptions, dependencies: SessionDependencies) {
     this.#options = options;
@@ -50,12 +52,16 @@ export class SessionKeeper {
   async current(): Promise<SessionGrant> {
     const session = this.#session;
     if (session !== undefined && this.#deps.clock.now() < session.renewAtMs) return session.grant;
-    this.#buying ??= this.#buy().finally(() => {
-      this.#buying = undefined;
-    });
     try {
+      this.#keepAway();
+      this.#buying ??= this.#buy().finally(() => {
+        this.#buying = undefined;
+      });
       return await this.#buying;
     } catch (error) {
+      if (error instanceof ControlError && error.retryAfterMs !== undefined) {
+        this.#refusal = { error, untilMs: this.#deps.clock.now() + error.retryAfterMs };
+      }
       if (session === undefined || session !== this.#session) throw error;
       if (!(error instanceof ControlError) || !error.transient) throw error;
       if (!this.#postpone(session)) throw error;
@@ -71,6 +77,16 @@ export class SessionKeeper {
   /** The control server did not accept it. */
   invalidate(refused: SessionGrant): void {
     if (this.#session?.grant === refused) this.#session = undefined;
+  }
+
+  /** Throws what the control server has said, as long as it is to be left alone. */
+  #keepAway(): void {
+    if (this.#refusal === undefined) return;
+    const { error, untilMs } = this.#refusal;
+    const retryAfterMs = untilMs - this.#deps.clock.now();
+    if (retryAfterMs <= 0) return;
+    const { status, apiCode } = error;
+    throw new ControlError(error.code, error.message, { status, apiCode, retryAfterMs });
   }
 
   /**
