@@ -72,7 +72,6 @@ const GONE_AFTER_MS = 30_000;
  */
 const UNHEARD_AFTER_MS = 73_000;
 
-
 /** Most of a lease's life. */
 const LAPSED_AFTER_MS = 8_000;
 
