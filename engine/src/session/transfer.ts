@@ -21,10 +21,10 @@ import { FeedPublisher } from './feedPublisher.ts';
 import { Holdings } from './holdings.ts';
 import { Intake } from './intake.ts';
 import { HmacMembership, type Membership } from './membership.ts';
+import { PayloadCount, type PayloadFacts } from './payloadCount.ts';
 import type { ConnectionOwner, PeerConnection } from './peerConnection.ts';
 import type { ListedPeer } from './peerList.ts';
 import type { PieceAssembly, PullTarget } from './pullPlan.ts';
-import { RateMeter } from './rateMeter.ts';
 import type { Served, Uploader } from './uploader.ts';
 
 export interface TransferOptions {
@@ -62,20 +62,9 @@ export interface Rates {
   readonly maxUploadRate?: number | undefined;
 }
 
-export interface TransferProgress {
+export interface TransferProgress extends PayloadFacts {
   readonly verifiedPieces: number;
   readonly verifiedBytes: number;
-  readonly received: {
-    readonly fromPeers: number;
-    readonly fromRelays: number;
-    readonly fromRelayHttp: number;
-    readonly fromOrigin: number;
-  };
-  readonly uploadedBytes: number;
-  /** Payload over the last second. */
-  readonly rateBytesPerSecond: number;
-  /** On the engine's clock. */
-  readonly firstByteAt: number | undefined;
   readonly state: 'pending' | 'transferring' | 'verifying' | 'ready' | 'failed';
 }
 
@@ -114,13 +103,10 @@ export class Transfer implements Served {
   readonly #intake: Intake;
   readonly #holdings: Holdings;
   readonly #publisher: FeedPublisher;
-  readonly #meter = new RateMeter();
+  readonly #payload = new PayloadCount();
   readonly #downloadBucket: TokenBucket;
   readonly #stopped = new AbortController();
   #pulledAtMs = Number.NEGATIVE_INFINITY;
-  #received = { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
-  #uploadedBytes = 0;
-  #firstByteAt: number | undefined;
   #state: TransferProgress['state'] = 'pending';
   /** Peers think that we have more than we have. */
   #hasDropped = false;
@@ -201,7 +187,7 @@ export class Transfer implements Served {
         isPulling: () => this.#isPulling(),
         acceptBatch: (batch) => this.acceptBatch(batch),
         onPayload: (from, bytes) =>
-          this.#payload(from === 'relay' ? 'fromRelays' : 'fromPeers', bytes),
+          this.#payload.received(from === 'relay' ? 'fromRelays' : 'fromPeers', bytes, clock.now()),
         onBroken: (error) => this.broke(error),
       },
     );
@@ -271,10 +257,7 @@ export class Transfer implements Served {
     return {
       verifiedPieces: this.#holdings.count,
       verifiedBytes: this.#holdings.verifiedBytes,
-      received: { ...this.#received },
-      uploadedBytes: this.#uploadedBytes,
-      rateBytesPerSecond: this.#meter.bytesPerSecond(this.#clock.now()),
-      firstByteAt: this.#firstByteAt,
+      ...this.#payload.facts(this.#clock.now()),
       state: this.#state,
     };
   }
@@ -345,12 +328,7 @@ export class Transfer implements Served {
 
   /** Payload, verified or not. */
   receivedBytes() {
-    const { fromPeers, fromRelays, fromRelayHttp, fromOrigin } = this.#received;
-    return {
-      bitTorrent: fromPeers + fromRelays,
-      relayHttp: fromRelayHttp,
-      origin: fromOrigin,
-    };
+    return this.#payload.byProtocol();
   }
 
   hasUnnamedPieces(): boolean {
@@ -444,7 +422,7 @@ export class Transfer implements Served {
 
   /** Payload that was sent, over BitTorrent or HTTP. */
   uploaded(bytes: number): void {
-    this.#uploadedBytes += bytes;
+    this.#payload.uploaded(bytes);
   }
 
   isSecondary(connection: PeerConnection): boolean {
@@ -495,14 +473,7 @@ export class Transfer implements Served {
       // Its pace is the lease's: what comes counts, and everything else is asked for so much less.
       this.#downloadBucket.charge(bytes, now);
     }
-    this.#payload(source === 'origin' ? 'fromOrigin' : 'fromRelayHttp', bytes);
-  }
-
-  #payload(from: keyof TransferProgress['received'], bytes: number): void {
-    const now = this.#clock.now();
-    this.#firstByteAt ??= now;
-    this.#received[from] += bytes;
-    this.#meter.add(bytes, now);
+    this.#payload.received(source === 'origin' ? 'fromOrigin' : 'fromRelayHttp', bytes, now);
   }
 
   #completeWhenFull(): void {
