@@ -4,12 +4,20 @@ import { generateFeedKeyPair } from '../feed/keys.ts';
 import { TokenBucket } from '../pacing/tokenBucket.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import { layoutOf } from '../pieces/layout.ts';
+import type { PeerSocket } from '../ports/transport.ts';
 import { openMembership } from '../sim/openMembership.ts';
 import { SeededRandom } from '../sim/seededRandom.ts';
 import { VirtualClock } from '../sim/virtualClock.ts';
 import { PiecePicker } from '../swarm/piecePicker.ts';
-import { encode, LARGE_REQUEST_BYTES, type Message, OWN_EXTENSIONS } from '../wire/codec.ts';
+import {
+  type BlockRequest,
+  encode,
+  LARGE_REQUEST_BYTES,
+  type Message,
+  OWN_EXTENSIONS,
+} from '../wire/codec.ts';
 import { encodeHello, HELLO_BYTES, type Hello } from '../wire/hello.ts';
+import type { CloseReason } from './closeReason.ts';
 import { Exchange } from './exchange.ts';
 import type { Intake } from './intake.ts';
 import { PeerConnection } from './peerConnection.ts';
@@ -29,10 +37,12 @@ let picker: PiecePicker;
 let downloadBucket: TokenBucket;
 let exchange: Exchange;
 let lastPeer: number;
+let closed: CloseReason[];
 
 beforeEach(async () => {
   clock = new VirtualClock();
   lastPeer = 0;
+  closed = [];
   const random = new SeededRandom(1);
   picker = new PiecePicker({
     pieceCount: PIECES,
@@ -83,7 +93,7 @@ function connectionDependencies() {
     role: 'agent' as const,
     find: () => undefined,
     waits: () => {},
-    ended: () => {},
+    ended: (reason: CloseReason) => closed.push(reason),
   };
 }
 
@@ -93,8 +103,9 @@ function pass(ms: number): Promise<boolean> {
 
 interface Peer {
   readonly connection: PeerConnection;
+  readonly socket: { queuedBytes: number; takes: boolean };
   /** What it was asked for. */
-  readonly asked: { piece: number; offset: number; length: number }[];
+  readonly asked: BlockRequest[];
   says(...messages: Message[]): void;
 }
 
@@ -104,19 +115,22 @@ function join(): Peer {
   const connection = new PeerConnection(exchange, connectionDependencies());
   const asked: Peer['asked'] = [];
   let hello: Buffer = Buffer.alloc(0);
-  connection.attach({
+  const socket: PeerSocket & Peer['socket'] = {
     remoteHost: 'peer',
     queuedBytes: 0,
-    write: (buffers) => {
+    takes: true,
+    write: (buffers: readonly Uint8Array[]) => {
       for (const bytes of buffers.map((each) => Buffer.from(each))) {
+        if (!socket.takes) socket.queuedBytes += bytes.length;
         if (bytes.length === HELLO_BYTES) hello = bytes;
         if (bytes.length !== 17 || bytes[4] !== REQUEST_ID) continue;
         const [piece, offset] = [bytes.readUInt32BE(5), bytes.readUInt32BE(9)];
         asked.push({ piece, offset, length: bytes.readUInt32BE(13) });
       }
     },
-    close: (reason) => connection.onClose(reason),
-  });
+    close: (reason: string) => connection.onClose(reason),
+  };
+  connection.attach(socket);
   expect(hello.length).toBe(HELLO_BYTES);
   const ours: Hello = {
     swarmId,
@@ -136,7 +150,7 @@ function join(): Peer {
     { type: 'haveAll' },
     { type: 'unchoke' },
   );
-  return { connection, asked, says };
+  return { connection, socket, asked, says };
 }
 
 function rejects({ asked, says }: Peer): void {
@@ -226,4 +240,24 @@ it('what a peer owes us when it leaves takes nothing of the rate that we may ask
   expect(asked).toHaveLength(1);
   connection.close('Disconnected');
   expect(downloadBucket.available(clock.now())).toBe(before);
+});
+
+it('leaves a peer that takes nothing of what waits for it, whatever it says', async () => {
+  const peer = join();
+  rejects(peer);
+  const live = async (seconds: number) => {
+    for (let second = 0; second < seconds; second += 1) {
+      await tick(1_000);
+      peer.says({ type: 'have', piece: 0 });
+      if (peer.connection.outstandingBytes > 0) rejects(peer);
+    }
+  };
+  peer.socket.takes = false;
+  peer.connection.sendBlock(peer.asked[0] as BlockRequest, new Uint8Array(LARGE_REQUEST_BYTES));
+  await live(25);
+  peer.socket.queuedBytes -= 1_000;
+  await live(25);
+  expect(closed).toEqual([]);
+  await live(10);
+  expect(closed).toEqual(['NotReading']);
 });
