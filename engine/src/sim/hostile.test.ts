@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import { fuzzDecoders } from './decoderFuzz.ts';
-import { tryHostileWorld } from './hostileWorld.ts';
+import { tryDeafWorld, tryHostileWorld } from './hostileWorld.ts';
 import { mutate } from './mutation.ts';
 import { SeededRandom } from './seededRandom.ts';
 
@@ -36,6 +36,17 @@ describe('a swarm with members that spoil what they say', () => {
       expect(problems).toEqual([]);
       expect(seconds).toBeLessThan(20);
       expect(spoiled).toBeGreaterThan(0);
+    },
+  );
+
+  it.each([1, 24, 100])(
+    'is done in the 7 s that it takes without them, though %d of them read nothing',
+    async (count) => {
+      const { problems, seconds, closed } = await tryDeafWorld(1, count);
+      expect(problems).toEqual([]);
+      expect(seconds).toBeLessThan(8);
+      // By a relay and four nodes.
+      expect(closed.get('NotReading')).toBe(5 * count);
     },
   );
 

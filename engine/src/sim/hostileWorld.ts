@@ -1,8 +1,9 @@
+import { PieceMemory } from '../session/pieceMemory.ts';
 import { encode, PIECE_HEADER_BYTES } from '../wire/codec.ts';
 import { mutate } from './mutation.ts';
 import { wrongIn } from './randomWorld.ts';
 import { SeededRandom } from './seededRandom.ts';
-import { type SimulatedPeer, SwarmWorld } from './swarmWorld.ts';
+import { BITTORRENT_PORT, type SimulatedPeer, SwarmWorld } from './swarmWorld.ts';
 
 const MBIT_BYTES = 125_000;
 const PIECE_BYTES = 262_144;
@@ -12,6 +13,8 @@ const MAX_SECONDS = 300;
 /** Of what a hostile node says, spoiled. */
 const SHARES = [0.002, 0.02, 0.2, 1];
 const PAYLOAD_BYTES = 16_384;
+/** Small: few pieces are lent at once. */
+const DEAF_MEMORY_BYTES = 12 * 1024 * 1024;
 /** Ids of BEP 3 and BEP 6, behind the length of a message. */
 const [BITFIELD, PIECE, HAVE_NONE] = [5, 7, 15];
 
@@ -81,6 +84,42 @@ export async function tryHostileWorld(
   const seconds =
     Math.max(...honest.map(({ doneAtMs = Number.POSITIVE_INFINITY }) => doneAtMs)) / 1000;
   return { problems, seconds, spoiled: spoiledCount, closed };
+}
+
+/**
+ * A swarm with members that ask everybody for much, read nothing and say that they live: the others
+ * must have the right file as soon as without them.
+ */
+export async function tryDeafWorld(seed: number, deafCount: number): Promise<HostileVerdict> {
+  const link = { upRate: 200 * MBIT_BYTES, downRate: 200 * MBIT_BYTES };
+  const world = new SwarmWorld({
+    seed,
+    pieceCount: 64,
+    pieceLengthBytes: PIECE_BYTES,
+    originRate: 20 * MBIT_BYTES,
+    relays: [link],
+    nodes: [link, link, link, link],
+    // By BitTorrent alone.
+    topUp: { sources: [], isCarried: false },
+    memory: () => new PieceMemory(DEAF_MEMORY_BYTES),
+  });
+  const names = Array.from({ length: deafCount }, (_, at) => `deaf${at + 1}`);
+  const deaf = names.map((name) => world.deafMember(name, link));
+  await world.begin();
+  const all = [...world.relays, ...world.nodes];
+  for (const member of deaf) for (const { name } of all) member.connect(name, BITTORRENT_PORT);
+  await world.pass(3);
+  world.network.cut((_from, to) => names.includes(to.name));
+  for (const member of deaf) member.ask();
+  const isDone = await world.run(MAX_SECONDS);
+  const seconds = world.clock.now() / 1000;
+  // Until they are left.
+  await world.pass(40);
+  const problems = wrongIn(world);
+  if (!isDone) problems.push(`nodes are not done after ${MAX_SECONDS} s`);
+  const closed = closedBy(all);
+  await world.stop();
+  return { problems, seconds, spoiled: 0, closed };
 }
 
 function isOf(peers: readonly SimulatedPeer[], problem: string): boolean {

@@ -5,6 +5,7 @@ import { FeedSigner } from '../feed/feedSigner.ts';
 import { generateFeedKeyPair } from '../feed/keys.ts';
 import { swarmIdOf } from '../feed/swarmId.ts';
 import { layoutOf } from '../pieces/layout.ts';
+import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import { EngineHost } from '../session/host.ts';
 import type { PullError } from '../session/originAnswer.ts';
 import { createPuller } from '../session/originPuller.ts';
@@ -13,6 +14,7 @@ import type { TopUpRelay } from '../session/relayUrl.ts';
 import { TopUp, type TopUpPolicy } from '../session/topUp.ts';
 import type { Transfer } from '../session/transfer.ts';
 import type { PeerRole } from '../wire/hello.ts';
+import { DeafMember } from './deafMember.ts';
 import { type DiskOptions, MemoryStore } from './memoryStore.ts';
 import {
   type LinkRates,
@@ -44,6 +46,8 @@ export interface WorldOptions {
   readonly disks?: Readonly<Record<string, DiskOptions>>;
   readonly topUp?: TopUpPolicy;
   readonly maxRate?: number;
+  /** Of each process; absent: as much as it likes. */
+  readonly memory?: () => PieceBuffers;
   readonly network?: Omit<NetworkOptions, 'delayMs'>;
   /** What the origin allows; a pull takes up to two of them. */
   readonly originConnections?: number;
@@ -156,6 +160,17 @@ export class SwarmWorld {
     this.#http.tamper = tamper;
   }
 
+  /** Knows the swarm's secret, and is none of the nodes. */
+  deafMember(name: string, rates: LinkRates): DeafMember {
+    return new DeafMember({
+      clock: this.clock,
+      random: this.random,
+      transport: this.#ports.transportOf(this.network.add(name, rates)),
+      swarmId: this.#swarmId,
+      pieceCount: this.file.layout.pieceCount,
+    });
+  }
+
   /** Bytes that nodes received and did not need; what a node had before it began counts for it. */
   duplicateBytes(): number {
     return this.nodes.reduce((sum, { transfer }) => {
@@ -260,7 +275,7 @@ export class SwarmWorld {
         clock: this.clock,
         random: this.random,
         transport: this.#ports.transportOf(host),
-        memory: new SharedPieces(this.file),
+        memory: this.#options.memory?.() ?? new SharedPieces(this.file),
       },
     );
     const swarmId = this.#swarmId.toString('hex');
