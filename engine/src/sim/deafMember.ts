@@ -44,7 +44,7 @@ export class DeafMember {
       clock,
       random,
       peerId: random.bytes(PEER_ID_BYTES),
-      // Relays show pieces to agents one by one, and such an agent takes none: that is another matter.
+      // Not an agent, which relays would show pieces to one by one, and wait for.
       role: 'relay',
       find: () => undefined,
       waits: () => {},
