@@ -407,10 +407,13 @@ describe('a swarm on loopback', () => {
     agent.transfer.setPeers(listed(relay));
     await expect.poll(() => agent.transfer.progress().verifiedPieces).toBe(3);
     await liar.host.stop();
-    for (const { transfer } of [relay, agent]) transfer.revoke([key]);
-    // All begin anew with each other, and nobody has it.
-    await expect.poll(() => relay.host.closedConnections.get('Renewed')).toBe(1);
-    await expect.poll(() => relay.transfer.exchange.hasTakers).toBe(true);
+    // One after the other they begin anew with each other, and nobody has it.
+    for (const { host, transfer } of [relay, agent]) {
+      transfer.revoke([key]);
+      await expect.poll(() => host.closedConnections.get('Renewed'), { timeout: 5_000 }).toBe(1);
+      const hasTakers = () => relay.transfer.exchange.hasTakers;
+      await expect.poll(hasTakers, { timeout: 5_000 }).toBe(true);
+    }
     const honest = await startNode(distribution, 'honest', 'relay', (store) => store, [key]);
     relay.transfer.setPeers(listed(honest));
     await pull(honest, distribution, [{ first: 0, count: 4 }]);
