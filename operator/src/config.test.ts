@@ -40,7 +40,8 @@ describe('the configuration', () => {
   it('takes what the cluster says of the pods that it makes', () => {
     const pod = (SLUICE_RELAY_POD: string) => parseConfig({ ...COMPLETE, SLUICE_RELAY_POD });
     expect(parseConfig(COMPLETE).agentPod.priorityClassName).toBe('system-node-critical');
-    expect(pod('{"nodeSelector":{"pool":"a"}}').relayPod).toEqual({ nodeSelector: { pool: 'a' } });
+    const { relayPod } = pod('{"nodeSelector":{"pool":"a"}}');
+    expect(relayPod).toMatchObject({ nodeSelector: { pool: 'a' }, resources: expect.anything() });
     expect(() => pod('{"pool":"a"}')).toThrow('SLUICE_RELAY_POD=\'{"pool":"a"}\': write JSON of');
     expect(() => pod('{"cache":{"storageClassName":"fast"}}')).toThrow('needs a cache.size');
   });

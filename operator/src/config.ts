@@ -150,7 +150,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       'SLUICE_RELAY_POD',
       JSON.stringify(DEFAULT_RELAY_POD),
       (value) => {
-        const pod = parsePod(RelayPod, value);
+        const pod = parsePod(RelayPod, value, DEFAULT_RELAY_POD);
         return pod !== undefined && isCacheComplete(pod) ? pod : undefined;
       },
       'write JSON of resources, nodeSelector, tolerations, priorityClassName, podAnnotations and cache; a cache.storageClassName needs a cache.size',
@@ -158,7 +158,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     agentPod: read(
       'SLUICE_AGENT_POD',
       JSON.stringify(DEFAULT_AGENT_POD),
-      (value) => parsePod(AgentPod, value),
+      (value) => parsePod(AgentPod, value, DEFAULT_AGENT_POD),
       'write JSON of resources, nodeSelector, tolerations, priorityClassName, podAnnotations and seLinuxOptions',
     ),
     originCa: environment.SLUICE_ORIGIN_CA ?? '',

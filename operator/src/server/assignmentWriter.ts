@@ -1,6 +1,7 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
+import { NodeRows } from './nodeRows.ts';
 
 export interface AssignmentWriterDependencies {
   readonly assignments: AssignmentStore;
@@ -24,10 +25,9 @@ const DOUBT_MS = 30_000;
  */
 export class AssignmentWriter {
   readonly #deps: AssignmentWriterDependencies;
-  /** By distribution and node. */
-  readonly #unsaved = new Map<string, Assignment>();
-  /** The same: what was written last. */
-  #written = new Map<string, Written>();
+  #unsaved = new NodeRows<Assignment>();
+  /** What was written last. */
+  #written = new NodeRows<Written>();
   /** By distribution: nodes whose rows are to go. */
   readonly #gone = new Map<string, Set<string>>();
   #turn: Promise<void> = Promise.resolve();
@@ -41,23 +41,25 @@ export class AssignmentWriter {
   }
 
   note(row: Assignment): void {
-    const key = keyOf(row);
-    const before = this.#written.get(key)?.row;
+    const before = this.#written.get(row)?.row;
     const isKnown = before !== undefined && JSON.stringify(before) === JSON.stringify(row);
-    if (!isKnown || this.#unsaved.has(key)) this.#unsaved.set(key, row);
+    if (!isKnown || this.#unsaved.get(row) !== undefined) this.#unsaved.set(row, row);
   }
 
   /** Rows of nodes that have nothing of it any more. */
   deleteNodes(uid: string, nodes: readonly string[]): void {
     if (nodes.length === 0) return;
-    for (const node of nodes) this.#forget(keyOf({ uid, node }));
+    for (const node of nodes) {
+      this.#unsaved.delete({ uid, node });
+      this.#written.delete({ uid, node });
+    }
     this.#gone.set(uid, new Set([...(this.#gone.get(uid) ?? []), ...nodes]));
     void this.#ask();
   }
 
   clear(): void {
-    this.#unsaved.clear();
-    this.#written = new Map();
+    this.#unsaved = new NodeRows();
+    this.#written = new NodeRows();
     this.#gone.clear();
     this.#isLast = false;
     this.#isWanted = () => false;
@@ -84,16 +86,10 @@ export class AssignmentWriter {
     await this.#deps.assignments.delete(uid);
   }
 
-  #forget(key: string): void {
-    this.#unsaved.delete(key);
-    this.#written.delete(key);
-  }
-
   #forgetAll(uid: string): void {
     this.#gone.delete(uid);
-    for (const key of [...this.#unsaved.keys(), ...this.#written.keys()]) {
-      if (key.startsWith(keyOf({ uid, node: '' }))) this.#forget(key);
-    }
+    this.#unsaved.deleteAll(uid);
+    this.#written.deleteAll(uid);
   }
 
   /**
@@ -128,48 +124,44 @@ export class AssignmentWriter {
   async #saveDue(): Promise<void> {
     const { assignments, clock, logger } = this.#deps;
     const written = this.#written;
-    const rows = [...this.#unsaved];
-    const due = rows.filter(([key, row]) => this.#isDue(key, row));
+    const rows = this.#unsaved.values();
+    const due = rows.filter((row) => this.#isDue(row));
     // Of the last ones what says most comes first: there may be no time for the others.
-    const others = this.#isLast ? rows.filter(([key, row]) => !this.#isDue(key, row)) : [];
+    const others = this.#isLast ? rows.filter((row) => !this.#isDue(row)) : [];
     const batch = [...due, ...others];
     if (batch.length === 0) return;
-    for (const [key] of batch) this.#unsaved.delete(key);
+    for (const row of batch) this.#unsaved.delete(row);
     try {
-      await assignments.save(batch.map(([, row]) => row));
+      await assignments.save(batch);
     } catch (error) {
       this.#doubtUntilMs = clock.now() + DOUBT_MS;
-      for (const [key, row] of batch) this.#again(key, row);
+      for (const row of batch) this.#again(row);
       logger.warn('assignments cannot be written', { error });
       return;
     }
     const atMs = clock.now();
-    for (const [key, row] of batch) {
+    for (const row of batch) {
       if (this.#isGone(row)) continue;
-      written.set(key, { row, atMs });
-      if (atMs < this.#doubtUntilMs) this.#again(key, row);
+      written.set(row, { row, atMs });
+      if (atMs < this.#doubtUntilMs) this.#again(row);
     }
   }
 
-  #again(key: string, row: Assignment): void {
+  #again(row: Assignment): void {
     if (!this.#isWanted(row.uid) || this.#isGone(row)) return;
-    if (!this.#unsaved.has(key)) this.#unsaved.set(key, row);
+    if (this.#unsaved.get(row) === undefined) this.#unsaved.set(row, row);
   }
 
   #isGone({ uid, node }: Assignment): boolean {
     return this.#gone.get(uid)?.has(node) === true;
   }
 
-  #isDue(key: string, { epoch, nodeUid, progress }: Assignment): boolean {
-    const before = this.#written.get(key);
-    if (before === undefined) return true;
-    const { row, atMs } = before;
-    const isSame = row.epoch === epoch && row.nodeUid === nodeUid;
-    if (!isSame || row.progress.state !== progress.state) return true;
+  #isDue(row: Assignment): boolean {
+    const known = this.#written.get(row);
+    if (known === undefined) return true;
+    const { row: before, atMs } = known;
+    const isSame = before.epoch === row.epoch && before.nodeUid === row.nodeUid;
+    if (!isSame || before.progress.state !== row.progress.state) return true;
     return this.#deps.clock.now() - atMs >= SAME_STATE_MS;
   }
-}
-
-function keyOf({ uid, node }: Pick<Assignment, 'uid' | 'node'>): string {
-  return `${uid}/${node}`;
 }

@@ -116,11 +116,12 @@ export class Hearing {
 
   /** Of distributions that are gone, and of epochs that nobody asks for. */
   forgetReports(): void {
-    for (const { reports } of this.#deps.fleet.list()) {
+    for (const process of this.#deps.fleet.list()) {
+      const { reports } = process;
       for (const { uid, epoch } of reports.all()) {
         const newest = this.#deps.distributions().get(uid)?.book.plan.record.epoch;
         const isWanted =
-          newest === undefined ? this.#deps.removals.has(uid) : isAsked(epoch, newest);
+          newest === undefined ? this.#deps.removals.awaits(process, uid) : isAsked(epoch, newest);
         if (!isWanted) reports.forget(uid, epoch);
       }
     }

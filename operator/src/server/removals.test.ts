@@ -103,6 +103,7 @@ describe('a removal', () => {
     removals.sweep();
     expect(removals.missing(UID)).toEqual(['node-b']);
     processes.push(agentOn('node-b', 'removed'));
+    await clock.advance(10_000);
     removals.sweep();
     expect(removals.has(UID)).toBe(false);
 
@@ -150,6 +151,33 @@ describe('a removal', () => {
     expect(removals.missing(UID)).toEqual(['node-b', 'node-c']);
     processes = [agentOn('node-a', 'removed'), agentOn('node-b', 'removed')];
     expect(removals.missing(UID)).toEqual([]);
+  });
+
+  it('is told to those alone that have something of it, when ten minutes are over', async () => {
+    removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a', 'node-b', 'away']));
+    const [gone, slow] = [agentOn('node-a', 'removed'), agentOn('node-b', 'ready')];
+    const newcomer: FleetProcess = { ...agentOn('node-c', 'ready'), told: nothing };
+    processes = [gone, slow, newcomer];
+    const told = () => {
+      const nodes: string[] = [];
+      removals.tell(processes, ({ node }) => nodes.push(node));
+      return nodes;
+    };
+    expect(told()).toEqual(['node-a', 'node-b', 'node-c']);
+    expect(processes.map((process) => removals.awaits(process, UID))).toEqual([false, true, true]);
+    await clock.advance(601_000);
+    expect(told()).toEqual(['node-b']);
+    expect(processes.map((process) => removals.awaits(process, UID))).toEqual([false, true, false]);
+    expect(removals.missing(UID)).toEqual(['node-b', 'away']);
+    processes = [gone, agentOn('node-b', 'removed'), newcomer];
+    expect(removals.isOver(UID)).toBe(true);
+    removals.sweep();
+    expect(removals.has(UID)).toBe(true);
+    processes.push(agentOn('away', 'removed'));
+    await clock.advance(11_000);
+    expect(removals.missing(UID)).toEqual([]);
+    removals.sweep();
+    expect(removals.has(UID)).toBe(false);
   });
 
   it('that was told that files stay is not over when they are to go', () => {

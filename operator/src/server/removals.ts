@@ -22,6 +22,7 @@ interface LastingTombstone extends Tombstone {
   readonly said: Readonly<Record<ProcessKind, Removal>>;
   /** Processes that need not be looked at again. */
   readonly removedBy: WeakSet<FleetProcess>;
+  missing: { readonly nodes: readonly string[]; readonly atMs: number } | undefined;
   /** Nothing of it is in the database: nodes that are away are not waited for any more. */
   isForgotten: boolean;
 }
@@ -30,8 +31,10 @@ type Removal = Extract<WorkMessage, { type: 'remove' }>;
 
 /** An agent that did not come for so long is not waited for: what it has are orphans. */
 const ABSENT_MS = 30_000;
-/** How long tombstones are told to processes that come later, at least. */
+/** How long tombstones are told to all processes, at least; then to who is known to have something. */
 const TOMBSTONE_MS = 600_000;
+/** A node that is away may be so for days: what is missing is counted so often. */
+const LOOK_MS = 10_000;
 
 /** Distributions that are gone, until everybody who may have something of them has removed it. */
 export class Removals {
@@ -42,8 +45,27 @@ export class Removals {
     this.#dependencies = dependencies;
   }
 
-  tombstones(): IterableIterator<Tombstone & Pick<LastingTombstone, 'said'>> {
+  tombstones(): IterableIterator<Tombstone> {
     return this.#tombstones.values();
+  }
+
+  /** What each of the processes is to be told now. */
+  tell(
+    processes: readonly FleetProcess[],
+    say: (process: FleetProcess, said: Removal) => void,
+  ): void {
+    for (const tombstone of this.#tombstones.values()) {
+      for (const process of processes) {
+        if (this.#isTold(process, tombstone)) say(process, tombstone.said[process.kind]);
+      }
+    }
+  }
+
+  /** Whether what it says of the distribution is still waited for. */
+  awaits(process: FleetProcess, uid: string): boolean {
+    const tombstone = this.#tombstones.get(uid);
+    if (tombstone === undefined || !this.#concerns(process, tombstone)) return false;
+    return !isRemovedBy(process, tombstone);
   }
 
   has(uid: string): boolean {
@@ -68,6 +90,7 @@ export class Removals {
       // A relay's cache is of no use without the distribution.
       said: { agent: message, relay: { ...message, deleteFiles: true } },
       removedBy: new WeakSet(),
+      missing: undefined,
       isForgotten: false,
     };
     this.#tombstones.set(uid, tombstone);
@@ -93,7 +116,8 @@ export class Removals {
     const tombstone = this.#tombstones.get(uid);
     if (tombstone?.nodes === undefined) return false;
     const processes = [...this.#dependencies.processes()];
-    if (!processes.every((process) => isRemovedBy(process, tombstone))) return false;
+    const concerned = processes.filter((process) => this.#concerns(process, tombstone));
+    if (!concerned.every((process) => isRemovedBy(process, tombstone))) return false;
     // Nor before the agents that have the file have found this leader, or are gone for long.
     if (this.#dependencies.clock.now() - tombstone.atMs > ABSENT_MS) return true;
     const present = new Set(
@@ -106,10 +130,32 @@ export class Removals {
   missing(uid: string): readonly string[] | undefined {
     const tombstone = this.#tombstones.get(uid);
     if (tombstone?.nodes === undefined) return undefined;
+    const now = this.#dependencies.clock.now();
+    const isOld = this.#isOld(tombstone);
+    const before = tombstone.missing;
+    if (isOld && before !== undefined && now - before.atMs < LOOK_MS) return before.nodes;
     const agents = [...this.#dependencies.processes()].filter(({ kind }) => kind === 'agent');
     const present = new Map(agents.map((agent) => [agent.node, isRemovedBy(agent, tombstone)]));
-    const having = new Set([...tombstone.nodes, ...present.keys()]);
-    return [...having].filter((node) => present.get(node) !== true);
+    // Others have been told for long enough.
+    const having = new Set([...tombstone.nodes, ...(isOld ? [] : present.keys())]);
+    const nodes = [...having].filter((node) => present.get(node) !== true);
+    tombstone.missing = { nodes, atMs: now };
+    return nodes;
+  }
+
+  #isOld({ atMs }: LastingTombstone): boolean {
+    return this.#dependencies.clock.now() - atMs > TOMBSTONE_MS;
+  }
+
+  /** Of an old one: those that are known to have something, or any while that is not read. */
+  #concerns({ kind, node }: FleetProcess, tombstone: LastingTombstone): boolean {
+    if (!this.#isOld(tombstone)) return true;
+    return kind === 'agent' && (tombstone.nodes?.has(node) ?? true);
+  }
+
+  #isTold(process: FleetProcess, tombstone: LastingTombstone): boolean {
+    if (!this.#isOld(tombstone)) return true;
+    return this.#concerns(process, tombstone) && !isRemovedBy(process, tombstone);
   }
 
   /**
@@ -146,7 +192,10 @@ export class Removals {
   }
 }
 
-/** What was removed stays so: else every report of every process would be looked at each second. */
+/**
+ * What was removed stays so: else every report of every process would be looked at each second, and
+ * kept.
+ */
 function isRemovedBy(process: FleetProcess, tombstone: LastingTombstone): boolean {
   const { removedBy } = tombstone;
   if (removedBy.has(process)) return true;

@@ -131,9 +131,9 @@ export class Telling {
     this.#deps.departures.sendOff(processes, (id, uid, removal) => {
       all.get(id)?.removals.set(uid, removal);
     });
-    for (const { uid, said } of this.#deps.removals.tombstones()) {
-      for (const { id, kind } of processes) all.get(id)?.removals.set(uid, said[kind]);
-    }
+    this.#deps.removals.tell(processes, ({ id }, said) => {
+      all.get(id)?.removals.set(said.uid, said);
+    });
     return all;
   }
 
@@ -162,7 +162,10 @@ export class Telling {
       standIn: taskFor(plan, 'agent', policy, { ...more, pulls: true }),
     };
     // Over HTTP alone nobody would have anything of what one of them pulls.
-    const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
+    const mayPull =
+      plan.lacksCredentials !== true &&
+      agentsMayKnow(plan, policy) &&
+      plan.delivery.transport !== 'HTTP';
     const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
     const pulls = standIns.choose(members, isNeeded, now);
     for (const { process } of members) {

@@ -22,6 +22,13 @@ function processOf(id: string, overrides: Partial<ProcessInfo>): ProcessInfo {
 }
 
 describe('relays', () => {
+  it('are told of no source while its credentials cannot be read, nor are stand-ins', () => {
+    const plan = planOf({ headers: {}, lacksCredentials: true });
+    expect(taskFor(planOf(), 'relay', undefined).source).toBeDefined();
+    expect(taskFor(plan, 'relay', undefined).source).toBeUndefined();
+    expect(taskFor(plan, 'agent', undefined, { pulls: true }).source).toBeUndefined();
+  });
+
   it('of a distribution of its own serve no other, and no others serve it', () => {
     const relayOf = (id: string, dedicatedTo?: string) =>
       processOf(id, { kind: 'relay', domain: 'zone-a', dedicatedTo });

@@ -139,7 +139,9 @@ export function taskFor(
 ): Task {
   const { record, delivery, target, headers } = plan;
   const { source } = record;
-  const hasSource = pulls || namesSource(plan, kind, policy);
+  // Nobody asks without the credentials that there are.
+  const isKnown = plan.lacksCredentials !== true;
+  const hasSource = isKnown && (pulls || namesSource(plan, kind, policy));
   const mirrors = mirrorsFor(plan, kind, policies);
   return {
     uid: record.uid,

@@ -149,7 +149,7 @@ describe('a status that the API server does not take', () => {
     await transfer(60_000);
     const gapsMs = triesAtMs.slice(1).map((atMs, index) => atMs - triesAtMs[index]!);
     expect(Math.min(...gapsMs)).toBeGreaterThanOrEqual(error().code === 'Conflict' ? 1000 : 150);
-    expect(triesAtMs.length).toBeLessThan(error().code === 'Conflict' ? 62 : 12);
+    expect(triesAtMs.length).toBeLessThan(error().code === 'Conflict' ? 62 : 16);
     expect(triesAtMs.length).toBeGreaterThan(4);
   });
 

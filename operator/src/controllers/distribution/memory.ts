@@ -121,7 +121,9 @@ export class Memory {
   ): number {
     const mark = markOf(progress);
     const before = this.#moved;
-    const isNews = mark !== before.mark || (isServed && !before.isServed) || open > before.open;
+    // Where nobody lacks anything there is nothing to wait for.
+    const mayBegin = (isServed && !before.isServed) || open > before.open || open === 0;
+    const isNews = mark !== before.mark || mayBegin;
     this.#moved = { mark, atMs: isNews ? nowMs : before.atMs, isServed, open };
     return nowMs - this.#moved.atMs;
   }

@@ -14,11 +14,16 @@ import {
 describe('what a cluster says of the pods', () => {
   it('is refused where it is no JSON, or of another pod', () => {
     const pod = { nodeSelector: { pool: 'a' }, tolerations: [{ key: 'gpu', operator: 'Exists' }] };
-    expect(parsePod(AgentPod, JSON.stringify(pod))).toEqual(pod);
+    expect(parsePod(AgentPod, JSON.stringify(pod), {})).toEqual(pod);
     for (const text of ['{', '[]', '{"tolerations":{}}', '{"cache":{}}', '{"nodeSelectors":{}}']) {
-      expect(parsePod(AgentPod, text), text).toBeUndefined();
+      expect(parsePod(AgentPod, text, {}), text).toBeUndefined();
     }
-    expect(parsePod(RelayPod, '{"cache":{"size":"1Gi"}}')).toEqual({ cache: { size: '1Gi' } });
+    expect(parsePod(RelayPod, '{"cache":{"size":"1Gi"}}', {})).toEqual({ cache: { size: '1Gi' } });
+    // As a chart from before says nothing of them.
+    expect(parsePod(AgentPod, '{"tolerations":[]}', DEFAULT_AGENT_POD)).toEqual({
+      ...DEFAULT_AGENT_POD,
+      tolerations: [],
+    });
   });
 
   it('places them, on Linux always', () => {

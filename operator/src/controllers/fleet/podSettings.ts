@@ -40,11 +40,18 @@ export const DEFAULT_AGENT_POD: AgentPod = {
   priorityClassName: 'system-node-critical',
 };
 
-/** Undefined: it is no JSON of these fields. What Kubernetes makes of them it says itself. */
-export function parsePod<T extends TObject>(schema: T, text: string): Static<T> | undefined {
+/**
+ * Undefined: it is no JSON of these fields. What is not said is as in `otherwise`; what Kubernetes
+ * makes of the rest it says itself.
+ */
+export function parsePod<T extends TObject>(
+  schema: T,
+  text: string,
+  otherwise: Static<T>,
+): Static<T> | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    return Value.Check(schema, value) ? value : undefined;
+    return Value.Check(schema, value) ? { ...otherwise, ...value } : undefined;
   } catch {
     return undefined;
   }
