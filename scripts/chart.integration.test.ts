@@ -165,6 +165,8 @@ describe('the chart', () => {
       { resources: ['distributions'], verbs: ['get', 'list', 'watch'] },
     ]);
     expect(role('sluice-edit').rules).toMatchObject([{ resources: ['distributions'] }]);
+    const without = (await render('aggregateRoles=false')).map(({ metadata }) => metadata.name);
+    expect(without.filter((name) => /^sluice-(view|edit)$/.test(name))).toEqual([]);
   });
 
   it('tells the operator of the pods that it makes, in words that it understands', async () => {
