@@ -104,6 +104,19 @@ describe('what a version is still to write', () => {
     expect(left).toBeGreaterThan(MIB);
   });
 
+  it('is what is not noted as written, however little the disk needs for the rest', async () => {
+    const { versionFolder } = pathsOf('one');
+    const store = new FileStore({ folder: versionFolder, layout: layoutOf(filesOf(MIB), 262_144) });
+    await store.open(new AbortController().signal);
+    for (const piece of [0, 1]) await store.put(piece, randomBytes(262_144), undefined);
+    await store.close();
+    // As on a disk that has compressed it to nothing.
+    const file = path.join(versionFolder, 'a.bin');
+    await truncate(file, 0);
+    await truncate(file, MIB);
+    expect(await unwrittenBytes(versionFolder, filesOf(MIB))).toBe(MIB / 2);
+  });
+
   it('is nothing once it is whole, however little the disk needs for it', async () => {
     const { versionFolder } = pathsOf('one');
     const layout = layoutOf(filesOf(0), 262_144);

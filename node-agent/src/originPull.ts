@@ -44,6 +44,7 @@ export class OriginPull {
             layout,
             task: task(),
             target: transfer,
+            isFirst: transfer.progress().verifiedPieces === 0,
           }),
         certified,
         complete: () =>

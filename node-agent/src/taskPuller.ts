@@ -14,16 +14,19 @@ export interface TaskPullerOptions {
   readonly httpSource: (allowsPrivate: boolean) => HttpSource;
   readonly clock: Clock;
   readonly target: PullDependencies['target'];
+  /** Nothing is here yet. */
+  readonly isFirst?: boolean;
 }
 
 /** Takes from the task's origin, or a mirror, what a lease grants. Throws when the task names it no more. */
 export function pullerOfTask(
   grant: SourcedGrant,
   requestedAtMs: number,
-  { task, layout, httpSource, clock, target }: TaskPullerOptions,
+  { task, layout, httpSource, clock, target, isFirst = false }: TaskPullerOptions,
 ): Puller {
   const source = sourceOf(task, layout.files, grant.mirror);
   if (source === undefined) throw new Error('the task names no such source');
   const http = httpSource(source.allowsPrivateAddresses);
-  return createPuller(grant, requestedAtMs, source.options, { http, clock, layout, target });
+  const options = { ...source.options, isFirst };
+  return createPuller(grant, requestedAtMs, options, { http, clock, layout, target });
 }

@@ -1,6 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
-import { isWholeVersion } from '@sluice/engine/adapters/file/earlierVersions.ts';
+import { unnotedBytes } from '@sluice/engine/adapters/file/earlierVersions.ts';
 
 export interface SizedFile {
   readonly path: string;
@@ -12,18 +12,21 @@ const BLOCK_BYTES = 512;
 
 /**
  * Bytes of a version that the disk has not given any space for. Its files have their sizes from the
- * start, but take space only as they are written.
+ * start, but take space only as they are written; a disk that compresses never gives them all that
+ * they are long, but what is noted as written is.
  */
 export async function unwrittenBytes(
   versionFolder: string,
   files: readonly SizedFile[],
 ): Promise<number> {
-  const isWhole = await isWholeVersion(versionFolder);
-  const missing = files.map(async ({ path: relative, sizeBytes }) => {
-    const facts = await lstat(path.join(versionFolder, relative)).catch(() => undefined);
-    // A disk that compresses never gives it all that it is long.
-    if (isWhole && facts?.size === sizeBytes) return 0;
-    return Math.max(0, sizeBytes - (facts?.blocks ?? 0) * BLOCK_BYTES);
-  });
-  return (await Promise.all(missing)).reduce((sum, bytes) => sum + bytes, 0);
+  const missing = await Promise.all(
+    files.map(async ({ path: relative, sizeBytes }) => {
+      const facts = await lstat(path.join(versionFolder, relative)).catch(() => undefined);
+      const bytes = Math.max(0, sizeBytes - (facts?.blocks ?? 0) * BLOCK_BYTES);
+      return { bytes, isThere: facts?.size === sizeBytes };
+    }),
+  );
+  const byBlocks = missing.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (byBlocks === 0 || !missing.every(({ isThere }) => isThere)) return byBlocks;
+  return Math.min(byBlocks, (await unnotedBytes(versionFolder)) ?? byBlocks);
 }

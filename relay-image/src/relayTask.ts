@@ -303,7 +303,8 @@ export class RelayTask implements TaskRunner {
     const { httpSource, clock } = this.#dependencies;
     const source = sourceOf(this.#task, layout.files, grant.mirror);
     if (source === undefined) throw new Error('the task names no such source');
-    return createPuller(grant, requestedAtMs, source.options, {
+    const options = { ...source.options, isFirst: transfer.progress().verifiedPieces === 0 };
+    return createPuller(grant, requestedAtMs, options, {
       http: httpSource(source.allowsPrivateAddresses),
       clock,
       layout,
@@ -363,7 +364,7 @@ function servedOf(
     follow: (piece, offset, signal) => transfer.follow(piece, offset, signal),
     feed: transfer.feed,
     torrent: () => torrent.ask(),
-    isLimited: () => transfer.bucket.rateBytesPerSecond !== undefined,
+    uploadLimit: () => transfer.bucket.rateBytesPerSecond,
     admit,
     uploaded: (bytes) => transfer.uploaded(bytes),
   };

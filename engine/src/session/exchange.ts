@@ -159,6 +159,7 @@ export class Exchange implements ConnectionOwner {
     if (connection === undefined) return;
     const pieces = this.#disbelieved.get(connection) ?? new Set();
     this.#disbelieved.set(connection, pieces.add(piece));
+    connection.refusals.lacks(piece);
     if (connection.remoteHas.delete(piece)) this.#dependencies.picker.peerLacks(piece);
   }
 

@@ -116,6 +116,7 @@ async function run(
       headers: { authorization: 'Bearer x' },
       ranges,
       pieceLengthBytes: PIECE,
+      isFirst: true,
     },
     { http: new NodeHttpSource(), clock: systemClock, layout: target, target },
   );

@@ -193,7 +193,8 @@ export class OriginPuller implements Puller {
   #next(busy: number, now: number): PullRange | undefined {
     const range = this.#plan.next(this.#pacer.quantumBytes());
     const [part] = range?.parts ?? [];
-    if (range === undefined || part === undefined || this.#plan.hasPiece) return range;
+    const isAlone = this.#options.isFirst === true && !this.#plan.hasPiece;
+    if (range === undefined || part === undefined || !isAlone) return range;
     this.#firstPiece ??= part.piece;
     if (part.piece === this.#firstPiece) return this.#shortened(range, part.length);
     this.#aloneUntilMs ??= now + ALONE_MS;

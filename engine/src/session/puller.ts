@@ -19,6 +19,8 @@ export interface PullOptions {
   /** Whether the origin proved that it honours ranges. */
   readonly ranges: boolean;
   readonly pieceLengthBytes: number;
+  /** Nothing is here yet: the first piece is to come as soon as it can. */
+  readonly isFirst?: boolean;
 }
 
 export interface PullDependencies {

@@ -40,10 +40,12 @@ const STALLED_MS = 2000;
 /** A relay that sent wrong bytes is asked again after this, for another may have what it lacks. */
 const WRONG_MS = 10_000;
 /**
- * A relay that had nothing to give, or does not know the swarm yet, is asked again after this; each
- * further time after twice as long, up to what a stalled one is avoided for.
+ * A relay that had nothing to give, or does not know the swarm yet, is asked again after this; when
+ * it had nothing so often, each further time after twice as long, up to what a stalled one is avoided
+ * for.
  */
 const NOTHING_MS = 50;
+const PATIENT_AFTER = 5;
 /** Until its first bytes a fetch is expected to bring all of its piece. */
 const UNKNOWN_RATE_MS = 300;
 const PIECE_HEADER = 'sluice-piece';
@@ -236,7 +238,8 @@ export class RelayDownloads {
 
   #avoidForNow(relay: Relay): void {
     const { clock, onEnd } = this.#dependencies;
-    const waitMs = Math.min(STALLED_MS, NOTHING_MS * 2 ** relay.nothings);
+    const doubled = Math.max(0, relay.nothings + 1 - PATIENT_AFTER);
+    const waitMs = Math.min(STALLED_MS, NOTHING_MS * 2 ** doubled);
     relay.nothings += 1;
     this.#avoid(relay, waitMs);
     this.#timers.get(relay)?.cancel();

@@ -111,9 +111,7 @@ class MemorySwarm implements ServedSwarm {
     }
   }
 
-  isLimited(): boolean {
-    return false;
-  }
+  uploadLimit(): undefined {}
 
   async admit(): Promise<void> {}
 

@@ -23,7 +23,7 @@ function unlimited(): TokenBucket {
   return new TokenBucket({ rateBytesPerSecond: undefined, capacityBytes: 0 }, 0);
 }
 
-/** Takes what it is sent as soon as it can, or nothing at all. */
+/** Takes what it is sent after so long, or nothing at all. */
 class FakeReceiver implements Receiver {
   readonly isOpen = true;
   readonly requests: BlockRequest[] = [];
@@ -31,6 +31,7 @@ class FakeReceiver implements Receiver {
   queuedBytes = 0;
   receivedBytes = 0;
   reads: boolean;
+  takesMs = 1;
   readonly #progress = new SendProgress(0);
   readonly #unsent: (() => void)[] = [];
 
@@ -52,7 +53,7 @@ class FakeReceiver implements Receiver {
       this.receivedBytes += byteLength;
       onSent?.();
     });
-    clock.setTimer(1, () => this.take());
+    clock.setTimer(this.takesMs, () => this.take());
   }
 
   take(): void {
@@ -128,6 +129,19 @@ describe('peers that take nothing', () => {
     reader.asks(2, 64);
     await pass(100);
     expect(reader.receivedBytes).toBe(96 * LARGE_REQUEST_BYTES);
+  });
+
+  it('who are slow, and hold all that is given on trust, do not hold up who comes and takes', async () => {
+    for (let count = 0; count < 200; count += 1) {
+      const slow = new FakeReceiver(true);
+      slow.takesMs = 1_000;
+      slow.asks(0, 100);
+    }
+    await pass(1_500);
+    const late = new FakeReceiver(true);
+    late.asks(2, 64);
+    for (let round = 0; round < 80; round += 1) await pass(100);
+    expect(late.receivedBytes).toBe(64 * LARGE_REQUEST_BYTES);
   });
 
   it('leave room, when they end, for those who wait', async () => {

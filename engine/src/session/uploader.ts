@@ -41,6 +41,8 @@ export interface Served {
 const MAX_AHEAD_BLOCKS = 8;
 /** Who did not take that many lately may be one that takes nothing more: its memory is lost to all. */
 const TRUSTED_BLOCKS = 2;
+/** Nor is who took its last block whole in so long, and has nothing waiting: it takes. */
+const PROMPT_MS = 200;
 /** Of the memory for what is sent, for all of those. */
 const TRUSTED_SHARE = 1 / 2;
 const MAX_READS = 16;
@@ -74,6 +76,8 @@ export class Uploader {
   #reads = 0;
   /** Blocks that are with peers which may take nothing more. */
   #onTrust = 0;
+  /** Who took its last block promptly. */
+  readonly #prompt = new WeakSet<Receiver>();
   #waitsForMemory = false;
   #turn = 0;
   #timer: Timer | undefined;
@@ -131,11 +135,13 @@ export class Uploader {
       if (connection.requests.length > 0) this.#waiting.set(connection, served);
       this.#bucket.spend(block.length, now);
       served.bucket.spend(block.length, now);
-      const isOnTrust = tookLittle(connection, block);
+      const isOnTrust = this.#isOnTrust(connection, block);
       const loan = this.#lend(served, block, isOnTrust);
       if (isOnTrust) this.#onTrust += 1;
       const ended = (): void => {
         if (isOnTrust) this.#onTrust -= 1;
+        if (this.#clock.now() - now <= PROMPT_MS) this.#prompt.add(connection);
+        else this.#prompt.delete(connection);
         this.#released(connection);
       };
       if (loan === undefined) this.#serve(connection, served, block, ended);
@@ -158,7 +164,7 @@ export class Uploader {
       const [connection, served] = entry;
       const [block] = connection.requests;
       if (block === undefined) return entry;
-      const isOnTrust = tookLittle(connection, block);
+      const isOnTrust = this.#isOnTrust(connection, block);
       const blocks = isOnTrust ? TRUSTED_BLOCKS : MAX_AHEAD_BLOCKS;
       const mostBytes = Math.min(blocks * block.length, roomBytes);
       if (aheadBytes(connection) >= mostBytes) continue;
@@ -176,6 +182,12 @@ export class Uploader {
     }
     if (secondary === undefined && waitMs < Number.POSITIVE_INFINITY) this.#later(waitMs);
     return secondary;
+  }
+
+  /** Whether it did not take as much lately as it may have at once, and may take nothing more. */
+  #isOnTrust(connection: Receiver, { length }: BlockRequest): boolean {
+    if (aheadBytes(connection) === 0 && this.#prompt.has(connection)) return false;
+    return connection.takenLatelyBytes < MAX_AHEAD_BLOCKS * length;
   }
 
   #later(waitMs: number): void {
@@ -257,9 +269,4 @@ export class Uploader {
 
 function aheadBytes({ queuedBytes, readingBytes }: Receiver): number {
   return queuedBytes + readingBytes;
-}
-
-/** Whether it is served on trust: it did not take as much lately as it may have at once. */
-function tookLittle({ takenLatelyBytes }: Receiver, { length }: BlockRequest): boolean {
-  return takenLatelyBytes < MAX_AHEAD_BLOCKS * length;
 }

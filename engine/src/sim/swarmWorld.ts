@@ -375,6 +375,7 @@ export class SwarmWorld {
           headers: {},
           ranges: true,
           pieceLengthBytes: layout.pieceLengthBytes,
+          isFirst: transfer.progress().verifiedPieces === 0,
         },
         { http: this.#http.sourceOf(host), clock: this.clock, layout, target: transfer },
       );

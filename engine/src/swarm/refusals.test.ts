@@ -34,6 +34,18 @@ it('takes in again what the peer says that it has, and what is new', () => {
   expect(askable()).toEqual([0, 1, 3]);
 });
 
+it('leaves out what the peer has no more, also when that was refused before', () => {
+  refusals.refused(1, has, 0);
+  refusals.refused(2, has, 0);
+  for (const piece of [0, 1]) {
+    has.delete(piece);
+    refusals.lacks(piece);
+  }
+  expect(askable()).toEqual([]);
+  refusals.expire(10_000);
+  expect(askable()).toEqual([2]);
+});
+
 it('pauses longer and longer, ten seconds at most, until the peer gives something', () => {
   const pauses: number[] = [];
   let nowMs = 0;

@@ -41,6 +41,13 @@ export class Refusals {
     if (this.#untilMs.size === 0) this.#askable = undefined;
   }
 
+  /** It has the piece no more, as far as we are concerned. */
+  lacks(piece: number): void {
+    this.#askable?.delete(piece);
+    this.#untilMs.delete(piece);
+    if (this.#untilMs.size === 0) this.#askable = undefined;
+  }
+
   isPaused(nowMs: number): boolean {
     return nowMs < this.#pausedUntilMs;
   }

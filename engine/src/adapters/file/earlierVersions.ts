@@ -62,17 +62,32 @@ export async function listedBytes(
   return manifest?.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
-/** Whether the version was completed, and its digests were right. */
-export async function isWholeVersion(
+/** Of pieces that are not noted as written; undefined: nothing is said of them. */
+export async function unnotedBytes(
   folder: string,
   fileSystem: FileSystem = nodeFileSystem,
-): Promise<boolean> {
+): Promise<number | undefined> {
+  const manifest = await readManifest(folder, fileSystem).catch(() => undefined);
+  if (manifest === undefined) return undefined;
+  const layout = layoutOf(manifest.files, manifest.pieceLengthBytes);
+  const { pieceCount } = layout;
+  const state = await StateFile.read(`${folder}.state`, pieceCount, fileSystem);
+  if (state.changedAtNs === undefined) return undefined;
+  let bytes = 0;
+  for (let piece = 0; piece < pieceCount; piece += 1) {
+    if (state.noted(piece) === undefined) bytes += layout.pieceSizeBytes(piece);
+  }
+  return bytes;
+}
+
+/** Whether the version was completed, and its digests were right. */
+async function isWholeVersion(folder: string, fileSystem: FileSystem): Promise<boolean> {
   return (await StateFile.told(`${folder}.state`, fileSystem)) === 'whole';
 }
 
 /** Those of the folders whose versions were completed, and had the right digests. */
 export async function wholeVersions(folders: readonly string[]): Promise<string[]> {
-  const whole = await Promise.all(folders.map((folder) => isWholeVersion(folder)));
+  const whole = await Promise.all(folders.map((folder) => isWholeVersion(folder, nodeFileSystem)));
   return folders.filter((_, at) => whole[at]);
 }
 

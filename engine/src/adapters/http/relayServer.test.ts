@@ -15,7 +15,7 @@ class LimitedSwarm implements ServedSwarm {
   readonly admitted: number[] = [];
   /** What was sent before it was admitted. */
   uploadedBytes = 0;
-  limited = true;
+  limit: number | undefined = 131_072;
   gate: Promise<void> = Promise.resolve();
   lastSignal: AbortSignal | undefined;
 
@@ -25,7 +25,7 @@ class LimitedSwarm implements ServedSwarm {
   assembles = (piece: number) => piece === 1;
   arrival = async () => {};
   torrent = () => undefined;
-  isLimited = () => this.limited;
+  uploadLimit = () => this.limit;
 
   async read(piece: number, offset: number, length: number): Promise<Uint8Array> {
     const at = piece * PIECE + offset;
@@ -97,8 +97,27 @@ describe('what a relay sends by HTTP', () => {
       return swarm.admitted.splice(0);
     };
     expect(await ask()).toEqual(Array(4).fill(16_384));
-    swarm.limited = false;
+    swarm.limit = undefined;
     expect(await ask()).toEqual([PIECE]);
+  });
+
+  it('is no more top-ups at once than have a turn each second: the next one is told to come again', async () => {
+    let open = () => {};
+    swarm.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const ask = () =>
+      fetch(`${base}/top-up`, {
+        method: 'POST',
+        headers: { authorization },
+        body: Uint8Array.of(0b1000_0000),
+      });
+    const answers = await Promise.all([ask(), ask(), ask(), ask()]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    expect((await ask()).status).toBe(204);
+    open();
+    await Promise.all(answers.map((answer) => answer.arrayBuffer()));
+    expect((await ask()).status).toBe(200);
   });
 
   it('waits for nobody who is gone', async () => {

@@ -26,8 +26,8 @@ export interface ServedSwarm {
   readonly feed: { readonly length: number; batches(fromIndex?: number): readonly Uint8Array[] };
   /** Of the finished set, for stock clients; undefined: not yet. */
   torrent(): Uint8Array | undefined;
-  /** Whether its upload has a limit of its own. */
-  isLimited(): boolean;
+  /** Of its upload, bytes per second; undefined: it has none of its own. */
+  uploadLimit(): number | undefined;
   /** Resolves when so many bytes may be sent under that limit, or when it is aborted. */
   admit(bytes: number, signal: AbortSignal): Promise<void>;
   /** Payload that was sent. */
@@ -48,11 +48,10 @@ export interface RelayServerDependencies {
 
 /** Read and sent at a time. */
 const CHUNK_BYTES = 262_144;
-/**
- * Sent at a time under a limit, as over BitTorrent: of a hundred nodes that share 10 MB/s each has
- * something several times a second, and none takes the relay for one that stalls.
- */
-const LIMITED_CHUNK_BYTES = 16_384;
+/** Of a limit BitTorrent may take as much: both send a block of this size when it is their turn. */
+const LIMITED_CHUNK_BYTES = 131_072;
+/** Under a low limit less, so that it is somebody's turn so often in a second. */
+const TURNS_A_SECOND = 8;
 /** A node that would take anything waits so long for the next piece, instead of asking again. */
 const NOTHING_PATIENCE_MS = 500;
 /** 65,536 pieces: more than any layout has. */
@@ -68,6 +67,8 @@ interface Served {
   readonly swarm: ServedSwarm;
   readonly tokenDigest: Buffer;
   readonly sent: Uint32Array;
+  /** Top-ups that are being answered. */
+  toppingUp: number;
   /** Names this run of the feed's log. */
   readonly log: string;
 }
@@ -118,6 +119,7 @@ export class RelayServer {
       swarm,
       tokenDigest: digestOf(token),
       sent: new Uint32Array(swarm.pieceCount),
+      toppingUp: 0,
       log: randomBytes(12).toString('hex'),
     });
   }
@@ -172,6 +174,11 @@ export class RelayServer {
     const acceptable = await readBody(request, MAX_TOP_UP_BODY_BYTES);
     if (acceptable === undefined) return refuse(request, response, 413, 'the body is too long');
     const { swarm, sent } = served;
+    if (served.toppingUp >= mostTopUps(swarm.uploadLimit())) {
+      response.statusCode = 204;
+      response.end();
+      return;
+    }
     const choose = () =>
       chooseTopUp(acceptable, {
         pieceCount: swarm.pieceCount,
@@ -188,7 +195,12 @@ export class RelayServer {
     sent[piece] = (sent[piece] ?? 0) + 1;
     const sizeBytes = swarm.pieceSizeBytes(piece);
     writeHead(response, 200, sizeBytes, { 'sluice-piece': String(piece) });
-    await this.#stream(swarm, piece, 0, sizeBytes, response, signal);
+    served.toppingUp += 1;
+    try {
+      await this.#stream(swarm, piece, 0, sizeBytes, response, signal);
+    } finally {
+      served.toppingUp -= 1;
+    }
     response.end();
   }
 
@@ -295,7 +307,8 @@ export class RelayServer {
     response: ServerResponse,
     signal: AbortSignal,
   ): Promise<void> {
-    const mostBytes = swarm.isLimited() ? LIMITED_CHUNK_BYTES : bytes.byteLength;
+    const limit = swarm.uploadLimit();
+    const mostBytes = limit === undefined ? bytes.byteLength : limitedChunkBytes(limit);
     for (let at = 0; at < bytes.byteLength; at += mostBytes) {
       const chunk = bytes.subarray(at, at + mostBytes);
       await swarm.admit(chunk.byteLength, signal);
@@ -327,6 +340,19 @@ export class RelayServer {
     });
     signal.throwIfAborted();
   }
+}
+
+function limitedChunkBytes(limit: number): number {
+  return Math.max(1, Math.min(LIMITED_CHUNK_BYTES, Math.floor(limit / TURNS_A_SECOND)));
+}
+
+/**
+ * So many that each has its turn within a second, though BitTorrent takes half of them: a node that
+ * gets nothing for two seconds leaves its relay, and what came of the piece is lost.
+ */
+function mostTopUps(limit: number | undefined): number {
+  if (limit === undefined) return Number.POSITIVE_INFINITY;
+  return Math.max(1, Math.floor(limit / 2 / limitedChunkBytes(limit)));
 }
 
 function sendTorrent(swarm: ServedSwarm, request: IncomingMessage, response: ServerResponse): void {
