@@ -24,9 +24,10 @@ export type ProbeResult = ProbeOutcome & { readonly usedBytes: number };
 
 /**
  * The most that one probe can be charged: what may be in the kernels' buffers, headers and interim
- * answers of 16 KiB each, and a body of as much that is cut off by a read of 64 KiB.
+ * answers of 16 KiB each, and a body of as much that is cut off by a read of 64 KiB, while another
+ * one is under way.
  */
-export const MAX_PROBE_BYTES = UNSEEN_BYTES + 131_072;
+export const MAX_PROBE_BYTES = UNSEEN_BYTES + 196_608;
 /** Bodies up to this size are read to their end; longer ones are cut off. */
 const MAX_READ_BODY_BYTES = 16_384;
 

@@ -13,8 +13,11 @@ import { type Asker, redirected, SourceError } from './sourceAsking.ts';
 
 /** A thousand lines with paths of a KiB. */
 const MAX_LIST_BYTES = 1024 * 1024;
-/** Headers, interim answers, and what a read of 64 KiB brings more than it may. */
-const MORE_BYTES = 131_072;
+/**
+ * Headers, interim answers, what a read of 64 KiB brings more than it may, and another one that was
+ * under way.
+ */
+const MORE_BYTES = 196_608;
 
 /** `path` relative to the source's folder. Rejects with a SourceError, or when aborted. */
 export async function fetchChecksums(
