@@ -11,6 +11,7 @@ export interface WorkQueueOptions {
   readonly concurrency?: number;
   /** Delay after the first failure; doubles with each that follows. */
   readonly minBackoffMs?: number;
+  /** News waits for it, too: when the API server is there again, no longer than that. */
   readonly maxBackoffMs?: number;
 }
 
@@ -45,7 +46,7 @@ export class WorkQueue {
   #idle: (() => void)[] = [];
 
   constructor(options: WorkQueueOptions, dependencies: WorkQueueDependencies) {
-    this.#options = { concurrency: 4, minBackoffMs: 200, maxBackoffMs: 60_000, ...options };
+    this.#options = { concurrency: 4, minBackoffMs: 200, maxBackoffMs: 10_000, ...options };
     this.#deps = dependencies;
   }
 

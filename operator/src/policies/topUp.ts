@@ -12,14 +12,18 @@ export function topUpBytes(plan: TopUpPlan, policy: OriginPolicy | undefined): n
   if (!delivery.topUp.includes('Origin')) return undefined;
   // A stream from the first byte on, for one piece, would cost more than it helps.
   if (!record.source.ranges) return undefined;
-  if (plan.lacksCredentials === true || !agentsMayKnow(plan, policy)) return undefined;
+  if (!agentsMayKnow(plan, policy)) return undefined;
   return Math.floor(maxOriginShare * nodes.length * record.source.sizeBytes);
 }
 
-/** Credentials of the source go to agents only where that is allowed. */
+/**
+ * Credentials of the source go to agents only where that is allowed; those that cannot be read now
+ * are credentials, too.
+ */
 export function agentsMayKnow(
-  { headers }: Pick<DistributionPlan, 'headers'>,
+  { headers, lacksCredentials }: Pick<DistributionPlan, 'headers' | 'lacksCredentials'>,
   policy: OriginPolicy | undefined,
 ): boolean {
+  if (lacksCredentials === true) return false;
   return Object.keys(headers).length === 0 || policy?.allowAgentCredentials === true;
 }

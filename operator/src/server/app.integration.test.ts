@@ -23,7 +23,7 @@ import {
   type FleetPodOptions,
 } from '../testing/adapters/fleetPods.ts';
 import { startTestDatabase, type TestDatabase } from '../testing/adapters/testDatabase.ts';
-import { aPlanOf, aRecord } from '../testing/objects.ts';
+import { aPlanOf, aRecord, aTransferReport } from '../testing/objects.ts';
 
 const NEVER = new AbortController().signal;
 const WAIT = { timeout: 5_000, interval: 20 };
@@ -57,17 +57,7 @@ function aPlan(overrides: Partial<DistributionPlan> = {}, uid = randomUUID()): D
 }
 
 function aTransfer(uid: string, overrides: Partial<TransferReport> = {}): TransferReport {
-  return {
-    uid,
-    epoch: 1,
-    state: 'transferring',
-    verifiedPieces: 0,
-    verifiedBytes: 0,
-    received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
-    uploadedBytes: 0,
-    rateBytesPerSecond: 0,
-    ...overrides,
-  };
+  return aTransferReport({ uid, ...overrides });
 }
 
 const RELAY = { kind: 'relay', node: 'node-r', domain: 'zone-a', address: '127.0.0.2' } as const;

@@ -1,7 +1,7 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
 import type { Assignment, AssignmentStore } from '../store/assignments.ts';
-import { NodeRows } from './nodeRows.ts';
+import { NestedMap } from './nestedMap.ts';
 
 export interface AssignmentWriterDependencies {
   readonly assignments: AssignmentStore;
@@ -25,9 +25,10 @@ const DOUBT_MS = 30_000;
  */
 export class AssignmentWriter {
   readonly #deps: AssignmentWriterDependencies;
-  #unsaved = new NodeRows<Assignment>();
-  /** What was written last. */
-  #written = new NodeRows<Written>();
+  /** By distribution and node. */
+  readonly #unsaved = new NestedMap<string, Assignment>();
+  /** The same: what was written last. */
+  #written = new NestedMap<string, Written>();
   /** By distribution: nodes whose rows are to go. */
   readonly #gone = new Map<string, Set<string>>();
   #turn: Promise<void> = Promise.resolve();
@@ -41,25 +42,27 @@ export class AssignmentWriter {
   }
 
   note(row: Assignment): void {
-    const before = this.#written.get(row)?.row;
+    const { uid, node } = row;
+    const before = this.#written.get(uid, node)?.row;
     const isKnown = before !== undefined && JSON.stringify(before) === JSON.stringify(row);
-    if (!isKnown || this.#unsaved.get(row) !== undefined) this.#unsaved.set(row, row);
+    if (!isKnown || this.#unsaved.get(uid, node) !== undefined) this.#unsaved.set(uid, node, row);
   }
 
   /** Rows of nodes that have nothing of it any more. */
   deleteNodes(uid: string, nodes: readonly string[]): void {
     if (nodes.length === 0) return;
     for (const node of nodes) {
-      this.#unsaved.delete({ uid, node });
-      this.#written.delete({ uid, node });
+      this.#unsaved.delete(uid, node);
+      this.#written.delete(uid, node);
     }
     this.#gone.set(uid, new Set([...(this.#gone.get(uid) ?? []), ...nodes]));
     void this.#ask();
   }
 
   clear(): void {
-    this.#unsaved = new NodeRows();
-    this.#written = new NodeRows();
+    this.#unsaved.clear();
+    // Another one: what a save under way has written is not to be in it.
+    this.#written = new NestedMap();
     this.#gone.clear();
     this.#isLast = false;
     this.#isWanted = () => false;
@@ -124,13 +127,13 @@ export class AssignmentWriter {
   async #saveDue(): Promise<void> {
     const { assignments, clock, logger } = this.#deps;
     const written = this.#written;
-    const rows = this.#unsaved.values();
+    const rows = [...this.#unsaved.values()];
     const due = rows.filter((row) => this.#isDue(row));
     // Of the last ones what says most comes first: there may be no time for the others.
     const others = this.#isLast ? rows.filter((row) => !this.#isDue(row)) : [];
     const batch = [...due, ...others];
     if (batch.length === 0) return;
-    for (const row of batch) this.#unsaved.delete(row);
+    for (const { uid, node } of batch) this.#unsaved.delete(uid, node);
     try {
       await assignments.save(batch);
     } catch (error) {
@@ -142,14 +145,15 @@ export class AssignmentWriter {
     const atMs = clock.now();
     for (const row of batch) {
       if (this.#isGone(row)) continue;
-      written.set(row, { row, atMs });
+      written.set(row.uid, row.node, { row, atMs });
       if (atMs < this.#doubtUntilMs) this.#again(row);
     }
   }
 
   #again(row: Assignment): void {
     if (!this.#isWanted(row.uid) || this.#isGone(row)) return;
-    if (this.#unsaved.get(row) === undefined) this.#unsaved.set(row, row);
+    const { uid, node } = row;
+    if (this.#unsaved.get(uid, node) === undefined) this.#unsaved.set(uid, node, row);
   }
 
   #isGone({ uid, node }: Assignment): boolean {
@@ -157,7 +161,7 @@ export class AssignmentWriter {
   }
 
   #isDue(row: Assignment): boolean {
-    const known = this.#written.get(row);
+    const known = this.#written.get(row.uid, row.node);
     if (known === undefined) return true;
     const { row: before, atMs } = known;
     const isSame = before.epoch === row.epoch && before.nodeUid === row.nodeUid;

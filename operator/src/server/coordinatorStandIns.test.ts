@@ -6,69 +6,32 @@ import type {
   WorkMessage,
 } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createLogger } from 'winston';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
-import { FakeClock, settle } from '../testing/fakeClock.ts';
-import { aLeaseService } from '../testing/leasing.ts';
-import { MemoryJournal } from '../testing/memoryJournal.ts';
+import { type FakeClock, settle } from '../testing/fakeClock.ts';
 import { aPlanOf, aRecord, aTransferReport } from '../testing/objects.ts';
-import { Coordinator } from './coordinator.ts';
+import { TestCoordinator } from '../testing/testCoordinator.ts';
+import type { Coordinator } from './coordinator.ts';
 import type { FleetProcess } from './fleetView.ts';
 
 const UID = 'uid-1';
 const keys = generateFeedKeyPair();
 const puller = generateFeedKeyPair().publicKey.toString('base64');
 
+let test: TestCoordinator;
 let clock: FakeClock;
 let leases: LeaseService;
 let coordinator: Coordinator;
 let told: Map<string, WorkMessage[]>;
 
 beforeEach(async () => {
-  clock = new FakeClock();
-  told = new Map();
-  leases = aLeaseService({ store: new MemoryJournal(), clock });
-  coordinator = new Coordinator({
-    leases,
-    assignments: {
-      load: async () => [],
-      save: async () => {},
-      delete: async () => {},
-      deleteNodes: async () => {},
-    },
-    revocations: { saveRevoked: async () => {} },
-    clock,
-    logger: createLogger({ silent: true }),
-  });
-  leases.lead(1);
-  coordinator.start();
-  coordinator.setOrigins([]);
-  await settle();
+  test = await new TestCoordinator().start();
+  ({ clock, leases, coordinator, told } = test);
 });
-afterEach(() => {
-  coordinator.stop();
-  leases.stepDown();
-});
+afterEach(() => test.stop());
 
-function connect(kind: 'relay' | 'agent', node: string, domain = 'a'): FleetProcess {
-  const messages: WorkMessage[] = [];
-  told.set(node, messages);
-  const session = {
-    id: `${kind}-${node}`,
-    kind,
-    node,
-    domain: kind === 'relay' ? domain : undefined,
-    host: node,
-    bitTorrentPort: 6881,
-    httpPort: undefined,
-    pod: node,
-    podUid: node,
-    protocolVersion: 1,
-    expiresAtMs: Number.POSITIVE_INFINITY,
-  };
-  const stream = { send: (message: WorkMessage) => messages.push(message), close: () => {} };
-  return coordinator.fleet.open(session, stream, clock.now());
+function connect(kind: 'relay' | 'agent', node: string, domain?: string): FleetProcess {
+  return test.connect(kind, node, domain);
 }
 
 const TOPS_UP = { topUp: ['Origin'], transport: 'Hybrid' } as const;

@@ -1,61 +1,33 @@
 import type { TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { createLogger } from 'winston';
-import { FakeClock, settle } from '../testing/fakeClock.ts';
-import { aLeaseService } from '../testing/leasing.ts';
-import { MemoryJournal } from '../testing/memoryJournal.ts';
+import { type FakeClock, settle } from '../testing/fakeClock.ts';
 import { aPlanOf, aRecord, aTransferReport } from '../testing/objects.ts';
-import { Coordinator } from './coordinator.ts';
+import { TestCoordinator } from '../testing/testCoordinator.ts';
+import type { Coordinator } from './coordinator.ts';
 import type { FleetProcess } from './fleetView.ts';
 
 const UID = 'uid-1';
 
+let test: TestCoordinator;
 let clock: FakeClock;
 let coordinator: Coordinator;
-let told: WorkMessage[];
 
 beforeEach(async () => {
-  clock = new FakeClock();
-  told = [];
-  const leases = aLeaseService({ store: new MemoryJournal(), clock });
-  coordinator = new Coordinator({
-    leases,
-    assignments: {
-      load: async () => [],
-      save: async () => {},
-      delete: async () => {},
-      deleteNodes: async () => {},
-    },
-    revocations: { saveRevoked: async () => {} },
-    clock,
-    logger: createLogger({ silent: true }),
-  });
-  leases.lead(1);
-  coordinator.start();
-  coordinator.setOrigins([]);
+  test = await new TestCoordinator().start();
+  ({ clock, coordinator } = test);
   const nodes = ['n1', 'n2', 'n3'].map((name) => ({ name, domain: 'a' }));
   coordinator.apply(aPlanOf(aRecord({ uid: UID }), { nodes }));
   coordinator.primed();
   await settle();
 });
-afterEach(() => coordinator.stop());
+afterEach(() => test.stop());
 
 function connect(node: string): FleetProcess {
-  const session = {
-    id: `agent-${node}`,
-    kind: 'agent',
-    node,
-    domain: undefined,
-    host: node,
-    bitTorrentPort: 6881,
-    httpPort: undefined,
-    pod: node,
-    podUid: node,
-    protocolVersion: 1,
-    expiresAtMs: Number.POSITIVE_INFINITY,
-  } as const;
-  const stream = { send: (message: WorkMessage) => void told.push(message), close: () => {} };
-  return coordinator.fleet.open(session, stream, clock.now());
+  return test.connect('agent', node);
+}
+
+function told(): WorkMessage[] {
+  return [...test.told.values()].flat();
 }
 
 /** How often everybody was looked at for it. */
@@ -86,11 +58,11 @@ it('lists of peers are made again when the members are others, and told when the
   await clock.advance(200);
   const before = one.told.peers.get(UID)?.peers;
   expect(before?.map(({ id }) => id)).toEqual(['agent-n2']);
-  told = [];
+  for (const messages of test.told.values()) messages.length = 0;
   coordinator.setOrigins([]);
   await clock.advance(200);
   expect(one.told.peers.get(UID)?.peers).toBe(before);
-  expect(told).toEqual([]);
+  expect(told()).toEqual([]);
 
   connect('n3');
   await clock.advance(200);

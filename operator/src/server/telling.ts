@@ -162,10 +162,7 @@ export class Telling {
       standIn: taskFor(plan, 'agent', policy, { ...more, pulls: true }),
     };
     // Over HTTP alone nobody would have anything of what one of them pulls.
-    const mayPull =
-      plan.lacksCredentials !== true &&
-      agentsMayKnow(plan, policy) &&
-      plan.delivery.transport !== 'HTTP';
+    const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
     const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
     const pulls = standIns.choose(members, isNeeded, now);
     for (const { process } of members) {

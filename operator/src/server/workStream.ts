@@ -7,6 +7,7 @@ import type { Writable } from 'node:stream';
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { WorkMessage } from '@sluice/protocol/messages.ts';
 import type { WorkStream } from './fleetView.ts';
+import { NestedMap } from './nestedMap.ts';
 import { lineOf } from './work.ts';
 
 export interface QueuedStreamDependencies {
@@ -30,7 +31,7 @@ export class QueuedStream implements WorkStream {
   /** In the order in which they are sent. */
   readonly #queue = new Set<Waiting>();
   /** By distribution and by what they say of it: those that a newer message takes the place of. */
-  readonly #replaceable = new Map<string, Map<string, Waiting>>();
+  readonly #replaceable = new NestedMap<string, Waiting>();
   /** Of a line that is being sent. */
   #rest: Buffer = Buffer.alloc(0);
   #hung: Timer | undefined;
@@ -55,18 +56,16 @@ export class QueuedStream implements WorkStream {
   send(message: WorkMessage): void {
     if (this.#isOver) return;
     const { uid, what } = subjectOf(message);
-    const before = this.#replaceable.get(uid);
-    const outdated = before?.get(what);
+    const outdated = this.#replaceable.get(uid, what);
     if (message.type === 'remove') {
       // What comes after it must not come before it.
-      this.#replaceable.delete(uid);
+      this.#replaceable.deleteAll(uid);
       this.#queue.add({ message });
     } else if (outdated !== undefined) outdated.message = message;
     else {
       const waiting = { message };
       this.#queue.add(waiting);
-      if (before !== undefined) before.set(what, waiting);
-      else this.#replaceable.set(uid, new Map([[what, waiting]]));
+      this.#replaceable.set(uid, what, waiting);
     }
     this.#write();
   }
@@ -93,9 +92,7 @@ export class QueuedStream implements WorkStream {
     for (const waiting of this.#queue) {
       this.#queue.delete(waiting);
       const { uid, what } = subjectOf(waiting.message);
-      const others = this.#replaceable.get(uid);
-      if (others?.get(what) === waiting) others.delete(what);
-      if (others?.size === 0) this.#replaceable.delete(uid);
+      if (this.#replaceable.get(uid, what) === waiting) this.#replaceable.delete(uid, what);
       return lineOf(waiting.message);
     }
     return Buffer.alloc(0);

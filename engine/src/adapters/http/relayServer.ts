@@ -174,11 +174,6 @@ export class RelayServer {
     const acceptable = await readBody(request, MAX_TOP_UP_BODY_BYTES);
     if (acceptable === undefined) return refuse(request, response, 413, 'the body is too long');
     const { swarm, sent } = served;
-    if (served.toppingUp >= mostTopUps(swarm.uploadLimit())) {
-      response.statusCode = 204;
-      response.end();
-      return;
-    }
     const choose = () =>
       chooseTopUp(acceptable, {
         pieceCount: swarm.pieceCount,
@@ -187,7 +182,7 @@ export class RelayServer {
         assembles: (candidate) => swarm.assembles(candidate),
       });
     const piece = choose() ?? (await this.#nextChoice(swarm, choose, signal));
-    if (piece === undefined) {
+    if (piece === undefined || served.toppingUp >= mostTopUps(swarm.uploadLimit())) {
       response.statusCode = 204;
       response.end();
       return;

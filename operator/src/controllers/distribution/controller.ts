@@ -57,8 +57,6 @@ const WATCHFUL_MS = 5_000;
 const NODES_SETTLE_MS = 250;
 /** A worker waits for origins and the API server most of its time. */
 const CONCURRENCY = 8;
-/** Reports wait for it: when the API server is there again, no longer than that. */
-const MAX_BACKOFF_MS = 10_000;
 
 export class DistributionController {
   readonly #deps: DistributionControllerDependencies;
@@ -90,7 +88,7 @@ export class DistributionController {
     this.#sourcing = new Sourcing(dependencies);
     this.#mirrors = new Mirrors({ ...dependencies, changed: (key) => this.#queue.add(key) });
     this.#queue = new WorkQueue(
-      { concurrency: CONCURRENCY, maxBackoffMs: MAX_BACKOFF_MS },
+      { concurrency: CONCURRENCY },
       {
         clock,
         random,

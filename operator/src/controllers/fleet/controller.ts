@@ -83,7 +83,7 @@ export class FleetController implements FleetView {
     this.#scaling = new RelayScaling(options.relayIdleSeconds * 1000);
     const { clock, random, logger } = dependencies;
     this.#queue = new WorkQueue(
-      { concurrency: 1, maxBackoffMs: 10_000 },
+      { concurrency: 1 },
       {
         clock,
         random,

@@ -58,7 +58,7 @@ export class OriginController {
     this.#deps = dependencies;
     const { clock, random, logger } = dependencies;
     this.#queue = new WorkQueue(
-      { concurrency: 2, maxBackoffMs: 10_000 },
+      { concurrency: 2 },
       {
         clock,
         random,
