@@ -128,17 +128,19 @@ describe('sharing an origin', () => {
 describe('the rate within a window', () => {
   const connections = fc.integer({ min: 1, max: 64 });
 
-  it('leaves room for its slack, and little besides', () => {
-    const windows = fc.integer({ min: 1, max: 1e9 });
+  it('leaves room for its slack, and none for more', () => {
+    // Half of them small: there the smallest quantum counts.
+    const windows = fc.oneof(fc.integer({ min: 1, max: 1e5 }), fc.integer({ min: 1, max: 1e9 }));
     fc.assert(
       fc.property(windows, fc.nat(1_000), connections, (windowBytes, latencyMs, count) => {
         const rate = rateWithin(windowBytes, latencyMs, count);
         if (rate > 0) {
           expect(rate + slackFor(rate, latencyMs, count)).toBeLessThanOrEqual(windowBytes);
         }
-        const more = rate * 1.01 + 10;
+        const more = rate + 3;
         expect(more + slackFor(more, latencyMs, count)).toBeGreaterThan(windowBytes);
       }),
+      { numRuns: 2_000 },
     );
   });
 

@@ -63,12 +63,13 @@ export function slackFor(
   timeToFirstByteMs: number | undefined,
   connections: number,
 ): number {
-  const latencyMs = Math.min(
-    timeToFirstByteMs ?? DEFAULT_TIME_TO_FIRST_BYTE_MS,
-    MAX_TIME_TO_FIRST_BYTE_MS,
-  );
+  const latencyMs = countedLatencyMs(timeToFirstByteMs);
   const quantum = Math.max(MIN_QUANTUM_BYTES, (rate * quantumMs(latencyMs, connections)) / 1000);
   return Math.ceil((rate * latencyMs) / 1000 + quantum);
+}
+
+function countedLatencyMs(timeToFirstByteMs = DEFAULT_TIME_TO_FIRST_BYTE_MS): number {
+  return Math.min(timeToFirstByteMs, MAX_TIME_TO_FIRST_BYTE_MS);
 }
 
 /** The largest rate whose rate x 1 s + slack fits into a window of so many bytes; 0 if none does. */
@@ -78,13 +79,13 @@ export function rateWithin(
   connections: number,
 ): number {
   if (windowBytes === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  // The quantum is its share of the rate or the smallest one: the rate has to fit with either.
   const perRate = slackFor(1e9, timeToFirstByteMs, connections) / 1e9;
-  let rate = Math.floor(windowBytes / (1 + perRate));
-  // The smallest quantum is more than its share at low rates.
-  while (rate > 0 && rate + slackFor(rate, timeToFirstByteMs, connections) > windowBytes) {
-    const left = windowBytes - slackFor(rate, timeToFirstByteMs, connections);
-    rate = Math.floor(Math.min(rate - 1, left));
-  }
+  const latencyMs = countedLatencyMs(timeToFirstByteMs);
+  const bySmallest = (windowBytes - MIN_QUANTUM_BYTES) / (1 + latencyMs / 1000);
+  let rate = Math.floor(Math.min(windowBytes / (1 + perRate), bySmallest));
+  // Slack is rounded up.
+  while (rate > 0 && rate + slackFor(rate, timeToFirstByteMs, connections) > windowBytes) rate -= 1;
   return Math.max(0, rate);
 }
 
