@@ -14,7 +14,7 @@ import type { DistributionPlan, EpochRecord } from '@sluice/operator/controllers
 import { makeEpoch } from '@sluice/operator/controllers/distribution/epoch.ts';
 import { newLogger } from '@sluice/operator/logger.ts';
 import type { LeaseService } from '@sluice/operator/quota/leaseService.ts';
-import { newApp } from '@sluice/operator/server/app.ts';
+import { newApp, SERVER_OPTIONS } from '@sluice/operator/server/app.ts';
 import { makeAuthority, makeServerCertificate } from '@sluice/operator/server/certificates.ts';
 import { Coordinator } from '@sluice/operator/server/coordinator.ts';
 import { ApiRefusal } from '@sluice/operator/server/refusal.ts';
@@ -95,7 +95,7 @@ export class ControlServer {
     const authority = await makeAuthority(Date.now());
     const { key, certificate } = await makeServerCertificate([CONTROL_HOST], authority, Date.now());
     await writeFile(this.caFile, authority.certificate);
-    const server = createServer({ key, cert: certificate }, app);
+    const server = createServer({ key, cert: certificate, ...SERVER_OPTIONS }, app);
     await new Promise<void>((resolve) => server.listen(PORT, BRIDGE_ADDRESS, resolve));
     this.#server = server;
     this.#leases.lead(1);

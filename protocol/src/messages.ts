@@ -28,6 +28,8 @@ const Hex20 = Type.String({ pattern: '^[0-9a-f]{40}$' });
 const Base64 = (maxLength: number) => Type.String({ maxLength, pattern: '^[A-Za-z0-9+/]*={0,2}$' });
 const Port = Type.Integer({ minimum: 1, maximum: 65535 });
 const Rate = Type.Integer({ minimum: 1 });
+const Sequence = Type.Integer({ minimum: 0 });
+const ReportAnswerFields = { reportIntervalMs: Type.Integer({ minimum: 100 }) };
 
 export const ProcessKind = Type.Union([Type.Literal('relay'), Type.Literal('agent')]);
 export type ProcessKind = Static<typeof ProcessKind>;
@@ -190,7 +192,8 @@ export const Peer = Type.Object({
 export type Peer = Static<typeof Peer>;
 
 /**
- * GET /v1/work: NDJSON, one message a line. The stream is level-based: after it
+ * POST /v1/work: NDJSON in both directions, one message a line; up go reports (see Report). In
+ * version 1 of the protocol GET, and nothing goes up. The stream is level-based: after it
  * opens the server says everything that is so, then `synced`; what was not named
  * by then is not this process's any more (its files stay, as orphans).
  */
@@ -217,6 +220,10 @@ export const WorkMessage = Type.Union([
   Type.Object({ type: Type.Literal('askLease'), uid: Uid, epoch: Epoch }),
   Type.Object({ type: Type.Literal('synced') }),
   Type.Object({ type: Type.Literal('heartbeat') }),
+  /** The answer to the report with this sequence, and to those before it. */
+  Type.Object({ type: Type.Literal('reported'), sequence: Sequence, ...ReportAnswerFields }),
+  /** A report that could not be read; nothing of it counts. */
+  Type.Object({ type: Type.Literal('reportRefused'), message: Type.String({ maxLength: 2048 }) }),
 ]);
 export type WorkMessage = Static<typeof WorkMessage>;
 
@@ -277,23 +284,22 @@ export const TransferReport = Type.Object({
 });
 export type TransferReport = Static<typeof TransferReport>;
 
-/** POST /v1/reports */
+/** A line of a work stream's request; without a stream, or in version 1, POST /v1/reports. */
 export const Report = Type.Object({
   incarnation: Type.String({ minLength: 8, maxLength: 64 }),
-  sequence: Type.Integer({ minimum: 0 }),
+  sequence: Sequence,
   transfers: Type.Array(TransferReport, { maxItems: 10_000 }),
   disk: Type.Optional(Type.Object({ freeBytes: Bytes, totalBytes: Bytes })),
 });
 export type Report = Static<typeof Report>;
 
-export const ReportAnswer = Type.Object({ reportIntervalMs: Type.Integer({ minimum: 100 }) });
+export const ReportAnswer = Type.Object(ReportAnswerFields);
 export type ReportAnswer = Static<typeof ReportAnswer>;
 
 /** A run of whole pieces, [first, first + count). */
 export const Extent = Type.Object({ first: Bytes, count: Type.Integer({ minimum: 1 }) }, EXACT);
 export type Extent = Static<typeof Extent>;
 
-const Sequence = Type.Integer({ minimum: 0 });
 const LeaseKey = {
   /** Holder's incarnation and a number that grows: makes every request idempotent. */
   incarnation: Type.String({ minLength: 8, maxLength: 64 }),

@@ -1,7 +1,10 @@
 /** Versions of the control protocol; what may change within one: docs/adr/0026. */
 
 /** Those that this release speaks, the oldest first: its own and that of the release before. */
-export const PROTOCOL_VERSIONS: readonly number[] = [1];
+export const PROTOCOL_VERSIONS: readonly number[] = [1, 2];
+
+/** From this version on reports go up by the work stream, while one is open: docs/adr/0034. */
+export const REPORTS_BY_WORK_STREAM = 2;
 
 /** The highest that both sides speak; undefined: there is none. */
 export function commonVersion(

@@ -1,8 +1,9 @@
 /** The control API as relays and agents meet it: their real client, a real API server and database. */
 import { randomUUID } from 'node:crypto';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
+import type { WorkEvent } from '@sluice/protocol/client/controlClient.ts';
 import { ControlError } from '@sluice/protocol/client/controlError.ts';
-import type { ProcessKind, TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
+import type { ProcessKind, TransferReport } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
 import { objectPath, resources } from '../kube/paths.ts';
@@ -71,9 +72,9 @@ async function connect(options: FleetPodOptions): Promise<TestProcess & { pod: F
   return { ...process, pod };
 }
 
-function toldOf<T extends WorkMessage['type']>(process: TestProcess, type: T) {
+function toldOf<T extends WorkEvent['type']>(process: TestProcess, type: T) {
   return process.told.filter(
-    (event): event is Extract<WorkMessage, { type: T }> => event.type === type,
+    (event): event is Extract<WorkEvent, { type: T }> => event.type === type,
   );
 }
 

@@ -18,6 +18,7 @@ import { OvertakenError } from './fleetView.ts';
 import { newReadApi } from './readApi.ts';
 import { ApiRefusal } from './refusal.ts';
 import { reportIntervalMs } from './reportInterval.ts';
+import { readReports } from './reportLines.ts';
 import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
 import { Standby, type StandbyDependencies } from './standby.ts';
 import { QueuedStream } from './workStream.ts';
@@ -38,8 +39,15 @@ export interface AppDependencies extends StandbyDependencies {
 const SESSION_BODY = '16kb';
 const LEASE_BODY = '256kb';
 /** Ten thousand transfers; a relay's bitfields. */
-const REPORT_BODY = '16mb';
+const REPORT_BODY_BYTES = 16 * 1024 * 1024;
 const HEARTBEAT_MS = 4_000;
+/** Of a request that has an end; a slow link takes some seconds for a relay's report. */
+const BODY_MS = 60_000;
+/**
+ * For the HTTP server: a work stream's request goes on for as long as its answer. Every other one
+ * has its limit here.
+ */
+export const SERVER_OPTIONS = { requestTimeout: 0, headersTimeout: 60_000 } as const;
 /** Not for each report: there are hundreds a second. */
 const COUNT_EVERY_MS = 1_000;
 const IDENTIFY_TIMEOUT_MS = 12_000;
@@ -62,6 +70,11 @@ export function newApp(dependencies: AppDependencies): express.Express {
     ...dependencies,
     isKnown: (request) => knownSession(request) !== undefined,
   });
+  app.use((request, response, next) => {
+    if (!isWork(request)) limitBody(request, response);
+    next();
+  });
+
   app.use('/v1', (request, response, next) => standby.handle(request, response, next));
 
   // Nobody's body is read.
@@ -111,7 +124,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
     response.json(grant);
   });
 
-  app.get('/v1/work', (request, response) => {
+  const openWork = (request: Request, response: Response) => {
     const session = sessionOf(request);
     coordinator.fleet.meet(session, now());
     const leaderUrl = dependencies.leaderUrl();
@@ -133,9 +146,25 @@ export function newApp(dependencies: AppDependencies): express.Express {
       clearInterval(heartbeat);
       coordinator.fleet.closed(process, stream, now());
     });
-  });
+    if (request.method === 'GET') return;
+    readReports(request, REPORT_BODY_BYTES, {
+      report: (report) => {
+        // Another stream of the same process may have taken its place.
+        if (process.stream !== stream) return;
+        coordinator.fleet.report(process, report, now());
+        const { sequence } = report;
+        stream.send({ type: 'reported', sequence, reportIntervalMs: intervalMs() });
+      },
+      refused: (message) => {
+        logger.debug('a report was refused', { kind, pod, node, message });
+        stream.send({ type: 'reportRefused', message });
+      },
+    });
+  };
+  app.get('/v1/work', openWork);
+  app.post('/v1/work', openWork);
 
-  app.post('/v1/reports', express.json({ limit: REPORT_BODY }), (request, response) => {
+  app.post('/v1/reports', express.json({ limit: REPORT_BODY_BYTES }), (request, response) => {
     const process = coordinator.fleet.meet(sessionOf(request), now());
     coordinator.fleet.report(process, parseReport(request.body), now());
     const answer: ReportAnswer = { reportIntervalMs: intervalMs() };
@@ -173,6 +202,8 @@ export function newApp(dependencies: AppDependencies): express.Express {
     if (isFailure) logger.warn('a request failed', { ...fields, error });
     else logger.debug('a request was refused', { ...fields, message });
     if (retryAfterSeconds !== undefined) response.set('retry-after', String(retryAfterSeconds));
+    // Nobody waits for the rest of what was not asked for.
+    if (!request.complete) response.set('connection', 'close');
     response.status(status).json({ code, message: message.slice(0, 2048) });
   });
 
@@ -192,6 +223,13 @@ export function newApp(dependencies: AppDependencies): express.Express {
     const session = knownSession(request);
     if (session !== undefined) return session;
     throw new ApiRefusal(401, 'Unauthenticated', 'the session is not known or has ended');
+  }
+
+  function limitBody(request: Request, response: Response): void {
+    const timer = clock.setTimer(BODY_MS, () => {
+      if (!request.complete) request.destroy();
+    });
+    response.once('close', () => timer.cancel());
   }
 
   function unknownVersion({ protocolVersions: theirs, kind }: SessionRequest): ApiRefusal {
@@ -214,6 +252,10 @@ export function newApp(dependencies: AppDependencies): express.Express {
   }
 
   return app;
+}
+
+function isWork({ path }: Request): boolean {
+  return path === '/v1/work';
 }
 
 function bearerOf(request: Request): string {

@@ -26,7 +26,7 @@ import { MongoEpochStore } from '../store/epochs.ts';
 import { inTime } from '../store/inTime.ts';
 import { NewerSchemaError } from '../store/schema.ts';
 import { SchemaMark } from '../store/schemaMark.ts';
-import { newApp } from './app.ts';
+import { newApp, SERVER_OPTIONS } from './app.ts';
 import { Callers, type PodObject } from './callers.ts';
 import { makeServerCertificate, type ServerCertificate } from './certificates.ts';
 import { Coordinator } from './coordinator.ts';
@@ -309,7 +309,8 @@ class MongoDataSide implements DataSide {
       clock,
       wallClock: () => Date.now(),
     });
-    const server = createServer(this.#secureContext(certificate), app);
+    const options = { ...this.#secureContext(certificate), ...SERVER_OPTIONS };
+    const server = createServer(options, app);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ port: this.#config.controlPort, backlog: BACKLOG }, () => resolve());

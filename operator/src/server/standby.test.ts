@@ -9,6 +9,8 @@ const LEADER = 'https://10.1.2.3:8443';
 
 class Asked extends EventEmitter {
   outcome: string | undefined;
+  /** Answers 102. */
+  processing = 0;
   readonly headers: Record<string, string> = {};
   readonly request: Request;
 
@@ -28,6 +30,10 @@ class Asked extends EventEmitter {
   }
 
   json() {}
+
+  writeProcessing() {
+    this.processing += 1;
+  }
 
   set(name: string, value: string) {
     this.headers[name] = value;
@@ -94,6 +100,17 @@ describe('while nobody leads', () => {
     expect(asked.outcome).toBeUndefined();
     await clock.advance(200);
     expect([asked.outcome, asked.headers['retry-after']]).toEqual(['503 NotLeading', '0']);
+  });
+
+  it('one by which reports go up is not ended: it hears that it is held, and is served', async () => {
+    const asked = ask('/work', 'POST');
+    await clock.advance(2_900);
+    expect(asked.processing).toBe(0);
+    await clock.advance(6_200);
+    expect([asked.outcome, asked.processing]).toEqual([undefined, 3]);
+    election.isLeader = true;
+    await clock.advance(60);
+    expect(asked.outcome).toBe('served');
   });
 
   it('whoever went away is answered nothing', async () => {

@@ -23,7 +23,7 @@ export interface StandbyOptions extends StandbyDependencies {
   readonly isKnown: (request: Request) => boolean;
 }
 
-/** Under the time in which clients expect the beginning of an answer. */
+/** Under the time in which clients expect the beginning of an answer, or word that it will come. */
 const HOLD_MS = 3_000;
 const MAX_HELD = 20_000;
 const LOOK_MS = 50;
@@ -37,7 +37,7 @@ interface Held {
   readonly next: NextFunction;
   /** The leader that was not reached. */
   readonly unreachable: string | undefined;
-  readonly untilMs: number;
+  untilMs: number;
 }
 
 export class Standby {
@@ -58,7 +58,7 @@ export class Standby {
       return;
     }
     const named = leaderUrl();
-    const mayWait = request.method === 'GET' && request.path === '/work' && isKnown(request);
+    const mayWait = request.path === '/work' && isKnown(request);
     const unreachable = mayWait ? request.get(UNREACHABLE_HEADER) : undefined;
     const leader = reachable(named, unreachable);
     const isTurn = leader !== undefined && this.#held.size === 0;
@@ -90,6 +90,10 @@ export class Standby {
         sentOn += 1;
         this.#held.delete(held);
         sendOn(request, response, leader);
+      } else if (isDue && request.method === 'POST') {
+        // To be asked again it would have to end, with its connection: what goes up is open.
+        response.writeProcessing();
+        held.untilMs = clock.now() + HOLD_MS;
       } else if (isDue) {
         this.#held.delete(held);
         // Over the same connection, at once: it was no failure.
@@ -108,6 +112,7 @@ function reachable(leader: string | undefined, unreachable: string | undefined) 
 
 function sendOn(request: Request, response: Response, leader: string): void {
   const location = new URL(request.originalUrl, leader).href;
+  if (!request.complete) response.set('connection', 'close');
   response.status(307).location(location);
   response.json({ code: 'NotLeading', message: `the leader serves at ${location}` });
 }

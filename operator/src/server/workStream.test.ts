@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
-import { linesOf } from '@sluice/protocol/client/lines.ts';
+import { linesOf } from '@sluice/protocol/lines.ts';
 import type { Task, WorkMessage } from '@sluice/protocol/messages.ts';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { FakeClock } from '../testing/fakeClock.ts';

@@ -123,6 +123,8 @@ function subjectOf(message: WorkMessage): { readonly uid: string; readonly what:
       return { uid: message.uid, what: `${message.type} ${message.epoch}` };
     case 'synced':
     case 'heartbeat':
+    case 'reported':
+    case 'reportRefused':
       return { uid: '', what: message.type };
   }
 }

@@ -73,6 +73,22 @@ async function eventsUntil(made: ControlClient, type: string, times: number): Pr
   return events;
 }
 
+/** Opens its work stream and reads on; answers with how to end that. */
+async function working(made: ControlClient): Promise<() => Promise<void>> {
+  const abort = new AbortController();
+  const synced = Promise.withResolvers<void>();
+  const reading = (async () => {
+    for await (const { type } of made.work(abort.signal)) if (type === 'synced') synced.resolve();
+  })();
+  const end = async () => {
+    abort.abort();
+    await reading;
+  };
+  stops.push(end);
+  await synced.promise;
+  return end;
+}
+
 async function codeOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(
     () => 'no error',
@@ -230,6 +246,73 @@ describe('the control client', () => {
     expect(stranger.fake.requests).toHaveLength(0);
   });
 
+  it('reports by its work stream, over the one connection, and by requests when none is open', async () => {
+    const { fake, url } = await server();
+    const { client: made, problems } = await client(url);
+    const end = await working(made);
+    const both = [made.report({ transfers: [] }, NEVER), made.report({ transfers: [] }, NEVER)];
+    expect(await Promise.all(both)).toMatchObject([
+      { reportIntervalMs: 200 },
+      { reportIntervalMs: 200 },
+    ]);
+    expect(fake.requests).toEqual(['POST /v1/session', 'POST /v1/work']);
+    expect(fake.connections).toBe(1);
+    await end();
+    await made.report({ transfers: [] }, NEVER);
+    expect(fake.requests.at(-1)).toBe('POST /v1/reports');
+    expect(fake.reports.map(({ report }) => report.sequence)).toEqual([1, 2, 3]);
+    expect(problems).toEqual([]);
+  });
+
+  it('reports by requests at a server of the release before', async () => {
+    const { fake, url } = await server({}, first, { protocolVersion: 1 });
+    const { client: made } = await client(url);
+    const end = await working(made);
+    await made.report({ transfers: [] }, NEVER);
+    await end();
+    expect(fake.requests).toEqual(['POST /v1/session', 'GET /v1/work', 'POST /v1/reports']);
+  });
+
+  it('knows that a report was not heard: its stream ended, or it could not be read', async () => {
+    const { fake, url } = await server({
+      report: (response) => {
+        response.write('{"type":"reportRefused","message":"report: too odd"}\n');
+        return true;
+      },
+    });
+    const { client: made } = await client(url);
+    await working(made);
+    const refused = await made.report({ transfers: [] }, NEVER).catch((error) => error);
+    expect(refused).toMatchObject({ code: 'Refused', message: 'report: too odd' });
+    fake.handlers = {
+      report: (response) => {
+        response.destroy();
+        return true;
+      },
+    };
+    expect(await codeOf(made.report({ transfers: [] }, AbortSignal.abort()))).toBe('Aborted');
+    expect(await codeOf(made.report({ transfers: [] }, NEVER))).toBe('Unreachable');
+    expect(fake.reports).toEqual([]);
+  });
+
+  it('waits at a standby that says that it holds it, for longer than for an answer', async () => {
+    const { fake, url } = await server({
+      intercept: (_request, response, at) => {
+        if (at !== '/v1/work') return false;
+        const says = setInterval(() => response.writeProcessing(), 1_000);
+        setTimeout(() => {
+          clearInterval(says);
+          response.writeHead(200).write('{"type":"synced"}\n');
+        }, 6_500);
+        return true;
+      },
+    });
+    const { client: made, problems } = await client(url);
+    await eventsUntil(made, 'synced', 1);
+    expect(fake.requests).toEqual(['POST /v1/session', 'POST /v1/work']);
+    expect(problems).toEqual([]);
+  });
+
   it('goes straight to the leader that a work stream names, as long as that is open', async () => {
     const leader = await server();
     const service = await server({
@@ -244,9 +327,9 @@ describe('the control client', () => {
     const abort = new AbortController();
     for await (const { type } of made.work(abort.signal)) {
       if (type !== 'synced') continue;
-      await made.report({ transfers: [] }, NEVER);
+      await made.lease(ASK, 1_000, NEVER);
       // It does not know the session, which the other one gave.
-      expect(leader.fake.requests).toEqual(['POST /v1/reports']);
+      expect(leader.fake.requests).toEqual(['POST /v1/leases']);
       abort.abort();
     }
     await made.report({ transfers: [] }, NEVER);
@@ -260,6 +343,7 @@ describe('the control client', () => {
     const standby = await server({
       intercept: (request, response, at) => {
         if (at !== '/v1/work') return false;
+        expect(request.method).toBe('POST');
         told.push(request.headers[UNREACHABLE_HEADER]);
         if (told.length === 1) {
           response.writeHead(307, { location: `${gone}/v1/work` }).end();

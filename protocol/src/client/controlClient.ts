@@ -6,15 +6,22 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import type { ProcessKind, ReportAnswer, TransferReport, WorkMessage } from '../messages.ts';
+import { linesOf } from '../lines.ts';
+import type {
+  ProcessKind,
+  ReportAnswer,
+  SessionGrant,
+  TransferReport,
+  WorkMessage,
+} from '../messages.ts';
 import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } from '../validate.ts';
-import { PROTOCOL_VERSIONS } from '../versions.ts';
+import { PROTOCOL_VERSIONS, REPORTS_BY_WORK_STREAM } from '../versions.ts';
 import { backoffMs } from './backoff.ts';
 import { ControlError } from './controlError.ts';
-import { asControlError, ControlHttp } from './controlHttp.ts';
+import { asControlError, ControlHttp, type ControlRequest } from './controlHttp.ts';
 import type { LeaseReply } from './leaseAsking.ts';
 import { type LeaseAsk, LeaseClient } from './leaseClient.ts';
-import { linesOf } from './lines.ts';
+import { ReportStream } from './reportStream.ts';
 import { SessionKeeper } from './session.ts';
 import { Trust } from './trust.ts';
 
@@ -30,7 +37,7 @@ export interface ControlClientOptions {
 }
 
 export type WorkEvent =
-  | WorkMessage
+  | Exclude<WorkMessage, { type: 'reported' | 'reportRefused' }>
   /** A new stream begins: all that is so follows, and then `synced`. */
   | { readonly type: 'opened' };
 
@@ -64,6 +71,8 @@ export class ControlClient {
   #sequence = 0;
   #reportIntervalMs = 1_000;
   #connected = false;
+  /** Of the work stream that is open, where reports go up by it. */
+  #reports: ReportStream | undefined;
 
   constructor(options: ControlClientOptions, dependencies: ControlClientDependencies) {
     const { controlUrl, caFile, tokenFile, kind, bitTorrentPort, httpPort } = options;
@@ -113,8 +122,6 @@ export class ControlClient {
         const problem = asControlError(error, signal);
         retryAfterMs = problem.retryAfterMs;
         if (!signal.aborted) this.#onProblem(problem);
-      } finally {
-        this.#connected = false;
       }
       // Who is told when to come again was not refused.
       if (retryAfterMs !== undefined) failures = 0;
@@ -126,7 +133,8 @@ export class ControlClient {
 
   async report(content: ReportContent, signal: AbortSignal): Promise<ReportAnswer> {
     const body = { incarnation: this.incarnation, sequence: this.#nextSequence(), ...content };
-    const answer = await this.#post('/v1/reports', body, parseReportAnswer, signal);
+    const answer = await (this.#reports?.send(body, signal) ??
+      this.#post('/v1/reports', body, parseReportAnswer, signal));
     this.#reportIntervalMs = answer.reportIntervalMs;
     return answer;
   }
@@ -150,7 +158,7 @@ export class ControlClient {
     const either = AbortSignal.any([signal, ending.signal]);
     const session = await this.#session.current();
     this.#reportIntervalMs = session.reportIntervalMs;
-    const request = { method: 'GET', path: '/v1/work', bearer: session.sessionToken } as const;
+    const reports = reportStreamFor(session);
     let silence: NodeJS.Timeout | undefined;
     const listen = () => {
       clearTimeout(silence);
@@ -160,15 +168,18 @@ export class ControlClient {
       }, SILENCE_MS);
     };
     try {
-      const chunks = await this.#http.open(request, either);
+      const chunks = await this.#http.open(workRequest(session, reports), either);
       this.#connected = true;
+      this.#reports = reports;
       listen();
       yield { type: 'opened' };
       for await (const line of linesOf(chunks, MAX_LINE_BYTES)) {
         // What the consumer takes over one message must not look like silence of the server.
         clearTimeout(silence);
         const message = this.#parse(line);
-        if (message !== undefined) yield message;
+        if (message?.type === 'reported') reports?.answered(message.sequence, message);
+        else if (message?.type === 'reportRefused') reports?.refused(message.message);
+        else if (message !== undefined) yield message;
         listen();
       }
     } catch (error) {
@@ -178,6 +189,9 @@ export class ControlClient {
       throw ending.signal.aborted ? ending.signal.reason : error;
     } finally {
       clearTimeout(silence);
+      this.#connected = false;
+      this.#reports = undefined;
+      reports?.end();
       ending.abort();
       // Its pod may be gone, and a connection to an address that nobody has takes its time to fail.
       this.#http.forgetLeader();
@@ -217,4 +231,17 @@ export class ControlClient {
   ): Promise<T> {
     return this.#http.call({ method: 'POST', path, bearer, body }, parse, signal);
   }
+}
+
+function reportStreamFor({ protocolVersion }: SessionGrant): ReportStream | undefined {
+  return protocolVersion >= REPORTS_BY_WORK_STREAM ? new ReportStream() : undefined;
+}
+
+function workRequest(
+  { sessionToken: bearer }: SessionGrant,
+  reports: ReportStream | undefined,
+): ControlRequest {
+  const path = '/v1/work';
+  if (reports === undefined) return { method: 'GET', path, bearer };
+  return { method: 'POST', path, bearer, lines: () => reports.body() };
 }

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { type Dispatcher, errors } from 'undici';
 import { UNREACHABLE_HEADER } from '../messages.ts';
 import { InvalidMessageError, type Parser, parseApiError } from '../validate.ts';
@@ -14,14 +15,17 @@ export interface ControlRequest {
   readonly method: 'GET' | 'POST';
   readonly path: string;
   readonly bearer: string;
+  /** Sent as JSON. Without one, what is asked for is a stream, and whoever asks may be held. */
   readonly body?: unknown;
+  /** What goes up while the answer comes down, as NDJSON: for each server that is asked another one. */
+  readonly lines?: () => Readable;
 }
 
 interface Attempt {
   readonly signal: AbortSignal;
   /** The origin of whoever was asked last. */
   asked: string;
-  /** Called before each request: who is sent on, or was held, has all the time that there is. */
+  /** Called before each request, and when a standby that holds it says so: there is time again. */
   readonly asking: () => void;
 }
 
@@ -99,7 +103,7 @@ export class ControlHttp {
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
       attempt.asked = url.origin;
       attempt.asking();
-      const answer = await this.#ask(url, request, attempt.signal);
+      const answer = await this.#ask(url, request, attempt);
       if (answer.statusCode !== 307 && answer.statusCode !== 308) {
         await rejectUnlessOk(answer);
         const { 'content-location': location } = answer.headers;
@@ -115,11 +119,11 @@ export class ControlHttp {
 
   async #ask(
     url: URL,
-    { method, bearer, body }: ControlRequest,
-    signal: AbortSignal,
+    { method, bearer, body, lines }: ControlRequest,
+    { signal, asking }: Attempt,
   ): Promise<Dispatcher.ResponseData> {
     const dispatcher = await this.#trust.dispatcher();
-    const unreachable = method === 'GET' ? this.#unreachable : undefined;
+    const unreachable = body === undefined ? this.#unreachable : undefined;
     const answer = await dispatcher.request({
       origin: url.origin,
       path: url.pathname + url.search,
@@ -128,10 +132,13 @@ export class ControlHttp {
         authorization: `Bearer ${bearer}`,
         accept: 'application/json',
         ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(lines !== undefined && { 'content-type': 'application/x-ndjson' }),
         ...(unreachable !== undefined && { [UNREACHABLE_HEADER]: unreachable }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(lines !== undefined && { body: lines() }),
       signal,
+      onInfo: asking,
       headersTimeout: 0,
       bodyTimeout: 0,
     });
@@ -170,6 +177,11 @@ function httpsUrl(location: string | string[] | undefined, from: URL): URL {
 /** `signal` is the caller's: aborting it is Aborted, every other abort is a time-out of ours. */
 export function asControlError(cause: unknown, signal: AbortSignal): ControlError {
   if (cause instanceof ControlError) return cause;
+  if (cause instanceof InvalidMessageError) {
+    return new ControlError('InvalidAnswer', `the control server's answer: ${cause.message}`, {
+      cause,
+    });
+  }
   if (signal.aborted) return new ControlError('Aborted', 'the request was aborted', { cause });
   const isTimeout =
     (cause instanceof DOMException && ['TimeoutError', 'AbortError'].includes(cause.name)) ||

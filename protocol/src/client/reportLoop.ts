@@ -81,7 +81,9 @@ export class ReportLoop {
         await this.send(signal);
         failures = 0;
       } catch (error) {
-        if (!signal.aborted && failures === 0) this.#dependencies.onProblem(error);
+        // That a work stream has ended was told already.
+        const isNews = !signal.aborted && this.#dependencies.client.connected;
+        if (isNews && failures === 0) this.#dependencies.onProblem(error);
         failures += 1;
       }
       if (failures > 0) await this.#rest(backoffMs(failures, Math.random()), signal);

@@ -10,7 +10,7 @@ import { ControlClient, type WorkEvent } from '@sluice/protocol/client/controlCl
 import type { ProcessKind } from '@sluice/protocol/messages.ts';
 import { createLogger } from 'winston';
 import { MongoJournalStore } from '../../quota/journalStore.ts';
-import { newApp } from '../../server/app.ts';
+import { newApp, SERVER_OPTIONS } from '../../server/app.ts';
 import { Callers } from '../../server/callers.ts';
 import { makeAuthority, makeServerCertificate } from '../../server/certificates.ts';
 import { Coordinator } from '../../server/coordinator.ts';
@@ -95,7 +95,7 @@ export async function startControl(
   });
   const authority = await makeAuthority(Date.now());
   const { key, certificate } = await makeServerCertificate(['localhost'], authority, Date.now());
-  const server = createServer({ key, cert: certificate }, app);
+  const server = createServer({ key, cert: certificate, ...SERVER_OPTIONS }, app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = new URL(`https://localhost:${(server.address() as AddressInfo).port}`);
   const caFile = path.join(folder, 'ca.crt');

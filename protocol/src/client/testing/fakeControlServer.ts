@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { linesOf } from '../../lines.ts';
 import type {
   LeaseAnswer,
   LeaseRequest,
@@ -24,7 +25,7 @@ export interface FakeControlOptions {
   readonly port?: number;
   readonly expiresInSeconds?: number;
   readonly reportIntervalMs?: number;
-  /** What it answers, whatever the caller speaks; absent: 1. */
+  /** What it answers, whatever the caller speaks; absent: the newest that the caller does. */
   readonly protocolVersion?: number;
 }
 
@@ -32,6 +33,8 @@ export interface FakeControlHandlers {
   /** Everything that is so for this process, before `synced`. */
   work?(session: FakeSession): WorkMessage[];
   lease?(request: LeaseRequest, session: FakeSession): LeaseAnswer;
+  /** Of a report by the work stream that `response` is. True: it has answered itself. */
+  report?(response: ServerResponse): boolean;
   /** True: it has answered itself. */
   intercept?(request: IncomingMessage, response: ServerResponse, path: string): boolean;
 }
@@ -56,10 +59,15 @@ export class FakeControlServer {
   #server: Server | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
   #tokens = 0;
+  #connections = 0;
 
   constructor(options: FakeControlOptions, handlers: FakeControlHandlers = {}) {
     this.#options = options;
     this.handlers = handlers;
+  }
+
+  get #reportAnswer() {
+    return { reportIntervalMs: this.#options.reportIntervalMs ?? 200 };
   }
 
   /** Where it listens. */
@@ -71,6 +79,9 @@ export class FakeControlServer {
       });
     });
     const server = this.#server;
+    server.on('secureConnection', () => {
+      this.#connections += 1;
+    });
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
     this.#heartbeat = setInterval(() => this.send({ type: 'heartbeat' }), HEARTBEAT_MS);
     return new URL(`https://localhost:${(server.address() as AddressInfo).port}`);
@@ -104,6 +115,11 @@ export class FakeControlServer {
     for (const { response } of this.#streams) response.destroy();
   }
 
+  /** Made since the start. */
+  get connections(): number {
+    return this.#connections;
+  }
+
   get streams(): number {
     return this.#streams.size;
   }
@@ -128,10 +144,10 @@ export class FakeControlServer {
       const sessionToken = `session-${this.#tokens}`;
       this.sessions.set(sessionToken, { name: bearer, request: asked });
       return json(response, 200, {
-        protocolVersion: this.#options.protocolVersion ?? 1,
+        protocolVersion: this.#options.protocolVersion ?? Math.max(...asked.protocolVersions),
         sessionToken,
         expiresInSeconds: this.#options.expiresInSeconds ?? 900,
-        reportIntervalMs: this.#options.reportIntervalMs ?? 200,
+        ...this.#reportAnswer,
         nodeName: bearer,
       });
     }
@@ -139,11 +155,14 @@ export class FakeControlServer {
     if (session === undefined) {
       return json(response, 401, { code: 'Unauthenticated', message: 'no such session' });
     }
-    if (path === '/v1/work') return this.#stream(session, response);
+    if (path === '/v1/work') {
+      this.#stream(session, response);
+      return this.#readReports(session, request, response).catch(() => {});
+    }
     const body: unknown = JSON.parse(await textOf(request));
     if (path === '/v1/reports') {
       this.reports.push({ session, report: parseReport(body) });
-      return json(response, 200, { reportIntervalMs: this.#options.reportIntervalMs ?? 200 });
+      return json(response, 200, this.#reportAnswer);
     }
     if (path === '/v1/leases') return json(response, 200, this.#lease(body, session));
     return json(response, 404, { code: 'NotFound', message: path });
@@ -162,6 +181,21 @@ export class FakeControlServer {
     };
     this.#answers.set(id, answer);
     return answer;
+  }
+
+  /** Those that go up by a work stream. */
+  async #readReports(
+    session: FakeSession,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    for await (const line of linesOf(request, 16 * 1024 * 1024)) {
+      const report = parseReport(JSON.parse(line));
+      if (this.handlers.report?.(response) === true) continue;
+      this.reports.push({ session, report });
+      const answer = { type: 'reported', sequence: report.sequence, ...this.#reportAnswer };
+      response.write(`${JSON.stringify(answer)}\n`);
+    }
   }
 
   #stream(session: FakeSession, response: ServerResponse): void {

@@ -34,7 +34,7 @@ describe('lines of a stream', () => {
 
   it('are given up when they are too long, also without an end', async () => {
     const long = [Buffer.from('x'.repeat(600)), Buffer.from('x'.repeat(600))];
-    await expect(collect(long)).rejects.toMatchObject({ code: 'InvalidAnswer' });
+    await expect(collect(long)).rejects.toMatchObject({ code: 'InvalidMessage' });
   });
 
   it('leave out empty ones and one that is cut off', async () => {
