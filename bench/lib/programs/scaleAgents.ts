@@ -40,6 +40,8 @@ export interface ScaleAgentsCounts {
 }
 
 const COUNT_MS = 500;
+/** The next agent starts when one of these has its work stream. */
+const STARTING_AT_ONCE = 50;
 /** Of the moments at which streams open. */
 const OPENED_MS = 50;
 
@@ -67,10 +69,13 @@ subscribe('undici:client:connectError', () => {
 });
 
 process.once('message', (options: ScaleAgentsOptions) => {
-  options.agents.forEach((agent, at) => {
-    // As pods start: not all in the same millisecond.
-    setTimeout(() => startAgent(options, agent), at * 4);
-  });
+  const agents = options.agents.values();
+  const startNext = () => {
+    const { value } = agents.next();
+    if (value !== undefined) startAgent(options, value, startNext);
+  };
+  // As a DaemonSet is rolled out. All at once they would take the processors from the operator.
+  for (let at = 0; at < STARTING_AT_ONCE; at += 1) startNext();
   setInterval(() => tell({ type: 'counts', ...counts }), COUNT_MS);
   setInterval(() => {
     if (opened.length === 0) return;
@@ -82,14 +87,20 @@ process.once('message', (options: ScaleAgentsOptions) => {
 function startAgent(
   { controlUrl, caFile, folder, transferMs }: ScaleAgentsOptions,
   { node, token }: ScaleAgentsOptions['agents'][number],
+  onFirstOpened: () => void,
 ): void {
   const tokenFile = path.join(folder, `token-${node}`);
   writeFileSync(tokenFile, token);
   const onProblem = () => {};
+  let hasOpened = false;
   const client = new WatchedClient(
     { controlUrl: new URL(controlUrl), caFile, tokenFile, kind: 'agent', bitTorrentPort: 6881 },
     { clock: systemClock, onProblem },
-    () => opened.push(node),
+    () => {
+      opened.push(node);
+      if (!hasOpened) onFirstOpened();
+      hasOpened = true;
+    },
   );
   const host: TaskHost = {
     create: (task, onChange) => new CountingTask(task, transferMs, onChange),

@@ -19,6 +19,7 @@ import { newReadApi } from './readApi.ts';
 import { ApiRefusal } from './refusal.ts';
 import { reportIntervalMs } from './reportInterval.ts';
 import { readReports } from './reportLines.ts';
+import { SendingTurns } from './sendingTurns.ts';
 import { issueSession, SESSION_SECONDS, type Session, verifySession } from './sessions.ts';
 import { Standby, type StandbyDependencies } from './standby.ts';
 import { QueuedStream } from './workStream.ts';
@@ -40,7 +41,8 @@ const SESSION_BODY = '16kb';
 const LEASE_BODY = '256kb';
 /** Ten thousand transfers; a relay's bitfields. */
 const REPORT_BODY_BYTES = 16 * 1024 * 1024;
-const HEARTBEAT_MS = 4_000;
+/** Two of them within the silence that clients bear (15 s); of ten thousand streams each costs. */
+const HEARTBEAT_MS = 6_000;
 /** Of a request that has an end; a slow link takes some seconds for a relay's report. */
 const BODY_MS = 60_000;
 /**
@@ -57,6 +59,7 @@ const TELL_VERSIONS_EVERY_MS = 60_000;
 export function newApp(dependencies: AppDependencies): express.Express {
   const { clock, coordinator, leases, callers, logger, wallClock } = dependencies;
   const now = () => clock.now();
+  const turns = new SendingTurns(clock);
   const { protocolVersions = PROTOCOL_VERSIONS } = dependencies;
   let versionsToldAtMs = Number.NEGATIVE_INFINITY;
   let interval = { ms: reportIntervalMs(0), countedAtMs: Number.NEGATIVE_INFINITY };
@@ -139,7 +142,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
     const onHung = () => {
       logger.warn('a process does not read its work and is cut off', { kind, pod, node });
     };
-    const stream = new QueuedStream(response, { clock, onHung }).start();
+    const stream = new QueuedStream(response, { clock, turns, onHung }).start();
     const process = coordinator.fleet.open(session, stream, now());
     const heartbeat = setInterval(() => stream.send({ type: 'heartbeat' }), HEARTBEAT_MS);
     response.once('close', () => {

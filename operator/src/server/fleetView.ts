@@ -9,6 +9,7 @@ import type {
   WorkMessage,
 } from '@sluice/protocol/messages.ts';
 import type { PodObject } from './callers.ts';
+import { NestedMap } from './nestedMap.ts';
 import type { Agents } from './nodeBook.ts';
 import { reportIntervalMs } from './reportInterval.ts';
 import { Reports } from './reports.ts';
@@ -77,6 +78,9 @@ const LAPSED_AFTER_MS = 8_000;
 
 export class FleetView {
   readonly #processes = new Map<string, FleetProcess>();
+  /** The same by uid of their pods, and agents by node, with their ids. */
+  readonly #runs = new NestedMap<string, FleetProcess>();
+  readonly #agentsOn = new NestedMap<string, FleetProcess>();
   readonly #listener: FleetListener;
   /** Asked for at each look at a distribution; undefined when a process or stream has come or gone. */
   #agents: Agents | undefined;
@@ -119,19 +123,16 @@ export class FleetView {
       known.sessionExpiresAtMs = Math.max(known.sessionExpiresAtMs, session.expiresAtMs);
       return known;
     }
-    const others = [...this.#processes.values()];
     // One main process a container: another run of the same pod proves that the one before is over.
     // Which one was before, their sessions tell: a kernel sends on what its process had said.
-    const runs = others.filter(({ podUid }) => podUid === session.podUid);
+    const runs = [...this.#runs.of(session.podUid).values()];
     if (runs.some(({ sessionExpiresAtMs }) => sessionExpiresAtMs > session.expiresAtMs)) {
       throw new OvertakenError(session.pod);
     }
     for (const run of runs) this.#end(run);
     // A node has one agent: of the one before the end was not heard, as when its machine died.
-    const isBefore = ({ kind, node, podUid }: FleetProcess) =>
-      kind === 'agent' && node === session.node && podUid !== session.podUid;
     if (session.kind === 'agent') {
-      for (const before of others.filter(isBefore)) this.#closeStream(before);
+      for (const before of this.#agentsOn.of(session.node).values()) this.#closeStream(before);
     }
     const process: FleetProcess = {
       id: session.id,
@@ -154,8 +155,7 @@ export class FleetView {
       sessionAtMs: nowMs,
       sessionExpiresAtMs: session.expiresAtMs,
     };
-    this.#processes.set(session.id, process);
-    this.#agents = undefined;
+    this.#add(process);
     return process;
   }
 
@@ -198,8 +198,7 @@ export class FleetView {
     // A pod that was deleted by force says nothing of its containers: they may run.
     const isOver =
       statuses.length > 0 && statuses.every(({ state }) => state?.terminated !== undefined);
-    for (const process of [...this.#processes.values()]) {
-      if (process.podUid !== last.metadata.uid) continue;
+    for (const process of [...this.#runs.of(last.metadata.uid).values()]) {
       const isSure = pod === undefined || nowMs - process.sessionAtMs > SURE_AFTER_MS;
       if (isOver && isSure && process.stream === undefined) this.#end(process);
     }
@@ -218,7 +217,7 @@ export class FleetView {
         continue;
       }
       if (process.stream === undefined && nowMs - process.seenAtMs > GONE_AFTER_MS) {
-        this.#processes.delete(process.id);
+        this.#drop(process);
         this.#changed();
       }
     }
@@ -234,6 +233,22 @@ export class FleetView {
   clear(): void {
     for (const { stream } of this.#processes.values()) stream?.close();
     this.#processes.clear();
+    this.#runs.clear();
+    this.#agentsOn.clear();
+    this.#agents = undefined;
+  }
+
+  #add(process: FleetProcess): void {
+    this.#processes.set(process.id, process);
+    this.#runs.set(process.podUid, process.id, process);
+    if (process.kind === 'agent') this.#agentsOn.set(process.node, process.id, process);
+    this.#agents = undefined;
+  }
+
+  #drop(process: FleetProcess): void {
+    this.#processes.delete(process.id);
+    this.#runs.delete(process.podUid, process.id);
+    this.#agentsOn.delete(process.node, process.id);
     this.#agents = undefined;
   }
 
@@ -250,8 +265,7 @@ export class FleetView {
 
   #end(process: FleetProcess): void {
     process.stream?.close();
-    this.#processes.delete(process.id);
-    this.#agents = undefined;
+    this.#drop(process);
     this.#listener.ended(process);
     this.#listener.changed();
   }

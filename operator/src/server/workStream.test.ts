@@ -7,6 +7,7 @@ import type { Task, WorkMessage } from '@sluice/protocol/messages.ts';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { FakeClock } from '../testing/fakeClock.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
+import { SendingTurns } from './sendingTurns.ts';
 import { lineOf, taskFor } from './work.ts';
 import { QueuedStream } from './workStream.ts';
 
@@ -55,14 +56,19 @@ function aStream(sink: Writable) {
   const clock = new FakeClock();
   const hung: number[] = [];
   const onHung = () => void hung.push(clock.now());
-  return { clock, hung, stream: new QueuedStream(sink, { clock, onHung }).start() };
+  const turns = new SendingTurns(clock);
+  return { clock, hung, stream: new QueuedStream(sink, { clock, turns, onHung }).start() };
 }
 
 describe('what a process is told', () => {
   it('comes whole and in order, however much is said in one turn of the event loop', async () => {
     const { clock, hung } = aStream(new SlowSink());
     const server = http.createServer((_request, response) => {
-      const stream = new QueuedStream(response, { clock, onHung: () => hung.push(0) }).start();
+      const stream = new QueuedStream(response, {
+        clock,
+        turns: new SendingTurns(clock),
+        onHung: () => hung.push(0),
+      }).start();
       for (let each = 0; each < 80; each += 1) {
         stream.send({ type: 'task', task: aTask(`u${each}`) });
       }

@@ -8,10 +8,13 @@ import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { WorkMessage } from '@sluice/protocol/messages.ts';
 import type { WorkStream } from './fleetView.ts';
 import { NestedMap } from './nestedMap.ts';
+import type { Sender, SendingTurns } from './sendingTurns.ts';
 import { lineOf } from './work.ts';
 
 export interface QueuedStreamDependencies {
   readonly clock: Clock;
+  /** Of all streams. */
+  readonly turns: SendingTurns;
   /** The process has taken nothing for long, and its connection is destroyed. */
   readonly onHung: () => void;
 }
@@ -25,7 +28,7 @@ const PART_BYTES = 64 * 1024;
 /** A process that takes no part for so long has hung: it comes back when it lives. */
 const HUNG_MS = 15_000;
 
-export class QueuedStream implements WorkStream {
+export class QueuedStream implements WorkStream, Sender {
   readonly #sink: Writable;
   readonly #deps: QueuedStreamDependencies;
   /** In the order in which they are sent. */
@@ -47,7 +50,7 @@ export class QueuedStream implements WorkStream {
     this.#sink.on('drain', () => {
       this.#hung?.cancel();
       this.#isFull = false;
-      this.#write();
+      this.write();
     });
     this.#sink.once('close', () => this.#end());
     return this;
@@ -67,7 +70,7 @@ export class QueuedStream implements WorkStream {
       this.#queue.add(waiting);
       this.#replaceable.set(uid, what, waiting);
     }
-    this.#write();
+    this.#deps.turns.ask(this);
   }
 
   /** What waits is not said any more: the next stream begins with everything. */
@@ -76,7 +79,7 @@ export class QueuedStream implements WorkStream {
     this.#sink.end();
   }
 
-  #write(): void {
+  write(): void {
     while (!this.#isFull && !this.#isOver) {
       if (this.#rest.length === 0) this.#rest = this.#next();
       if (this.#rest.length === 0) return;
