@@ -17,6 +17,8 @@ const account = (component: string) => `system:serviceaccount:${NAMESPACE}:sluic
 /** What takes days, or the same trouble again, to be needed; each is exercised elsewhere. */
 const RARE: Readonly<Record<string, string>> = {
   'update core/secrets/sluice-ca': 'a CA is replaced after eight months: server/keyring.ts',
+  'get core/pods':
+    'a pod asks before its kubelet has said its address: server/app.integration.test.ts',
   'patch events.k8s.io/events': 'an event comes again: kube/kube.integration.test.ts',
 };
 
