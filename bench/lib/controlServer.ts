@@ -19,6 +19,7 @@ import { makeAuthority, makeServerCertificate } from '@sluice/operator/server/ce
 import { Coordinator } from '@sluice/operator/server/coordinator.ts';
 import { ApiRefusal } from '@sluice/operator/server/refusal.ts';
 import { systemLeases } from '@sluice/operator/testing/adapters/systemLeases.ts';
+import { noRows } from '@sluice/operator/testing/noRows.ts';
 import { aSpec } from '@sluice/operator/testing/objects.ts';
 import { BRIDGE_ADDRESS, CONTROL_HOST } from './namespaces.ts';
 
@@ -65,13 +66,7 @@ export class ControlServer {
     });
     this.coordinator = new Coordinator({
       leases: this.#leases,
-      assignments: {
-        load: async () => [],
-        save: async () => {},
-        delete: async () => {},
-        deleteNodes: async () => {},
-      },
-      revocations: { saveRevoked: async () => {} },
+      ...noRows,
       clock: systemClock,
       logger: newLogger('error'),
     });

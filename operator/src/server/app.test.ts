@@ -1,24 +1,44 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import type { Report } from '@sluice/protocol/messages.ts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLogger } from 'winston';
 import { FakeClock } from '../testing/fakeClock.ts';
 import { type AppDependencies, newApp, SERVER_OPTIONS } from './app.ts';
+import type { WorkStream } from './fleetView.ts';
 import { ApiRefusal } from './refusal.ts';
+import { issueSession, type Session } from './sessions.ts';
 
 const logger = createLogger({ silent: true });
 let server: http.Server;
 let clock: FakeClock;
 let identify: AppDependencies['callers']['identify'];
+/** Of the work stream that was opened last. */
+let opened: WorkStream | undefined;
+let heard: Report[];
+let hear: (report: Report) => void;
+const fleet = {
+  connected: () => [],
+  meet: () => ({}),
+  open: (_session: Session, stream: WorkStream) => {
+    opened = stream;
+    return {};
+  },
+  closed: () => {},
+  report: (_process: object, report: Report) => hear(report),
+};
+const sessionKey = Buffer.alloc(32);
 
 beforeEach(async () => {
   clock = new FakeClock();
+  heard = [];
+  hear = (report) => void heard.push(report);
   const app = newApp({
-    coordinator: { fleet: { connected: () => [] } },
+    coordinator: { fleet },
     callers: { identify: (...of: Parameters<typeof identify>) => identify(...of) },
     logger,
-    sessionKey: () => Buffer.alloc(32),
+    sessionKey: () => sessionKey,
     isLeader: () => true,
     leaderUrl: () => undefined,
     clock,
@@ -33,12 +53,26 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
+const agent: Session = {
+  id: 'uid.one-of-it',
+  kind: 'agent',
+  node: 'node-a',
+  domain: undefined,
+  host: '127.0.0.1',
+  bitTorrentPort: 6881,
+  httpPort: undefined,
+  pod: 'agent-a',
+  podUid: 'uid',
+  protocolVersion: 2,
+  expiresAtMs: 1,
+};
+
 /** A request whose body does not end. */
-function beginToSay(path: string): http.ClientRequest {
+function beginToSay(path: string, token = 'token'): http.ClientRequest {
   const { port } = server.address() as AddressInfo;
-  const headers = { authorization: 'Bearer token', 'content-type': 'application/json' };
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   const request = http.request({ host: '127.0.0.1', port, method: 'POST', path, headers });
-  request.write('{');
+  request.write(path === '/v1/work' ? '\n' : '{');
   return request;
 }
 
@@ -98,4 +132,55 @@ it('whoever is refused in the middle of what it says has no connection any more'
   response.resume();
   expect([response.statusCode, response.headers.connection]).toEqual([401, 'close']);
   await once(request, 'close');
+});
+
+describe('a work stream', () => {
+  /** With what comes down by it. */
+  async function openStream() {
+    const request = beginToSay('/v1/work', issueSession(agent, sessionKey));
+    request.on('error', () => {});
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    let text = '';
+    response.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+    });
+    const say = (sequence: number) => {
+      const report = { incarnation: 'one-of-it', sequence, transfers: [] };
+      request.write(`${JSON.stringify(report)}\n`);
+    };
+    const lines = () => text.split('\n').filter(Boolean);
+    return { request, response, say, messages: () => lines().map((each) => JSON.parse(each)) };
+  }
+
+  it('that is ended here leaves no connection, though its request goes on; nothing is heard by it', async () => {
+    const { request, response, say, messages } = await openStream();
+    say(1);
+    await expect.poll(messages).toMatchObject([{ type: 'reported', sequence: 1 }]);
+    const ended = once(response, 'end');
+    const closed = once(request, 'close');
+    opened?.close();
+    say(2);
+    await Promise.all([ended, closed]);
+    await expect.poll(() => connections()).toBe(0);
+    expect(heard.map(({ sequence }) => sequence)).toEqual([1]);
+  });
+
+  it('by which something comes that cannot be dealt with is told so and ended; the others go on', async () => {
+    hear = () => {
+      throw new Error('trouble');
+    };
+    const { response, say, messages } = await openStream();
+    const ended = once(response, 'end');
+    say(1);
+    await ended;
+    expect(messages()).toEqual([{ type: 'reportRefused', message: 'not now; ask again' }]);
+    hear = () => {};
+    const other = await openStream();
+    other.say(2);
+    await expect.poll(other.messages).toMatchObject([{ type: 'reported', sequence: 2 }]);
+  });
+
+  function connections(): Promise<number> {
+    return new Promise((resolve) => server.getConnections((_error, count) => resolve(count)));
+  }
 });

@@ -131,8 +131,11 @@ export function newApp(dependencies: AppDependencies): express.Express {
     const session = sessionOf(request);
     coordinator.fleet.meet(session, now());
     const leaderUrl = dependencies.leaderUrl();
+    const isReporting = request.method === 'POST';
     response.writeHead(200, {
       'content-type': 'application/x-ndjson',
+      // The request would be open still when the answer has ended, and the connection with it.
+      ...(isReporting && { connection: 'close' }),
       'cache-control': 'no-store',
       // Reports and leases need not go by the Service, and by whoever it chooses.
       ...(leaderUrl !== undefined && { 'content-location': `${leaderUrl}${request.originalUrl}` }),
@@ -149,11 +152,11 @@ export function newApp(dependencies: AppDependencies): express.Express {
       clearInterval(heartbeat);
       coordinator.fleet.closed(process, stream, now());
     });
-    if (request.method === 'GET') return;
+    if (!isReporting) return;
     readReports(request, REPORT_BODY_BYTES, {
       report: (report) => {
-        // Another stream of the same process may have taken its place.
-        if (process.stream !== stream) return;
+        // Another stream has taken its place, or this replica does not lead any more.
+        if (response.writableEnded) return;
         coordinator.fleet.report(process, report, now());
         const { sequence } = report;
         stream.send({ type: 'reported', sequence, reportIntervalMs: intervalMs() });
@@ -161,6 +164,11 @@ export function newApp(dependencies: AppDependencies): express.Express {
       refused: (message) => {
         logger.debug('a report was refused', { kind, pod, node, message });
         stream.send({ type: 'reportRefused', message });
+      },
+      failed: (error) => {
+        logger.warn('a process is not heard any more and is cut off', { kind, pod, node, error });
+        stream.send({ type: 'reportRefused', message: refusalOf(error).message });
+        stream.close();
       },
     });
   };

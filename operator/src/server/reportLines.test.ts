@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import type { Report } from '@sluice/protocol/messages.ts';
 import { beforeEach, expect, it } from 'vitest';
@@ -15,6 +14,7 @@ beforeEach(() => {
   readReports(request, LIMIT_BYTES, {
     report: (report) => heard.push(report),
     refused: (why) => heard.push(why),
+    failed: (error) => heard.push(`failed: ${error}`),
   });
 });
 
@@ -42,13 +42,30 @@ it('what is none is refused by name, and the next one counts', async () => {
   ]);
 });
 
-it('a line without an end ends the request before it is in memory', async () => {
-  const closed = once(request, 'close');
+it('nothing is heard after a line without an end, which is never in memory', async () => {
   await say('x'.repeat(LIMIT_BYTES));
-  expect(request.destroyed).toBe(false);
-  await say('x');
-  await closed;
   expect(heard).toEqual([]);
+  await say('x');
+  await say(`x\n${JSON.stringify(reportOf(1))}\n`);
+  expect(heard).toEqual([
+    `failed: InvalidMessageError: a line is longer than ${LIMIT_BYTES} bytes`,
+  ]);
+});
+
+it('what cannot be dealt with is told and not thrown, where nobody would catch it', async () => {
+  const other = new PassThrough();
+  const failures: unknown[] = [];
+  const trouble = new Error('trouble');
+  readReports(other, LIMIT_BYTES, {
+    report: () => {
+      throw trouble;
+    },
+    refused: () => {},
+    failed: (error) => failures.push(error),
+  });
+  for (const sequence of [1, 2]) other.write(`${JSON.stringify(reportOf(sequence))}\n`);
+  await new Promise(setImmediate);
+  expect(failures).toEqual([trouble]);
 });
 
 it('a connection that breaks is no error of ours', async () => {

@@ -6,32 +6,30 @@ import { InvalidMessageError, parseReport } from '@sluice/protocol/validate.ts';
 
 export interface ReportListener {
   report(report: Report): void;
-  /** A line that is no report. */
+  /** A line that is no report; the next one counts. */
   refused(why: string): void;
+  /** Nothing is heard any more: of what follows nobody can tell where a report begins. */
+  failed(error: unknown): void;
 }
 
-/** A line above the bound ends the request, with its connection: what follows cannot be told apart. */
+/** Fails on a line above the bound, and on what `report` throws: here nobody else would catch it. */
 export function readReports(request: Readable, maxBytes: number, listener: ReportListener): void {
   const splitter = new LineSplitter(maxBytes);
+  const read = (chunk: Buffer) => {
+    try {
+      for (const line of splitter.push(chunk)) {
+        const report = reportIn(line);
+        if (typeof report === 'string') listener.refused(report);
+        else listener.report(report);
+      }
+    } catch (error) {
+      request.off('data', read);
+      listener.failed(error);
+    }
+  };
+  request.on('data', read);
   // That it is over the answer tells, which is closed with it.
   request.on('error', () => {});
-  request.on('data', (chunk: Buffer) => {
-    const lines = linesIn(splitter, chunk);
-    if (lines === undefined) request.destroy();
-    for (const line of lines ?? []) {
-      const read = reportIn(line);
-      if (typeof read === 'string') listener.refused(read);
-      else listener.report(read);
-    }
-  });
-}
-
-function linesIn(splitter: LineSplitter, chunk: Buffer): string[] | undefined {
-  try {
-    return splitter.push(chunk);
-  } catch {
-    return undefined;
-  }
 }
 
 /** A text: why it is none. */

@@ -5,6 +5,7 @@ import type { FleetProcess } from '../server/fleetView.ts';
 import { FakeClock, settle } from './fakeClock.ts';
 import { aLeaseService } from './leasing.ts';
 import { MemoryJournal } from './memoryJournal.ts';
+import { noRows } from './noRows.ts';
 
 /** A coordinator that leads, on a clock of its own, with nothing in its store; and processes that it meets. */
 export class TestCoordinator {
@@ -12,13 +13,7 @@ export class TestCoordinator {
   readonly leases = aLeaseService({ store: new MemoryJournal(), clock: this.clock });
   readonly coordinator = new Coordinator({
     leases: this.leases,
-    assignments: {
-      load: async () => [],
-      save: async () => {},
-      delete: async () => {},
-      deleteNodes: async () => {},
-    },
-    revocations: { saveRevoked: async () => {} },
+    ...noRows,
     clock: this.clock,
     logger: createLogger({ silent: true }),
   });

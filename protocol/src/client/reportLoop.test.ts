@@ -111,6 +111,24 @@ describe('reports', () => {
     await vi.waitFor(() => expect(said(sent)).toEqual(['a ready', 'a ready']));
   });
 
+  it('that were lost with their work stream are no problem besides that', async () => {
+    const { loop, state, problems, signal } = build(5);
+    state.away = true;
+    loop.run(signal);
+    await vi.waitFor(() => expect(problems).toHaveLength(1));
+    const other = build(5);
+    other.state.away = true;
+    other.state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'ready' })];
+    const { looks } = other;
+    const running = other.loop.run(other.signal);
+    // The stream ends while the report is under way.
+    other.state.connected = false;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    aborts.at(-1)?.abort();
+    await running;
+    expect([looks(), other.problems]).toEqual([1, []]);
+  });
+
   it('are sent each interval while something changes, and not when nothing does', async () => {
     const { loop, sent, state, looks, signal } = build(5);
     loop.run(signal);

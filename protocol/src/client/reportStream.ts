@@ -27,21 +27,23 @@ export class ReportStream {
 
   /** Rejects with a ControlError, also when the stream ends before the answer. */
   async send(report: Report, signal: AbortSignal): Promise<ReportAnswer> {
+    if (signal.aborted) throw abortedError();
+    // One that takes long is not to be followed by others for which there is as little room.
+    if ((this.#body?.readableLength ?? 0) > 0) {
+      throw new ControlError('TimedOut', 'the report before is still on its way');
+    }
     const answer = Promise.withResolvers<ReportAnswer>();
-    const fail = (code: 'Aborted' | 'TimedOut', message: string) =>
-      answer.reject(new ControlError(code, message));
-    const aborted = () => fail('Aborted', 'the report was aborted');
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    const late = () => fail('TimedOut', 'the control server did not answer a report in time');
-    const timer = setTimeout(late, ANSWER_MS);
+    const onAbort = () => answer.reject(abortedError());
+    signal.addEventListener('abort', onAbort, { once: true });
+    const late = new ControlError('TimedOut', 'the control server did not answer a report in time');
+    const timer = setTimeout(() => answer.reject(late), ANSWER_MS);
     this.#waiting.set(report.sequence, answer);
     try {
-      if (!signal.aborted) this.#body?.push(`${JSON.stringify(report)}\n`);
+      this.#body?.push(`${JSON.stringify(report)}\n`);
       return await answer.promise;
     } finally {
       clearTimeout(timer);
-      signal.removeEventListener('abort', aborted);
+      signal.removeEventListener('abort', onAbort);
       this.#waiting.delete(report.sequence);
     }
   }
@@ -64,4 +66,8 @@ export class ReportStream {
   #fail(error: ControlError): void {
     for (const { reject } of this.#waiting.values()) reject(error);
   }
+}
+
+function abortedError(): ControlError {
+  return new ControlError('Aborted', 'the report was aborted');
 }
