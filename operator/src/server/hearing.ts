@@ -151,6 +151,8 @@ export class Hearing {
       ...(error && { error: { reason: error.reason, message: error.message } }),
     };
     const { book } = distribution;
+    const wasReady = book.recordOf(process.node).state === 'ready';
+    if (wasReady && looksStill(transfer, plan.record.source.sizeBytes)) return;
     const wasEverywhere = book.isEverywhere;
     const row = book.take(process.node, progress);
     if (row !== undefined) this.#deps.rows.note(row);
@@ -182,4 +184,13 @@ export class Hearing {
     const spreadBitfield = spread === undefined ? undefined : Buffer.from(spread, 'base64');
     this.#deps.leases.setHeld(uid, epoch, process.id, bitfield, spreadBitfield);
   }
+}
+
+/**
+ * An agent that has begun anew opens what it has, and knows of nothing that it lacks. Of a node that
+ * had all of it that is no news: it would be one that others are to pull for, until it has looked.
+ */
+function looksStill({ state, verifiedBytes }: TransferReport, sizeBytes: number): boolean {
+  if (state === 'pending') return true;
+  return (state === 'transferring' || state === 'verifying') && verifiedBytes === sizeBytes;
 }
