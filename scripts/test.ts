@@ -1,13 +1,14 @@
 /**
- * `make test`: every check and every suite, one after the other, then one line with the sum.
- * A suite that crashes, hangs or writes no result counts as failed; the sum is printed whatever
- * happens. With SLUICE_TEST_RESULT=FILE the sum goes into that file instead (for .ci/run).
+ * `make test`: every check and every suite, one after the other, then what failed, once more and
+ * in short, and one line with the sum. A suite that crashes, hangs or writes no result counts as
+ * failed; the sum is printed whatever happens. With SLUICE_TEST_RESULT=FILE the sum
+ * goes into that file instead (for .ci/run).
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { endCommandsOnSignal, formatDuration, runCommand } from './command.ts';
-import { type Counts, failedSuite, readCounts, sum } from './testCounts.ts';
+import { type Counts, failedSuite, readResult, type SuiteResult, sum } from './testCounts.ts';
 import { UNIT_TESTS, verify } from './verify.ts';
 
 const MINUTE_MS = 60_000;
@@ -27,6 +28,7 @@ const SETUP_TIMEOUT_MS = 30 * MINUTE_MS;
 interface Part {
   readonly name: string;
   readonly counts: Counts;
+  readonly failures: readonly string[];
   readonly durationMs: number;
 }
 
@@ -38,7 +40,8 @@ try {
   await part('verify', async () => {
     const results = await verify([UNIT_TESTS]);
     const passed = results.filter((result) => result.passed).length;
-    return { passed, failed: results.length - passed };
+    const failures = results.filter((result) => !result.passed).map((result) => result.name);
+    return { passed, failed: results.length - passed, failures };
   });
   const prepared = await part('setup', async () => {
     const command = ['node', 'e2e/cluster/setup.ts'];
@@ -53,7 +56,12 @@ try {
   }
 } catch (error) {
   console.error(error);
-  parts.push({ name: 'scripts/test.ts', counts: failedSuite, durationMs: 0 });
+  parts.push({
+    name: 'scripts/test.ts',
+    counts: failedSuite,
+    failures: [String(error)],
+    durationMs: 0,
+  });
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
@@ -65,21 +73,27 @@ for (const { name, counts, durationMs } of parts) {
     `test: ${name.padEnd(12)} ${time}   passed ${counts.passed}   failed ${counts.failed}`,
   );
 }
+// Thousands of lines above, where whoever reads the end of a log would not look for it.
+for (const { name, failures } of parts)
+  for (const failure of failures) console.log(`\ntest: FAILED ${name}: ${failure}`);
 const total = sum(parts.map((entry) => entry.counts));
 const line = `${total.passed} passed, ${total.failed} failed`;
 if (resultFile) await writeFile(resultFile, `${line}\n`);
 else console.log(line);
 process.exitCode = total.failed > 0 ? 1 : 0;
 
-async function part(name: string, run: () => Promise<Counts>): Promise<Counts> {
+async function part(
+  name: string,
+  run: () => Promise<Counts & Partial<SuiteResult>>,
+): Promise<Counts> {
   console.log(`\ntest: ${name}`);
   const startedAt = performance.now();
-  const counts = await run();
-  parts.push({ name, counts, durationMs: performance.now() - startedAt });
+  const { failures = [], ...counts } = await run();
+  parts.push({ name, counts, failures, durationMs: performance.now() - startedAt });
   return counts;
 }
 
-async function runSuite(name: string, timeoutMs: number): Promise<Counts> {
+async function runSuite(name: string, timeoutMs: number): Promise<SuiteResult> {
   const file = path.join(folder, `${name}.json`);
   const startedAt = performance.now();
   // vitest says nothing while one long file runs; off a terminal that looks like a hang.
@@ -102,5 +116,5 @@ async function runSuite(name: string, timeoutMs: number): Promise<Counts> {
   );
   clearInterval(heartbeat);
   if (result.timedOut) console.log(`test: ${name} was ended after ${formatDuration(timeoutMs)}`);
-  return readCounts(file, result.exitCode);
+  return readResult(file, result.exitCode);
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { countReport, readCounts, sum } from './testCounts.ts';
+import { countReport, readResult, sum } from './testCounts.ts';
 
 const file = (status: string, ...tests: string[]) => ({
   status,
@@ -30,7 +30,11 @@ describe('counting tests', () => {
   });
 
   it('takes a suite without a report as one failure', async () => {
-    expect(await readCounts('/nonexistent/report.json', 0)).toEqual({ passed: 0, failed: 1 });
+    expect(await readResult('/nonexistent/report.json', 0)).toEqual({
+      passed: 0,
+      failed: 1,
+      failures: ['the suite ended without a report'],
+    });
   });
 
   it('sums suites', () => {
@@ -67,7 +71,12 @@ describe('counting tests', () => {
       await promisify(execFile)(process.execPath, args, { cwd: folder, env }).catch(
         () => undefined,
       );
-      expect(await readCounts(report, 1)).toEqual({ passed: 1, failed: 2 });
+      const { failures, ...counts } = await readResult(report, 1);
+      expect(counts).toEqual({ passed: 1, failed: 2 });
+      expect(failures.toSorted()).toEqual([
+        expect.stringMatching(/a\.test\.js > fails\n {2}Error: no\n/),
+        expect.stringMatching(/b\.test\.js\n {2}cannot be loaded/),
+      ]);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
