@@ -57,6 +57,11 @@ export class FeedPublisher {
     return this.#signers().some((signer) => signer.maySign(piece));
   }
 
+  /** Whether it was pulled here, or was here already, and was not signed yet, whoever may do that. */
+  awaitsSignature(piece: number): boolean {
+    return this.#unsigned.has(piece);
+  }
+
   /** Somebody else has signed the same, or it is not here any more. */
   drop(piece: number): void {
     this.#unsigned.delete(piece);

@@ -91,6 +91,32 @@ describe('holdings: what came first hand', () => {
   });
 });
 
+describe('holdings: what a peer gave', () => {
+  it('is not held when its puller was revoked while it was on its way to the disk', () => {
+    const liar = pullerOf();
+    hear(liar, hashOf('one'));
+    feed.revoke([liar.key]);
+    holdings.reconcile(0);
+    store(hashOf('one'), false);
+    expect(holdings.has(0)).toBe(false);
+    expect(picker.state(0)).toBe('missing');
+    // Of somebody who is believed it is the same after all.
+    hear(pullerOf(), hashOf('one'));
+    expect(holdings.has(0)).toBe(true);
+  });
+
+  it('is kept while pullers disagree about it, and not when none of them counts', () => {
+    const [one, other] = [pullerOf(), pullerOf()];
+    hear(one, hashOf('one'));
+    hear(other, hashOf('other'));
+    store(hashOf('one'), false);
+    expect(holdings.has(0)).toBe(true);
+    feed.revoke([one.key, other.key]);
+    holdings.reconcile(0);
+    expect(holdings.has(0)).toBe(false);
+  });
+});
+
 describe('holdings: whether others may have what a piece was', () => {
   it.each([
     ['not when it was named once', false, () => hear(pullerOf(), hashOf('one'))],

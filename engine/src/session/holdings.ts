@@ -147,7 +147,9 @@ export class Holdings {
       if (hash === undefined || !store.hasEarlier(piece, hash)) return;
       intake.copy(piece, hash);
     } else if (named === undefined) {
-      const isRevoked = this.offered.has(piece) && !feed.quarantined(piece);
+      // Nobody vouches for it any more, perhaps since before it had reached the disk. What nobody has
+      // vouched for yet is no such piece.
+      const isRevoked = !feed.quarantined(piece) && !publisher.awaitsSignature(piece);
       if (!isRevoked || this.#proven.has(piece)) return;
       this.#drop(piece);
       // It is pulled again by somebody, and may well be the same.
