@@ -268,11 +268,11 @@ describe('relay and agents', () => {
         timeout: 30_000,
         interval: 100,
       });
-    // A version that is visible may not be noted yet: what is changed then is not seen at once. That
-    // it is, its next report says, not an older one.
-    fleet.control.reports.length = 0;
     await rm(file);
     await isWhole();
+    // A version that is visible may not be noted yet: what is changed then is not seen at once. That
+    // it is, a report says that is made now: until the loss was seen they said that of the one before.
+    fleet.control.reports.length = 0;
     await fleet.reported('one', 'mended', (now) => now.state === 'ready' && receivedBytes(now) > 0);
 
     const opened = await open(file, 'r+');
