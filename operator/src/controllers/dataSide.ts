@@ -112,7 +112,10 @@ export interface EpochStore {
   /** Durable: the files of this epoch go at that time. An earlier word stands. */
   bury(uid: string, plot: Plot): Promise<void>;
   graves(): Promise<Grave[]>;
-  /** The record, in another Distribution's name now; undefined: it is no grave, or is condemned. */
+  /**
+   * The record, in another Distribution's name now, as it may be already; undefined: it is nobody's to
+   * have, or is condemned.
+   */
   adopt(
     uid: string,
     heir: { readonly owner: string; readonly name: string },

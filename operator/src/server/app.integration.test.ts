@@ -7,6 +7,7 @@ import type { ProcessKind, TransferReport } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
 import { objectPath, resources } from '../kube/paths.ts';
+import { rowsIn } from '../store/assignments.ts';
 import {
   OPERATOR_NAMESPACE,
   startApiServer,
@@ -213,7 +214,7 @@ describe('reports', () => {
     await agent.client.report({ transfers: [transfer] }, NEVER);
     const ready = { name: 'node-a', state: 'ready', verifiedBytes: 1000, received };
     expect(coordinator.progress(uid)?.nodes).toMatchObject([{ ...ready, connected: true }]);
-    await vi.waitFor(async () => expect(await assignments.load(uid)).toHaveLength(1), WAIT);
+    await vi.waitFor(async () => expect(rowsIn(await assignments.load(uid))).toHaveLength(1), WAIT);
     await control.stop();
     control = await startControl(api, database);
     control.coordinator.apply(plan);
@@ -268,7 +269,7 @@ describe('a removal', () => {
     const agent = await connect(AGENT);
     const relay = await connect(RELAY);
     await agent.client.report({ transfers: [aTransfer(uid)] }, NEVER);
-    await vi.waitFor(async () => expect(await assignments.load(uid)).toHaveLength(1), WAIT);
+    await vi.waitFor(async () => expect(rowsIn(await assignments.load(uid))).toHaveLength(1), WAIT);
     coordinator.remove(uid, { deleteFiles: true });
     expect(coordinator.removed(uid)).toBe(false);
     for (const process of [agent, relay]) {
@@ -284,7 +285,7 @@ describe('a removal', () => {
     await relay.client.report(removed, NEVER);
     expect(coordinator.removed(uid)).toBe(true);
     await coordinator.deleteRows(uid);
-    expect(await assignments.load(uid)).toEqual([]);
+    expect(rowsIn(await assignments.load(uid))).toEqual([]);
   });
 });
 
@@ -300,7 +301,7 @@ describe('files that stay for a grace', () => {
     coordinator.remove(uid, { deleteFiles: false });
     await vi.waitFor(() => expect(coordinator.removed(uid)).toBe(true), WAIT);
     // What was reported a moment before is written: it says who has the files.
-    await vi.waitFor(async () => expect(await assignments.load(uid)).toHaveLength(1), WAIT);
+    await vi.waitFor(async () => expect(rowsIn(await assignments.load(uid))).toHaveLength(1), WAIT);
 
     coordinator.remove(uid, { deleteFiles: true });
     await vi.waitFor(
@@ -326,7 +327,7 @@ describe('files that stay for a grace', () => {
     await vi.waitFor(() => expect(toldOf(agent, 'remove')).toHaveLength(1), WAIT);
     const record = { ...plan.record, owner: 'heir', name: 'again' };
     await vi.waitFor(async () => {
-      expect(await control.assignments.load(uid)).toHaveLength(1);
+      expect(rowsIn(await control.assignments.load(uid))).toHaveLength(1);
     }, WAIT);
     coordinator.apply({ ...plan, record });
     await vi.waitFor(() => {
@@ -371,7 +372,7 @@ describe('a removal that an earlier leader began', () => {
     const before = await connect(AGENT);
     await before.client.report({ transfers: [aTransfer(uid)] }, NEVER);
     const { assignments } = control;
-    await vi.waitFor(async () => expect(await assignments.load(uid)).toHaveLength(1), WAIT);
+    await vi.waitFor(async () => expect(rowsIn(await assignments.load(uid))).toHaveLength(1), WAIT);
     await control.stop();
     control = await startControl(api, database);
     const { coordinator } = control;

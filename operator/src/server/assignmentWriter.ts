@@ -1,7 +1,12 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
-import type { Assignment, AssignmentStore } from '../store/assignments.ts';
-import { NestedMap } from './nestedMap.ts';
+import {
+  type Assignment,
+  type AssignmentShard,
+  type AssignmentStore,
+  rowsIn,
+} from '../store/assignments.ts';
+import { NodeRows } from './nodeRows.ts';
 
 export interface AssignmentWriterDependencies {
   readonly assignments: AssignmentStore;
@@ -9,28 +14,26 @@ export interface AssignmentWriterDependencies {
   readonly logger: Logger;
 }
 
-interface Written {
-  readonly row: Assignment;
-  readonly atMs: number;
+/** Of one distribution. */
+interface Kept {
+  /** Undefined: what the database has of it was not read yet. */
+  rows: NodeRows | undefined;
+  /** Noted before that, in order; undefined: it is to go. */
+  readonly early: Map<string, Assignment | undefined>;
 }
 
-/** How far a node is, its agent tells the next leader: thousands of rows a second are not worth it. */
-const SAME_STATE_MS = 30_000;
 /** What the database did not answer in time it may do later, over a newer row. */
 const DOUBT_MS = 30_000;
 
 /**
- * Rows of nodes' progress on their way to the database: the newest of each node, many at once. One
- * turn is under way at most, and one waits: while the database is away nothing piles up.
+ * Rows of nodes' progress on their way to the database: the newest of each node, many in one
+ * document. One turn is under way at most, and one waits: while the database is away nothing piles
+ * up. In a turn one document is written after the other, so that what a reconciliation or a lease
+ * waits for never waits behind many.
  */
 export class AssignmentWriter {
   readonly #deps: AssignmentWriterDependencies;
-  /** By distribution and node. */
-  readonly #unsaved = new NestedMap<string, Assignment>();
-  /** The same: what was written last. */
-  #written = new NestedMap<string, Written>();
-  /** By distribution: nodes whose rows are to go. */
-  readonly #gone = new Map<string, Set<string>>();
+  readonly #kept = new Map<string, Kept>();
   #turn: Promise<void> = Promise.resolve();
   #isWaiting = false;
   #isLast = false;
@@ -41,37 +44,42 @@ export class AssignmentWriter {
     this.#deps = dependencies;
   }
 
-  note(row: Assignment): void {
-    const { uid, node } = row;
-    const before = this.#written.get(uid, node)?.row;
-    const isKnown = before !== undefined && JSON.stringify(before) === JSON.stringify(row);
-    if (!isKnown || this.#unsaved.get(uid, node) !== undefined) this.#unsaved.set(uid, node, row);
+  /** What an earlier leader has left. Nothing of the distribution is written before it is known. */
+  async recall(uid: string): Promise<Assignment[]> {
+    const kept = this.#keep(uid);
+    const shards = await this.#deps.assignments.load(uid);
+    // Not if it was forgotten meanwhile, or read by somebody else.
+    if (this.#kept.get(uid) === kept) kept.rows ??= rowsFrom(uid, shards, kept.early);
+    return rowsIn(shards);
   }
 
-  /** Rows of nodes that have nothing of it any more. */
+  note(row: Assignment): void {
+    const { rows, early } = this.#keep(row.uid);
+    if (rows === undefined) early.set(row.node, row);
+    else rows.note(row);
+  }
+
+  /** Nodes that have nothing of it any more. */
   deleteNodes(uid: string, nodes: readonly string[]): void {
     if (nodes.length === 0) return;
+    const { rows, early } = this.#keep(uid);
     for (const node of nodes) {
-      this.#unsaved.delete(uid, node);
-      this.#written.delete(uid, node);
+      if (rows === undefined) early.set(node, undefined);
+      else rows.delete(node);
     }
-    this.#gone.set(uid, new Set([...(this.#gone.get(uid) ?? []), ...nodes]));
     void this.#ask();
   }
 
   clear(): void {
-    this.#unsaved.clear();
-    // Another one: what a save under way has written is not to be in it.
-    this.#written = new NestedMap();
-    this.#gone.clear();
+    this.#kept.clear();
     this.#isLast = false;
     this.#isWanted = () => false;
   }
 
-  /** `isWanted`: whether rows of a distribution that could not be written are to be tried again. */
+  /** `isWanted`: whether a distribution's rows are kept here when they are written, or cannot be. */
   save(isWanted: (uid: string) => boolean): void {
     this.#isWanted = isWanted;
-    if (this.#unsaved.size + this.#gone.size > 0) void this.#ask();
+    if (this.#kept.size > 0) void this.#ask();
   }
 
   /** Everything that is known now; what cannot be written is known to agents still. */
@@ -83,16 +91,10 @@ export class AssignmentWriter {
 
   /** All rows of a distribution that is gone. */
   async delete(uid: string): Promise<void> {
-    this.#forgetAll(uid);
+    this.#kept.delete(uid);
     await this.#turn;
-    this.#forgetAll(uid);
+    this.#kept.delete(uid);
     await this.#deps.assignments.delete(uid);
-  }
-
-  #forgetAll(uid: string): void {
-    this.#gone.delete(uid);
-    this.#unsaved.deleteAll(uid);
-    this.#written.deleteAll(uid);
   }
 
   /**
@@ -104,68 +106,78 @@ export class AssignmentWriter {
     this.#isWaiting = true;
     this.#turn = this.#turn.then(async () => {
       this.#isWaiting = false;
-      if (await this.#deleteGone()) await this.#saveDue();
+      // Of the last ones what says most comes first: there may be no time for the others.
+      if ((await this.#saveAll(false)) && this.#isLast) await this.#saveAll(true);
     });
     return this.#turn;
   }
 
   /** False: the database does not do it now. */
-  async #deleteGone(): Promise<boolean> {
-    for (const [uid, nodes] of this.#gone) {
-      this.#gone.delete(uid);
-      try {
-        await this.#deps.assignments.deleteNodes(uid, [...nodes]);
-      } catch (error) {
-        // What stays is found again by the next leader, which tries the same.
-        this.#deps.logger.warn('assignments cannot be deleted', { uid, error });
-        return false;
-      }
+  async #saveAll(isLast: boolean): Promise<boolean> {
+    for (const [uid, kept] of [...this.#kept]) {
+      const isSaved = await this.#save(uid, kept, isLast);
+      const isOver = !isSaved || isLast === this.#isLast;
+      if (isOver && this.#kept.get(uid) === kept && !this.#isWanted(uid)) this.#kept.delete(uid);
+      if (!isSaved) this.#toTheEnd(uid);
+      if (!isSaved) return false;
     }
     return true;
   }
 
-  async #saveDue(): Promise<void> {
+  /** What fails is tried after the others. */
+  #toTheEnd(uid: string): void {
+    const kept = this.#kept.get(uid);
+    if (kept === undefined) return;
+    this.#kept.delete(uid);
+    this.#kept.set(uid, kept);
+  }
+
+  async #save(uid: string, kept: Kept, isLast: boolean): Promise<boolean> {
     const { assignments, clock, logger } = this.#deps;
-    const written = this.#written;
-    const rows = [...this.#unsaved.values()];
-    const due = rows.filter((row) => this.#isDue(row));
-    // Of the last ones what says most comes first: there may be no time for the others.
-    const others = this.#isLast ? rows.filter((row) => !this.#isDue(row)) : [];
-    const batch = [...due, ...others];
-    if (batch.length === 0) return;
-    for (const { uid, node } of batch) this.#unsaved.delete(uid, node);
+    const isForgotten = () => this.#kept.get(uid) !== kept;
     try {
-      await assignments.save(batch);
+      if (kept.rows === undefined && kept.early.size > 0) await this.recall(uid);
     } catch (error) {
-      this.#doubtUntilMs = clock.now() + DOUBT_MS;
-      for (const row of batch) this.#again(row);
-      logger.warn('assignments cannot be written', { error });
-      return;
+      logger.warn('assignments cannot be read', { uid, error });
+      return false;
     }
-    const atMs = clock.now();
-    for (const row of batch) {
-      if (this.#isGone(row)) continue;
-      written.set(row.uid, row.node, { row, atMs });
-      if (atMs < this.#doubtUntilMs) this.#again(row);
+    for (;;) {
+      const shard = kept.rows?.due(clock.now(), isLast);
+      if (shard === undefined || isForgotten()) return true;
+      kept.rows?.writing(shard.number);
+      try {
+        await assignments.save(shard);
+      } catch (error) {
+        this.#doubtUntilMs = clock.now() + DOUBT_MS;
+        kept.rows?.failed(shard.number);
+        logger.warn('assignments cannot be written', { uid, error });
+        return false;
+      }
+      const now = clock.now();
+      kept.rows?.written(shard.number, now, now < this.#doubtUntilMs);
     }
   }
 
-  #again(row: Assignment): void {
-    if (!this.#isWanted(row.uid) || this.#isGone(row)) return;
-    const { uid, node } = row;
-    if (this.#unsaved.get(uid, node) === undefined) this.#unsaved.set(uid, node, row);
+  #keep(uid: string): Kept {
+    let kept = this.#kept.get(uid);
+    if (kept === undefined) {
+      kept = { rows: undefined, early: new Map() };
+      this.#kept.set(uid, kept);
+    }
+    return kept;
   }
+}
 
-  #isGone({ uid, node }: Assignment): boolean {
-    return this.#gone.get(uid)?.has(node) === true;
+function rowsFrom(
+  uid: string,
+  stored: readonly AssignmentShard[],
+  early: Map<string, Assignment | undefined>,
+): NodeRows {
+  const rows = new NodeRows(uid, stored);
+  for (const [node, row] of early) {
+    if (row === undefined) rows.delete(node);
+    else rows.note(row);
   }
-
-  #isDue(row: Assignment): boolean {
-    const known = this.#written.get(row.uid, row.node);
-    if (known === undefined) return true;
-    const { row: before, atMs } = known;
-    const isSame = before.epoch === row.epoch && before.nodeUid === row.nodeUid;
-    if (!isSame || before.progress.state !== row.progress.state) return true;
-    return this.#deps.clock.now() - atMs >= SAME_STATE_MS;
-  }
+  early.clear();
+  return rows;
 }

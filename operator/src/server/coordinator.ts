@@ -397,7 +397,7 @@ export class Coordinator implements CoordinatorPort {
       this.#listener(uid);
       this.#telling.soon();
     };
-    this.#deps.assignments.load(uid).then(take, (error) => {
+    this.#rows.recall(uid).then(take, (error) => {
       this.#deps.logger.warn('assignments cannot be read', { uid, error });
       take([]);
     });

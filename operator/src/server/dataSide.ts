@@ -180,6 +180,7 @@ class MongoDataSide implements DataSide {
     try {
       await this.#schemaMark.claim();
       await this.#epochRows.migrate();
+      await this.#assignments.migrate();
       await this.#renewKeys(signal);
       return true;
     } catch (error) {

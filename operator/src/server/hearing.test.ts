@@ -17,9 +17,8 @@ function build() {
   const rows = new AssignmentWriter({
     assignments: {
       load: async () => [],
-      save: async (batch) => void written.push(...batch),
+      save: async ({ rows: all }) => void written.push(...all),
       delete: async () => {},
-      deleteNodes: async () => {},
     },
     clock: new FakeClock(),
     logger: createLogger({ silent: true }),

@@ -4,6 +4,7 @@ import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { TransferReport } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
+import { rowsIn } from '../store/assignments.ts';
 import { startApiServer, type TestApiServer } from '../testing/adapters/apiServer.ts';
 import {
   type ControlSetup,
@@ -109,20 +110,15 @@ describe('a distribution with maxParallelNodes', () => {
 
   it('goes on with the same nodes under the next leader', async () => {
     const uid = randomUUID();
-    await control.assignments.save([
-      {
-        uid,
-        epoch: 1,
-        node: 'n2',
-        nodeUid: 'uid-n2',
-        progress: {
-          state: 'transferring',
-          verifiedBytes: 10,
-          rateBytesPerSecond: 0,
-          received: { fromPeers: 10, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
-        },
-      },
-    ]);
+    const received = { fromPeers: 10, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
+    const progress = {
+      state: 'transferring',
+      verifiedBytes: 10,
+      rateBytesPerSecond: 0,
+      received,
+    } as const;
+    const row = { uid, epoch: 1, node: 'n2', nodeUid: 'uid-n2', progress };
+    await control.assignments.save({ uid, number: 0, rows: [row] });
     await connect('n1');
     control.coordinator.apply(aPlan(uid, ['n1', 'n2'], { maxParallelNodes: 1 }));
     control.coordinator.primed();
@@ -133,7 +129,9 @@ describe('a distribution with maxParallelNodes', () => {
 
 describe('a node that is no target any more', () => {
   const rows = async (uid: string) =>
-    (await control.assignments.load(uid)).map(({ node }) => node).sort();
+    rowsIn(await control.assignments.load(uid))
+      .map(({ node }) => node)
+      .sort();
 
   async function deliver(uid: string): Promise<void> {
     await connect('n1', 'n2');

@@ -22,7 +22,7 @@ beforeEach(() => {
   rows = async () => [];
   changed = [];
   removals = new Removals({
-    assignments: { load: () => rows() },
+    assignments: { load: async (uid) => [{ uid, number: 0, rows: await rows() }] },
     clock,
     logger: createLogger({ silent: true }),
     processes: () => processes,

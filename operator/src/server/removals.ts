@@ -1,7 +1,7 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { ProcessKind, WorkMessage } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
-import type { AssignmentStore } from '../store/assignments.ts';
+import { type AssignmentStore, rowsIn } from '../store/assignments.ts';
 import { type FleetProcess, hasRemoved } from './fleetView.ts';
 import type { Tombstone } from './work.ts';
 
@@ -176,8 +176,8 @@ export class Removals {
     const { assignments, changed, clock, logger } = this.#dependencies;
     const { uid } = tombstone;
     assignments.load(uid).then(
-      (rows) => {
-        tombstone.nodes = new Set(rows.map(({ node }) => node));
+      (shards) => {
+        tombstone.nodes = new Set(rowsIn(shards).map(({ node }) => node));
         changed(uid);
       },
       (error) => {

@@ -12,6 +12,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createLogger } from 'winston';
 import type { LeaseService } from '../quota/leaseService.ts';
 import { systemLeases } from '../testing/adapters/systemLeases.ts';
+import { noRows } from '../testing/noRows.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import { Coordinator } from './coordinator.ts';
 
@@ -42,12 +43,7 @@ beforeEach(async () => {
   });
   coordinator = new Coordinator({
     leases,
-    assignments: {
-      load: async () => [],
-      save: async () => {},
-      delete: async () => {},
-      deleteNodes: async () => {},
-    },
+    assignments: noRows.assignments,
     revocations: { saveRevoked: async (...of) => void saved.push(of) },
     clock: systemClock,
     logger: createLogger({ silent: true }),

@@ -1,4 +1,6 @@
-import type { Collection, Db } from 'mongodb';
+import { promisify } from 'node:util';
+import { constants, gunzip, gzip } from 'node:zlib';
+import { Binary, type Collection, type Db } from 'mongodb';
 import type { NodeProgress } from '../controllers/dataSide.ts';
 import { inTime } from './inTime.ts';
 import { READABLE, schema, type Versioned } from './schema.ts';
@@ -14,86 +16,134 @@ export interface Assignment {
 }
 
 /**
- * Of one command. FerretDB holds one of its own connections for each row that a command has found,
- * until all are replaced: with a hundred it waits for itself, and answers nobody any more.
+ * Some nodes of one distribution, in one document (docs/adr/0035). A distribution's are numbered from
+ * 0 without a gap, so that all are found by their ids alone; one of them may be empty.
  */
-const MAX_STATEMENTS = 50;
+export interface AssignmentShard {
+  readonly uid: string;
+  readonly number: number;
+  readonly rows: readonly Assignment[];
+}
+
+export interface AssignmentStore {
+  /** In the order of their numbers. Rejects with a NewerSchemaError. */
+  load(uid: string): Promise<AssignmentShard[]>;
+  /**
+   * What a crash loses here, the agents report again. The shards of lower numbers are there. Rejects
+   * with a NewerSchemaError.
+   */
+  save(shard: AssignmentShard): Promise<void>;
+  delete(uid: string): Promise<void>;
+}
+
+export function rowsIn(shards: readonly AssignmentShard[]): Assignment[] {
+  return shards.flatMap(({ rows }) => rows);
+}
 
 /** For one command: rows that are not written now are written later, and newer ones by then. */
 const TIMEOUT_MS = 5_000;
+/** So many shards are asked for at once; most distributions have fewer. */
+const LOADED_AT_ONCE = 4;
+/** A row has some 400 bytes. */
+const MAX_SHARD_BYTES = 16 * 1024 * 1024;
+/** A read of them all, and a leader waits for it. */
+const MIGRATION_TIMEOUT_MS = 10_000;
+const MIGRATED_NODES = 128;
+const compress = promisify(gzip);
+const decompress = promisify(gunzip);
 
-interface AssignmentRow extends Assignment, Versioned {
+interface ShardRow extends Omit<AssignmentShard, 'rows'>, Versioned {
+  /** `<uid>/<number>` */
+  readonly _id: string;
+  /** JSON, gzipped: a tenth of what the documents of as many nodes take. */
+  readonly rows: Binary;
+}
+
+/** Of builds from before the first release: a document for each node. */
+interface NodeRow extends Assignment, Versioned {
   /** `<uid>/<node>` */
   readonly _id: string;
 }
 
-export interface AssignmentStore {
-  load(uid: string): Promise<Assignment[]>;
-  save(assignments: readonly Assignment[]): Promise<void>;
-  delete(uid: string): Promise<void>;
-  deleteNodes(uid: string, nodes: readonly string[]): Promise<void>;
-}
-
+/**
+ * Every look is by an id and nothing else: so FerretDB finds a document, and reads the whole
+ * collection otherwise.
+ */
 export class MongoAssignmentStore implements AssignmentStore {
-  readonly #rows: Collection<AssignmentRow>;
+  readonly #shards: Collection<ShardRow>;
+  readonly #nodes: Collection<NodeRow>;
 
   constructor(database: Db) {
-    this.#rows = database.collection('assignments');
+    this.#shards = database.collection('assignments');
+    this.#nodes = database.collection('assignments');
   }
 
+  /** The index that a deletion needs. */
   async prepare(): Promise<void> {
-    await this.#rows.createIndex({ uid: 1 });
+    await this.#shards.createIndex({ uid: 1 });
   }
 
-  async load(uid: string): Promise<Assignment[]> {
-    const rows = await this.#rows.find({ uid }).toArray();
-    return rows.map((row) => {
-      const what = `assignment ${row._id}`;
-      const { _id, ...assignment } = schema.read<AssignmentRow>('assignments', what, row);
-      return assignment;
-    });
-  }
-
-  /** What a crash loses here, the agents report again. Rejects with a NewerSchemaError. */
-  async save(assignments: readonly Assignment[]): Promise<void> {
-    for (let at = 0; at < assignments.length; at += MAX_STATEMENTS) {
-      const batch = new Map(
-        assignments
-          .slice(at, at + MAX_STATEMENTS)
-          .map((assignment) => [`${assignment.uid}/${assignment.node}`, assignment] as const),
-      );
-      await this.#check([...batch.keys()]);
-      const replaced = this.#rows.bulkWrite(
-        [...batch].map(([_id, assignment]) => ({
-          replaceOne: {
-            filter: { _id },
-            replacement: schema.stamp('assignments', assignment),
-            upsert: true,
-          },
-        })),
-        { ordered: false },
-      );
-      await inTime(TIMEOUT_MS, replaced);
+  /** Brings documents of one node into shards. Rejects with a NewerSchemaError. */
+  async migrate(): Promise<void> {
+    const found = this.#nodes.find({ node: { $exists: true } }).toArray();
+    const rows = await inTime(MIGRATION_TIMEOUT_MS, found);
+    const byUid = Map.groupBy(rows, ({ uid }) => uid);
+    for (const [uid, own] of byUid) {
+      const shards = await this.load(uid);
+      const known = new Set(rowsIn(shards).map(({ node }) => node));
+      const nodes = own
+        .map(({ _id, ...row }) => schema.read<Assignment>('assignments', `assignment ${_id}`, row))
+        .filter(({ node }) => !known.has(node));
+      for (let at = 0; at < nodes.length; at += MIGRATED_NODES) {
+        const number = shards.length + at / MIGRATED_NODES;
+        await this.save({ uid, number, rows: nodes.slice(at, at + MIGRATED_NODES) });
+      }
+      for (const { _id } of own) await inTime(TIMEOUT_MS, this.#nodes.deleteOne({ _id }));
     }
   }
 
-  /**
-   * Once for a batch and not in the filter of each row: FerretDB finds a document by its id only
-   * when the filter asks for nothing else, and reads the whole collection otherwise.
-   */
-  async #check(ids: readonly string[]): Promise<void> {
-    const newer = { _id: { $in: ids }, schema: { $gt: schema.newest } };
-    for (const row of await inTime(TIMEOUT_MS, this.#rows.find(newer).toArray())) {
-      schema.check(`assignment ${row._id}`, row.schema ?? 0);
+  async load(uid: string): Promise<AssignmentShard[]> {
+    const shards: AssignmentShard[] = [];
+    for (;;) {
+      const ids = Array.from({ length: LOADED_AT_ONCE }, (_, at) => idOf(uid, shards.length + at));
+      const found = ids.map((_id) => this.#shards.findOne({ _id }));
+      for (const row of await inTime(TIMEOUT_MS, Promise.all(found))) {
+        if (row === null) return shards;
+        shards.push(await shardOf(row));
+      }
     }
+  }
+
+  async save(shard: AssignmentShard): Promise<void> {
+    const _id = idOf(shard.uid, shard.number);
+    const row = schema.stamp('assignments', shard);
+    const rows = new Binary(
+      await compress(JSON.stringify(row.rows), { level: constants.Z_BEST_SPEED }),
+    );
+    const options = { projection: { schema: 1 } };
+    const before = await inTime(TIMEOUT_MS, this.#shards.findOne({ _id }, options));
+    schema.check(nameOf(_id), before?.schema ?? 0);
+    if (before === null) await inTime(TIMEOUT_MS, this.#shards.insertOne({ _id, ...row, rows }));
+    else await inTime(TIMEOUT_MS, this.#shards.replaceOne({ _id }, { ...row, rows }));
   }
 
   async delete(uid: string): Promise<void> {
-    await this.#rows.deleteMany({ uid, ...READABLE });
+    await this.#shards.deleteMany({ uid, ...READABLE });
   }
+}
 
-  async deleteNodes(uid: string, nodes: readonly string[]): Promise<void> {
-    const ids = nodes.map((node) => `${uid}/${node}`);
-    await inTime(TIMEOUT_MS, this.#rows.deleteMany({ _id: { $in: ids }, ...READABLE }));
-  }
+function idOf(uid: string, number: number): string {
+  return `${uid}/${number}`;
+}
+
+function nameOf(id: string): string {
+  return `the nodes ${id}`;
+}
+
+/** Throws a NewerSchemaError: how another release writes its rows nobody knows. */
+async function shardOf({ _id, rows, ...row }: ShardRow): Promise<AssignmentShard> {
+  schema.check(nameOf(_id), row.schema ?? 0);
+  const json = await decompress(rows.buffer, { maxOutputLength: MAX_SHARD_BYTES });
+  const shard = { ...row, rows: JSON.parse(json.toString()) as Assignment[] };
+  return schema.read<AssignmentShard>('assignments', nameOf(_id), shard);
 }

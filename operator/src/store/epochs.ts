@@ -23,10 +23,14 @@ const LIVING: Filter<EpochRow> = { plot: { $exists: false } };
 
 /**
  * One document a distribution, so that each turn of its life is one atomic write. Of what a newer
- * release has written nothing is changed or deleted, and to read it is refused.
+ * release has written nothing is changed or deleted, and to read it is refused. What each
+ * distribution's beginning waits for is by an id and nothing else: FerretDB reads the whole
+ * collection otherwise.
  */
 export class MongoEpochStore implements EpochStore, RevocationStore {
   readonly #rows: Collection<EpochRow>;
+  /** By Distribution, the records that were adopted; undefined: not read yet. */
+  #adopted: ReadonlyMap<string, string> | undefined;
 
   constructor(database: Db) {
     this.#rows = database.collection('distributions');
@@ -47,15 +51,21 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   }
 
   async load(owner: string): Promise<EpochRecord | undefined> {
-    const own = { ...LIVING, _id: owner, owner: { $exists: false } };
-    const row = (await this.#rows.findOne({ ...LIVING, owner })) ?? (await this.#rows.findOne(own));
-    return row === null ? undefined : recordOf(row);
+    const adopted = (await this.#adoptedRecords()).get(owner);
+    const ofOwner = adopted === undefined ? undefined : await this.#find(adopted, owner);
+    return ofOwner ?? (await this.#find(owner, owner));
   }
 
   async save(record: EpochRecord): Promise<void> {
-    const readable = { _id: record.uid, ...READABLE };
+    const { uid: _id } = record;
     const row = schema.stamp('distributions', record);
-    await this.#rows.replaceOne(readable, row, { upsert: true, ...DURABLE });
+    const before = await this.#rows.findOne({ _id }, { projection: { schema: 1 } });
+    if (before === null) {
+      await this.#rows.insertOne({ _id, ...row }, DURABLE);
+      return;
+    }
+    schema.check(`distribution ${_id}`, before.schema ?? 0);
+    await this.#rows.replaceOne({ _id }, row, DURABLE);
   }
 
   /** The whole list, of that epoch if it is the newest still. */
@@ -79,7 +89,10 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
 
   async living(): Promise<{ uid: string; owner: string }[]> {
     const rows = await this.#rows.find(LIVING, { projection: { _id: 1, owner: 1 } }).toArray();
-    return rows.map(({ _id, owner = _id }) => ({ uid: _id, owner }));
+    const living = rows.map(({ _id, owner = _id }) => ({ uid: _id, owner }));
+    const adopted = living.filter(({ uid, owner }) => uid !== owner);
+    this.#adopted = new Map(adopted.map(({ uid, owner }) => [owner, uid]));
+    return living;
   }
 
   async bury(uid: string, plot: Plot): Promise<void> {
@@ -107,7 +120,11 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
       { $set: { owner, name, unproven: true }, $unset: { plot: '' } },
       { returnDocument: 'after', ...DURABLE },
     );
-    return row === null ? undefined : recordOf(row);
+    // Once more, when the answer of the first time was lost: then it is the heir's already.
+    const record = row === null ? await this.#find(uid, owner) : recordOf(row);
+    const adopted = await this.#adoptedRecords();
+    if (record !== undefined) this.#adopted = new Map([...adopted, [owner, uid]]);
+    return record;
   }
 
   async condemn(uid: string): Promise<boolean> {
@@ -118,6 +135,18 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
       DURABLE,
     );
     return matchedCount > 0;
+  }
+
+  async #adoptedRecords(): Promise<ReadonlyMap<string, string>> {
+    if (this.#adopted === undefined) await this.living();
+    return this.#adopted ?? new Map();
+  }
+
+  /** The record of this id, if it is that Distribution's. */
+  async #find(_id: string, owner: string): Promise<EpochRecord | undefined> {
+    const row = await this.#rows.findOne({ _id });
+    const isOwn = row !== null && row.plot === undefined && (row.owner ?? _id) === owner;
+    return isOwn ? recordOf(row) : undefined;
   }
 }
 

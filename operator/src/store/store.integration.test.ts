@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
 import { aRecord } from '../testing/objects.ts';
-import { type Assignment, MongoAssignmentStore } from './assignments.ts';
+import { type Assignment, MongoAssignmentStore, rowsIn } from './assignments.ts';
 import { MongoEpochStore } from './epochs.ts';
 import { Schema, schema } from './schema.ts';
 import { SchemaMark } from './schemaMark.ts';
@@ -100,30 +100,27 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     expect(await epochs.graves()).toEqual([]);
   });
 
-  it('each node has one assignment of a distribution, the one that was written last', async () => {
+  it('the nodes of a distribution are kept in shards, each as it was written last', async () => {
     const assignments = new MongoAssignmentStore(server.database);
     await assignments.prepare();
     await assignments.prepare();
-    await assignments.save([]);
-    await assignments.save([assignmentOf('a', 'node-1', 1), assignmentOf('b', 'node-1', 2)]);
-    await assignments.save([assignmentOf('a', 'node-1', 3), assignmentOf('a', 'node-2', 4)]);
-    const byNode = (await assignments.load('a')).sort((one, two) => (one.node < two.node ? -1 : 1));
-    expect(byNode).toEqual([assignmentOf('a', 'node-1', 3), assignmentOf('a', 'node-2', 4)]);
+    expect(await assignments.load('a')).toEqual([]);
+    const shardOf = (uid: string, number: number, ...nodes: number[]) => {
+      const rows = nodes.map((node) => assignmentOf(uid, `node-${node}`, node));
+      return { uid, number, rows };
+    };
+    const shards = [
+      shardOf('a', 0, 1, 2),
+      shardOf('a', 1),
+      ...[2, 3, 4, 5].map((n) => shardOf('a', n, n)),
+    ];
+    await assignments.save(shardOf('a', 0, 7, 8));
+    for (const shard of shards) await assignments.save(shard);
+    await assignments.save(shardOf('b', 0, 1));
+    expect(await assignments.load('a')).toEqual(shards);
     await assignments.delete('a');
     expect(await assignments.load('a')).toEqual([]);
-    expect(await assignments.load('b')).toHaveLength(1);
-  });
-
-  it('replaces as many rows at once as there are nodes', async () => {
-    const assignments = new MongoAssignmentStore(server.database);
-    const at = (pieces: number) =>
-      Array.from({ length: 150 }, (_, node) => assignmentOf('many', `node-${node}`, pieces));
-    await assignments.save(at(1));
-    await assignments.save(at(2));
-    const rows = await assignments.load('many');
-    expect(rows).toHaveLength(150);
-    expect(rows).toEqual(expect.arrayContaining(at(2)));
-    await assignments.delete('many');
+    expect(await assignments.load('b')).toEqual([shardOf('b', 0, 1)]);
   });
 
   describe('of what releases to come have written', () => {
@@ -157,12 +154,12 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
 
     it('no assignment is', async () => {
       const assignments = new MongoAssignmentStore(server.database);
-      await assignments.save([assignmentOf('a', 'node-1', 1)]);
-      await setSchema('assignments', 'a/node-1', newer);
+      await assignments.save({ uid: 'a', number: 0, rows: [assignmentOf('a', 'node-1', 1)] });
+      await setSchema('assignments', 'a/0', newer);
       const before = await rowsOf('assignments');
       await expect(assignments.load('a')).rejects.toMatchObject({ code: 'NewerSchema' });
-      await expect(assignments.save([assignmentOf('a', 'node-1', 2)])).rejects.toThrow();
-      await assignments.deleteNodes('a', ['node-1']);
+      const other = { uid: 'a', number: 0, rows: [assignmentOf('a', 'node-1', 2)] };
+      await expect(assignments.save(other)).rejects.toMatchObject({ code: 'NewerSchema' });
       await assignments.delete('a');
       expect(await rowsOf('assignments')).toBe(before);
     });
@@ -196,10 +193,26 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       schema: schema.written,
     });
     expect(await epochs.load('old')).toEqual(aRecord({ uid: 'old' }));
+  });
+
+  it('a document for each node, of builds from before the first release, becomes a part of a shard', async () => {
+    const { database } = server;
     const assignments = new MongoAssignmentStore(database);
-    const row = { _id: 'a/node-1', ...assignmentOf('a', 'node-1', 1) };
-    await database.collection<{ _id: string }>('assignments').insertOne(row);
-    expect(await assignments.load('a')).toEqual([assignmentOf('a', 'node-1', 1)]);
+    const nodes = database.collection<{ _id: string }>('assignments');
+    await assignments.save({ uid: 'a', number: 0, rows: [assignmentOf('a', 'node-1', 1)] });
+    for (const [node, bytes] of [
+      ['node-1', 9],
+      ['node-2', 2],
+    ] as const) {
+      await nodes.insertOne({ _id: `a/${node}`, ...assignmentOf('a', node, bytes) } as {
+        _id: string;
+      });
+    }
+    await assignments.migrate();
+    await assignments.migrate();
+    const rows = rowsIn(await assignments.load('a'));
+    expect(rows).toEqual([assignmentOf('a', 'node-1', 1), assignmentOf('a', 'node-2', 2)]);
+    expect(await nodes.countDocuments()).toBe(2);
   });
 
   it('the mark of the database is set by the first leader, and only ever raised', async () => {

@@ -6,7 +6,6 @@ export const noRows: Pick<CoordinatorDependencies, 'assignments' | 'revocations'
     load: async () => [],
     save: async () => {},
     delete: async () => {},
-    deleteNodes: async () => {},
   },
   revocations: { saveRevoked: async () => {} },
 };

@@ -115,10 +115,11 @@ export class DistributionController {
     this.#nameNodes();
     fleet.onChange(() => this.wakeAll());
     const existing = new Set([...distributions.list()].map((object) => object.metadata.uid));
+    // What a leader of the past adopts between the two is in both.
+    await this.#graveyard.load();
     for (const { uid, owner } of await epochs.living()) {
       if (!existing.has(owner)) await this.#forget(uid);
     }
-    await this.#graveyard.load();
     this.#unprimed = new Set([...distributions.list()].map(keyOf));
     this.#primed('');
     this.wakeAll();

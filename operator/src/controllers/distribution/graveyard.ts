@@ -79,8 +79,7 @@ export class Graveyard {
       return undefined;
     }
     const { epochs } = this.#deps;
-    // Once more, when the answer of the first time was lost: then it is the heir's already.
-    const record = (await epochs.adopt(grave.uid, heir)) ?? (await epochs.load(heir.owner));
+    const record = await epochs.adopt(grave.uid, heir);
     this.drop(grave.uid);
     return record;
   }

@@ -1,0 +1,108 @@
+/**
+ * The rows of one distribution's nodes, in the shards that the database keeps them in, and what of
+ * it is to be written when. PURE.
+ */
+import type { Assignment, AssignmentShard } from '../store/assignments.ts';
+
+/** Of one shard: a write is a few KB then, and ten thousand nodes are eighty writes. */
+export const SHARD_NODES = 128;
+/** How far a node is, its agent tells the next leader: thousands of rows a second are not worth it. */
+const SAME_STATE_MS = 30_000;
+
+interface Shard {
+  readonly number: number;
+  readonly rows: Map<string, Assignment>;
+  /** What it says of a node is wrong, and not only old. */
+  isWrong: boolean;
+  isOld: boolean;
+  writtenAtMs: number;
+}
+
+export class NodeRows {
+  readonly #uid: string;
+  readonly #shards: Shard[];
+  /** By node. */
+  readonly #places = new Map<string, Shard>();
+
+  /** `stored`: all of the distribution, in the order of their numbers. */
+  constructor(uid: string, stored: readonly AssignmentShard[]) {
+    this.#uid = uid;
+    this.#shards = stored.map(({ number }) => newShard(number));
+    for (const [at, { rows }] of stored.entries()) {
+      const shard = this.#shards[at] as Shard;
+      // Of a node that is in two, because a leader has ended between two writes, one row is too many.
+      for (const row of rows) if (!this.#places.has(row.node)) this.#put(shard, row);
+      shard.isWrong = shard.rows.size < rows.length;
+    }
+  }
+
+  note(row: Assignment): void {
+    const shard = this.#places.get(row.node) ?? this.#shardWithRoom();
+    const before = shard.rows.get(row.node);
+    if (before !== undefined && JSON.stringify(before) === JSON.stringify(row)) return;
+    if (before === undefined || isTurn(before, row)) shard.isWrong = true;
+    else shard.isOld = true;
+    this.#put(shard, row);
+  }
+
+  delete(node: string): void {
+    const shard = this.#places.get(node);
+    if (shard === undefined) return;
+    this.#places.delete(node);
+    shard.rows.delete(node);
+    shard.isWrong = true;
+  }
+
+  /** The first shard that is to be written now; `isLast`: or that is not as it stands at all. */
+  due(nowMs: number, isLast: boolean): AssignmentShard | undefined {
+    const shard =
+      this.#shards.find(({ isWrong }) => isWrong) ??
+      this.#shards.find((each) => isDue(each, nowMs, isLast));
+    return shard && { uid: this.#uid, number: shard.number, rows: [...shard.rows.values()] };
+  }
+
+  /** What is noted from now on is not in what is written now. */
+  writing(number: number): void {
+    const shard = this.#shards[number] as Shard;
+    shard.isWrong = false;
+    shard.isOld = false;
+  }
+
+  /** `isDoubtful`: something older may come to be written over it. */
+  written(number: number, nowMs: number, isDoubtful: boolean): void {
+    const shard = this.#shards[number] as Shard;
+    shard.writtenAtMs = nowMs;
+    if (isDoubtful) shard.isOld = true;
+  }
+
+  failed(number: number): void {
+    (this.#shards[number] as Shard).isWrong = true;
+  }
+
+  #put(shard: Shard, row: Assignment): void {
+    shard.rows.set(row.node, row);
+    this.#places.set(row.node, shard);
+  }
+
+  #shardWithRoom(): Shard {
+    const roomy = this.#shards.find(({ rows }) => rows.size < SHARD_NODES);
+    if (roomy !== undefined) return roomy;
+    const shard = newShard(this.#shards.length);
+    this.#shards.push(shard);
+    return shard;
+  }
+}
+
+function newShard(number: number): Shard {
+  const writtenAtMs = Number.NEGATIVE_INFINITY;
+  return { number, rows: new Map(), isWrong: false, isOld: false, writtenAtMs };
+}
+
+function isDue({ isOld, writtenAtMs }: Shard, nowMs: number, isLast: boolean): boolean {
+  return isOld && (isLast || nowMs - writtenAtMs >= SAME_STATE_MS);
+}
+
+function isTurn(before: Assignment, now: Assignment): boolean {
+  const isSame = before.epoch === now.epoch && before.nodeUid === now.nodeUid;
+  return !isSame || before.progress.state !== now.progress.state;
+}
