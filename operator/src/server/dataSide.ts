@@ -30,6 +30,7 @@ import { newApp, SERVER_OPTIONS } from './app.ts';
 import { Callers, type PodObject } from './callers.ts';
 import { makeServerCertificate, type ServerCertificate } from './certificates.ts';
 import { Coordinator } from './coordinator.ts';
+import { HANDSHAKE_TIMEOUT_MS, Handshakes } from './handshakes.ts';
 import { ImageTroubles } from './imageTroubles.ts';
 import { Keyring, type Keys } from './keyring.ts';
 import { ticketKeysFrom } from './sessions.ts';
@@ -310,8 +311,10 @@ class MongoDataSide implements DataSide {
       clock,
       wallClock: () => Date.now(),
     });
-    const options = { ...this.#secureContext(certificate), ...SERVER_OPTIONS };
+    const handshakeTimeout = HANDSHAKE_TIMEOUT_MS;
+    const options = { ...this.#secureContext(certificate), ...SERVER_OPTIONS, handshakeTimeout };
     const server = createServer(options, app);
+    new Handshakes(server, clock);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ port: this.#config.controlPort, backlog: BACKLOG }, () => resolve());

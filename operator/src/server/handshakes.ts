@@ -1,0 +1,78 @@
+/**
+ * TLS handshakes take turns. When a leader is gone, thousands of processes come to another replica at
+ * once, and each handshake costs it about a millisecond. All at the same time they would all be done
+ * after their clients have given up and begun anew, and so for ever.
+ *
+ * The newest goes first: who has waited for long gives up soon, and comes again as the newest.
+ */
+import type { Server as HttpsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
+
+/** Enough for handshakes that wait for their clients, also far ones. */
+const AT_ONCE = 64;
+/** A client waits for 5 s in all. */
+const PATIENCE_MS = 4_000;
+/** Connections; each is an open file. */
+const MAX_WAITING = 20_000;
+/** Of a client that says nothing. */
+export const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+type Connected = (this: HttpsServer, socket: Socket) => void;
+
+interface Waiting {
+  readonly socket: Socket;
+  readonly sinceMs: number;
+}
+
+export class Handshakes {
+  readonly #clock: Pick<Clock, 'now'>;
+  readonly #begin: (socket: Socket) => void;
+  /** The newest is the last. */
+  #waiting: Waiting[] = [];
+  #underWay = 0;
+
+  /** Takes the server's connections from its handshake, and gives them to it in turn. */
+  constructor(server: HttpsServer, clock: Pick<Clock, 'now'>) {
+    this.#clock = clock;
+    const handshakes = server.listeners('connection') as Connected[];
+    this.#begin = (socket) => {
+      for (const handshake of handshakes) handshake.call(server, socket);
+    };
+    server.removeAllListeners('connection');
+    server.on('connection', (socket: Socket) => this.#add(socket));
+    // Each ends in one of the two, at the latest after its timeout.
+    server.on('secureConnection', () => this.#ended());
+    server.on('tlsClientError', () => this.#ended());
+  }
+
+  #add(socket: Socket): void {
+    socket.on('error', ignore);
+    this.#waiting.push({ socket, sinceMs: this.#clock.now() });
+    if (this.#waiting.length > MAX_WAITING) this.#waiting.shift()?.socket.destroy();
+    this.#serve();
+  }
+
+  #ended(): void {
+    this.#underWay -= 1;
+    this.#serve();
+  }
+
+  #serve(): void {
+    while (this.#underWay < AT_ONCE) {
+      const next = this.#waiting.pop();
+      if (next === undefined) return;
+      if (this.#clock.now() - next.sinceMs > PATIENCE_MS) {
+        // All that are left are older.
+        for (const { socket } of [next, ...this.#waiting.splice(0)]) socket.destroy();
+        return;
+      }
+      if (next.socket.destroyed) continue;
+      next.socket.off('error', ignore);
+      this.#underWay += 1;
+      this.#begin(next.socket);
+    }
+  }
+}
+
+function ignore(): void {}
