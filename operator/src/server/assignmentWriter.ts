@@ -6,7 +6,7 @@ import {
   type AssignmentStore,
   rowsIn,
 } from '../store/assignments.ts';
-import { NodeRows } from './nodeRows.ts';
+import { type Haste, NodeRows } from './nodeRows.ts';
 
 export interface AssignmentWriterDependencies {
   readonly assignments: AssignmentStore;
@@ -20,6 +20,8 @@ interface Kept {
   rows: NodeRows | undefined;
   /** Noted before that, in order; undefined: it is to go. */
   readonly early: Map<string, Assignment | undefined>;
+  /** In the next turn every change of state is written. */
+  isUrgent: boolean;
 }
 
 /** What the database did not answer in time it may do later, over a newer row. */
@@ -62,10 +64,11 @@ export class AssignmentWriter {
   /** Nodes that have nothing of it any more. */
   deleteNodes(uid: string, nodes: readonly string[]): void {
     if (nodes.length === 0) return;
-    const { rows, early } = this.#keep(uid);
+    const kept = this.#keep(uid);
+    kept.isUrgent = true;
     for (const node of nodes) {
-      if (rows === undefined) early.set(node, undefined);
-      else rows.delete(node);
+      if (kept.rows === undefined) kept.early.set(node, undefined);
+      else kept.rows.delete(node);
     }
     void this.#ask();
   }
@@ -76,9 +79,14 @@ export class AssignmentWriter {
     this.#isWanted = () => false;
   }
 
-  /** `isWanted`: whether a distribution's rows are kept here when they are written, or cannot be. */
-  save(isWanted: (uid: string) => boolean): void {
+  /**
+   * `isWanted`: whether a distribution's rows are kept here when they are written, or cannot be;
+   * `urgent`: of which every change of state is written now.
+   */
+  save(isWanted: (uid: string) => boolean, urgent?: string): void {
     this.#isWanted = isWanted;
+    const kept = urgent === undefined ? undefined : this.#kept.get(urgent);
+    if (kept !== undefined) kept.isUrgent = true;
     if (this.#kept.size > 0) void this.#ask();
   }
 
@@ -107,16 +115,17 @@ export class AssignmentWriter {
     this.#turn = this.#turn.then(async () => {
       this.#isWaiting = false;
       // Of the last ones what says most comes first: there may be no time for the others.
-      if ((await this.#saveAll(false)) && this.#isLast) await this.#saveAll(true);
+      const isSaved = await this.#saveAll(this.#isLast ? 'urgent' : 'usual');
+      if (isSaved && this.#isLast) await this.#saveAll('last');
     });
     return this.#turn;
   }
 
   /** False: the database does not do it now. */
-  async #saveAll(isLast: boolean): Promise<boolean> {
+  async #saveAll(haste: Haste): Promise<boolean> {
     for (const [uid, kept] of [...this.#kept]) {
-      const isSaved = await this.#save(uid, kept, isLast);
-      const isOver = !isSaved || isLast === this.#isLast;
+      const isSaved = await this.#save(uid, kept, haste);
+      const isOver = !isSaved || haste !== 'urgent';
       if (isOver && this.#kept.get(uid) === kept && !this.#isWanted(uid)) this.#kept.delete(uid);
       if (!isSaved) this.#toTheEnd(uid);
       if (!isSaved) return false;
@@ -132,17 +141,22 @@ export class AssignmentWriter {
     this.#kept.set(uid, kept);
   }
 
-  async #save(uid: string, kept: Kept, isLast: boolean): Promise<boolean> {
+  async #save(uid: string, kept: Kept, usual: Haste): Promise<boolean> {
     const { assignments, clock, logger } = this.#deps;
+    // Of what is not kept nothing is written later.
+    const isUrgent = kept.isUrgent || !this.#isWanted(uid);
+    const haste = isUrgent && usual === 'usual' ? 'urgent' : usual;
+    kept.isUrgent = false;
     const isForgotten = () => this.#kept.get(uid) !== kept;
     try {
       if (kept.rows === undefined && kept.early.size > 0) await this.recall(uid);
     } catch (error) {
+      kept.isUrgent = isUrgent;
       logger.warn('assignments cannot be read', { uid, error });
       return false;
     }
     for (;;) {
-      const shard = kept.rows?.due(clock.now(), isLast);
+      const shard = kept.rows?.due(clock.now(), haste);
       if (shard === undefined || isForgotten()) return true;
       kept.rows?.writing(shard.number);
       try {
@@ -150,6 +164,7 @@ export class AssignmentWriter {
       } catch (error) {
         this.#doubtUntilMs = clock.now() + DOUBT_MS;
         kept.rows?.failed(shard.number);
+        kept.isUrgent = isUrgent;
         logger.warn('assignments cannot be written', { uid, error });
         return false;
       }
@@ -161,7 +176,7 @@ export class AssignmentWriter {
   #keep(uid: string): Kept {
     let kept = this.#kept.get(uid);
     if (kept === undefined) {
-      kept = { rows: undefined, early: new Map() };
+      kept = { rows: undefined, early: new Map(), isUrgent: false };
       this.#kept.set(uid, kept);
     }
     return kept;

@@ -211,7 +211,7 @@ export class Coordinator implements CoordinatorPort {
     const known = this.#distributions.get(uid);
     this.#removals.begin({ uid, deleteFiles }, known?.book.holders());
     // Whoever asks later, another leader perhaps, is to know which nodes have something of it.
-    this.#rows.save((each) => this.#distributions.has(each));
+    this.#rows.save((each) => this.#distributions.has(each), uid);
     this.#distributions.delete(uid);
     this.#donations.remove(uid);
     this.#deps.leases.removeDistribution(uid);

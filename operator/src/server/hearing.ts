@@ -159,7 +159,7 @@ export class Hearing {
     if (book.isEverywhere === wasEverywhere) return;
     this.#deps.leaseAgain(distribution);
     // However this leader ends, the next one is to know that nobody needs anything of it.
-    this.#deps.rows.save((uid) => this.#deps.distributions().has(uid));
+    this.#deps.rows.save((uid) => this.#deps.distributions().has(uid), transfer.uid);
   }
 
   /** What a process that pulls or signs says that it holds. */

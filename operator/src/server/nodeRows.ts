@@ -6,8 +6,16 @@ import type { Assignment, AssignmentShard } from '../store/assignments.ts';
 
 /** Of one shard: a write is a few KB then, and ten thousand nodes are eighty writes. */
 export const SHARD_NODES = 128;
+/** While thousands of nodes begin and end, in each second one of every shard does. */
+const CHANGED_STATE_MS = 5_000;
 /** How far a node is, its agent tells the next leader: thousands of rows a second are not worth it. */
 const SAME_STATE_MS = 30_000;
+
+/**
+ * `usual`: what has waited for long enough; `urgent`: every change of state; `last`: all that is not
+ * as it stands.
+ */
+export type Haste = 'usual' | 'urgent' | 'last';
 
 interface Shard {
   readonly number: number;
@@ -53,11 +61,9 @@ export class NodeRows {
     shard.isWrong = true;
   }
 
-  /** The first shard that is to be written now; `isLast`: or that is not as it stands at all. */
-  due(nowMs: number, isLast: boolean): AssignmentShard | undefined {
-    const shard =
-      this.#shards.find(({ isWrong }) => isWrong) ??
-      this.#shards.find((each) => isDue(each, nowMs, isLast));
+  /** The first shard that is to be written now. */
+  due(nowMs: number, haste: Haste): AssignmentShard | undefined {
+    const shard = this.#shards.find((each) => isDue(each, nowMs, haste));
     return shard && { uid: this.#uid, number: shard.number, rows: [...shard.rows.values()] };
   }
 
@@ -98,8 +104,10 @@ function newShard(number: number): Shard {
   return { number, rows: new Map(), isWrong: false, isOld: false, writtenAtMs };
 }
 
-function isDue({ isOld, writtenAtMs }: Shard, nowMs: number, isLast: boolean): boolean {
-  return isOld && (isLast || nowMs - writtenAtMs >= SAME_STATE_MS);
+function isDue({ isWrong, isOld, writtenAtMs }: Shard, nowMs: number, haste: Haste): boolean {
+  const unwrittenMs = nowMs - writtenAtMs;
+  if (isWrong) return haste !== 'usual' || unwrittenMs >= CHANGED_STATE_MS;
+  return isOld && (haste === 'last' || unwrittenMs >= SAME_STATE_MS);
 }
 
 function isTurn(before: Assignment, now: Assignment): boolean {
