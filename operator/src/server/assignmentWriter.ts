@@ -155,22 +155,23 @@ export class AssignmentWriter {
       logger.warn('assignments cannot be read', { uid, error });
       return false;
     }
-    for (;;) {
-      const shard = kept.rows?.due(clock.now(), haste);
-      if (shard === undefined || isForgotten()) return true;
-      kept.rows?.writing(shard.number);
+    const { rows } = kept;
+    // Each once: while thousands of nodes go on, the first would be due again before the last was.
+    for (const number of rows?.due(clock.now(), haste) ?? []) {
+      if (rows === undefined || isForgotten()) break;
       try {
-        await assignments.save(shard);
+        await assignments.save(rows.take(number));
       } catch (error) {
         this.#doubtUntilMs = clock.now() + DOUBT_MS;
-        kept.rows?.failed(shard.number);
+        rows.failed(number);
         kept.isUrgent = isUrgent;
         logger.warn('assignments cannot be written', { uid, error });
         return false;
       }
       const now = clock.now();
-      kept.rows?.written(shard.number, now, now < this.#doubtUntilMs);
+      rows.written(number, now, now < this.#doubtUntilMs);
     }
+    return true;
   }
 
   #keep(uid: string): Kept {

@@ -61,17 +61,17 @@ export class NodeRows {
     shard.isWrong = true;
   }
 
-  /** The first shard that is to be written now. */
-  due(nowMs: number, haste: Haste): AssignmentShard | undefined {
-    const shard = this.#shards.find((each) => isDue(each, nowMs, haste));
-    return shard && { uid: this.#uid, number: shard.number, rows: [...shard.rows.values()] };
+  /** Numbers of the shards that are to be written now, in their order. */
+  due(nowMs: number, haste: Haste): number[] {
+    return this.#shards.filter((each) => isDue(each, nowMs, haste)).map(({ number }) => number);
   }
 
-  /** What is noted from now on is not in what is written now. */
-  writing(number: number): void {
+  /** To be written: what is noted from now on is not in it. */
+  take(number: number): AssignmentShard {
     const shard = this.#shards[number] as Shard;
     shard.isWrong = false;
     shard.isOld = false;
+    return { uid: this.#uid, number, rows: [...shard.rows.values()] };
   }
 
   /** `isDoubtful`: something older may come to be written over it. */

@@ -55,11 +55,8 @@ const RESYNC_MS = 60_000;
 const WATCHFUL_MS = 5_000;
 /** Nodes come and go in groups. */
 const NODES_SETTLE_MS = 250;
-/**
- * A worker waits for origins, the database and the API server most of its time; those that wait for
- * an origin that does not answer must not be all.
- */
-const CONCURRENCY = 32;
+/** A worker waits for origins and the API server most of its time. */
+const CONCURRENCY = 8;
 
 export class DistributionController {
   readonly #deps: DistributionControllerDependencies;
