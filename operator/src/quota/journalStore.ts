@@ -4,10 +4,9 @@
  * that hundreds of nested fields take, and nobody queries for one of them. Gzipped they are a tenth:
  * that is what the database writes, copies to its replicas, and reads for the next leader.
  */
-import { promisify } from 'node:util';
-import { constants, gunzip, gzip } from 'node:zlib';
-import { Binary, type Collection, type Db, MongoServerError } from 'mongodb';
+import { type Binary, type Collection, type Db, MongoServerError } from 'mongodb';
 import { inTime } from '../store/inTime.ts';
+import { pack, unpack } from '../store/packed.ts';
 import { schema, type Versioned } from '../store/schema.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
@@ -48,8 +47,6 @@ const BATCH_DOCUMENTS = 16;
 /** A document of the journal has 1 MiB of entries or so, or a single one that is longer. */
 const MAX_ENTRIES_BYTES = 16 * 1024 * 1024;
 const MAX_SNAPSHOT_BYTES = 256 * 1024 * 1024;
-const compress = promisify(gzip);
-const decompress = promisify(gunzip);
 
 export class MongoJournalStore implements JournalStore {
   readonly #journal: Collection<JournalRow>;
@@ -131,7 +128,7 @@ export class MongoJournalStore implements JournalStore {
     const { sequence, schema: version = 0 } = row;
     const what = `the snapshot of the journal of ${origin}`;
     schema.check(what, version);
-    const ledger = await unpack(what, row.ledger, MAX_SNAPSHOT_BYTES);
+    const ledger = await unpacked(what, row.ledger, MAX_SNAPSHOT_BYTES);
     const snapshot = { origin, sequence, ledger: ledger as LedgerSnapshot, schema: version };
     return schema.read<StoredSnapshot>('snapshots', what, snapshot);
   }
@@ -168,20 +165,15 @@ async function rowOf(document: JournalDocument): Promise<JournalRow> {
 async function documentOf(row: JournalRow): Promise<JournalDocument> {
   const what = `document ${row._id} of the journal`;
   schema.check(what, row.schema ?? 0);
-  const entries = await unpack(what, row.entries, MAX_ENTRIES_BYTES);
+  const entries = await unpacked(what, row.entries, MAX_ENTRIES_BYTES);
   return schema.read<JournalDocument>('journal', what, { ...row, entries: entries as Entry[] });
 }
 
-async function pack(value: unknown): Promise<Binary> {
-  return new Binary(await compress(JSON.stringify(value), { level: constants.Z_BEST_SPEED }));
-}
-
 /** Throws a JournalError: what is damaged is no better the next time. */
-async function unpack(what: string, packed: Binary | string, maxBytes: number): Promise<unknown> {
+async function unpacked(what: string, packed: Binary | string, maxBytes: number): Promise<unknown> {
   try {
     if (typeof packed === 'string') return JSON.parse(packed);
-    const json = await decompress(packed.buffer, { maxOutputLength: maxBytes });
-    return JSON.parse(json.toString());
+    return await unpack(packed, maxBytes);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     const message = `${what} is damaged: ${why}; restore the database from a backup`;

@@ -1,9 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from 'winston';
-import type { Assignment, AssignmentShard } from '../store/assignments.ts';
+import { type Assignment, type AssignmentShard, SHARD_NODES } from '../store/assignments.ts';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
 import { AssignmentWriter } from './assignmentWriter.ts';
-import { SHARD_NODES } from './nodeRows.ts';
 
 function aRow(node: string, state: Assignment['progress']['state'] = 'ready', verifiedBytes = 5) {
   const received = { fromPeers: 5, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };

@@ -127,8 +127,9 @@ export class AssignmentWriter {
       const isSaved = await this.#save(uid, kept, haste);
       const isOver = !isSaved || haste !== 'urgent';
       if (isOver && this.#kept.get(uid) === kept && !this.#isWanted(uid)) this.#kept.delete(uid);
-      if (!isSaved) this.#toTheEnd(uid);
-      if (!isSaved) return false;
+      if (isSaved) continue;
+      this.#toTheEnd(uid);
+      return false;
     }
     return true;
   }

@@ -2,10 +2,8 @@
  * The rows of one distribution's nodes, in the shards that the database keeps them in, and what of
  * it is to be written when. PURE.
  */
-import type { Assignment, AssignmentShard } from '../store/assignments.ts';
+import { type Assignment, type AssignmentShard, SHARD_NODES } from '../store/assignments.ts';
 
-/** Of one shard: a write is a few KB then, and ten thousand nodes are eighty writes. */
-export const SHARD_NODES = 128;
 /** While thousands of nodes begin and end, in each second one of every shard does. */
 const CHANGED_STATE_MS = 5_000;
 /** How far a node is, its agent tells the next leader: thousands of rows a second are not worth it. */

@@ -1,8 +1,7 @@
-import { promisify } from 'node:util';
-import { constants, gunzip, gzip } from 'node:zlib';
-import { Binary, type Collection, type Db } from 'mongodb';
+import type { Binary, Collection, Db } from 'mongodb';
 import type { NodeProgress } from '../controllers/dataSide.ts';
 import { inTime } from './inTime.ts';
+import { pack, unpack } from './packed.ts';
 import { READABLE, schema, type Versioned } from './schema.ts';
 
 /** How one epoch stands on one node, as its agent reported last. */
@@ -40,6 +39,8 @@ export function rowsIn(shards: readonly AssignmentShard[]): Assignment[] {
   return shards.flatMap(({ rows }) => rows);
 }
 
+/** Of one shard: a write is a few KB then, and ten thousand nodes are eighty writes. */
+export const SHARD_NODES = 128;
 /** For one command: rows that are not written now are written later, and newer ones by then. */
 const TIMEOUT_MS = 5_000;
 /** So many shards are asked for at once; most distributions have fewer. */
@@ -48,9 +49,6 @@ const LOADED_AT_ONCE = 4;
 const MAX_SHARD_BYTES = 16 * 1024 * 1024;
 /** A read of them all, and a leader waits for it. */
 const MIGRATION_TIMEOUT_MS = 10_000;
-const MIGRATED_NODES = 128;
-const compress = promisify(gzip);
-const decompress = promisify(gunzip);
 
 interface ShardRow extends Omit<AssignmentShard, 'rows'>, Versioned {
   /** `<uid>/<number>` */
@@ -94,11 +92,12 @@ export class MongoAssignmentStore implements AssignmentStore {
       const nodes = own
         .map(({ _id, ...row }) => schema.read<Assignment>('assignments', `assignment ${_id}`, row))
         .filter(({ node }) => !known.has(node));
-      for (let at = 0; at < nodes.length; at += MIGRATED_NODES) {
-        const number = shards.length + at / MIGRATED_NODES;
-        await this.save({ uid, number, rows: nodes.slice(at, at + MIGRATED_NODES) });
+      for (let at = 0; at < nodes.length; at += SHARD_NODES) {
+        const number = shards.length + at / SHARD_NODES;
+        await this.save({ uid, number, rows: nodes.slice(at, at + SHARD_NODES) });
       }
-      for (const { _id } of own) await inTime(TIMEOUT_MS, this.#nodes.deleteOne({ _id }));
+      const taken = { uid, node: { $exists: true }, ...READABLE };
+      await inTime(MIGRATION_TIMEOUT_MS, this.#nodes.deleteMany(taken));
     }
   }
 
@@ -117,9 +116,7 @@ export class MongoAssignmentStore implements AssignmentStore {
   async save(shard: AssignmentShard): Promise<void> {
     const _id = idOf(shard.uid, shard.number);
     const row = schema.stamp('assignments', shard);
-    const rows = new Binary(
-      await compress(JSON.stringify(row.rows), { level: constants.Z_BEST_SPEED }),
-    );
+    const rows = await pack(row.rows);
     const options = { projection: { schema: 1 } };
     const before = await inTime(TIMEOUT_MS, this.#shards.findOne({ _id }, options));
     schema.check(nameOf(_id), before?.schema ?? 0);
@@ -143,7 +140,6 @@ function nameOf(id: string): string {
 /** Throws a NewerSchemaError: how another release writes its rows nobody knows. */
 async function shardOf({ _id, rows, ...row }: ShardRow): Promise<AssignmentShard> {
   schema.check(nameOf(_id), row.schema ?? 0);
-  const json = await decompress(rows.buffer, { maxOutputLength: MAX_SHARD_BYTES });
-  const shard = { ...row, rows: JSON.parse(json.toString()) as Assignment[] };
+  const shard = { ...row, rows: (await unpack(rows, MAX_SHARD_BYTES)) as Assignment[] };
   return schema.read<AssignmentShard>('assignments', nameOf(_id), shard);
 }
