@@ -10,10 +10,12 @@ import { ownArguments, runBenchmark } from './lib/namespaces.ts';
 import { record } from './lib/record.ts';
 import { runScale, type ScaleRun } from './lib/scale/run.ts';
 
+const ALL_SET_UPS = '100x1,1000x10,10000x100,100x1000';
+
 const { values } = parseArgs({
   args: ownArguments(),
   options: {
-    'set-ups': { type: 'string', default: '100x1,1000x10,10000x100,100x1000' },
+    'set-ups': { type: 'string', default: ALL_SET_UPS },
     transfer: { type: 'string', default: '90' },
     profile: { type: 'string' },
   },
@@ -34,8 +36,10 @@ async function measure(signal: AbortSignal): Promise<boolean> {
     runs.push(run);
   }
   const args = ownArguments().join(' ');
+  const setUps = values['set-ups'];
   return record({
-    name: 'operatorScale',
+    // Some of them leave what was recorded of all as it is.
+    name: setUps === ALL_SET_UPS ? 'operatorScale' : `operatorScale-${setUps.replaceAll(',', '-')}`,
     command: `make bench NAME=operatorScale${args === '' ? '' : ` ARGS='${args}'`}`,
     about: [
       'The operator as in its image, on kube-apiserver, etcd and FerretDB of the test cluster; nodes',

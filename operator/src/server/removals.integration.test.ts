@@ -9,14 +9,14 @@ import {
   AGENT,
   aPlan,
   aTransfer,
-  connectTo,
   RELAY,
+  startProcess,
   toldOf,
-  WAIT,
 } from '../testing/adapters/fleetProcess.ts';
 import { startTestDatabase, type TestDatabase } from '../testing/adapters/testDatabase.ts';
 
 const NEVER = new AbortController().signal;
+const WAIT = { timeout: 5_000, interval: 20 };
 
 let api: TestApiServer;
 let database: TestDatabase;
@@ -34,7 +34,11 @@ beforeEach(async () => {
 });
 afterEach(() => control.stop());
 
-const connect = (options: FleetPodOptions) => connectTo(api, control, options);
+async function connect(options: FleetPodOptions) {
+  const process = await startProcess(api, control, options);
+  await vi.waitFor(() => expect(process.client.connected).toBe(true), WAIT);
+  return process;
+}
 
 describe('a removal', () => {
   it('is done when every process has confirmed it, and leaves no row', async () => {

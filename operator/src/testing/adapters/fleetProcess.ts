@@ -3,14 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { WorkEvent } from '@sluice/protocol/client/controlClient.ts';
 import type { TransferReport } from '@sluice/protocol/messages.ts';
-import { expect, vi } from 'vitest';
 import type { DistributionPlan } from '../../controllers/dataSide.ts';
 import { aPlanOf, aRecord, aTransferReport } from '../objects.ts';
 import type { TestApiServer } from './apiServer.ts';
 import type { ControlSetup, TestProcess } from './controlSetup.ts';
 import { createPod, type FleetPod, type FleetPodOptions } from './fleetPods.ts';
 
-export const WAIT = { timeout: 5_000, interval: 20 };
 const keys = generateFeedKeyPair();
 
 export function aPlan(
@@ -39,8 +37,8 @@ export const RELAY = {
 } as const;
 export const AGENT = { kind: 'agent', node: 'node-a', address: '127.0.0.3' } as const;
 
-/** Its work stream is open. */
-export async function connectTo(
+/** It opens its work stream. */
+export async function startProcess(
   api: TestApiServer,
   control: ControlSetup,
   options: FleetPodOptions,
@@ -48,7 +46,6 @@ export async function connectTo(
   const pod = await createPod(api.admin, options);
   const process = await control.process(options.kind, pod.token);
   process.work();
-  await vi.waitFor(() => expect(process.client.connected).toBe(true), WAIT);
   return { ...process, pod };
 }
 
