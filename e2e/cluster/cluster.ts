@@ -54,11 +54,7 @@ export interface ClusterOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface CommandOptions {
-  readonly input?: string;
-  readonly signal?: AbortSignal;
-  readonly timeoutMs?: number;
-}
+export type CommandOptions = Pick<RunOptions, 'input' | 'signal' | 'timeoutMs' | 'onLine'>;
 
 /** What a running cluster writes down, so that others find it, and its remains. */
 interface Registration {

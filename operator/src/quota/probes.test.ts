@@ -109,6 +109,49 @@ describe('a probe', () => {
     expect(openConnections()).toBe(0);
   });
 
+  it('that waits begins when the one before is over, and the next one after it', async () => {
+    await opened();
+    const begun: string[] = [];
+    const ends = new Map<string, () => void>();
+    const probes = ['first', 'second', 'third'].map((name) =>
+      service.charge(REQUEST, NEVER, async () => {
+        begun.push(name);
+        const { promise, resolve } = Promise.withResolvers<void>();
+        ends.set(name, resolve);
+        await promise;
+        return { result: 0, usedBytes: 1 };
+      }),
+    );
+    await settle();
+    expect(begun).toEqual(['first']);
+    ends.get('first')?.();
+    await settle();
+    expect(begun).toEqual(['first', 'second']);
+    ends.get('second')?.();
+    await settle();
+    expect(begun).toEqual(['first', 'second', 'third']);
+    ends.get('third')?.();
+    await Promise.all(probes);
+  });
+
+  it('that waits hears at once that this replica leads no more', async () => {
+    await opened();
+    const under = (lease: AbortSignal) =>
+      new Promise<never>((_, reject) => {
+        lease.addEventListener('abort', () => reject(lease.reason));
+      });
+    const first = service.charge(REQUEST, NEVER, under);
+    const second = service.charge(REQUEST, NEVER, under);
+    const ended = expect(first).rejects.toThrow();
+    const refused = expect(second).rejects.toMatchObject({ code: 'NotReady' });
+    await settle();
+    service.stepDown();
+    await settle();
+    await refused;
+    await clock.advance(9_000);
+    await ended;
+  });
+
   it('that nobody waits for any more leaves nothing behind', async () => {
     await opened();
     journal.fault = () => 'down';

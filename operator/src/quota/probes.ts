@@ -20,21 +20,40 @@ export interface ProbesDependencies {
 
 type Refusal = 'TrafficExhausted' | 'Busy';
 
+interface Waiting {
+  readonly group: string;
+  readonly windowBytes: number;
+  readonly wake: () => void;
+}
+
 const RETRY_MS = 100;
+/** Whoever waits is woken; this is for what nobody tells: a period of traffic that begins. */
+const LOOK_MS = 1_000;
 /** Less than a lease lives: what is open then is closed while it still counts. */
 const USE_MS = LEASE_TTL_MS - 2_000;
 
 export class Probes {
   readonly #dependencies: ProbesDependencies;
   /** Who waits, by lease; the first one is next. */
-  readonly #waiting = new Map<string, { group: string; windowBytes: number }>();
+  readonly #waiting = new Map<string, Waiting>();
 
   constructor(dependencies: ProbesDependencies) {
     this.#dependencies = dependencies;
   }
 
   clear(): void {
+    for (const { wake } of this.#waiting.values()) wake();
     this.#waiting.clear();
+  }
+
+  /** Something may be free now: whoever is next at each group of hosts looks. */
+  wake(): void {
+    const groups = new Set<string>();
+    for (const { group, wake } of this.#waiting.values()) {
+      if (groups.has(group)) continue;
+      groups.add(group);
+      wake();
+    }
   }
 
   /** What pullers are to leave free. */
@@ -63,7 +82,7 @@ export class Probes {
       terms: { rateBytesPerSecond: 0, slackBytes, connections: 1, maxBytes },
       extents: [],
     });
-    this.#waiting.delete(leaseId);
+    this.#leave(leaseId);
     await this.#durable(grant, book, leaseId, signal);
     this.#dependencies.observe({ kind: 'granted', purpose: 'operator' });
     // Its time runs since it counts, not since it is durable: the database may have been away.
@@ -136,19 +155,27 @@ export class Probes {
         const book = await this.#bookFor(url, signal);
         const group = books.groupOf(book);
         const slackBytes = Math.min(maxBytes, group.limits.bandwidthBytesPerSecond);
-        this.#waiting.set(leaseId, { group: group.key, windowBytes: slackBytes });
+        const { promise: woken, resolve: wake } = Promise.withResolvers<void>();
+        this.#waiting.set(leaseId, { group: group.key, windowBytes: slackBytes, wake });
         const refusal = this.#refuses(group, leaseId, slackBytes, maxBytes);
         if (refusal === undefined) return { book, slackBytes };
         if (refusal === 'TrafficExhausted') {
           const { message, untilMs } = trafficExhausted(book);
           throw new LeaseError('TrafficExhausted', message, untilMs);
         }
-        await sleep(clock, RETRY_MS, signal);
+        const over = new AbortController();
+        const look = sleep(clock, LOOK_MS, AbortSignal.any([signal, over.signal]));
+        await Promise.race([woken, look]).finally(() => over.abort());
       }
     } catch (error) {
-      this.#waiting.delete(leaseId);
+      this.#leave(leaseId);
       throw error;
     }
+  }
+
+  #leave(leaseId: string): void {
+    this.#waiting.delete(leaseId);
+    this.wake();
   }
 
   #refuses(
@@ -158,8 +185,7 @@ export class Probes {
     maxBytes: number,
   ): Refusal | undefined {
     if (!books.every(({ isOpen }) => isOpen)) return 'Busy';
-    const first = [...this.#waiting].find(([, each]) => each.group === key)?.[0];
-    if (first !== leaseId) return 'Busy';
+    if (this.#firstOf(key) !== leaseId) return 'Busy';
     for (const book of books) book.rollPeriod();
     const usage = groupUsage(books);
     const { traffic } = limits;
@@ -171,5 +197,10 @@ export class Probes {
       usage.connections + 1 <= limits.connections &&
       groupRecent(books).windowBytes + windowBytes <= limits.bandwidthBytesPerSecond;
     return fits ? undefined : 'Busy';
+  }
+
+  #firstOf(group: string): string | undefined {
+    for (const [leaseId, waiting] of this.#waiting) if (waiting.group === group) return leaseId;
+    return undefined;
   }
 }

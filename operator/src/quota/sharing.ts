@@ -140,8 +140,12 @@ export class Sharing {
     );
   }
 
-  /** Something became free: pullers that wait are to ask now, and of the nodes as many as fit. */
+  /**
+   * Something became free: requests of our own come first, then pullers that wait are to ask, and of
+   * the nodes as many as fit.
+   */
   wake(): void {
+    this.#dependencies.probes.wake();
     for (const waiting of this.#waiting.pull.all()) this.#call(waiting);
     this.#callTurns();
   }
@@ -151,6 +155,7 @@ export class Sharing {
    * turn, is to ask.
    */
   reconsider(uid?: string): void {
+    this.#dependencies.probes.wake();
     for (const list of this.#lists()) {
       for (const waiting of uid === undefined ? list.all() : list.of(uid)) {
         if (waiting.purpose === 'pull' || !waiting.isQueued) this.#call(waiting);

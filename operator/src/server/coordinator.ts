@@ -86,6 +86,7 @@ export class Coordinator implements CoordinatorPort {
         const distribution = this.#distributions.get(uid);
         if (distribution !== undefined) this.#lease(distribution);
       },
+      lookAgain: (uid) => this.#telling.soon(uid),
     });
     this.#arbiter = new Arbiter({
       ...dependencies,
@@ -125,7 +126,7 @@ export class Coordinator implements CoordinatorPort {
       policies: () => this.#policies,
       leaseAgain: (distribution) => this.#lease(distribution),
       heard: (uid) => this.#listener(uid),
-      tellSoon: () => this.#telling.soon(),
+      tellSoon: (uid) => this.#telling.soon(uid),
     });
     dependencies.leases.onAsk((holder, uid, epoch) => {
       this.fleet.get(holder)?.stream?.send({ type: 'askLease', uid, epoch });
@@ -190,11 +191,11 @@ export class Coordinator implements CoordinatorPort {
     this.#donations.set(record, now);
     this.#rows.deleteNodes(uid, forgotten);
     this.#hearing.forgetWord(uid, epoch, reinstalled);
-    this.#departures.forgetGone();
+    this.#departures.forgetGone([uid]);
     if (before === undefined) this.#recall(uid);
     this.#lease(known);
     this.#hearing.again(known, isNews ? undefined : applied.joined);
-    this.#telling.soon();
+    this.#telling.soon(uid);
   }
 
   setNodes(names: ReadonlySet<string>): void {
@@ -216,7 +217,7 @@ export class Coordinator implements CoordinatorPort {
     this.#donations.remove(uid);
     this.#deps.leases.removeDistribution(uid);
     this.#arbiter.forget(uid);
-    this.#telling.soon();
+    this.#telling.soon(uid);
   }
 
   removed(uid: string): boolean {
@@ -371,7 +372,7 @@ export class Coordinator implements CoordinatorPort {
     await this.#deps.revocations.saveRevoked(uid, epoch, revoked);
     distribution.revoked = revoked;
     this.#lease(distribution);
-    this.#telling.soon();
+    this.#telling.soon(uid);
   }
 
   #ended(process: FleetProcess): void {
@@ -392,10 +393,10 @@ export class Coordinator implements CoordinatorPort {
       if (known === undefined || known.book !== book) return;
       const forgotten = known.book.recall(assignments, this.#deps.clock.now());
       this.#rows.deleteNodes(uid, forgotten);
-      this.#departures.forgetGone();
+      this.#departures.forgetGone([uid]);
       this.#lease(known);
       this.#listener(uid);
-      this.#telling.soon();
+      this.#telling.soon(uid);
     };
     this.#rows.recall(uid).then(take, (error) => {
       this.#deps.logger.warn('assignments cannot be read', { uid, error });
@@ -411,10 +412,11 @@ export class Coordinator implements CoordinatorPort {
     }
     this.fleet.sweep(now);
     if (!this.#isPrimed) return;
-    // The grace of nodes that have left ends some time, and so do the waits for relays and donors.
-    const waits = ({ book, standIns }: HeardDistribution) =>
-      book.hasLeavers || standIns.isWaiting || this.#donations.isWaiting(book.plan.record.uid);
-    if ([...this.#distributions.values()].some(waits)) this.#telling.soon();
+    // The grace of nodes that have left ends some time, and so do all waits.
+    for (const [uid, { book, standIns }] of this.#distributions) {
+      const isWaiting = standIns.isWaiting || this.#donations.isWaiting(uid) || book.keepsPlaces;
+      if (book.hasLeavers || isWaiting) this.#telling.soon(uid);
+    }
     this.#hearing.forgetReports();
     this.#removals.sweep();
   }

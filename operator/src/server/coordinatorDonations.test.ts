@@ -107,6 +107,10 @@ describe('two distributions of the same bytes', () => {
       outcome: 'certified',
       certificates: [{ pullerKey: puller, extents: [{ first: 0, count: 4 }] }],
     });
+
+    coordinator.remove('first', { deleteFiles: true });
+    await clock.advance(1_000);
+    expect(taskOf('n1', 'second'), 'it has them no more').not.toHaveProperty('signs');
   });
 
   it('are pulled again when nothing comes of that', async () => {

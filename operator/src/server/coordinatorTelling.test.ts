@@ -1,6 +1,7 @@
 import type { TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { type FakeClock, settle } from '../testing/fakeClock.ts';
+import { noRows } from '../testing/noRows.ts';
 import { aPlanOf, aRecord, aTransferReport } from '../testing/objects.ts';
 import { TestCoordinator } from '../testing/testCoordinator.ts';
 import type { Coordinator } from './coordinator.ts';
@@ -42,13 +43,15 @@ async function looksAfter(process: FleetProcess, transfer: Partial<TransferRepor
   return looks;
 }
 
-it('a node that says again that it is ready is no news, and one that is ready again is', async () => {
+it('a node that says again that it is ready is no news, and one that is so no more or again is', async () => {
   const agent = connect('n1');
   await clock.advance(200);
+  expect(await looksAfter(agent, { state: 'pending' })).toBe(1);
   expect(await looksAfter(agent, { state: 'transferring' })).toBe(0);
   expect(await looksAfter(agent, { state: 'ready' })).toBe(1);
   expect(await looksAfter(agent, { state: 'ready', uploadedBytes: 1_000 })).toBe(0);
-  expect(await looksAfter(agent, { state: 'transferring' })).toBe(0);
+  expect(await looksAfter(agent, { state: 'transferring' })).toBe(1);
+  expect(await looksAfter(agent, { state: 'verifying' })).toBe(0);
   expect(await looksAfter(agent, { state: 'ready', uploadedBytes: 2_000 })).toBe(1);
 });
 
@@ -56,22 +59,45 @@ it('lists of peers are made again when the members are others, and told when the
   const one = connect('n1');
   const two = connect('n2');
   await clock.advance(200);
-  const before = one.told.peers.get(UID)?.peers;
+  const before = one.told.get(UID)?.peers;
   expect(before?.map(({ id }) => id)).toEqual(['agent-n2']);
   for (const messages of test.told.values()) messages.length = 0;
   coordinator.setOrigins([]);
   await clock.advance(200);
-  expect(one.told.peers.get(UID)?.peers).toBe(before);
+  expect(one.told.get(UID)?.peers).toBe(before);
   expect(told()).toEqual([]);
 
   connect('n3');
   await clock.advance(200);
-  const after = one.told.peers.get(UID)?.peers;
+  const after = one.told.get(UID)?.peers;
   expect(after?.map(({ id }) => id)).toEqual(['agent-n2', 'agent-n3']);
   // Who is in both is the same: nobody compares what it says of itself.
   expect(after?.[0]).toBe(before?.[0]);
 
   if (two.stream !== undefined) coordinator.fleet.closed(two, two.stream, clock.now());
   await clock.advance(200);
-  expect(one.told.peers.get(UID)?.peers.map(({ id }) => id)).toEqual(['agent-n3']);
+  expect(one.told.get(UID)?.peers.map(({ id }) => id)).toEqual(['agent-n3']);
+});
+
+it('a place is kept for a node whose agent may come back, and then given to another', async () => {
+  test.stop();
+  const received = { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 };
+  const progress = {
+    state: 'transferring',
+    verifiedBytes: 1,
+    rateBytesPerSecond: 0,
+    received,
+  } as const;
+  const rows = [{ uid: UID, epoch: 1, node: 'n1', progress }];
+  const assignments = { ...noRows.assignments, load: async () => [{ uid: UID, number: 0, rows }] };
+  test = await new TestCoordinator({ ...noRows, assignments }).start();
+  const nodes = ['n1', 'n2'].map((name) => ({ name, domain: 'a' }));
+  test.coordinator.apply(aPlanOf(aRecord({ uid: UID }), { nodes, maxParallelNodes: 1 }));
+  test.coordinator.primed();
+  test.connect('agent', 'n2');
+  const types = () => test.told.get('n2')?.map(({ type }) => type);
+  await test.clock.advance(29_000);
+  expect(types()).toEqual(['synced']);
+  await test.clock.advance(7_000);
+  expect(types()).toEqual(['synced', 'task', 'peers']);
 });

@@ -1,8 +1,8 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import type { WorkMessage } from '@sluice/protocol/messages.ts';
 import type { AssignmentWriter } from './assignmentWriter.ts';
 import { type FleetProcess, hasRemoved } from './fleetView.ts';
 import type { NodeBook } from './nodeBook.ts';
+import type { Removal } from './work.ts';
 
 export interface DeparturesDependencies {
   readonly clock: Clock;
@@ -10,8 +10,6 @@ export interface DeparturesDependencies {
   readonly uids: () => Iterable<string>;
   readonly book: (uid: string) => NodeBook | undefined;
 }
-
-type Removal = Extract<WorkMessage, { type: 'remove' }>;
 
 /**
  * Nodes that are no targets of a distribution any more: their agents are told to delete the files,
@@ -33,10 +31,10 @@ export class Departures {
   }
 
   /** Of a node that is no more nothing is to be removed. */
-  forgetGone(): void {
+  forgetGone(uids: Iterable<string> = this.#dependencies.uids()): void {
     const nodes = this.#nodes;
     if (nodes === undefined) return;
-    for (const uid of this.#dependencies.uids()) {
+    for (const uid of uids) {
       const book = this.#dependencies.book(uid);
       const gone = book?.leavers().filter((name) => !nodes.has(name)) ?? [];
       for (const name of gone) book?.forgetLeaver(name);
@@ -44,19 +42,17 @@ export class Departures {
     }
   }
 
-  /** Names what each of these processes is to remove now. */
+  /** Names those of these processes that are to remove it now. */
   sendOff(
+    uid: string,
     processes: readonly FleetProcess[],
-    tell: (processId: string, uid: string, removal: Removal) => void,
+    tell: (process: FleetProcess, removal: Removal) => void,
   ): void {
-    const now = this.#dependencies.clock.now();
-    for (const uid of this.#dependencies.uids()) {
-      const leaving = new Set(this.#dependencies.book(uid)?.leaving(now));
-      if (leaving.size === 0) continue;
-      for (const { id, kind, node } of processes) {
-        if (kind !== 'agent' || !leaving.has(node)) continue;
-        tell(id, uid, { type: 'remove', uid, deleteFiles: true });
-      }
+    const leaving = new Set(this.#dependencies.book(uid)?.leaving(this.#dependencies.clock.now()));
+    if (leaving.size === 0) return;
+    const removal = { type: 'remove', uid, deleteFiles: true } as const;
+    for (const process of processes) {
+      if (process.kind === 'agent' && leaving.has(process.node)) tell(process, removal);
     }
   }
 

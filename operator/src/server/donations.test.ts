@@ -6,7 +6,6 @@ import { Donations } from './donations.ts';
 import type { FleetProcess } from './fleetView.ts';
 import { NodeBook } from './nodeBook.ts';
 import { Reports } from './reports.ts';
-import { nothing } from './work.ts';
 
 const MIB = 1024 * 1024;
 const LATER_MS = 100_000;
@@ -27,6 +26,7 @@ beforeEach(() => {
     book: (uid) => books.get(uid),
     mayTake: () => mayTake,
     changed: (uid) => changed.push(uid),
+    lookAgain: () => {},
   });
   donations.start(0);
 });
@@ -79,7 +79,7 @@ function processOf(kind: 'relay' | 'agent', node: string): FleetProcess {
     podUid: node,
     stream: undefined,
     synced: true,
-    told: nothing,
+    told: new Map(),
     reportSequence: 0,
     reports: new Reports(),
     seenAtMs: 0,

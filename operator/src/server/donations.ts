@@ -19,6 +19,8 @@ export interface DonationsDependencies {
   readonly mayTake: (record: EpochRecord) => boolean;
   /** What is leased of this distribution is another part of it now. */
   readonly changed: (uid: string) => void;
+  /** Another answer may come of a look at this distribution. */
+  readonly lookAgain: (uid: string) => void;
 }
 
 /** A distribution, as it is looked at. */
@@ -137,6 +139,14 @@ export class Donations {
   /** What may be taken from sources has changed. */
   judgeAgain(): void {
     for (const state of this.#states.values()) state.matches = undefined;
+  }
+
+  /** Others that may give something to it, or take it: what becomes of one is news to all of them. */
+  kinOf(uid: string): ReadonlySet<string> {
+    const record = this.#states.get(uid)?.record;
+    const kin = new Set(record && this.#namedIn(record));
+    kin.delete(uid);
+    return kin;
   }
 
   /** For the leases; undefined: everything is to be pulled. */
@@ -280,8 +290,7 @@ export class Donations {
 
   /** Those that have most, and of these the oldest. */
   #othersOf(record: EpochRecord): Match[] {
-    const uids = new Set(digestsIn(record).flatMap((digest) => this.#byDigest.get(digest) ?? []));
-    uids.delete(record.uid);
+    const uids = this.kinOf(record.uid);
     if (uids.size === 0 || !this.#deps.mayTake(record)) return [];
     return [...uids]
       .flatMap((uid) => {
@@ -298,12 +307,17 @@ export class Donations {
 
   /** What of it others may have, or it of them, is to be found again. */
   #findAgain(record: EpochRecord): void {
-    for (const digest of digestsIn(record)) {
-      for (const uid of this.#byDigest.get(digest) ?? []) {
-        const state = this.#states.get(uid);
-        if (state !== undefined) state.matches = undefined;
-      }
+    for (const uid of this.#namedIn(record)) {
+      const state = this.#states.get(uid);
+      if (state === undefined) continue;
+      state.matches = undefined;
+      this.#deps.lookAgain(uid);
     }
+  }
+
+  /** Distributions that name some of its files, by their digests. */
+  #namedIn(record: EpochRecord): string[] {
+    return digestsIn(record).flatMap((digest) => this.#byDigest.get(digest) ?? []);
   }
 }
 

@@ -14,7 +14,7 @@ import type { Agents } from './nodeBook.ts';
 import { reportIntervalMs } from './reportInterval.ts';
 import { Reports } from './reports.ts';
 import type { Session } from './sessions.ts';
-import { type Desired, nothing, type ProcessInfo, type Tombstone } from './work.ts';
+import type { ProcessInfo, Tombstone, Work } from './work.ts';
 
 /** The open work stream of a process. */
 export interface WorkStream {
@@ -29,7 +29,8 @@ export interface FleetProcess extends ProcessInfo {
   protocolVersion: number;
   stream: WorkStream | undefined;
   synced: boolean;
-  told: Desired;
+  /** Over its open stream, by distribution. */
+  told: Map<string, Work>;
   /** Of the newest report. */
   reportSequence: number;
   readonly reports: Reports;
@@ -50,14 +51,20 @@ export class OvertakenError extends Error {
   }
 }
 
+/** A transfer whose state is another one than in the report before. */
+export interface Turn {
+  readonly transfer: TransferReport;
+  /** Undefined: nothing was said of it. */
+  readonly before: TransferState | undefined;
+}
+
 export interface FleetListener {
   /** Its task lists may differ now. */
   changed(): void;
-  /** `turned`: those of them whose state is another one than in the report before. */
   reported(
     process: FleetProcess,
     transfers: readonly TransferReport[],
-    turned: readonly TransferReport[],
+    turns: readonly Turn[],
   ): void;
   /** Its container has ended: nothing of it is open any more. */
   ended(process: FleetProcess): void;
@@ -84,6 +91,7 @@ export class FleetView {
   readonly #listener: FleetListener;
   /** Asked for at each look at a distribution; undefined when a process or stream has come or gone. */
   #agents: Agents | undefined;
+  #connected: readonly FleetProcess[] | undefined;
 
   constructor(listener: FleetListener) {
     this.#listener = listener;
@@ -93,9 +101,10 @@ export class FleetView {
     return this.#processes.values();
   }
 
-  /** Those with an open stream. */
-  connected(): FleetProcess[] {
-    return [...this.#processes.values()].filter(({ stream }) => stream !== undefined);
+  /** Those with an open stream: the same array as long as they are the same. */
+  connected(): readonly FleetProcess[] {
+    this.#connected ??= [...this.#processes.values()].filter(({ stream }) => stream !== undefined);
+    return this.#connected;
   }
 
   /** By node; of a node with several runs of its agent, whether one of them is connected. */
@@ -148,7 +157,7 @@ export class FleetView {
       protocolVersion: session.protocolVersion,
       stream: undefined,
       synced: false,
-      told: nothing,
+      told: new Map(),
       reportSequence: -1,
       reports: new Reports(),
       seenAtMs: nowMs,
@@ -164,7 +173,7 @@ export class FleetView {
     process.stream?.close();
     process.stream = stream;
     process.synced = false;
-    process.told = nothing;
+    process.told = new Map();
     this.#changed();
     return process;
   }
@@ -181,13 +190,13 @@ export class FleetView {
     process.seenAtMs = nowMs;
     if (sequence <= process.reportSequence) return;
     process.reportSequence = sequence;
-    const turned: TransferReport[] = [];
+    const turns: Turn[] = [];
     for (const transfer of transfers) {
       const before = process.reports.get(transfer.uid, transfer.epoch);
       if (!process.reports.set(transfer)) continue;
-      if (before?.state !== transfer.state) turned.push(transfer);
+      if (before?.state !== transfer.state) turns.push({ transfer, before: before?.state });
     }
-    this.#listener.reported(process, transfers, turned);
+    this.#listener.reported(process, transfers, turns);
   }
 
   /** What the API server says of a pod; `pod` is undefined when the object is gone. */
@@ -235,26 +244,31 @@ export class FleetView {
     this.#processes.clear();
     this.#runs.clear();
     this.#agentsOn.clear();
-    this.#agents = undefined;
+    this.#forgetViews();
   }
 
   #add(process: FleetProcess): void {
     this.#processes.set(process.id, process);
     this.#runs.set(process.podUid, process.id, process);
     if (process.kind === 'agent') this.#agentsOn.set(process.node, process.id, process);
-    this.#agents = undefined;
+    this.#forgetViews();
   }
 
   #drop(process: FleetProcess): void {
     this.#processes.delete(process.id);
     this.#runs.delete(process.podUid, process.id);
     this.#agentsOn.delete(process.node, process.id);
-    this.#agents = undefined;
+    this.#forgetViews();
   }
 
   #changed(): void {
-    this.#agents = undefined;
+    this.#forgetViews();
     this.#listener.changed();
+  }
+
+  #forgetViews(): void {
+    this.#agents = undefined;
+    this.#connected = undefined;
   }
 
   #closeStream(process: FleetProcess): void {
@@ -265,22 +279,16 @@ export class FleetView {
 
   #end(process: FleetProcess): void {
     process.stream?.close();
+    process.stream = undefined;
     this.#drop(process);
     this.#listener.ended(process);
     this.#listener.changed();
   }
 }
 
-/** What a process has said of each epoch of a distribution. */
-export function statesOf(process: FleetProcess, uid: string): Map<number, TransferState> {
-  const states = new Map<number, TransferState>();
-  for (const { epoch, state } of process.reports.of(uid).values()) states.set(epoch, state);
-  return states;
-}
-
 /** Whether this process need not be waited for any more before a distribution counts as removed. */
 export function hasRemoved(process: FleetProcess, { uid, deleteFiles }: Tombstone): boolean {
-  const told = process.told.removals.get(uid);
+  const told = process.told.get(uid)?.removals.find(({ epoch }) => epoch === undefined);
   // Files that were to stay at first may have to go later.
   const isTold = told !== undefined && (told.deleteFiles || !deleteFiles);
   if (!isTold || (process.kind === 'agent' && !deleteFiles)) return isTold;

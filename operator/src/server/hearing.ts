@@ -10,7 +10,7 @@ import type { LeaseService } from '../quota/leaseService.ts';
 import type { Arbiter } from './arbiter.ts';
 import type { AssignmentWriter } from './assignmentWriter.ts';
 import type { Departures } from './departures.ts';
-import type { FleetProcess, FleetView } from './fleetView.ts';
+import type { FleetProcess, FleetView, Turn } from './fleetView.ts';
 import type { Removals } from './removals.ts';
 import type { ToldDistribution } from './telling.ts';
 import { domainIn, isAsked, namesSource, taskFor } from './work.ts';
@@ -38,10 +38,10 @@ export interface HearingDependencies {
   readonly leaseAgain: (distribution: HeardDistribution) => void;
   /** There is another progress. */
   readonly heard: (uid: string) => void;
-  readonly tellSoon: () => void;
+  readonly tellSoon: (uid: string) => void;
 }
 
-/** States that can change what a process is to be told. */
+/** Who comes to one of these, or leaves it, can change what it and others are to be told. */
 const NEWS: ReadonlySet<string> = new Set(['ready', 'failed', 'removed']);
 
 export class Hearing {
@@ -51,11 +51,10 @@ export class Hearing {
     this.#deps = dependencies;
   }
 
-  /** `turned`: those of them whose state is another one than in the report before. */
   reported(
     process: FleetProcess,
     transfers: readonly TransferReport[],
-    turned: readonly TransferReport[],
+    turns: readonly Turn[],
   ): void {
     for (const transfer of transfers) {
       const { uid, epoch } = transfer;
@@ -66,8 +65,16 @@ export class Hearing {
       if (process.kind === 'agent') this.#deps.departures.seeOff(process, uid);
       this.#deps.heard(uid);
     }
-    // What a process has or has removed can change what it is to be told.
-    if (turned.some(({ state }) => NEWS.has(state))) this.#deps.tellSoon();
+    for (const turn of turns)
+      if (this.#isNews(process, turn)) this.#deps.tellSoon(turn.transfer.uid);
+  }
+
+  /** Whether somebody may have to be told something else now. */
+  #isNews({ kind }: FleetProcess, { transfer: { state }, before }: Turn): boolean {
+    // What relays are filling others wait for; and what an agent says first may be less than what an
+    // earlier leader wrote down.
+    if (kind === 'relay' || before === undefined) return true;
+    return NEWS.has(before) || NEWS.has(state);
   }
 
   /**

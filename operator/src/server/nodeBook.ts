@@ -37,6 +37,7 @@ export class NodeBook {
   /** How many targets have all of it: asked for at each report, so not counted anew. */
   #readyCount = 0;
   #places: ReadonlySet<string> = new Set();
+  #keepsPlaces = false;
   /** When the rows of an earlier leader were read. */
   #recalledAtMs: number | undefined;
   /** As made last; undefined when something of it has changed. */
@@ -199,13 +200,15 @@ export class NodeBook {
   /** Whether a node takes part now, by its name; one that has the file always does. */
   turns(agents: Agents, nowMs: number): (node: string) => boolean {
     const { maxParallelNodes: most, nodes } = this.plan;
+    this.#keepsPlaces = false;
     if (most === undefined) {
       this.#places = new Set();
       return () => true;
     }
     const recalledAtMs = this.#recalledAtMs;
     if (recalledAtMs === undefined) return (name) => this.recordOf(name).state === 'ready';
-    const unheard = nowMs - recalledAtMs < RETURN_MS ? 'silent' : 'none';
+    this.#keepsPlaces = nowMs - recalledAtMs < RETURN_MS;
+    const unheard = this.#keepsPlaces ? 'silent' : 'none';
     const candidates = nodes.map(({ name }) => {
       const { state, verifiedBytes } = this.recordOf(name);
       return { name, state, verifiedBytes, agent: agents.get(name) ?? unheard } as const;
@@ -213,6 +216,11 @@ export class NodeBook {
     const places = placesOf(candidates, most, this.#places);
     this.#places = places;
     return (name) => places.has(name) || this.recordOf(name).state === 'ready';
+  }
+
+  /** For nodes whose agents may come back: when they do not, others are to have their turn. */
+  get keepsPlaces(): boolean {
+    return this.#keepsPlaces;
   }
 
   #isReady(node: string): boolean {

@@ -6,7 +6,7 @@ import { FakeClock, settle } from '../testing/fakeClock.ts';
 import type { FleetProcess } from './fleetView.ts';
 import { Removals } from './removals.ts';
 import { Reports } from './reports.ts';
-import { nothing } from './work.ts';
+import type { Removal } from './work.ts';
 
 const UID = 'uid-1';
 
@@ -30,6 +30,10 @@ beforeEach(() => {
   });
 });
 
+function toldTo(removal: Removal): FleetProcess['told'] {
+  return new Map([[UID, { peers: [], removals: [removal] }]]);
+}
+
 /** Has been told, and has done what it was told, or not. */
 function agentOn(node: string, state: 'ready' | 'removed'): FleetProcess {
   const removal = { type: 'remove' as const, uid: UID, deleteFiles: true };
@@ -48,7 +52,7 @@ function agentOn(node: string, state: 'ready' | 'removed'): FleetProcess {
   const process: Partial<FleetProcess> = {
     kind: 'agent',
     node,
-    told: { ...nothing, removals: new Map([[UID, removal]]) },
+    told: toldTo(removal),
     reports,
   };
   return process as FleetProcess;
@@ -125,7 +129,7 @@ describe('a removal', () => {
     processes = [agentOn('node-a', 'ready')];
     await clock.advance(600_001);
     removals.sweep();
-    expect([...removals.tombstones()]).toMatchObject([{ uid: UID }]);
+    expect([...removals.uids()]).toEqual([UID]);
     processes = [agentOn('node-a', 'removed')];
     removals.sweep();
     expect(removals.has(UID)).toBe(false);
@@ -156,11 +160,11 @@ describe('a removal', () => {
   it('is told to those alone that have something of it, when ten minutes are over', async () => {
     removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a', 'node-b', 'away']));
     const [gone, slow] = [agentOn('node-a', 'removed'), agentOn('node-b', 'ready')];
-    const newcomer: FleetProcess = { ...agentOn('node-c', 'ready'), told: nothing };
+    const newcomer: FleetProcess = { ...agentOn('node-c', 'ready'), told: new Map() };
     processes = [gone, slow, newcomer];
     const told = () => {
       const nodes: string[] = [];
-      removals.tell(processes, ({ node }) => nodes.push(node));
+      removals.tell(UID, processes, ({ node }) => nodes.push(node));
       return nodes;
     };
     expect(told()).toEqual(['node-a', 'node-b', 'node-c']);
@@ -184,7 +188,7 @@ describe('a removal', () => {
     removals.begin({ uid: UID, deleteFiles: true }, new Set(['node-a']));
     const told = agentOn('node-a', 'removed');
     const removal = { type: 'remove' as const, uid: UID, deleteFiles: false };
-    processes = [{ ...told, told: { ...nothing, removals: new Map([[UID, removal]]) } }];
+    processes = [{ ...told, told: toldTo(removal) }];
     expect(removals.isOver(UID)).toBe(false);
   });
 

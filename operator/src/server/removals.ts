@@ -1,9 +1,9 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import type { ProcessKind, WorkMessage } from '@sluice/protocol/messages.ts';
+import type { ProcessKind } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { type AssignmentStore, rowsIn } from '../store/assignments.ts';
 import { type FleetProcess, hasRemoved } from './fleetView.ts';
-import type { Tombstone } from './work.ts';
+import type { Removal, Tombstone } from './work.ts';
 
 export interface RemovalsDependencies {
   readonly assignments: Pick<AssignmentStore, 'load'>;
@@ -27,8 +27,6 @@ interface LastingTombstone extends Tombstone {
   isForgotten: boolean;
 }
 
-type Removal = Extract<WorkMessage, { type: 'remove' }>;
-
 /** An agent that did not come for so long is not waited for: what it has are orphans. */
 const ABSENT_MS = 30_000;
 /** How long tombstones are told to all processes, at least; then to who is known to have something. */
@@ -45,19 +43,20 @@ export class Removals {
     this.#dependencies = dependencies;
   }
 
-  tombstones(): IterableIterator<Tombstone> {
-    return this.#tombstones.values();
+  uids(): IterableIterator<string> {
+    return this.#tombstones.keys();
   }
 
-  /** What each of the processes is to be told now. */
+  /** What each of the processes is to be told of it now; nothing where it is not gone. */
   tell(
+    uid: string,
     processes: readonly FleetProcess[],
     say: (process: FleetProcess, said: Removal) => void,
   ): void {
-    for (const tombstone of this.#tombstones.values()) {
-      for (const process of processes) {
-        if (this.#isTold(process, tombstone)) say(process, tombstone.said[process.kind]);
-      }
+    const tombstone = this.#tombstones.get(uid);
+    if (tombstone === undefined) return;
+    for (const process of processes) {
+      if (this.#isTold(process, tombstone)) say(process, tombstone.said[process.kind]);
     }
   }
 

@@ -18,7 +18,7 @@ function toldBy(clock: FakeClock, looksTakeMs: number) {
       setTimer: (delayMs: number, callback: () => void) => clock.setTimer(delayMs, callback),
     },
     fleet,
-    removals: { tombstones: () => [], tell: () => {} },
+    removals: { uids: () => [], has: () => false, tell: () => {} },
     departures: { sendOff: () => {} },
     distributions: () => new Map(),
     policies: () => [],

@@ -1,19 +1,30 @@
 /**
  * Tells every connected process what it is to do now, as the difference from what it was told
- * before. Who is to be told what is decided in work.ts, waves.ts and standIns.ts.
+ * before. Looked at are the distributions of which something has changed, all of them when processes
+ * have come or gone. Who is to be told what is decided in work.ts, waves.ts and standIns.ts.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
-import type { Peer } from '@sluice/protocol/messages.ts';
-import type { OriginPolicy } from '../controllers/dataSide.ts';
+import type { ProcessKind, Task } from '@sluice/protocol/messages.ts';
+import type { DistributionPlan, OriginPolicy } from '../controllers/dataSide.ts';
 import { agentsMayKnow } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { Departures } from './departures.ts';
 import type { Donations } from './donations.ts';
-import { type FleetProcess, type FleetView, statesOf } from './fleetView.ts';
-import type { Agents, NodeBook } from './nodeBook.ts';
+import type { FleetProcess, FleetView } from './fleetView.ts';
+import { Members } from './members.ts';
+import type { NodeBook } from './nodeBook.ts';
 import type { Removals } from './removals.ts';
 import type { StandIns } from './standIns.ts';
-import { type Desired, difference, earlierEpochs, membersOf, peersOf, taskFor } from './work.ts';
+import {
+  difference,
+  earlierEpochs,
+  NO_WORK,
+  type Removal,
+  sameTask,
+  type TaskMore,
+  taskFor,
+  type Work,
+} from './work.ts';
 
 export interface ToldDistribution {
   readonly book: NodeBook;
@@ -27,7 +38,7 @@ export interface TellingDependencies {
   readonly fleet: FleetView;
   readonly removals: Removals;
   readonly departures: Departures;
-  readonly donations: Pick<Donations, 'look'>;
+  readonly donations: Pick<Donations, 'look' | 'kinOf'>;
   readonly distributions: () => ReadonlyMap<string, ToldDistribution>;
   readonly policies: () => readonly OriginPolicy[];
   /** Everything that can be said of any distribution has been said to the coordinator. */
@@ -38,34 +49,33 @@ export interface TellingDependencies {
   readonly told: (uid: string) => void;
 }
 
-/** What a process is to do, while it is put together. */
-type Draft = {
-  readonly [Part in keyof Desired]: Desired[Part] extends ReadonlyMap<infer Key, infer Value>
-    ? Map<Key, Value>
-    : never;
-};
+type Tasks = Readonly<Record<ProcessKind | 'standIn', Task>>;
 
-interface Member {
-  readonly process: FleetProcess;
-  readonly domain: string;
+/** What is kept of a distribution from one look at it to the next. */
+interface Kept {
+  readonly members: Members;
+  /** As they were told: most looks bring the same ones, and then nobody compares them. */
+  tasks: Tasks | undefined;
 }
-
-/** By process id. */
-type Peers = ReadonlyMap<string, readonly Peer[]>;
 
 /** Changes within this time are told together. */
 const TELL_MS = 100;
 /**
- * And it rests for so many times as long as the last look at all processes took. While thousands of
- * them come to a new leader something changes in each moment, most lists of peers with it, and a
- * look takes a good part of a second: without a rest they would be told and not let in.
+ * And it rests for so many times as long as the last look took. While thousands of processes come to
+ * a new leader something changes in each moment, most lists of peers with it, and a look at all
+ * distributions takes a good part of a second: without a rest they would be told and not let in.
  */
 const RESTS = 4;
 
 export class Telling {
   readonly #deps: TellingDependencies;
-  /** By distribution: who knows whom, while its members are the same. */
-  readonly #graphs = new Map<string, { members: readonly Member[]; peers: Peers }>();
+  /** By distribution. */
+  readonly #kept = new Map<string, Kept>();
+  /** By distribution: who was told something of it that holds. */
+  readonly #told = new Map<string, ReadonlyMap<FleetProcess, Work>>();
+  /** Distributions to be looked at next. */
+  #due = new Set<string>();
+  #isAllDue = false;
   #timer: Timer | undefined;
   #restsUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -73,8 +83,10 @@ export class Telling {
     this.#deps = dependencies;
   }
 
-  /** Something has changed that processes may have to hear of. */
-  soon(): void {
+  /** Processes may have to hear of a change of this distribution; undefined: of any. */
+  soon(uid?: string): void {
+    if (uid === undefined) this.#isAllDue = true;
+    else this.#due.add(uid);
     const { clock } = this.#deps;
     const delayMs = Math.max(TELL_MS, this.#restsUntilMs - clock.now());
     this.#timer ??= clock.setTimer(delayMs, () => {
@@ -89,102 +101,142 @@ export class Telling {
   stop(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#graphs.clear();
+    this.#due.clear();
+    this.#isAllDue = false;
+    this.#kept.clear();
+    this.#told.clear();
   }
 
   #tell(): void {
-    const { fleet, removals } = this.#deps;
+    const { fleet, removals, told } = this.#deps;
     const processes = fleet.connected();
-    const desired = this.#desired(processes);
-    const books = [...this.#deps.distributions().values()].map(({ book }) => book);
-    const isSure = this.#deps.isPrimed() && books.every((book) => book.isSure);
+    const uids = this.#takeDue();
+    for (const uid of uids) this.#tellOf(uid, processes);
+    this.#tellSynced(processes);
+    for (const uid of uids) if (removals.has(uid)) told(uid);
+  }
+
+  #takeDue(): ReadonlySet<string> {
+    const { distributions, donations, removals } = this.#deps;
+    const due = this.#due;
+    const isAllDue = this.#isAllDue;
+    this.#due = new Set();
+    this.#isAllDue = false;
+    // What is gone comes first: then there is room on disks for what is new.
+    if (isAllDue) {
+      return new Set([...removals.uids(), ...this.#told.keys(), ...distributions().keys()]);
+    }
+    for (const uid of [...due]) for (const kin of donations.kinOf(uid)) due.add(kin);
+    return new Set([...[...due].filter((uid) => removals.has(uid)), ...due]);
+  }
+
+  #tellOf(uid: string, processes: readonly FleetProcess[]): void {
+    const work = this.#workOn(uid, processes);
+    for (const process of this.#told.get(uid)?.keys() ?? []) {
+      if (!work.has(process)) this.#say(process, uid, undefined);
+    }
+    for (const [process, own] of work) this.#say(process, uid, own);
+    if (work.size > 0) this.#told.set(uid, work);
+    else this.#told.delete(uid);
+  }
+
+  /** Undefined: it has no part in the distribution. */
+  #say({ stream, told, reports }: FleetProcess, uid: string, work: Work | undefined): void {
+    if (stream === undefined) return;
+    for (const message of difference(told.get(uid), work)) {
+      // What a process says from now on is its answer to a tombstone.
+      if (message.type === 'remove' && message.epoch === undefined) reports.forget(uid);
+      stream.send(message);
+    }
+    if (work === undefined) told.delete(uid);
+    else told.set(uid, work);
+  }
+
+  /** To each process that has been told of everything by now. */
+  #tellSynced(processes: readonly FleetProcess[]): void {
+    const { distributions, isPrimed } = this.#deps;
+    if (!isPrimed() || ![...distributions().values()].every(({ book }) => book.isSure)) return;
     for (const process of processes) {
-      const { stream } = process;
-      const wanted = desired.get(process.id);
-      if (stream === undefined || wanted === undefined) continue;
-      for (const message of difference(process.told, wanted)) {
-        // What a process says from now on is its answer to a tombstone.
-        if (message.type === 'remove' && message.epoch === undefined) {
-          process.reports.forget(message.uid);
-        }
-        stream.send(message);
-      }
-      process.told = wanted;
-      if (isSure && !process.synced) {
-        process.synced = true;
-        stream.send({ type: 'synced' });
-      }
+      if (process.synced || process.stream === undefined) continue;
+      process.synced = true;
+      process.stream.send({ type: 'synced' });
     }
-    for (const { uid } of removals.tombstones()) this.#deps.told(uid);
   }
 
-  #desired(processes: readonly FleetProcess[]): ReadonlyMap<string, Desired> {
-    const all = new Map<string, Draft>(
-      processes.map(({ id }) => [id, { tasks: new Map(), peers: new Map(), removals: new Map() }]),
-    );
-    const agents = this.#deps.fleet.agents();
-    const distributions = this.#deps.distributions();
-    for (const uid of this.#graphs.keys()) if (!distributions.has(uid)) this.#graphs.delete(uid);
-    for (const [uid, distribution] of distributions) {
-      this.#addWork(all, uid, distribution, processes, agents);
-    }
-    this.#deps.departures.sendOff(processes, (id, uid, removal) => {
-      all.get(id)?.removals.set(uid, removal);
-    });
-    this.#deps.removals.tell(processes, ({ id }, said) => {
-      all.get(id)?.removals.set(said.uid, said);
-    });
-    return all;
+  #workOn(uid: string, processes: readonly FleetProcess[]): ReadonlyMap<FleetProcess, Work> {
+    const { departures, distributions, removals } = this.#deps;
+    const work = new Map<FleetProcess, Work>();
+    const distribution = distributions().get(uid);
+    if (distribution === undefined) this.#kept.delete(uid);
+    else this.#addMembers(work, uid, distribution, processes);
+    const remove = (process: FleetProcess, removal: Removal) =>
+      work.set(process, { ...NO_WORK, removals: [removal] });
+    departures.sendOff(uid, processes, remove);
+    removals.tell(uid, processes, remove);
+    return work;
   }
 
-  #addWork(
-    all: ReadonlyMap<string, Draft>,
+  #addMembers(
+    work: Map<FleetProcess, Work>,
     uid: string,
     { book, standIns, revoked }: ToldDistribution,
     processes: readonly FleetProcess[],
-    agents: Agents,
   ): void {
     const { plan } = book;
     const now = this.#deps.clock.now();
+    const agents = this.#deps.fleet.agents();
+    const kept = this.#keptOf(uid);
     const takesPart = book.turns(agents, now);
-    const members = membersOf(plan, processes).filter(
-      ({ process: { kind, node } }) => kind === 'relay' || takesPart(node),
-    );
-    const peers = this.#peersOf(uid, members);
+    const members = kept.members
+      .of(plan, processes)
+      .filter(({ process: { kind, node } }) => kind === 'relay' || takesPart(node));
+    const peers = kept.members.peers(members);
     const policies = this.#deps.policies();
     const policy = coveringPolicy(plan.record.url, policies);
     const seen = { book, members, agents, isDisputed: revoked.length > 0 };
     const { donors, signers } = this.#deps.donations.look(uid, seen, now);
-    const more = { revokedPullers: revoked, donors, policies };
-    const tasks = {
-      relay: taskFor(plan, 'relay', policy, more),
-      agent: taskFor(plan, 'agent', policy, more),
-      standIn: taskFor(plan, 'agent', policy, { ...more, pulls: true }),
-    };
+    const tasks = tasksOf(plan, policy, { revokedPullers: revoked, donors, policies }, kept.tasks);
+    kept.tasks = tasks;
     // Over HTTP alone nobody would have anything of what one of them pulls.
     const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
     const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
     const pulls = standIns.choose(members, isNeeded, now);
     for (const { process } of members) {
-      const desired = all.get(process.id);
-      const [isPuller, isSigner] = [pulls.has(process.id), signers.has(process.id)];
+      const { id, kind, reports } = process;
+      const [isPuller, isSigner] = [pulls.has(id), signers.has(id)];
       if (isPuller || isSigner) this.#deps.entrust(process, uid);
-      const task = tasks[isPuller ? 'standIn' : process.kind];
-      desired?.tasks.set(uid, isSigner ? { ...task, signs: true } : task);
-      desired?.peers.set(uid, { epoch: plan.record.epoch, peers: peers.get(process.id) ?? [] });
-      for (const removal of earlierEpochs(plan, process.kind, statesOf(process, uid))) {
-        desired?.removals.set(`${uid}/${removal.epoch}`, removal);
-      }
+      const task = tasks[isPuller ? 'standIn' : kind];
+      work.set(process, {
+        task: isSigner ? { ...task, signs: true } : task,
+        peers: peers.get(id) ?? [],
+        removals: earlierEpochs(plan, kind, (epoch) => reports.get(uid, epoch)?.state),
+      });
     }
   }
 
-  #peersOf(uid: string, members: readonly Member[]): Peers {
-    const known = this.#graphs.get(uid);
-    const isSame = ({ process, domain }: Member, at: number) =>
-      process === known?.members[at]?.process && domain === known.members[at].domain;
-    if (known?.members.length === members.length && members.every(isSame)) return known.peers;
-    const peers = peersOf(members);
-    this.#graphs.set(uid, { members, peers });
-    return peers;
+  #keptOf(uid: string): Kept {
+    const known = this.#kept.get(uid);
+    if (known !== undefined) return known;
+    const kept = { members: new Members(), tasks: undefined };
+    this.#kept.set(uid, kept);
+    return kept;
   }
+}
+
+/** Those that are as they were are the same. */
+function tasksOf(
+  plan: DistributionPlan,
+  policy: OriginPolicy | undefined,
+  more: TaskMore,
+  before: Tasks | undefined,
+): Tasks {
+  const task = (name: keyof Tasks) => {
+    const made =
+      name === 'standIn'
+        ? taskFor(plan, 'agent', policy, { ...more, pulls: true })
+        : taskFor(plan, name, policy, more);
+    const known = before?.[name];
+    return known !== undefined && sameTask(known, made) ? known : made;
+  };
+  return { relay: task('relay'), agent: task('agent'), standIn: task('standIn') };
 }

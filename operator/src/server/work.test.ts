@@ -3,13 +3,12 @@ import { describe, expect, it } from 'vitest';
 import type { DistributionPlan, OriginPolicy } from '../controllers/dataSide.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import {
-  type Desired,
   difference,
   earlierEpochs,
   membersOf,
-  nothing,
   type ProcessInfo,
   taskFor,
+  type Work,
 } from './work.ts';
 
 function planOf(overrides: Partial<DistributionPlan> = {}, epoch = 1): DistributionPlan {
@@ -63,7 +62,8 @@ describe('a version before the newest', () => {
     ['was not spoken of, and the newest is whole', [[2, 'ready']], false],
     ['is in parts: nobody completes it any more', [[1, 'transferring']], true],
   ])('%s', (_case, states, isRemoved) => {
-    const removals = earlierEpochs(planOf({}, 2), 'agent', new Map(states));
+    const said = new Map(states);
+    const removals = earlierEpochs(planOf({}, 2), 'agent', (epoch) => said.get(epoch));
     const removal = { type: 'remove', uid: 'u', epoch: 1, deleteFiles: true };
     expect(removals).toEqual(isRemoved ? [removal] : []);
   });
@@ -74,8 +74,8 @@ describe('a version before the newest', () => {
     ['whole', 'ready', [1, 2]],
     ['failed: the disk may have no room for both', 'failed', [1, 2]],
   ])('is kept by a relay while the newest is %s', (_case, state, removed) => {
-    const states = new Map(state === undefined ? [] : [[3, state]]);
-    const removals = earlierEpochs(planOf({}, 3), 'relay', states);
+    const stateOf = (epoch: number) => (epoch === 3 ? state : undefined);
+    const removals = earlierEpochs(planOf({}, 3), 'relay', stateOf);
     expect(removals.map(({ epoch }) => epoch)).toEqual(removed);
   });
 });
@@ -195,23 +195,32 @@ describe('a task', () => {
 
 describe('what a process is told', () => {
   const task = taskFor(planOf(), 'agent', undefined);
-  const desired: Desired = {
-    tasks: new Map([['u', task]]),
-    peers: new Map([['u', { epoch: 1, peers: [] }]]),
-    removals: new Map(),
-  };
+  const work: Work = { task, peers: [], removals: [] };
 
   it('is what it does not know yet, and nothing twice', () => {
-    const messages = difference(nothing, desired);
+    const messages = difference(undefined, work);
     expect(messages.map(({ type }) => type)).toEqual(['task', 'peers']);
-    expect(difference(desired, desired)).toEqual([]);
+    expect(difference(work, work)).toEqual([]);
+    const again = { ...work, task: taskFor(planOf(), 'agent', undefined) };
+    expect(difference(work, again)).toEqual([]);
+  });
+
+  it('is of another epoch its task, with whom it works on it, and what becomes of the one before', () => {
+    const old = { type: 'remove', uid: 'u', epoch: 1, deleteFiles: true } as const;
+    const next = { ...work, task: taskFor(planOf({}, 2), 'agent', undefined), removals: [old] };
+    expect(difference(work, next)).toMatchObject([old, { type: 'task' }, { epoch: 2, peers: [] }]);
+    expect(difference(next, { ...next, removals: [] })).toEqual([]);
   });
 
   it('is to stop what is not its own any more; only a tombstone deletes', () => {
     const stop = { type: 'remove', uid: 'u', epoch: 1, deleteFiles: false };
-    expect(difference(desired, nothing)).toEqual([stop]);
-    const tombstone = { type: 'remove', uid: 'u', deleteFiles: true } as const;
-    const removed = { ...nothing, removals: new Map([['u', tombstone]]) };
-    expect(difference(desired, removed)).toEqual([tombstone]);
+    expect(difference(work, undefined)).toEqual([stop]);
+    const kept = { type: 'remove', uid: 'u', deleteFiles: false } as const;
+    const gone = { type: 'remove', uid: 'u', deleteFiles: true } as const;
+    const removedBy = (...removals: Work['removals']) => ({ peers: [], removals });
+    expect(difference(work, removedBy(gone))).toEqual([gone]);
+    expect(difference(removedBy(kept), removedBy(gone))).toEqual([gone]);
+    expect(difference(removedBy(gone), removedBy(gone))).toEqual([]);
+    expect(difference(removedBy(gone), undefined)).toEqual([]);
   });
 });

@@ -38,15 +38,15 @@ export interface Tombstone {
   readonly deleteFiles: boolean;
 }
 
-/** By epoch, of one distribution at one process. */
-export type ReportedStates = ReadonlyMap<number, TransferState>;
+export type Removal = Extract<WorkMessage, { type: 'remove' }>;
 
-/** All that a process should have been told. */
-export interface Desired {
-  readonly tasks: ReadonlyMap<string, Task>;
-  readonly peers: ReadonlyMap<string, { readonly epoch: number; readonly peers: readonly Peer[] }>;
-  /** By `<uid>` or `<uid>/<epoch>`. */
-  readonly removals: ReadonlyMap<string, Extract<WorkMessage, { type: 'remove' }>>;
+/** All that a process should have been told of one distribution. */
+export interface Work {
+  readonly task?: Task;
+  /** Who else works on the task's epoch. */
+  readonly peers: readonly Peer[];
+  /** Of earlier epochs, or without an epoch of all that there is. */
+  readonly removals: readonly Removal[];
 }
 
 /** Earlier epochs than this many before the newest are long gone. */
@@ -223,21 +223,21 @@ export function isAsked(epoch: number, newest: number): boolean {
   return epoch <= newest && epoch >= newest - MAX_EARLIER_EPOCHS;
 }
 
-/** What becomes of the epochs before the newest at this process. */
+/** What becomes of the epochs before the newest at this process, by what it has said of each. */
 export function earlierEpochs(
   plan: DistributionPlan,
   kind: ProcessKind,
-  states: ReportedStates,
-): Extract<WorkMessage, { type: 'remove' }>[] {
+  stateOf: (epoch: number) => TransferState | undefined,
+): Removal[] {
   const { uid, epoch } = plan.record;
-  const removals: Extract<WorkMessage, { type: 'remove' }>[] = [];
-  const newest = states.get(epoch);
+  const removals: Removal[] = [];
+  const newest = stateOf(epoch);
   // A relay whose disk may be too small for two versions has room for the newer one then. Which
   // whole versions a node keeps beside the newest it sees itself, by the target's keepVersions.
   const isReplaced = kind === 'relay' && (newest === 'ready' || newest === 'failed');
   for (let each = Math.max(1, epoch - MAX_EARLIER_EPOCHS); each < epoch; each += 1) {
     // What a node has said nothing of (an agent that was started anew, another leader) may be whole.
-    const state = states.get(each);
+    const state = stateOf(each);
     const mayBeWhole = state === undefined || state === 'ready';
     // What a relay has of the one before, whole or not, it need not pull again.
     const isOfUse = kind === 'agent' ? mayBeWhole : each === epoch - 1;
@@ -247,30 +247,27 @@ export function earlierEpochs(
   return removals;
 }
 
-/** Messages that bring a process from what it was told to what is so. */
-export function difference(told: Desired, desired: Desired): WorkMessage[] {
-  const messages: WorkMessage[] = [];
-  for (const [key, removal] of desired.removals) {
-    if (!same(told.removals.get(key), removal)) messages.push(removal);
+export const NO_WORK: Work = { peers: [], removals: [] };
+
+/** Messages that bring a process from what it was told of a distribution to what is so. */
+export function difference(told: Work = NO_WORK, work: Work = NO_WORK): WorkMessage[] {
+  const { task, peers, removals } = work;
+  const messages: WorkMessage[] = removals.filter(
+    (removal) => !told.removals.some((known) => sameRemoval(known, removal)),
+  );
+  if (task === undefined) {
+    const isTombstone = removals.some(({ epoch }) => epoch === undefined);
+    if (told.task === undefined || isTombstone) return messages;
+    const { uid, epoch } = told.task;
+    return [...messages, { type: 'remove', uid, epoch, deleteFiles: false }];
   }
-  for (const [uid, task] of told.tasks) {
-    const isTombstone = desired.removals.has(uid);
-    if (!desired.tasks.has(uid) && !isTombstone) {
-      messages.push({ type: 'remove', uid, epoch: task.epoch, deleteFiles: false });
-    }
-  }
-  for (const [uid, task] of desired.tasks) {
-    if (!sameTask(told.tasks.get(uid), task)) messages.push({ type: 'task', task });
-  }
-  for (const [uid, { epoch, peers }] of desired.peers) {
-    const known = told.peers.get(uid);
-    if (known?.epoch !== epoch || !samePeers(known.peers, peers))
-      messages.push({ type: 'peers', uid, epoch, peers: [...peers] });
+  if (!sameTask(told.task, task)) messages.push({ type: 'task', task });
+  const { uid, epoch } = task;
+  if (told.task?.epoch !== epoch || !samePeers(told.peers, peers)) {
+    messages.push({ type: 'peers', uid, epoch, peers: [...peers] });
   }
   return messages;
 }
-
-export const nothing: Desired = { tasks: new Map(), peers: new Map(), removals: new Map() };
 
 /** A task is told to thousands: as a line it is made once, and all streams share it. */
 const taskLines = new WeakMap<Task, Buffer>();
@@ -285,7 +282,8 @@ export function lineOf(message: WorkMessage): Buffer {
   return line;
 }
 
-function sameTask(one: Task | undefined, other: Task): boolean {
+/** Whether both would be told in the same words. */
+export function sameTask(one: Task | undefined, other: Task): boolean {
   if (one === other || one === undefined) return one === other;
   return lineOf({ type: 'task', task: one }).equals(lineOf({ type: 'task', task: other }));
 }
@@ -293,9 +291,13 @@ function sameTask(one: Task | undefined, other: Task): boolean {
 /** Of thousands of lists of hundreds, each time that anything has changed. */
 function samePeers(one: readonly Peer[], other: readonly Peer[]): boolean {
   if (one === other) return true;
-  return one.length === other.length && one.every((peer, at) => same(peer, other[at]));
+  return one.length === other.length && one.every((peer, at) => samePeer(peer, other[at]));
 }
 
-function same(one: unknown, other: unknown): boolean {
+function samePeer(one: Peer, other: Peer | undefined): boolean {
   return one === other || JSON.stringify(one) === JSON.stringify(other);
+}
+
+function sameRemoval(one: Removal, other: Removal): boolean {
+  return one.epoch === other.epoch && one.deleteFiles === other.deleteFiles;
 }

@@ -7,18 +7,25 @@ import { aLeaseService } from './leasing.ts';
 import { MemoryJournal } from './memoryJournal.ts';
 import { noRows } from './noRows.ts';
 
-/** A coordinator that leads, on a clock of its own, with nothing in its store; and processes that it meets. */
+/**
+ * A coordinator that leads, on a clock of its own, with nothing in its store unless a test says so;
+ * and processes that it meets.
+ */
 export class TestCoordinator {
   readonly clock = new FakeClock();
   readonly leases = aLeaseService({ store: new MemoryJournal(), clock: this.clock });
-  readonly coordinator = new Coordinator({
-    leases: this.leases,
-    ...noRows,
-    clock: this.clock,
-    logger: createLogger({ silent: true }),
-  });
+  readonly coordinator: Coordinator;
   /** What each process was told, by node. */
   readonly told = new Map<string, WorkMessage[]>();
+
+  constructor(store = noRows) {
+    this.coordinator = new Coordinator({
+      leases: this.leases,
+      ...store,
+      clock: this.clock,
+      logger: createLogger({ silent: true }),
+    });
+  }
 
   async start(): Promise<this> {
     this.leases.lead(1);
