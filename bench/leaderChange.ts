@@ -12,10 +12,12 @@ import { ownArguments, runBenchmark } from './lib/namespaces.ts';
 import { record } from './lib/record.ts';
 import { type LeaderChangeRun, runLeaderChanges } from './lib/scale/leaderChangeRun.ts';
 
+const ALL_AGENTS = '100,1000,10000';
+
 const { values } = parseArgs({
   args: ownArguments(),
   options: {
-    agents: { type: 'string', default: '100,1000,10000' },
+    agents: { type: 'string', default: ALL_AGENTS },
     kills: { type: 'string', default: '3' },
     replicas: { type: 'string', default: '4' },
     transfer: { type: 'string', default: '5' },
@@ -42,8 +44,10 @@ async function measure(signal: AbortSignal): Promise<boolean> {
 
 function recordRuns(runs: readonly LeaderChangeRun[]): Promise<boolean> {
   const args = ownArguments().join(' ');
+  const { agents } = values;
   return record({
-    name: 'leaderChange',
+    // Some of them leave what was recorded of others as it is.
+    name: agents === ALL_AGENTS ? 'leaderChange' : `leaderChange-${agents.replaceAll(',', '-')}`,
     command: `make bench NAME=leaderChange${args === '' ? '' : ` ARGS='${args}'`}`,
     about: [
       'Operators as in their image, on kube-apiserver, etcd and FerretDB of the test cluster; nodes',
