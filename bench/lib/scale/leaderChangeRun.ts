@@ -79,6 +79,7 @@ const ENDPOINT_GONE_MS = 1_000;
 const AFTER_MS = 10_000;
 const CALM_MS = 5_000;
 const LOOK_MS = 50;
+const SAY_MS = 10_000;
 const PROFILE_MS = 10_000;
 
 export async function runLeaderChanges(
@@ -217,9 +218,16 @@ class World {
     const then = this.#look(leader);
     let openFiles = 0;
     const deadline = Date.now() + REACH_TIMEOUT_MS;
-    while (this.#reachedMs(heldMs).length < this.#options.agents) {
+    let saidMs = Date.now();
+    for (;;) {
+      const reached = this.#reachedMs(heldMs).length;
+      if (reached === this.#options.agents) break;
       if (Date.now() > deadline) {
-        throw new Error(`only ${this.#reachedMs(heldMs).length} agents reached the next leader`);
+        throw new Error(`only ${reached} agents reached the next leader`);
+      }
+      if (Date.now() - saidMs >= SAY_MS) {
+        saidMs = Date.now();
+        this.#log(`${reached} have reached the next leader, ${JSON.stringify(agents.counts)}`);
       }
       this.#check();
       openFiles = Math.max(openFiles, openFilesOf(leader.pid));
