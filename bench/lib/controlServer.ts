@@ -84,6 +84,7 @@ export class ControlServer {
       sessionKey: () => sessionKey,
       isLeader: () => true,
       leaderUrl: () => undefined,
+      renewalSeenMs: () => undefined,
       clock: systemClock,
       wallClock: () => Date.now(),
     });

@@ -32,6 +32,8 @@ export interface DataSideEnvironment {
   isLeader(): boolean;
   /** Address of the leader's pod, for standbys that send callers there. */
   leaderIp(): string | undefined;
+  /** On the clock: when a standby last saw that the leader had renewed its Lease. */
+  renewalSeenMs(): number | undefined;
   /** Another leader has written to a journal of this one: the process must start anew. */
   onLost(error: Error): void;
 }
@@ -81,6 +83,7 @@ export class Operator {
       random,
       isLeader: () => this.#election.isLeader,
       leaderIp: () => leaderIpOf(this.#election.leader),
+      renewalSeenMs: () => this.#election.renewalSeenMs,
       onLost: (error) => this.#ended.reject(error),
     });
     this.#controllers = new Controllers(

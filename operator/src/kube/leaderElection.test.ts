@@ -51,7 +51,7 @@ it('a candidate leads as soon as a leader was silent for its whole duration, not
   const next = electionOf('next', clock);
   next.start();
   await clock.advance(6_999);
-  expect(next.leader).toBe('killed');
+  expect([next.leader, next.renewalSeenMs]).toEqual(['killed', 0]);
   await clock.advance(1);
   expect(next.leader, 'it would have stepped down by now').toBeUndefined();
   await clock.advance(5_000);

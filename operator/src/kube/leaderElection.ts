@@ -75,6 +75,11 @@ export class LeaderElection {
     return silentMs < this.#options.renewDeadlineMs ? this.#holder : undefined;
   }
 
+  /** On the clock: when another's Lease was seen in its newest version for the first time. */
+  get renewalSeenMs(): number | undefined {
+    return this.#seen?.sinceMs;
+  }
+
   start(): void {
     this.#running ??= this.#run();
   }

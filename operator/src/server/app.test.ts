@@ -41,6 +41,7 @@ beforeEach(async () => {
     sessionKey: () => sessionKey,
     isLeader: () => true,
     leaderUrl: () => undefined,
+    renewalSeenMs: () => undefined,
     clock,
     wallClock: () => 0,
   } as unknown as AppDependencies);

@@ -308,6 +308,7 @@ class MongoDataSide implements DataSide {
           ? undefined
           : `https://${bracketed(ip)}:${this.#config.controlPort}`;
       },
+      renewalSeenMs: this.#deps.renewalSeenMs,
       clock,
       wallClock: () => Date.now(),
     });

@@ -41,19 +41,21 @@ class Asked extends EventEmitter {
 }
 
 let clock: FakeClock;
-let election: { isLeader: boolean; leaderUrl: string | undefined };
+let election: { isLeader: boolean; leaderUrl: string | undefined; renewalSeenMs: number };
 let standby: Standby;
 let isKnown: boolean;
 
 beforeEach(() => {
   clock = new FakeClock();
   isKnown = true;
-  election = { isLeader: false, leaderUrl: undefined };
-  const { isLeader, leaderUrl } = {
+  election = { isLeader: false, leaderUrl: undefined, renewalSeenMs: 0 };
+  standby = new Standby({
+    clock,
     isLeader: () => election.isLeader,
     leaderUrl: () => election.leaderUrl,
-  };
-  standby = new Standby({ clock, isLeader, leaderUrl, isKnown: () => isKnown });
+    renewalSeenMs: () => election.renewalSeenMs,
+    isKnown: () => isKnown,
+  });
 });
 
 function ask(path = '/work', method = 'GET', unreachable?: string): Asked {
@@ -143,6 +145,20 @@ it('whoever has not reached the leader is held until there is another one', asyn
   election.leaderUrl = 'https://10.1.2.4:8443';
   await clock.advance(60);
   expect(asked.outcome).toBe('307 https://10.1.2.4:8443/v1/work');
+});
+
+it('whoever has not reached a leader that lives is sent there again', async () => {
+  election.leaderUrl = LEADER;
+  await clock.advance(10_000);
+  const asked = ask('/work', 'POST', LEADER);
+  await clock.advance(2_900);
+  // Of a leader that has died since it may be the last one, seen late.
+  election.renewalSeenMs = clock.now();
+  await clock.advance(2_000);
+  expect(asked.outcome).toBeUndefined();
+  election.renewalSeenMs = clock.now();
+  await clock.advance(60);
+  expect(asked.outcome).toBe(`307 ${LEADER}/v1/work`);
 });
 
 it('no more than 20,000 are held', () => {

@@ -16,6 +16,8 @@ export interface StandbyDependencies {
   readonly isLeader: () => boolean;
   /** Where the leader serves; undefined while nobody leads. */
   readonly leaderUrl: () => string | undefined;
+  /** On the clock: when it was seen that the leader had renewed its Lease. */
+  readonly renewalSeenMs: () => number | undefined;
 }
 
 export interface StandbyOptions extends StandbyDependencies {
@@ -26,6 +28,11 @@ export interface StandbyOptions extends StandbyDependencies {
 /** Under the time in which clients expect the beginning of an answer, or word that it will come. */
 const HOLD_MS = 3_000;
 const MAX_HELD = 20_000;
+/**
+ * What a dead leader has renewed last is seen within this. One that renews later lives: it had too
+ * much to do when it was not reached.
+ */
+const RENEWED_LATE_MS = 3_000;
 const LOOK_MS = 50;
 /** At each look: 2,000 a second are served here, 500 sent on, for which a leader needs half a core. */
 const SERVED_A_LOOK = 100;
@@ -37,6 +44,7 @@ interface Held {
   readonly next: NextFunction;
   /** The leader that was not reached. */
   readonly unreachable: string | undefined;
+  readonly sinceMs: number;
   untilMs: number;
 }
 
@@ -63,7 +71,9 @@ export class Standby {
     const leader = reachable(named, unreachable);
     const isTurn = leader !== undefined && this.#held.size === 0;
     if (mayWait && !isTurn && this.#held.size < MAX_HELD) {
-      const held = { request, response, next, unreachable, untilMs: clock.now() + HOLD_MS };
+      const sinceMs = clock.now();
+      const untilMs = sinceMs + HOLD_MS;
+      const held = { request, response, next, unreachable, sinceMs, untilMs };
       this.#held.add(held);
       response.once('close', () => this.#held.delete(held));
       this.#timer ??= clock.setTimer(LOOK_MS, () => this.#look());
@@ -73,15 +83,17 @@ export class Standby {
 
   #look(): void {
     this.#timer = undefined;
-    const { clock, isLeader, leaderUrl } = this.#deps;
+    const { clock, isLeader, leaderUrl, renewalSeenMs } = this.#deps;
     const leads = isLeader();
     // Itself, then: those are served here.
     const named = leads ? undefined : leaderUrl();
+    const renewedMs = renewalSeenMs() ?? Number.NEGATIVE_INFINITY;
     let [served, sentOn] = [0, 0];
     for (const held of this.#held) {
-      const { request, response, next, untilMs } = held;
+      const { request, response, next, sinceMs, untilMs } = held;
       const isDue = clock.now() >= untilMs;
-      const leader = reachable(named, held.unreachable);
+      const lives = renewedMs > sinceMs + RENEWED_LATE_MS;
+      const leader = lives ? named : reachable(named, held.unreachable);
       if (leads && (served < SERVED_A_LOOK || isDue)) {
         served += 1;
         this.#held.delete(held);

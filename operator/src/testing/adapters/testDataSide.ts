@@ -30,6 +30,7 @@ export function newTestDataSide(
       random: steadyRandom,
       isLeader: () => true,
       leaderIp: () => undefined,
+      renewalSeenMs: () => undefined,
       onLost: () => {},
       clock: systemClock,
       logger,
