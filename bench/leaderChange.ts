@@ -9,7 +9,7 @@
 import { parseArgs } from 'node:util';
 import { figureOf } from './lib/figures.ts';
 import { ownArguments, runBenchmark } from './lib/namespaces.ts';
-import { record } from './lib/record.ts';
+import { partName, record } from './lib/record.ts';
 import { type LeaderChangeRun, runLeaderChanges } from './lib/scale/leaderChangeRun.ts';
 
 const ALL_AGENTS = '100,1000,10000';
@@ -44,10 +44,8 @@ async function measure(signal: AbortSignal): Promise<boolean> {
 
 function recordRuns(runs: readonly LeaderChangeRun[]): Promise<boolean> {
   const args = ownArguments().join(' ');
-  const { agents } = values;
   return record({
-    // Some of them leave what was recorded of others as it is.
-    name: agents === ALL_AGENTS ? 'leaderChange' : `leaderChange-${agents.replaceAll(',', '-')}`,
+    name: partName('leaderChange', values.agents, ALL_AGENTS),
     command: `make bench NAME=leaderChange${args === '' ? '' : ` ARGS='${args}'`}`,
     about: [
       'Operators as in their image, on kube-apiserver, etcd and FerretDB of the test cluster; nodes',

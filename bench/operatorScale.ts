@@ -7,7 +7,7 @@
 import { parseArgs } from 'node:util';
 import { figureOf } from './lib/figures.ts';
 import { ownArguments, runBenchmark } from './lib/namespaces.ts';
-import { record } from './lib/record.ts';
+import { partName, record } from './lib/record.ts';
 import { runScale, type ScaleRun } from './lib/scale/run.ts';
 
 const ALL_SET_UPS = '100x1,1000x10,10000x100,100x1000';
@@ -36,10 +36,8 @@ async function measure(signal: AbortSignal): Promise<boolean> {
     runs.push(run);
   }
   const args = ownArguments().join(' ');
-  const setUps = values['set-ups'];
   return record({
-    // Some of them leave what was recorded of all as it is.
-    name: setUps === ALL_SET_UPS ? 'operatorScale' : `operatorScale-${setUps.replaceAll(',', '-')}`,
+    name: partName('operatorScale', values['set-ups'], ALL_SET_UPS),
     command: `make bench NAME=operatorScale${args === '' ? '' : ` ARGS='${args}'`}`,
     about: [
       'The operator as in its image, on kube-apiserver, etcd and FerretDB of the test cluster; nodes',

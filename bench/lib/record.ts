@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type Figure, figureLine } from './figures.ts';
 
 export interface Result {
-  /** Of the benchmark: the file in bench/ without its ending. */
+  /** Of the benchmark: the file in bench/ without its ending; of a part of it, as partName() says. */
   readonly name: string;
   /** What was measured, in a sentence or two. */
   readonly about: string;
@@ -24,6 +24,11 @@ export async function record(measured: Result): Promise<boolean> {
   await writeResult(`${name}.json`, `${JSON.stringify(result, undefined, 2)}\n`);
   console.log(`\n${figures.map(figureLine).join('\n')}\n\nrecorded in bench/results/${name}.json`);
   return holds;
+}
+
+/** Under which name: a part of what there is leaves what was recorded of all as it is. */
+export function partName(benchmark: string, part: string, all: string): string {
+  return part === all ? benchmark : `${benchmark}-${part.replaceAll(',', '-')}`;
 }
 
 /** A file in bench/results/. */

@@ -65,8 +65,9 @@ export class Hearing {
       if (process.kind === 'agent') this.#deps.departures.seeOff(process, uid);
       this.#deps.heard(uid);
     }
-    for (const turn of turns)
+    for (const turn of turns) {
       if (this.#isNews(process, turn)) this.#deps.tellSoon(turn.transfer.uid);
+    }
   }
 
   /** Whether somebody may have to be told something else now. */

@@ -126,8 +126,8 @@ it.each(Array.from({ length: 100 }, (_, seed) => seed))(
     for (const node of [...NODES, ...RELAYS]) fleet.comeOrGo(node);
     let told = 0;
     for (let round = 0; round < 12; round += 1) {
-      // Waits of whole seconds that begin now end at no time at which it is looked.
       const news = listen();
+      // Waits of whole seconds that begin after this end at no time at which it is looked.
       await test.clock.advance(400);
       for (let at = 0; at < 4; at += 1) {
         fleet.change();
