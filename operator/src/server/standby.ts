@@ -2,9 +2,9 @@
  * What a replica that does not lead does with requests. A 307 names the leader. While nobody leads,
  * or whoever asks has not reached the leader, which is seconds before its Lease is over, requests
  * for a work stream are held until another one leads, or the leader is seen to live: when this
- * replica is next, they are served over the connections that they came by, and thousands of processes need no handshake in
- * the very second in which the next leader has the most to do. Whom it sends on, it sends at a pace
- * at which a leader can shake hands.
+ * replica is next, they are served over the connections that they came by, and thousands of
+ * processes need no handshake in the very second in which the next leader has the most to do. Whom
+ * it sends on, it sends at a pace at which a leader can shake hands.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import { UNREACHABLE_HEADER } from '@sluice/protocol/messages.ts';
