@@ -84,6 +84,7 @@ export class ControlServer {
       sessionKey: () => sessionKey,
       isLeader: () => true,
       leaderUrl: () => undefined,
+      leaderAnswers: () => true,
       renewalSeenMs: () => undefined,
       clock: systemClock,
       wallClock: () => Date.now(),

@@ -41,6 +41,7 @@ beforeEach(async () => {
     sessionKey: () => sessionKey,
     isLeader: () => true,
     leaderUrl: () => undefined,
+    leaderAnswers: () => true,
     renewalSeenMs: () => undefined,
     clock,
     wallClock: () => 0,

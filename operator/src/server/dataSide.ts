@@ -33,6 +33,7 @@ import { Coordinator } from './coordinator.ts';
 import { HANDSHAKE_TIMEOUT_MS, Handshakes } from './handshakes.ts';
 import { ImageTroubles } from './imageTroubles.ts';
 import { Keyring, type Keys } from './keyring.ts';
+import { LeaderReach } from './leaderReach.ts';
 import { ticketKeysFrom } from './sessions.ts';
 
 export interface DataSideDependencies extends DataSideEnvironment {
@@ -293,6 +294,7 @@ class MongoDataSide implements DataSide {
   async #serve(): Promise<void> {
     const { client, isLeader, leaderIp, logger, clock } = this.#deps;
     const certificate = await this.#newCertificate();
+    const reach = new LeaderReach(clock);
     const app = newApp({
       coordinator: this.coordinator,
       leases: this.#leases,
@@ -308,6 +310,7 @@ class MongoDataSide implements DataSide {
           ? undefined
           : `https://${bracketed(ip)}:${this.#config.controlPort}`;
       },
+      leaderAnswers: (url) => reach.answers(url),
       renewalSeenMs: this.#deps.renewalSeenMs,
       clock,
       wallClock: () => Date.now(),

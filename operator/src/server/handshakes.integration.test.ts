@@ -75,11 +75,11 @@ it('beyond so many at once the newest is the next, and who has waited for too lo
   await vi.waitFor(() => expect(begun).toBe(64));
   const old = asks();
   await vi.waitFor(() => expect(accepted).toBe(65));
-  nowMs = 3_000;
+  nowMs = 14_000;
   const newest = asks();
   await vi.waitFor(() => expect(accepted).toBe(66));
   expect(begun).toBe(64);
-  nowMs = 6_000;
+  nowMs = 28_000;
   first[0]?.destroy();
   expect(await newest).toContain('here');
   expect(await old).toBe('');

@@ -11,8 +11,8 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 
 /** Enough for handshakes that wait for their clients, also far ones. */
 const AT_ONCE = 64;
-/** A client waits for 5 s in all. */
-const PATIENCE_MS = 4_000;
+/** A client waits for 30 s, one of the release before for 5: that has gone by then. */
+const PATIENCE_MS = 27_000;
 /** Connections; each is an open file. */
 const MAX_WAITING = 20_000;
 /** Of a client that says nothing. */

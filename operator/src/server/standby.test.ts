@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { UNREACHABLE_HEADER } from '@sluice/protocol/messages.ts';
 import type { Request, Response } from 'express';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FakeClock } from '../testing/fakeClock.ts';
@@ -14,9 +15,9 @@ class Asked extends EventEmitter {
   readonly headers: Record<string, string> = {};
   readonly request: Request;
 
-  constructor(method: string, path: string, unreachable: string | undefined) {
+  constructor(method: string, path: string, headers: Readonly<Record<string, string | undefined>>) {
     super();
-    const get = () => unreachable;
+    const get = (name: string) => headers[name];
     this.request = { method, path, originalUrl: `/v1${path}`, get } as unknown as Request;
   }
 
@@ -41,25 +42,31 @@ class Asked extends EventEmitter {
 }
 
 let clock: FakeClock;
-let election: { isLeader: boolean; leaderUrl: string | undefined; renewalSeenMs: number };
+let election: {
+  isLeader: boolean;
+  leaderUrl: string | undefined;
+  answers: boolean | undefined;
+  renewalSeenMs: number;
+};
 let standby: Standby;
 let isKnown: boolean;
 
 beforeEach(() => {
   clock = new FakeClock();
   isKnown = true;
-  election = { isLeader: false, leaderUrl: undefined, renewalSeenMs: 0 };
+  election = { isLeader: false, leaderUrl: undefined, answers: true, renewalSeenMs: 0 };
   standby = new Standby({
     clock,
     isLeader: () => election.isLeader,
     leaderUrl: () => election.leaderUrl,
+    leaderAnswers: () => election.answers,
     renewalSeenMs: () => election.renewalSeenMs,
     isKnown: () => isKnown,
   });
 });
 
-function ask(path = '/work', method = 'GET', unreachable?: string): Asked {
-  const asked = new Asked(method, path, unreachable);
+function ask(path = '/work', method = 'GET', unreachable?: string, prefer?: string): Asked {
+  const asked = new Asked(method, path, { [UNREACHABLE_HEADER]: unreachable, prefer });
   standby.handle(asked.request, asked as unknown as Response, (error?: unknown) => {
     const refusal = error as ApiRefusal | undefined;
     asked.outcome = refusal === undefined ? 'served' : `${refusal.status} ${refusal.code}`;
@@ -115,6 +122,15 @@ describe('while nobody leads', () => {
     expect(asked.outcome).toBe('served');
   });
 
+  it('and hears so twice in the time that it prefers to wait', async () => {
+    const asked = [
+      ask('/work', 'POST', undefined, 'wait=15'),
+      ask('/work', 'POST', undefined, '?'),
+    ];
+    await clock.advance(15_200);
+    expect(asked.map(({ processing }) => processing)).toEqual([2, 5]);
+  });
+
   it('whoever went away is answered nothing', async () => {
     const asked = ask();
     asked.emit('close');
@@ -145,6 +161,30 @@ it('whoever has not reached the leader is held until there is another one', asyn
   election.leaderUrl = 'https://10.1.2.4:8443';
   await clock.advance(60);
   expect(asked.outcome).toBe('307 https://10.1.2.4:8443/v1/work');
+});
+
+it('nobody is sent to a leader of whom it is not known that it answers', async () => {
+  Object.assign(election, { leaderUrl: LEADER, answers: undefined });
+  const all = [ask(), ask('/work', 'POST')];
+  expect(ask('/leases', 'POST').outcome).toBe(`307 ${LEADER}/v1/leases`);
+  await clock.advance(60);
+  expect(all.map(({ outcome }) => outcome)).toEqual([undefined, undefined]);
+  election.answers = false;
+  await clock.advance(60);
+  expect(all.map(({ outcome }) => outcome)).toEqual([undefined, undefined]);
+  election.answers = true;
+  await clock.advance(60);
+  expect(countOf(all, `307 ${LEADER}/v1/work`)).toBe(2);
+});
+
+it('unless it renews its Lease: then only this replica does not reach it', async () => {
+  Object.assign(election, { leaderUrl: LEADER, answers: false });
+  const asked = ask('/work', 'POST');
+  await clock.advance(3_100);
+  expect(asked.outcome).toBeUndefined();
+  election.renewalSeenMs = clock.now();
+  await clock.advance(60);
+  expect(asked.outcome).toBe(`307 ${LEADER}/v1/work`);
 });
 
 it('whoever has not reached a leader that lives is sent there again', async () => {

@@ -1,7 +1,6 @@
 /**
  * What a replica that does not lead does with requests. A 307 names the leader. While nobody leads,
- * or whoever asks has not reached the leader, which is seconds before its Lease is over, requests
- * for a work stream are held until another one leads, or the leader is seen to live: when this
+ * or the leader does not answer, also whoever asks alone, requests for a work stream are held until another one leads, or the leader is seen to live: when this
  * replica is next, they are served over the connections that they came by, and thousands of
  * processes need no handshake in the very second in which the next leader has the most to do. Whom
  * it sends on, it sends at a pace at which a leader can shake hands.
@@ -16,6 +15,8 @@ export interface StandbyDependencies {
   readonly isLeader: () => boolean;
   /** Where the leader serves; undefined while nobody leads. */
   readonly leaderUrl: () => string | undefined;
+  /** Whether a leader that serves there can be reached from here; undefined: soon known. */
+  readonly leaderAnswers: (url: string) => boolean | undefined;
   /** On the clock: when it was seen that the leader had renewed its Lease. */
   readonly renewalSeenMs: () => number | undefined;
 }
@@ -25,8 +26,12 @@ export interface StandbyOptions extends StandbyDependencies {
   readonly isKnown: (request: Request) => boolean;
 }
 
-/** Under the time in which clients expect the beginning of an answer, or word that it will come. */
+/**
+ * Clients expect the beginning of an answer, or word that it will come, within what they prefer to
+ * wait (RFC 7240); those of the release before do not say so, and wait for 5 s.
+ */
 const HOLD_MS = 3_000;
+const MAX_HOLD_MS = 10_000;
 const MAX_HELD = 20_000;
 /**
  * What a dead leader has renewed last is seen within this. One that renews later lives: it had too
@@ -45,6 +50,8 @@ interface Held {
   /** The leader that was not reached. */
   readonly unreachable: string | undefined;
   readonly sinceMs: number;
+  /** At a time. */
+  readonly holdMs: number;
   untilMs: number;
 }
 
@@ -65,20 +72,26 @@ export class Standby {
       next();
       return;
     }
-    const named = leaderUrl();
     const mayWait = request.path === '/work' && isKnown(request);
     const unreachable = mayWait ? request.get(UNREACHABLE_HEADER) : undefined;
-    const leader = reachable(named, unreachable);
+    const leader = mayWait ? this.#reachable(leaderUrl(), unreachable) : leaderUrl();
     const isTurn = leader !== undefined && this.#held.size === 0;
     if (mayWait && !isTurn && this.#held.size < MAX_HELD) {
       const sinceMs = clock.now();
-      const untilMs = sinceMs + HOLD_MS;
-      const held = { request, response, next, unreachable, sinceMs, untilMs };
+      const holdMs = holdMsOf(request);
+      const untilMs = sinceMs + holdMs;
+      const held = { request, response, next, unreachable, sinceMs, holdMs, untilMs };
       this.#held.add(held);
       response.once('close', () => this.#held.delete(held));
       this.#timer ??= clock.setTimer(LOOK_MS, () => this.#look());
     } else if (leader === undefined) refuse(next);
     else sendOn(request, response, leader);
+  }
+
+  /** Undefined: nobody leads whom this replica and whoever asks can reach. */
+  #reachable(leader: string | undefined, unreachable: string | undefined): string | undefined {
+    if (leader === undefined || leader === unreachable) return undefined;
+    return this.#deps.leaderAnswers(leader) === true ? leader : undefined;
   }
 
   #look(): void {
@@ -93,7 +106,7 @@ export class Standby {
       const { request, response, next, sinceMs, untilMs } = held;
       const isDue = clock.now() >= untilMs;
       const lives = renewedMs > sinceMs + RENEWED_LATE_MS;
-      const leader = lives ? named : reachable(named, held.unreachable);
+      const leader = lives ? named : this.#reachable(named, held.unreachable);
       if (leads && (served < SERVED_A_LOOK || isDue)) {
         served += 1;
         this.#held.delete(held);
@@ -105,7 +118,7 @@ export class Standby {
       } else if (isDue && request.method === 'POST') {
         // To be asked again it would have to end, with its connection: what goes up is open.
         response.writeProcessing();
-        held.untilMs = clock.now() + HOLD_MS;
+        held.untilMs = clock.now() + held.holdMs;
       } else if (isDue) {
         this.#held.delete(held);
         // Over the same connection, at once: it was no failure.
@@ -117,9 +130,11 @@ export class Standby {
   }
 }
 
-/** Undefined: nobody leads whom this one could reach. */
-function reachable(leader: string | undefined, unreachable: string | undefined) {
-  return leader === unreachable ? undefined : leader;
+/** Half of what it is prepared to wait. */
+function holdMsOf(request: Request): number {
+  const [, seconds] = /^wait=(\d{1,4})$/.exec(request.get('prefer') ?? '') ?? [];
+  if (seconds === undefined) return HOLD_MS;
+  return Math.min(MAX_HOLD_MS, Number(seconds) * 500);
 }
 
 function sendOn(request: Request, response: Response, leader: string): void {

@@ -13,6 +13,7 @@ import type { Donations } from './donations.ts';
 import type { FleetProcess, FleetView } from './fleetView.ts';
 import { Members } from './members.ts';
 import type { NodeBook } from './nodeBook.ts';
+import { PeersPace } from './peersPace.ts';
 import type { Removals } from './removals.ts';
 import type { StandIns } from './standIns.ts';
 import {
@@ -54,6 +55,9 @@ type Tasks = Readonly<Record<ProcessKind | 'standIn', Task>>;
 /** What is kept of a distribution from one look at it to the next. */
 interface Kept {
   readonly members: Members;
+  readonly pace: PeersPace;
+  /** For lists that wait. */
+  again: Timer | undefined;
   /** As they were told: most looks bring the same ones, and then nobody compares them. */
   tasks: Tasks | undefined;
 }
@@ -103,6 +107,7 @@ export class Telling {
     this.#timer = undefined;
     this.#due.clear();
     this.#isAllDue = false;
+    for (const { again } of this.#kept.values()) again?.cancel();
     this.#kept.clear();
     this.#told.clear();
   }
@@ -167,7 +172,7 @@ export class Telling {
     const { departures, distributions, removals } = this.#deps;
     const work = new Map<FleetProcess, Work>();
     const distribution = distributions().get(uid);
-    if (distribution === undefined) this.#kept.delete(uid);
+    if (distribution === undefined) this.#forget(uid);
     else this.#addMembers(work, uid, distribution, processes);
     const remove = (process: FleetProcess, removal: Removal) =>
       work.set(process, { ...NO_WORK, removals: [removal] });
@@ -201,25 +206,36 @@ export class Telling {
     const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
     const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
     const pulls = standIns.choose(members, isNeeded, now);
+    kept.pace.begin(members.length, now);
     for (const { process } of members) {
-      const { id, kind, reports } = process;
+      const { id, kind, reports, told } = process;
       const [isPuller, isSigner] = [pulls.has(id), signers.has(id)];
       if (isPuller || isSigner) this.#deps.entrust(process, uid);
       const task = tasks[isPuller ? 'standIn' : kind];
       work.set(process, {
         task: isSigner ? { ...task, signs: true } : task,
-        peers: peers.get(id) ?? [],
+        peers: kept.pace.listFor(process, told.get(uid)?.peers, peers.get(id) ?? []),
         removals: earlierEpochs(plan, kind, (epoch) => reports.get(uid, epoch)?.state),
       });
     }
+    kept.again?.cancel();
+    const { waitMs } = kept.pace;
+    kept.again =
+      waitMs === undefined ? undefined : this.#deps.clock.setTimer(waitMs, () => this.soon(uid));
   }
 
   #keptOf(uid: string): Kept {
     const known = this.#kept.get(uid);
     if (known !== undefined) return known;
-    const kept = { members: new Members(), tasks: undefined };
+    const pace = new PeersPace();
+    const kept = { members: new Members(), pace, again: undefined, tasks: undefined };
     this.#kept.set(uid, kept);
     return kept;
+  }
+
+  #forget(uid: string): void {
+    this.#kept.get(uid)?.again?.cancel();
+    this.#kept.delete(uid);
   }
 }
 

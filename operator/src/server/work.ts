@@ -289,7 +289,7 @@ export function sameTask(one: Task | undefined, other: Task): boolean {
 }
 
 /** Of thousands of lists of hundreds, each time that anything has changed. */
-function samePeers(one: readonly Peer[], other: readonly Peer[]): boolean {
+export function samePeers(one: readonly Peer[], other: readonly Peer[]): boolean {
   if (one === other) return true;
   return one.length === other.length && one.every((peer, at) => samePeer(peer, other[at]));
 }

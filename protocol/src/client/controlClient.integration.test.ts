@@ -1,12 +1,18 @@
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { UNREACHABLE_HEADER, type WorkMessage } from '../messages.ts';
 import { ControlClient, type WorkEvent } from './controlClient.ts';
 import { ControlError } from './controlError.ts';
 import { makeCertificates, type TestCertificates } from './testing/certificates.ts';
-import { type FakeControlHandlers, FakeControlServer } from './testing/fakeControlServer.ts';
+import {
+  type FakeControlHandlers,
+  type FakeControlOptions,
+  FakeControlServer,
+} from './testing/fakeControlServer.ts';
 import { processClock } from './testing/processClock.ts';
 
 const NEVER = new AbortController().signal;
@@ -39,7 +45,7 @@ afterEach(async () => {
 async function server(
   handlers: FakeControlHandlers = {},
   certificates = first,
-  more: { expiresInSeconds?: number; port?: number; protocolVersion?: number } = {},
+  more: Partial<Omit<FakeControlOptions, 'cert' | 'key'>> = {},
 ) {
   const fake = new FakeControlServer({ ...certificates, ...more }, handlers);
   const url = await fake.start();
@@ -97,6 +103,21 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
 }
 
 describe('the control client', () => {
+  it('looks for the next leader at a time of its own where there are thousands of agents', async () => {
+    const { fake, url } = await server({}, first, { reportIntervalMs: 3_000 });
+    const openedMs: number[] = [];
+    const agents = Array.from({ length: 20 }, async () => {
+      const { client: made } = await client(url);
+      await eventsUntil(made, 'opened', 2);
+      openedMs.push(performance.now());
+    });
+    await vi.waitFor(() => expect(fake.streams).toBe(20), { timeout: 5_000 });
+    fake.dropStreams();
+    await Promise.all(agents);
+    const [firstMs = 0] = openedMs;
+    expect((openedMs.at(-1) ?? 0) - firstMs).toBeGreaterThan(500);
+  });
+
   it('hears everything that is so after each reconnect, over the same session', async () => {
     const message: WorkMessage = { type: 'askLease', uid: 'u1', epoch: 1 };
     const { fake, url } = await server({ work: () => [message] });
@@ -295,22 +316,28 @@ describe('the control client', () => {
     expect(fake.reports).toEqual([]);
   });
 
-  it('waits at a standby that says that it holds it, for longer than for an answer', async () => {
-    const { fake, url } = await server({
-      intercept: (_request, response, at) => {
-        if (at !== '/v1/work') return false;
-        const says = setInterval(() => response.writeProcessing(), 1_000);
-        setTimeout(() => {
-          clearInterval(says);
-          response.writeHead(200).write('{"type":"synced"}\n');
-        }, 6_500);
-        return true;
-      },
+  it('waits for its turn at a server to which thousands come at once', async () => {
+    const { url } = await server();
+    const came: Socket[] = [];
+    const door = createServer((socket) => {
+      // The second one for longer than for an answer.
+      const turn = setTimeout(() => {
+        socket.pipe(connect(Number(url.port), '127.0.0.1')).pipe(socket);
+      }, came.length * 5_500);
+      came.push(socket.on('error', () => {}).once('close', () => clearTimeout(turn)));
     });
-    const { client: made, problems } = await client(url);
+    door.listen(0, '127.0.0.1');
+    await once(door, 'listening');
+    stops.push(() => {
+      for (const socket of came) socket.destroy();
+      door.close();
+    });
+    const { port } = door.address() as AddressInfo;
+    const { client: made, problems } = await client(new URL(`https://localhost:${port}`));
+    await made.report({ transfers: [] }, NEVER);
+    came[0]?.destroy();
     await eventsUntil(made, 'synced', 1);
-    expect(fake.requests).toEqual(['POST /v1/session', 'POST /v1/work']);
-    expect(problems).toEqual([]);
+    expect([came.length, problems]).toEqual([2, []]);
   });
 
   it('goes straight to the leader that a work stream names, as long as that is open', async () => {

@@ -16,7 +16,7 @@ import type {
 } from '../messages.ts';
 import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } from '../validate.ts';
 import { PROTOCOL_VERSIONS, REPORTS_BY_WORK_STREAM } from '../versions.ts';
-import { backoffMs } from './backoff.ts';
+import { backoffMs, spreadOverMs } from './backoff.ts';
 import { ControlError } from './controlError.ts';
 import { asControlError, ControlHttp, type ControlRequest } from './controlHttp.ts';
 import type { LeaseReply } from './leaseAsking.ts';
@@ -55,6 +55,13 @@ export interface ReportContent {
 }
 
 const REQUEST_TIMEOUT_MS = 5_000;
+/** Of a work stream: where thousands look for the next leader, each has to wait for its turn. */
+const OPENING_TIMEOUT_MS = 30_000;
+/**
+ * At most, and over the interval of reports: where thousands of agents lose a leader, they are not
+ * to look for the next one in the same second. Nobody leads for the first ten.
+ */
+const LOOK_SPREAD_MS = 8_000;
 /** The server sends heartbeats more often than that. */
 const SILENCE_MS = 15_000;
 /** A task of a thousand files, with long names and validators, at its source and eight mirrors. */
@@ -67,6 +74,7 @@ export class ControlClient {
   readonly #session: SessionKeeper;
   readonly #trust: Trust;
   readonly #leases: LeaseClient;
+  readonly #kind: ProcessKind;
   readonly #onProblem: ControlProblem;
   #sequence = 0;
   #reportIntervalMs = 1_000;
@@ -77,9 +85,11 @@ export class ControlClient {
   constructor(options: ControlClientOptions, dependencies: ControlClientDependencies) {
     const { controlUrl, caFile, tokenFile, kind, bitTorrentPort, httpPort } = options;
     const { protocolVersions = PROTOCOL_VERSIONS } = options;
+    this.#kind = kind;
     this.#onProblem = dependencies.onProblem;
     this.#trust = new Trust({ caFile, controlUrl });
-    this.#http = new ControlHttp({ controlUrl, timeoutMs: REQUEST_TIMEOUT_MS }, this.#trust);
+    const timeouts = { timeoutMs: REQUEST_TIMEOUT_MS, openingTimeoutMs: OPENING_TIMEOUT_MS };
+    this.#http = new ControlHttp({ controlUrl, ...timeouts }, this.#trust);
     const { incarnation } = this;
     this.#session = new SessionKeeper(
       { protocolVersions, tokenFile, kind, incarnation, bitTorrentPort, httpPort },
@@ -113,9 +123,11 @@ export class ControlClient {
     let failures = 0;
     while (!signal.aborted) {
       let retryAfterMs: number | undefined;
+      let spreadMs = 0;
       try {
         for await (const event of this.#stream(signal)) {
           failures = 0;
+          spreadMs = this.#spreadMs();
           yield event;
         }
       } catch (error) {
@@ -125,7 +137,7 @@ export class ControlClient {
       }
       // Who is told when to come again was not refused.
       if (retryAfterMs !== undefined) failures = 0;
-      const pauseMs = (retryAfterMs ?? 0) + backoffMs(failures, Math.random());
+      const pauseMs = (retryAfterMs ?? 0) + spreadMs + backoffMs(failures, Math.random());
       await sleep(pauseMs, undefined, { signal }).catch(() => {});
       failures += 1;
     }
@@ -146,6 +158,12 @@ export class ControlClient {
   /** Ends idle connections; streams end with their signals. */
   close(): void {
     this.#trust.close();
+  }
+
+  /** Relays look at once: they are few, and the next leader waits for what they hold. */
+  #spreadMs(): number {
+    if (this.#kind === 'relay') return 0;
+    return Math.min(LOOK_SPREAD_MS, spreadOverMs(this.#reportIntervalMs)) * Math.random();
   }
 
   #nextSequence(): number {

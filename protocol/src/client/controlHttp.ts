@@ -7,8 +7,10 @@ import type { Trust } from './trust.ts';
 
 export interface ControlHttpOptions {
   readonly controlUrl: URL;
-  /** Until the whole answer is there; of a stream, its headers. */
+  /** Until the whole answer is there. */
   readonly timeoutMs: number;
+  /** Until a stream's headers are there, or word that they will come. */
+  readonly openingTimeoutMs: number;
 }
 
 export interface ControlRequest {
@@ -75,7 +77,7 @@ export class ControlHttp {
       clearTimeout(limit);
       limit = setTimeout(
         () => opening.abort(new DOMException('no answer', 'TimeoutError')),
-        this.#options.timeoutMs,
+        this.#options.openingTimeoutMs,
       );
     };
     const attempt = this.#attempt(AbortSignal.any([signal, opening.signal]), limited);
@@ -122,6 +124,7 @@ export class ControlHttp {
     { method, bearer, body, lines }: ControlRequest,
     { signal, asking }: Attempt,
   ): Promise<Dispatcher.ResponseData> {
+    const { openingTimeoutMs } = this.#options;
     const dispatcher = await this.#trust.dispatcher();
     const unreachable = body === undefined ? this.#unreachable : undefined;
     const answer = await dispatcher.request({
@@ -133,6 +136,7 @@ export class ControlHttp {
         accept: 'application/json',
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...(lines !== undefined && { 'content-type': 'application/x-ndjson' }),
+        ...(body === undefined && { prefer: `wait=${openingTimeoutMs / 1000}` }),
         ...(unreachable !== undefined && { [UNREACHABLE_HEADER]: unreachable }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TransferReport } from '../messages.ts';
-import { backoffMs } from './backoff.ts';
+import { backoffMs, spreadOverMs } from './backoff.ts';
 import type { ReportContent } from './controlClient.ts';
 import { taskKey } from './workLoop.ts';
 
@@ -23,8 +23,6 @@ export interface ReportLoopDependencies {
   readonly onProblem: (error: unknown) => void;
 }
 
-/** The shortest interval: in few nodes' reports nothing needs to be spread. */
-const SPREAD_OVER_MS = 1_000;
 /** Changes within this time go out together. */
 const GATHER_MS = 20;
 const MAX_TRANSFERS = 10_000;
@@ -62,8 +60,7 @@ export class ReportLoop {
     this.#known = new Map();
     this.#sentAtMs = Number.NEGATIVE_INFINITY;
     const { client, isSpread } = this.#dependencies;
-    const spreadMs = isSpread ? client.reportIntervalMs - SPREAD_OVER_MS : 0;
-    this.#spreadMs = Math.max(0, spreadMs) * Math.random();
+    this.#spreadMs = isSpread ? spreadOverMs(client.reportIntervalMs) * Math.random() : 0;
     this.now();
   }
 

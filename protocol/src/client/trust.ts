@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { createSecureContext, type TLSSocket } from 'node:tls';
-import { Agent, buildConnector, type Dispatcher } from 'undici';
+import { Agent, buildConnector, type Dispatcher, errors } from 'undici';
 import { ControlError } from './controlError.ts';
 
 export interface TrustOptions {
@@ -13,7 +13,13 @@ export interface TrustOptions {
   readonly controlUrl: URL;
 }
 
+/** For an address that nobody has any more. */
 const CONNECT_TIMEOUT_MS = 5_000;
+/**
+ * From then on: a server to which thousands come at once takes its time, and whoever begins anew
+ * costs it still more.
+ */
+const HANDSHAKE_TIMEOUT_MS = 30_000;
 
 /**
  * HTTPS connections that trust the CA in a file, and nothing else. The file is read again before
@@ -40,7 +46,7 @@ export class Trust {
       allowH2: false,
       connect: resuming({
         secureContext: createSecureContext({ ca }),
-        timeout: CONNECT_TIMEOUT_MS,
+        timeout: HANDSHAKE_TIMEOUT_MS,
         allowH2: false,
         ...(isIP(host) === 0 && { servername: host }),
       }),
@@ -67,14 +73,38 @@ function resuming(options: buildConnector.BuildOptions): buildConnector.connecto
   let session: Buffer | undefined;
   return (target, callback) => {
     const connect = buildConnector({ ...options, ...(session !== undefined && { session }) });
-    connect(target, (...outcome) => {
-      const [, socket] = outcome;
-      (socket as TLSSocket | null)?.on('session', (newest: Buffer) => {
-        session = newest;
+    reach(target, (error, httpSocket) => {
+      if (error !== null) return callback(error, null);
+      connect({ ...target, httpSocket }, (...outcome) => {
+        const [, socket] = outcome;
+        (socket as TLSSocket | null)?.on('session', (newest: Buffer) => {
+          session = newest;
+        });
+        callback(...outcome);
       });
-      callback(...outcome);
     });
   };
+}
+
+/** Calls back once, with a connection on which nothing is said yet. */
+function reach(
+  { hostname, port }: buildConnector.Options,
+  callback: (...outcome: [Error, null] | [null, Socket]) => void,
+): void {
+  const socket = connectTcp({ host: hostname, port: Number(port || 443) });
+  const fail = (error: Error) => {
+    clearTimeout(limit);
+    callback(error, null);
+  };
+  const limit = setTimeout(() => {
+    socket.destroy(new errors.ConnectTimeoutError(`${hostname}:${port} does not answer`));
+  }, CONNECT_TIMEOUT_MS);
+  socket.once('error', fail);
+  socket.once('connect', () => {
+    clearTimeout(limit);
+    socket.off('error', fail);
+    callback(null, socket);
+  });
 }
 
 /** The text of a mounted credential; never part of an error. */

@@ -90,6 +90,7 @@ export async function startControl(
     ...(protocolVersions !== undefined && { protocolVersions }),
     isLeader: () => election.isLeader,
     leaderUrl: () => election.leaderUrl,
+    leaderAnswers: () => true,
     renewalSeenMs: () => undefined,
     clock,
     wallClock: () => Date.now(),

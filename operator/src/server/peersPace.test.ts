@@ -1,0 +1,58 @@
+import type { Peer } from '@sluice/protocol/messages.ts';
+import { beforeEach, expect, it } from 'vitest';
+import type { FleetProcess } from './fleetView.ts';
+import { PeersPace } from './peersPace.ts';
+
+const peer = (role: Peer['role'], number: number): Peer => ({
+  id: `${role}-${number}`,
+  role,
+  host: '10.0.0.1',
+  port: 6881,
+});
+const agents = (...numbers: number[]) => numbers.map((number) => peer('agent', number));
+
+const PROCESS = {} as FleetProcess;
+const LIST = agents(0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+const OTHER = agents(1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
+
+let pace: PeersPace;
+
+beforeEach(() => {
+  pace = new PeersPace();
+});
+
+it('in a swarm of thousands another list waits for as long as all lists may take', () => {
+  pace.begin(10_000, 0);
+  expect(pace.listFor(PROCESS, undefined, LIST)).toBe(LIST);
+  expect(pace.waitMs).toBeUndefined();
+  pace.begin(10_000, 8_000);
+  expect(pace.listFor(PROCESS, LIST, OTHER)).toBe(LIST);
+  expect(pace.waitMs).toBe(12_000);
+  // The same again is nothing that waits.
+  pace.begin(10_000, 9_000);
+  expect(pace.listFor(PROCESS, LIST, [...LIST])).toBe(LIST);
+  expect(pace.waitMs).toBeUndefined();
+  pace.begin(10_000, 20_000);
+  expect(pace.listFor(PROCESS, LIST, OTHER)).toBe(OTHER);
+});
+
+it('lists that wait go out together', () => {
+  pace.begin(10_000, 0);
+  pace.listFor(PROCESS, undefined, LIST);
+  pace.begin(10_000, 19_900);
+  pace.listFor(PROCESS, LIST, OTHER);
+  expect(pace.waitMs).toBe(5_000);
+});
+
+it.each([
+  ['the swarm is small', 500, LIST, OTHER],
+  ['it knows few nodes', 10_000, LIST.slice(3), LIST],
+  ['there is another relay', 10_000, LIST, [...LIST, peer('relay', 0)]],
+  ['a relay has gone', 10_000, [...LIST, peer('relay', 0)], LIST],
+])('but is told at once when %s', (_, members, told, peers) => {
+  pace.begin(members, 0);
+  pace.listFor(PROCESS, undefined, told);
+  pace.begin(members, 10);
+  expect(pace.listFor(PROCESS, told, peers)).toBe(peers);
+  expect(pace.waitMs).toBeUndefined();
+});

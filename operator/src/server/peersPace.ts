@@ -1,0 +1,64 @@
+/**
+ * How often a process is told another list of peers. In a swarm of thousands each that comes or goes
+ * changes the lists of many, and while thousands come, to a new leader or with new nodes, each look
+ * would tell everybody another one: hundreds of megabytes, for which those that come have to wait.
+ * Whoever comes is told at once whom it may ask, and everybody of other relays.
+ */
+import type { Peer } from '@sluice/protocol/messages.ts';
+import type { FleetProcess } from './fleetView.ts';
+import { samePeers } from './work.ts';
+
+/** Swarms of up to so many are told of each change. */
+const SMALL = 500;
+/** So many nodes are told another list in a second. */
+const LISTS_PER_SECOND = 500;
+/** With fewer nodes to ask a process might find nobody that has what it lacks. */
+const ENOUGH = 8;
+/** Lists that wait go out together, so many times in that which each waits for. */
+const LOOKS = 4;
+
+/** Of one distribution. */
+export class PeersPace {
+  readonly #toldMs = new WeakMap<FleetProcess, number>();
+  #intervalMs = 0;
+  #nowMs = 0;
+  #dueMs = Number.POSITIVE_INFINITY;
+
+  /** A look at all of its members. */
+  begin(members: number, nowMs: number): void {
+    this.#intervalMs = members <= SMALL ? 0 : (members / LISTS_PER_SECOND) * 1000;
+    this.#nowMs = nowMs;
+    this.#dueMs = Number.POSITIVE_INFINITY;
+  }
+
+  /** What it is told now: what it knows already, or who its peers are. */
+  listFor(
+    process: FleetProcess,
+    told: readonly Peer[] | undefined,
+    peers: readonly Peer[],
+  ): readonly Peer[] {
+    if (told !== undefined && samePeers(told, peers)) return told;
+    const dueMs = (this.#toldMs.get(process) ?? Number.NEGATIVE_INFINITY) + this.#intervalMs;
+    if (told === undefined || this.#nowMs >= dueMs || isUrgent(told, peers)) {
+      this.#toldMs.set(process, this.#nowMs);
+      return peers;
+    }
+    this.#dueMs = Math.min(this.#dueMs, dueMs);
+    return told;
+  }
+
+  /** After a look: how long until lists that wait are due; undefined: none waits. */
+  get waitMs(): number | undefined {
+    if (this.#dueMs === Number.POSITIVE_INFINITY) return undefined;
+    return Math.max(this.#dueMs - this.#nowMs, this.#intervalMs / LOOKS);
+  }
+}
+
+function isUrgent(told: readonly Peer[], peers: readonly Peer[]): boolean {
+  const agents = told.reduce((count, { role }) => count + Number(role === 'agent'), 0);
+  return agents < ENOUGH || !samePeers(relaysOf(told), relaysOf(peers));
+}
+
+function relaysOf(peers: readonly Peer[]): Peer[] {
+  return peers.filter(({ role }) => role === 'relay');
+}
