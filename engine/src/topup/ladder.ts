@@ -59,7 +59,7 @@ export interface LadderVerdict {
  * How long a rung that helps may leave the node short before the next one is asked: a request of
  * its own with its answer, and so little that a floor is missed for two seconds at most.
  */
-const PATIENCE_MS = 400;
+const PATIENCE_MS = 300;
 
 export function climb(state: LadderState, input: LadderInput): LadderVerdict {
   const { nowMs, minRateBytesPerSecond, owed } = input;
