@@ -101,3 +101,28 @@ it('a place is kept for a node whose agent may come back, and then given to anot
   await test.clock.advance(7_000);
   expect(types()).toEqual(['synced', 'task', 'peers']);
 });
+
+it('in a swarm of hundreds a list that is another one is told when it is due, and not after the end', async () => {
+  const names = Array.from({ length: 602 }, (_, at) => `many-${String(at).padStart(3, '0')}`);
+  const nodes = names.map((name) => ({ name, domain: 'a' }));
+  coordinator.apply(aPlanOf(aRecord({ uid: UID }), { nodes }));
+  for (const name of names.slice(2)) connect(name);
+  await clock.advance(200);
+  const lists = () => told().filter(({ type }) => type === 'peers').length;
+  expect(lists()).toBe(600);
+  connect('many-000');
+  await clock.advance(200);
+  // Who comes is told at once, the others when theirs has held for 1.2 s.
+  expect(lists()).toBe(601);
+  await clock.advance(2_000);
+  const settled = lists();
+  expect(settled).toBeGreaterThan(610);
+  await clock.advance(10_000);
+  expect(lists()).toBe(settled);
+  connect('many-001');
+  await clock.advance(200);
+  coordinator.stop();
+  const before = lists();
+  await clock.advance(10_000);
+  expect(lists()).toBe(before);
+});

@@ -21,7 +21,7 @@ export class LeaderReach {
     this.#clock = clock;
   }
 
-  /** Undefined: being found out. */
+  /** Looks again when what was found is old. Undefined: being found out. */
   answers(url: string): boolean | undefined {
     const seen = this.#seen;
     if (seen?.url === url && this.#clock.now() - seen.atMs < FRESH_MS) return seen.answers;
@@ -36,7 +36,7 @@ export class LeaderReach {
   }
 }
 
-function canConnect(url: string): Promise<boolean> {
+async function canConnect(url: string): Promise<boolean> {
   const { hostname, port } = new URL(url);
   const host = hostname.replace(/^\[|\]$/g, '');
   const socket = connect({ host, port: Number(port || 443), timeout: TIMEOUT_MS });

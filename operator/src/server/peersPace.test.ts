@@ -15,6 +15,12 @@ const PROCESS = {} as FleetProcess;
 const LIST = agents(0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
 const OTHER = agents(1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
 
+/** Those of the lists, and others. */
+function members(count: number, without: readonly Peer[] = []): string[] {
+  const gone = new Set(without.map(({ id }) => id));
+  return Array.from({ length: count }, (_, at) => `agent-${at}`).filter((id) => !gone.has(id));
+}
+
 let pace: PeersPace;
 
 beforeEach(() => {
@@ -22,37 +28,38 @@ beforeEach(() => {
 });
 
 it('in a swarm of thousands another list waits for as long as all lists may take', () => {
-  pace.begin(10_000, 0);
+  pace.begin(members(10_000), 0);
   expect(pace.listFor(PROCESS, undefined, LIST)).toBe(LIST);
   expect(pace.waitMs).toBeUndefined();
-  pace.begin(10_000, 8_000);
+  pace.begin(members(10_000), 8_000);
   expect(pace.listFor(PROCESS, LIST, OTHER)).toBe(LIST);
   expect(pace.waitMs).toBe(12_000);
   // The same again is nothing that waits.
-  pace.begin(10_000, 9_000);
+  pace.begin(members(10_000), 9_000);
   expect(pace.listFor(PROCESS, LIST, [...LIST])).toBe(LIST);
   expect(pace.waitMs).toBeUndefined();
-  pace.begin(10_000, 20_000);
+  pace.begin(members(10_000), 20_000);
   expect(pace.listFor(PROCESS, LIST, OTHER)).toBe(OTHER);
 });
 
 it('lists that wait go out together', () => {
-  pace.begin(10_000, 0);
+  pace.begin(members(10_000), 0);
   pace.listFor(PROCESS, undefined, LIST);
-  pace.begin(10_000, 19_900);
+  pace.begin(members(10_000), 19_900);
   pace.listFor(PROCESS, LIST, OTHER);
   expect(pace.waitMs).toBe(5_000);
 });
 
 it.each([
-  ['the swarm is small', 500, LIST, OTHER],
-  ['it knows few nodes', 10_000, LIST.slice(3), LIST],
-  ['there is another relay', 10_000, LIST, [...LIST, peer('relay', 0)]],
-  ['a relay has gone', 10_000, [...LIST, peer('relay', 0)], LIST],
-])('but is told at once when %s', (_, members, told, peers) => {
-  pace.begin(members, 0);
+  ['the swarm is small', members(500), LIST, OTHER],
+  ['it knows few nodes', members(10_000), LIST.slice(3), LIST],
+  ['most of those that it knows have gone', members(10_000, LIST.slice(2, 8)), LIST, OTHER],
+  ['there is another relay', members(10_000), LIST, [...LIST, peer('relay', 0)]],
+  ['a relay has gone', members(10_000), [...LIST, peer('relay', 0)], LIST],
+])('but is told at once when %s', (_, ids, told, peers) => {
+  pace.begin(ids, 0);
   pace.listFor(PROCESS, undefined, told);
-  pace.begin(members, 10);
+  pace.begin(ids, 10);
   expect(pace.listFor(PROCESS, told, peers)).toBe(peers);
   expect(pace.waitMs).toBeUndefined();
 });

@@ -12,21 +12,26 @@ import { samePeers } from './work.ts';
 const SMALL = 500;
 /** So many nodes are told another list in a second. */
 const LISTS_PER_SECOND = 500;
-/** With fewer nodes to ask a process might find nobody that has what it lacks. */
+/** Of the nodes that it knows, about twenty. With fewer it might find nobody that has what it lacks. */
 const ENOUGH = 8;
 /** Lists that wait go out together, so many times in that which each waits for. */
 const LOOKS = 4;
 
+const NOBODY: ReadonlySet<string> = new Set();
+
 /** Of one distribution. */
 export class PeersPace {
   readonly #toldMs = new WeakMap<FleetProcess, number>();
+  #members: ReadonlySet<string> = new Set();
   #intervalMs = 0;
   #nowMs = 0;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  /** A look at all of its members. */
-  begin(members: number, nowMs: number): void {
-    this.#intervalMs = members <= SMALL ? 0 : (members / LISTS_PER_SECOND) * 1000;
+  /** A look at all of its members, by id. */
+  begin(members: readonly string[], nowMs: number): void {
+    const isSmall = members.length <= SMALL;
+    this.#members = isSmall ? NOBODY : new Set(members);
+    this.#intervalMs = isSmall ? 0 : (members.length / LISTS_PER_SECOND) * 1000;
     this.#nowMs = nowMs;
     this.#dueMs = Number.POSITIVE_INFINITY;
   }
@@ -39,7 +44,7 @@ export class PeersPace {
   ): readonly Peer[] {
     if (told !== undefined && samePeers(told, peers)) return told;
     const dueMs = (this.#toldMs.get(process) ?? Number.NEGATIVE_INFINITY) + this.#intervalMs;
-    if (told === undefined || this.#nowMs >= dueMs || isUrgent(told, peers)) {
+    if (told === undefined || this.#nowMs >= dueMs || this.#isUrgent(told, peers)) {
       this.#toldMs.set(process, this.#nowMs);
       return peers;
     }
@@ -52,11 +57,12 @@ export class PeersPace {
     if (this.#dueMs === Number.POSITIVE_INFINITY) return undefined;
     return Math.max(this.#dueMs - this.#nowMs, this.#intervalMs / LOOKS);
   }
-}
 
-function isUrgent(told: readonly Peer[], peers: readonly Peer[]): boolean {
-  const agents = told.reduce((count, { role }) => count + Number(role === 'agent'), 0);
-  return agents < ENOUGH || !samePeers(relaysOf(told), relaysOf(peers));
+  #isUrgent(told: readonly Peer[], peers: readonly Peer[]): boolean {
+    const isThere = ({ id, role }: Peer) => role === 'agent' && this.#members.has(id);
+    const agents = told.reduce((count, peer) => count + Number(isThere(peer)), 0);
+    return agents < ENOUGH || !samePeers(relaysOf(told), relaysOf(peers));
+  }
 }
 
 function relaysOf(peers: readonly Peer[]): Peer[] {

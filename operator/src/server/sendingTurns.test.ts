@@ -2,11 +2,15 @@ import { expect, it } from 'vitest';
 import { FakeClock } from '../testing/fakeClock.ts';
 import { SendingTurns } from './sendingTurns.ts';
 
+function aSender(sent: unknown[], name: unknown) {
+  return { write: () => void sent.push(name), writeLists: () => void sent.push(`lists ${name}`) };
+}
+
 it('few send at once, thousands turn by turn, in the order in which they asked', async () => {
   const clock = new FakeClock();
   const turns = new SendingTurns(clock);
   const sent: number[] = [];
-  const senders = Array.from({ length: 1_000 }, (_, at) => ({ write: () => void sent.push(at) }));
+  const senders = Array.from({ length: 1_000 }, (_, at) => aSender(sent, at));
   for (const sender of senders) turns.ask(sender);
   expect(sent).toHaveLength(32);
   // Whoever has more to say before its turn has one turn for it.
@@ -17,4 +21,17 @@ it('few send at once, thousands turn by turn, in the order in which they asked',
   expect(sent).toEqual(senders.map((_, at) => at));
   turns.ask(senders[7]!);
   expect(sent.at(-1)).toBe(7);
+});
+
+it('lists of peers come behind what all others have to say', async () => {
+  const clock = new FakeClock();
+  const turns = new SendingTurns(clock);
+  const sent: unknown[] = [];
+  const senders = Array.from({ length: 100 }, (_, at) => aSender(sent, at));
+  for (const sender of senders) turns.askForLists(sender);
+  for (const sender of senders) turns.ask(sender);
+  const before = sent.length;
+  await clock.advance(100);
+  expect(sent.slice(before, before + 100)).toEqual(senders.map((_, at) => at));
+  expect(sent).toHaveLength(200);
 });

@@ -177,7 +177,7 @@ it('nobody is sent to a leader of whom it is not known that it answers', async (
   expect(countOf(all, `307 ${LEADER}/v1/work`)).toBe(2);
 });
 
-it('unless it renews its Lease: then only this replica does not reach it', async () => {
+it('unless it renews its Lease: then only this replica does not reach it, and nobody waits any more', async () => {
   Object.assign(election, { leaderUrl: LEADER, answers: false });
   const asked = ask('/work', 'POST');
   await clock.advance(3_100);
@@ -185,6 +185,13 @@ it('unless it renews its Lease: then only this replica does not reach it', async
   election.renewalSeenMs = clock.now();
   await clock.advance(60);
   expect(asked.outcome).toBe(`307 ${LEADER}/v1/work`);
+  // Those of the release before ask anew each 3 s.
+  expect(ask().outcome).toBe(`307 ${LEADER}/v1/work`);
+  election.answers = undefined;
+  expect(ask().outcome).toBe(`307 ${LEADER}/v1/work`);
+  // Another one is not this one.
+  Object.assign(election, { leaderUrl: 'https://10.1.2.4:8443', answers: false });
+  expect(ask().outcome).toBeUndefined();
 });
 
 it('whoever has not reached a leader that lives is sent there again', async () => {

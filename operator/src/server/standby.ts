@@ -1,9 +1,10 @@
 /**
  * What a replica that does not lead does with requests. A 307 names the leader. While nobody leads,
- * or the leader does not answer, also whoever asks alone, requests for a work stream are held until another one leads, or the leader is seen to live: when this
- * replica is next, they are served over the connections that they came by, and thousands of
- * processes need no handshake in the very second in which the next leader has the most to do. Whom
- * it sends on, it sends at a pace at which a leader can shake hands.
+ * or the leader does not answer this replica or whoever asks, which is seconds before its Lease is
+ * over, requests for a work stream are held until another one leads, or the leader is seen to live:
+ * when this replica is next, they are served over the connections that they came by, and thousands
+ * of processes need no handshake in the very second in which the next leader has the most to do.
+ * Whom it sends on, it sends at a pace at which a leader can shake hands.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import { UNREACHABLE_HEADER } from '@sluice/protocol/messages.ts';
@@ -31,6 +32,7 @@ export interface StandbyOptions extends StandbyDependencies {
  * wait (RFC 7240); those of the release before do not say so, and wait for 5 s.
  */
 const HOLD_MS = 3_000;
+const MIN_HOLD_MS = 1_000;
 const MAX_HOLD_MS = 10_000;
 const MAX_HELD = 20_000;
 /**
@@ -50,7 +52,7 @@ interface Held {
   /** The leader that was not reached. */
   readonly unreachable: string | undefined;
   readonly sinceMs: number;
-  /** At a time. */
+  /** Before it hears that it is held. */
   readonly holdMs: number;
   untilMs: number;
 }
@@ -60,6 +62,8 @@ export class Standby {
   /** In the order in which they came. */
   readonly #held = new Set<Held>();
   #timer: Timer | undefined;
+  /** A leader that did not answer, and since when. */
+  #silent: { readonly leader: string; readonly sinceMs: number } | undefined;
 
   constructor(dependencies: StandbyOptions) {
     this.#deps = dependencies;
@@ -91,7 +95,19 @@ export class Standby {
   /** Undefined: nobody leads whom this replica and whoever asks can reach. */
   #reachable(leader: string | undefined, unreachable: string | undefined): string | undefined {
     if (leader === undefined || leader === unreachable) return undefined;
-    return this.#deps.leaderAnswers(leader) === true ? leader : undefined;
+    return this.#answers(leader) ? leader : undefined;
+  }
+
+  /** Also a leader that only this replica does not reach: it renews its Lease. */
+  #answers(leader: string): boolean {
+    const { clock, leaderAnswers, renewalSeenMs } = this.#deps;
+    const answers = leaderAnswers(leader);
+    if (answers === true) this.#silent = undefined;
+    else if (answers === false && this.#silent?.leader !== leader) {
+      this.#silent = { leader, sinceMs: clock.now() };
+    }
+    if (this.#silent?.leader !== leader) return answers === true;
+    return (renewalSeenMs() ?? Number.NEGATIVE_INFINITY) > this.#silent.sinceMs + RENEWED_LATE_MS;
   }
 
   #look(): void {
@@ -134,7 +150,7 @@ export class Standby {
 function holdMsOf(request: Request): number {
   const [, seconds] = /^wait=(\d{1,4})$/.exec(request.get('prefer') ?? '') ?? [];
   if (seconds === undefined) return HOLD_MS;
-  return Math.min(MAX_HOLD_MS, Number(seconds) * 500);
+  return Math.min(MAX_HOLD_MS, Math.max(MIN_HOLD_MS, Number(seconds) * 500));
 }
 
 function sendOn(request: Request, response: Response, leader: string): void {

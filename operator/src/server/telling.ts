@@ -206,7 +206,10 @@ export class Telling {
     const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
     const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
     const pulls = standIns.choose(members, isNeeded, now);
-    kept.pace.begin(members.length, now);
+    kept.pace.begin(
+      members.map(({ process: { id } }) => id),
+      now,
+    );
     for (const { process } of members) {
       const { id, kind, reports, told } = process;
       const [isPuller, isSigner] = [pulls.has(id), signers.has(id)];

@@ -316,28 +316,47 @@ describe('the control client', () => {
     expect(fake.reports).toEqual([]);
   });
 
-  it('waits for its turn at a server to which thousands come at once', async () => {
-    const { url } = await server();
-    const came: Socket[] = [];
-    const door = createServer((socket) => {
-      // The second one for longer than for an answer.
-      const turn = setTimeout(() => {
-        socket.pipe(connect(Number(url.port), '127.0.0.1')).pipe(socket);
-      }, came.length * 5_500);
-      came.push(socket.on('error', () => {}).once('close', () => clearTimeout(turn)));
+  describe('at a server to which thousands come at once', () => {
+    /** Lets each connection in after so long. */
+    async function door(url: URL, turnMs: number) {
+      const came: Socket[] = [];
+      const listening = createServer((socket) => {
+        const turn = setTimeout(() => {
+          socket.pipe(connect(Number(url.port), '127.0.0.1')).pipe(socket);
+        }, turnMs);
+        came.push(socket.on('error', () => {}).once('close', () => clearTimeout(turn)));
+      });
+      listening.listen(0, '127.0.0.1');
+      await once(listening, 'listening');
+      stops.push(() => {
+        for (const socket of came) socket.destroy();
+        listening.close();
+      });
+      const { port } = listening.address() as AddressInfo;
+      return { came, url: new URL(`https://localhost:${port}`) };
+    }
+
+    it('waits for its turn, for longer than for an answer', async () => {
+      const { came, url } = await door((await server()).url, 5_500);
+      const { client: made, problems } = await client(url);
+      await eventsUntil(made, 'synced', 1);
+      // For its session, and while that connection is idle for its work stream.
+      expect(came.length).toBeLessThanOrEqual(2);
+      expect(problems).toEqual([]);
     });
-    door.listen(0, '127.0.0.1');
-    await once(door, 'listening');
-    stops.push(() => {
-      for (const socket of came) socket.destroy();
-      door.close();
+
+    it('ends at once when it is to', async () => {
+      const { came, url } = await door((await server()).url, 60_000);
+      const { client: made } = await client(url);
+      const abort = new AbortController();
+      const ended = made.work(abort.signal).next();
+      await vi.waitFor(() => expect(came).toHaveLength(1));
+      abort.abort();
+      expect((await ended).done).toBe(true);
+      expect(await codeOf(made.report({ transfers: [] }, AbortSignal.timeout(100)))).toBe(
+        'Aborted',
+      );
     });
-    const { port } = door.address() as AddressInfo;
-    const { client: made, problems } = await client(new URL(`https://localhost:${port}`));
-    await made.report({ transfers: [] }, NEVER);
-    came[0]?.destroy();
-    await eventsUntil(made, 'synced', 1);
-    expect([came.length, problems]).toEqual([2, []]);
   });
 
   it('goes straight to the leader that a work stream names, as long as that is open', async () => {

@@ -14,6 +14,7 @@ import type {
   TransferReport,
   WorkMessage,
 } from '../messages.ts';
+import { unlessAborted } from '../sleep.ts';
 import { type Parser, parseLeaseAnswer, parseReportAnswer, parseWorkMessage } from '../validate.ts';
 import { PROTOCOL_VERSIONS, REPORTS_BY_WORK_STREAM } from '../versions.ts';
 import { backoffMs, spreadOverMs } from './backoff.ts';
@@ -160,6 +161,15 @@ export class ControlClient {
     this.#trust.close();
   }
 
+  /** It is bought for all who wait for it; none of them waits for longer than it likes. */
+  async #sessionUnless(signal: AbortSignal): Promise<SessionGrant> {
+    try {
+      return await unlessAborted(this.#session.current(), signal);
+    } catch (error) {
+      throw asControlError(error, signal);
+    }
+  }
+
   /** Relays look at once: they are few, and the next leader waits for what they hold. */
   #spreadMs(): number {
     if (this.#kind === 'relay') return 0;
@@ -174,7 +184,7 @@ export class ControlClient {
   async *#stream(signal: AbortSignal): AsyncGenerator<WorkEvent> {
     const ending = new AbortController();
     const either = AbortSignal.any([signal, ending.signal]);
-    const session = await this.#session.current();
+    const session = await this.#sessionUnless(signal);
     this.#reportIntervalMs = session.reportIntervalMs;
     const reports = reportStreamFor(session);
     let silence: NodeJS.Timeout | undefined;
@@ -229,13 +239,13 @@ export class ControlClient {
 
   /** With a session; bought anew once when it is not accepted. */
   async #post<T>(path: string, body: unknown, parse: Parser<T>, signal: AbortSignal): Promise<T> {
-    const first = await this.#session.current();
+    const first = await this.#sessionUnless(signal);
     try {
       return await this.#call(first.sessionToken, path, body, parse, signal);
     } catch (error) {
       if (!(error instanceof ControlError) || error.code !== 'Unauthenticated') throw error;
       this.#session.invalidate(first);
-      const { sessionToken } = await this.#session.current();
+      const { sessionToken } = await this.#sessionUnless(signal);
       return this.#call(sessionToken, path, body, parse, signal);
     }
   }

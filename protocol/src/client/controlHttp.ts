@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { type Dispatcher, errors } from 'undici';
 import { UNREACHABLE_HEADER } from '../messages.ts';
+import { unlessAborted } from '../sleep.ts';
 import { InvalidMessageError, type Parser, parseApiError } from '../validate.ts';
 import { ControlError, type ControlErrorCode } from './controlError.ts';
 import type { Trust } from './trust.ts';
@@ -9,7 +10,10 @@ export interface ControlHttpOptions {
   readonly controlUrl: URL;
   /** Until the whole answer is there. */
   readonly timeoutMs: number;
-  /** Until a stream's headers are there, or word that they will come. */
+  /**
+   * Until a stream's headers are there, or word that they will come; and of a request that waits
+   * with all others for a handshake.
+   */
   readonly openingTimeoutMs: number;
 }
 
@@ -19,6 +23,8 @@ export interface ControlRequest {
   readonly bearer: string;
   /** Sent as JSON. Without one, what is asked for is a stream, and whoever asks may be held. */
   readonly body?: unknown;
+  /** Thousands may have the same to ask, at the same time. */
+  readonly isPatient?: boolean;
   /** What goes up while the answer comes down, as NDJSON: for each server that is asked another one. */
   readonly lines?: () => Readable;
 }
@@ -55,7 +61,8 @@ export class ControlHttp {
 
   /** One request, answered by JSON. Rejects with a ControlError. */
   async call<T>(request: ControlRequest, parse: Parser<T>, signal: AbortSignal): Promise<T> {
-    const limit = AbortSignal.timeout(this.#options.timeoutMs);
+    const { timeoutMs, openingTimeoutMs } = this.#options;
+    const limit = AbortSignal.timeout(request.isPatient ? openingTimeoutMs : timeoutMs);
     const attempt = this.#attempt(AbortSignal.any([signal, limit]));
     return this.#guarded(attempt, signal, async () => {
       const { body } = await this.#send(request, attempt);
@@ -127,7 +134,7 @@ export class ControlHttp {
     const { openingTimeoutMs } = this.#options;
     const dispatcher = await this.#trust.dispatcher();
     const unreachable = body === undefined ? this.#unreachable : undefined;
-    const answer = await dispatcher.request({
+    const asked = dispatcher.request({
       origin: url.origin,
       path: url.pathname + url.search,
       method,
@@ -136,7 +143,7 @@ export class ControlHttp {
         accept: 'application/json',
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...(lines !== undefined && { 'content-type': 'application/x-ndjson' }),
-        ...(body === undefined && { prefer: `wait=${openingTimeoutMs / 1000}` }),
+        ...(body === undefined && { prefer: `wait=${Math.floor(openingTimeoutMs / 1000)}` }),
         ...(unreachable !== undefined && { [UNREACHABLE_HEADER]: unreachable }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
@@ -146,6 +153,8 @@ export class ControlHttp {
       headersTimeout: 0,
       bodyTimeout: 0,
     });
+    // undici looks at the signal when the connection is there.
+    const answer = await unlessAborted(asked, signal);
     const isSaid = unreachable !== undefined;
     if (isSaid || url.origin === this.#unreachable) this.#unreachable = undefined;
     return answer;

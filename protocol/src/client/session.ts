@@ -113,7 +113,7 @@ export class SessionKeeper {
       ...(httpPort !== undefined && { httpPort }),
     };
     const grant = await this.#deps.http.call(
-      { method: 'POST', path: '/v1/session', bearer, body },
+      { method: 'POST', path: '/v1/session', bearer, body, isPatient: true },
       parseSessionGrant,
       NEVER,
     );

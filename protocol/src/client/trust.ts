@@ -72,9 +72,9 @@ export class Trust {
 function resuming(options: buildConnector.BuildOptions): buildConnector.connector {
   let session: Buffer | undefined;
   return (target, callback) => {
-    const connect = buildConnector({ ...options, ...(session !== undefined && { session }) });
     reach(target, (error, httpSocket) => {
       if (error !== null) return callback(error, null);
+      const connect = buildConnector({ ...options, ...(session !== undefined && { session }) });
       connect({ ...target, httpSocket }, (...outcome) => {
         const [, socket] = outcome;
         (socket as TLSSocket | null)?.on('session', (newest: Buffer) => {
@@ -94,7 +94,8 @@ function reach(
   const socket = connectTcp({ host: hostname, port: Number(port || 443) });
   const fail = (error: Error) => {
     clearTimeout(limit);
-    callback(error, null);
+    // Of a name with several addresses.
+    callback(error instanceof AggregateError ? error.errors[0] : error, null);
   };
   const limit = setTimeout(() => {
     socket.destroy(new errors.ConnectTimeoutError(`${hostname}:${port} does not answer`));
@@ -102,7 +103,8 @@ function reach(
   socket.once('error', fail);
   socket.once('connect', () => {
     clearTimeout(limit);
-    socket.off('error', fail);
+    // What fails from here on is told by the TLS socket around it.
+    socket.off('error', fail).on('error', () => {});
     callback(null, socket);
   });
 }
