@@ -3,8 +3,9 @@
  * written in one turn of the event loop, seconds in which nothing else is heard: neither an answer
  * about the Lease nor a lease that is to be renewed.
  *
- * Lists of peers come last: those of 10,000 processes are a hundred megabytes, and behind them all
- * others would wait for seconds for their tasks.
+ * Distributions take turns, too: the tasks of one for 10,000 nodes are seconds of work, in which the
+ * first nodes of all others begin. Lists of peers come last: those of 10,000 processes are a hundred
+ * megabytes.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 
@@ -21,7 +22,8 @@ const TURN_MS = 1;
 
 export class SendingTurns {
   readonly #clock: Clock;
-  readonly #waiting = new Set<Sender>();
+  /** By the distribution of which it has something to say; whose turn is next is first. */
+  readonly #waiting = new Map<string, Set<Sender>>();
   readonly #waitingWithLists = new Set<Sender>();
   #left = SENDERS_A_TURN;
   #isResting = false;
@@ -31,8 +33,9 @@ export class SendingTurns {
   }
 
   /** At once, as long as few others have sent in this turn. */
-  ask(sender: Sender): void {
-    this.#waiting.add(sender);
+  ask(sender: Sender, uid: string): void {
+    const senders = this.#waiting.get(uid) ?? new Set();
+    this.#waiting.set(uid, senders.add(sender));
     this.#serve();
   }
 
@@ -42,8 +45,24 @@ export class SendingTurns {
   }
 
   #serve(): void {
-    this.#serveThose(this.#waiting, (sender) => sender.write());
-    this.#serveThose(this.#waitingWithLists, (sender) => sender.writeLists());
+    for (const [uid, senders] of this.#waiting) {
+      if (this.#left === 0) break;
+      this.#waiting.delete(uid);
+      for (const sender of senders) {
+        senders.delete(sender);
+        // Behind the others, and met by this loop again.
+        if (senders.size > 0) this.#waiting.set(uid, senders);
+        this.#left -= 1;
+        sender.write();
+        break;
+      }
+    }
+    for (const sender of this.#waitingWithLists) {
+      if (this.#left === 0) break;
+      this.#left -= 1;
+      this.#waitingWithLists.delete(sender);
+      sender.writeLists();
+    }
     if (this.#isResting || this.#left === SENDERS_A_TURN) return;
     this.#isResting = true;
     this.#clock.setTimer(TURN_MS, () => {
@@ -51,14 +70,5 @@ export class SendingTurns {
       this.#left = SENDERS_A_TURN;
       this.#serve();
     });
-  }
-
-  #serveThose(waiting: Set<Sender>, write: (sender: Sender) => void): void {
-    for (const sender of waiting) {
-      if (this.#left === 0) return;
-      this.#left -= 1;
-      waiting.delete(sender);
-      write(sender);
-    }
   }
 }

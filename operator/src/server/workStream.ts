@@ -75,7 +75,7 @@ export class QueuedStream implements WorkStream, Sender {
       this.#replaceable.set(uid, what, waiting);
     }
     if (message.type === 'peers') this.#deps.turns.askForLists(this);
-    else this.#deps.turns.ask(this);
+    else this.#deps.turns.ask(this, uid);
   }
 
   /** What waits is not said any more: the next stream begins with everything. */
