@@ -61,6 +61,7 @@ function figuresOf(run: ScaleRun) {
   const isLarge = nodes >= 10_000;
   return [
     figure('processor in transfer', 'cores', run.transfer.cores, isLarge ? 0.5 : undefined),
+    figure('processor from the first apply until all is delivered', 'cores', run.whole.cores),
     figure('processor when all is delivered', 'cores', run.settled.cores),
     figure('memory in transfer', 'MB', run.transfer.rssMb, isLarge ? 200 : undefined),
     figure('most memory', 'MB', run.peakRssMb),

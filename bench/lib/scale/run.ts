@@ -42,6 +42,8 @@ export interface ScaleRun {
   readonly firstTaskSeconds: { readonly median: number; readonly worst: number };
   /** From the last apply on, while nodes transfer. */
   readonly transfer: Window;
+  /** From before the first apply until all nodes are ready. */
+  readonly whole: Window;
   readonly secondsUntilReady: number;
   readonly settled: Window;
   readonly peakRssMb: number;
@@ -110,6 +112,7 @@ async function measured(
   const secondsUntilConnected = (performance.now() - connectingMs) / 1000;
   log(`connected after ${secondsUntilConnected.toFixed(1)} s`);
 
+  const before = await operator.sample();
   const appliedAtMs = await applyDistributions(api, nodes, distributions, signal);
   const applied = await operator.sample();
   await sleep(transferMs / 2, undefined, { signal });
@@ -118,7 +121,8 @@ async function measured(
   await until('all nodes are ready', READY_TIMEOUT_MS, signal, async () => {
     return agents.ready === tasks && (await allReady(api, distributions));
   });
-  const secondsUntilReady = (performance.now() - applied.atMs) / 1000;
+  const ready = await operator.sample();
+  const secondsUntilReady = (ready.atMs - applied.atMs) / 1000;
   log(`ready after ${secondsUntilReady.toFixed(1)} s`);
   await sleep(SETTLED_MS / 3, undefined, { signal });
   const calm = await operator.sample();
@@ -140,6 +144,7 @@ async function measured(
       worst: firstTasks.at(-1) ?? 0,
     },
     transfer: windowOf(applied, half, distributions),
+    whole: windowOf(before, ready, distributions),
     secondsUntilReady,
     settled: windowOf(calm, last, distributions),
     peakRssMb: last.peakRssMb,

@@ -1,10 +1,11 @@
-import type { TransferState } from '@sluice/protocol/messages.ts';
+import type { TransferState, WorkMessage } from '@sluice/protocol/messages.ts';
 import { describe, expect, it } from 'vitest';
 import type { DistributionPlan, OriginPolicy } from '../controllers/dataSide.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import {
   difference,
   earlierEpochs,
+  lineOf,
   membersOf,
   type ProcessInfo,
   taskFor,
@@ -223,4 +224,13 @@ describe('what a process is told', () => {
     expect(difference(removedBy(gone), removedBy(gone))).toEqual([]);
     expect(difference(removedBy(gone), undefined)).toEqual([]);
   });
+});
+
+it('a list of peers is written as JSON writes it', () => {
+  const peer = { id: 'a"b', role: 'relay', host: '::1', port: 1, httpPort: 2 } as const;
+  const message: WorkMessage = { type: 'peers', uid: 'u', epoch: 3, peers: [peer, { ...peer }] };
+  for (const peers of [message.peers, [], [peer]]) {
+    const line = lineOf({ ...message, peers }).toString();
+    expect(line).toBe(`${JSON.stringify({ ...message, peers })}\n`);
+  }
 });

@@ -272,14 +272,28 @@ export function difference(told: Work = NO_WORK, work: Work = NO_WORK): WorkMess
 /** A task is told to thousands: as a line it is made once, and all streams share it. */
 const taskLines = new WeakMap<Task, Buffer>();
 
+/** A peer is in the lists of about twenty others. */
+const peerTexts = new WeakMap<Peer, string>();
+
 /** As it is sent. */
 export function lineOf(message: WorkMessage): Buffer {
+  if (message.type === 'peers') return Buffer.from(textOfPeers(message));
   if (message.type !== 'task') return Buffer.from(`${JSON.stringify(message)}\n`);
   const known = taskLines.get(message.task);
   if (known !== undefined) return known;
   const line = Buffer.from(`${JSON.stringify(message)}\n`);
   taskLines.set(message.task, line);
   return line;
+}
+
+/** What JSON.stringify makes of it. */
+function textOfPeers({ peers, ...rest }: Extract<WorkMessage, { type: 'peers' }>): string {
+  const texts = peers.map((peer) => {
+    const text = peerTexts.get(peer) ?? JSON.stringify(peer);
+    peerTexts.set(peer, text);
+    return text;
+  });
+  return `${JSON.stringify(rest).slice(0, -1)},"peers":[${texts.join()}]}\n`;
 }
 
 /** Whether both would be told in the same words. */
