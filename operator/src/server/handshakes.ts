@@ -11,7 +11,10 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 
 /** Enough for handshakes that wait for their clients, also far ones. */
 const AT_ONCE = 64;
-/** A client waits for 30 s. One of the release before has gone after 5, which is seen when it is its turn. */
+/**
+ * A client waits for 30 s. One of the release before has gone after 5, which may be seen only in the
+ * handshake.
+ */
 const PATIENCE_MS = 27_000;
 /** Connections; each is an open file. */
 const MAX_WAITING = 20_000;

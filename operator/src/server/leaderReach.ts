@@ -27,7 +27,8 @@ export class LeaderReach {
     if (seen?.url === url && this.#clock.now() - seen.atMs < FRESH_MS) return seen.answers;
     if (this.#trying === url) return undefined;
     this.#trying = url;
-    void canConnect(url).then((answers) => {
+    const found = canConnect(url).catch(() => false);
+    void found.then((answers) => {
       if (this.#trying !== url) return;
       this.#trying = undefined;
       this.#seen = { url, answers, atMs: this.#clock.now() };

@@ -18,7 +18,8 @@ const OTHER = agents(1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
 /** Those of the lists, and others. */
 function members(count: number, without: readonly Peer[] = []): string[] {
   const gone = new Set(without.map(({ id }) => id));
-  return Array.from({ length: count }, (_, at) => `agent-${at}`).filter((id) => !gone.has(id));
+  const all = ['relay-0', 'relay-1', ...Array.from({ length: count }, (_, at) => `agent-${at}`)];
+  return all.slice(0, count).filter((id) => !gone.has(id));
 }
 
 let pace: PeersPace;
@@ -55,11 +56,27 @@ it.each([
   ['it knows few nodes', members(10_000), LIST.slice(3), LIST],
   ['most of those that it knows have gone', members(10_000, LIST.slice(2, 8)), LIST, OTHER],
   ['there is another relay', members(10_000), LIST, [...LIST, peer('relay', 0)]],
-  ['a relay has gone', members(10_000), [...LIST, peer('relay', 0)], LIST],
+  [
+    'its relay has gone',
+    members(10_000, [peer('relay', 0)]),
+    [...LIST, peer('relay', 0)],
+    [...LIST, peer('relay', 1)],
+  ],
 ])('but is told at once when %s', (_, ids, told, peers) => {
   pace.begin(ids, 0);
   pace.listFor(PROCESS, undefined, told);
   pace.begin(ids, 10);
   expect(pace.listFor(PROCESS, told, peers)).toBe(peers);
   expect(pace.waitMs).toBeUndefined();
+});
+
+it('which of the relays that are there it should know may wait', () => {
+  const [told, other] = [0, 1].map((number) => [...LIST, peer('relay', number)]) as [
+    Peer[],
+    Peer[],
+  ];
+  pace.begin(members(10_000), 0);
+  pace.listFor(PROCESS, undefined, told);
+  pace.begin(members(10_000), 10);
+  expect(pace.listFor(PROCESS, told, other)).toBe(told);
 });

@@ -2,7 +2,7 @@
  * How often a process is told another list of peers. In a swarm of thousands each that comes or goes
  * changes the lists of many, and while thousands come, to a new leader or with new nodes, each look
  * would tell everybody another one: hundreds of megabytes, for which those that come have to wait.
- * Whoever comes is told at once whom it may ask, and everybody of other relays.
+ * Whoever comes is told at once whom it may ask, and everybody of relays that come or go.
  */
 import type { Peer } from '@sluice/protocol/messages.ts';
 import type { FleetProcess } from './fleetView.ts';
@@ -17,8 +17,6 @@ const ENOUGH = 8;
 /** Lists that wait go out together, so many times in that which each waits for. */
 const LOOKS = 4;
 
-const NOBODY: ReadonlySet<string> = new Set();
-
 /** Of one distribution. */
 export class PeersPace {
   readonly #toldMs = new WeakMap<FleetProcess, number>();
@@ -29,9 +27,8 @@ export class PeersPace {
 
   /** A look at all of its members, by id. */
   begin(members: readonly string[], nowMs: number): void {
-    const isSmall = members.length <= SMALL;
-    this.#members = isSmall ? NOBODY : new Set(members);
-    this.#intervalMs = isSmall ? 0 : (members.length / LISTS_PER_SECOND) * 1000;
+    this.#members = new Set(members);
+    this.#intervalMs = members.length <= SMALL ? 0 : (members.length / LISTS_PER_SECOND) * 1000;
     this.#nowMs = nowMs;
     this.#dueMs = Number.POSITIVE_INFINITY;
   }
@@ -58,13 +55,15 @@ export class PeersPace {
     return Math.max(this.#dueMs - this.#nowMs, this.#intervalMs / LOOKS);
   }
 
+  /** Whom it knows among many relays may be others because of any node: that is not urgent. */
   #isUrgent(told: readonly Peer[], peers: readonly Peer[]): boolean {
-    const isThere = ({ id, role }: Peer) => role === 'agent' && this.#members.has(id);
-    const agents = told.reduce((count, peer) => count + Number(isThere(peer)), 0);
-    return agents < ENOUGH || !samePeers(relaysOf(told), relaysOf(peers));
+    const known = told.filter(({ id }) => this.#members.has(id));
+    const [toldRelays, knownRelays] = [countOf(told, 'relay'), countOf(known, 'relay')];
+    if (knownRelays < toldRelays || knownRelays < countOf(peers, 'relay')) return true;
+    return countOf(known, 'agent') < ENOUGH;
   }
 }
 
-function relaysOf(peers: readonly Peer[]): Peer[] {
-  return peers.filter(({ role }) => role === 'relay');
+function countOf(peers: readonly Peer[], role: Peer['role']): number {
+  return peers.reduce((count, peer) => count + Number(peer.role === role), 0);
 }

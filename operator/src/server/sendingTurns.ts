@@ -3,28 +3,43 @@
  * written in one turn of the event loop, seconds in which nothing else is heard: neither an answer
  * about the Lease nor a lease that is to be renewed.
  *
- * Distributions take turns, too: the tasks of one for 10,000 nodes are seconds of work, in which the
- * first nodes of all others begin. Lists of peers come last: those of 10,000 processes are a hundred
- * megabytes.
+ * What is said of no distribution, answers to reports above all, has turns of its own, for whoever
+ * waits for one gives up. Distributions take turns, too: the tasks of one for 10,000 nodes are seconds
+ * of work, in which the first nodes of all others begin. Lists of peers, a hundred megabytes for as
+ * many nodes, have few turns while others wait.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 
 export interface Sender {
-  /** Called when it is its turn: what others should not wait for is not written. */
+  /** Called when it is its turn: all that waits, but lists. */
   write(): void;
-  /** Called when nobody else has anything to write but that. */
   writeLists(): void;
 }
 
 /** A write costs about a tenth of a millisecond. */
 const SENDERS_A_TURN = 32;
 const TURN_MS = 1;
+/** Whose turn it is, again and again; who does not wait is passed over. */
+const LANES = [
+  'answers',
+  'tasks',
+  'answers',
+  'tasks',
+  'answers',
+  'tasks',
+  'tasks',
+  'lists',
+] as const;
 
 export class SendingTurns {
   readonly #clock: Clock;
-  /** By the distribution of which it has something to say; whose turn is next is first. */
-  readonly #waiting = new Map<string, Set<Sender>>();
-  readonly #waitingWithLists = new Set<Sender>();
+  readonly #answers = new Set<Sender>();
+  /** By the distribution of which they have something to say; whose turn is next is first. */
+  readonly #tasks = new Map<string, Set<Sender>>();
+  /** Of which distributions; in one turn it says all of it. */
+  readonly #uids = new Map<Sender, Set<string>>();
+  readonly #lists = new Set<Sender>();
+  #lane = 0;
   #left = SENDERS_A_TURN;
   #isResting = false;
 
@@ -32,37 +47,23 @@ export class SendingTurns {
     this.#clock = clock;
   }
 
-  /** At once, as long as few others have sent in this turn. */
+  /** At once, as long as few others have sent in this turn. `uid`: of what it says; or nothing. */
   ask(sender: Sender, uid: string): void {
-    const senders = this.#waiting.get(uid) ?? new Set();
-    this.#waiting.set(uid, senders.add(sender));
+    if (uid === '') this.#answers.add(sender);
+    else {
+      addTo(this.#tasks, uid, sender);
+      addTo(this.#uids, sender, uid);
+    }
     this.#serve();
   }
 
   askForLists(sender: Sender): void {
-    this.#waitingWithLists.add(sender);
+    this.#lists.add(sender);
     this.#serve();
   }
 
   #serve(): void {
-    for (const [uid, senders] of this.#waiting) {
-      if (this.#left === 0) break;
-      this.#waiting.delete(uid);
-      for (const sender of senders) {
-        senders.delete(sender);
-        // Behind the others, and met by this loop again.
-        if (senders.size > 0) this.#waiting.set(uid, senders);
-        this.#left -= 1;
-        sender.write();
-        break;
-      }
-    }
-    for (const sender of this.#waitingWithLists) {
-      if (this.#left === 0) break;
-      this.#left -= 1;
-      this.#waitingWithLists.delete(sender);
-      sender.writeLists();
-    }
+    while (this.#left > 0 && this.#serveNext()) this.#left -= 1;
     if (this.#isResting || this.#left === SENDERS_A_TURN) return;
     this.#isResting = true;
     this.#clock.setTimer(TURN_MS, () => {
@@ -71,4 +72,58 @@ export class SendingTurns {
       this.#serve();
     });
   }
+
+  /** Answers whether anybody waited. */
+  #serveNext(): boolean {
+    for (let passed = 0; passed < LANES.length; passed += 1) {
+      const lane = LANES[this.#lane % LANES.length];
+      this.#lane += 1;
+      if (lane === 'lists') {
+        const sender = first(this.#lists);
+        if (sender === undefined) continue;
+        this.#served(sender);
+        this.#lists.delete(sender);
+        sender.writeLists();
+      } else {
+        const sender = lane === 'answers' ? first(this.#answers) : this.#nextWithTask();
+        if (sender === undefined) continue;
+        this.#served(sender);
+        sender.write();
+      }
+      return true;
+    }
+    return false;
+  }
+
+  #nextWithTask(): Sender | undefined {
+    for (const [uid, senders] of this.#tasks) {
+      // Behind the others.
+      this.#tasks.delete(uid);
+      this.#tasks.set(uid, senders);
+      return first(senders);
+    }
+    return undefined;
+  }
+
+  /** It says all that it has to say, of whatever. */
+  #served(sender: Sender): void {
+    this.#answers.delete(sender);
+    for (const uid of this.#uids.get(sender) ?? []) {
+      const senders = this.#tasks.get(uid);
+      senders?.delete(sender);
+      if (senders?.size === 0) this.#tasks.delete(uid);
+    }
+    this.#uids.delete(sender);
+  }
+}
+
+function first<T>(all: ReadonlySet<T>): T | undefined {
+  const [one] = all;
+  return one;
+}
+
+function addTo<K, V>(all: Map<K, Set<V>>, key: K, value: V): void {
+  const some = all.get(key);
+  if (some === undefined) all.set(key, new Set([value]));
+  else some.add(value);
 }

@@ -189,6 +189,9 @@ it('unless it renews its Lease: then only this replica does not reach it, and no
   expect(ask().outcome).toBe(`307 ${LEADER}/v1/work`);
   election.answers = undefined;
   expect(ask().outcome).toBe(`307 ${LEADER}/v1/work`);
+  // It has died since.
+  await clock.advance(3_100);
+  expect(ask().outcome).toBeUndefined();
   // Another one is not this one.
   Object.assign(election, { leaderUrl: 'https://10.1.2.4:8443', answers: false });
   expect(ask().outcome).toBeUndefined();

@@ -107,7 +107,12 @@ export class Standby {
       this.#silent = { leader, sinceMs: clock.now() };
     }
     if (this.#silent?.leader !== leader) return answers === true;
-    return (renewalSeenMs() ?? Number.NEGATIVE_INFINITY) > this.#silent.sinceMs + RENEWED_LATE_MS;
+    const renewedMs = renewalSeenMs() ?? Number.NEGATIVE_INFINITY;
+    // Both: it lived when it was not reached, and does so still.
+    return (
+      Math.max(this.#silent.sinceMs, clock.now() - 2 * RENEWED_LATE_MS) + RENEWED_LATE_MS <
+      renewedMs
+    );
   }
 
   #look(): void {
@@ -146,7 +151,7 @@ export class Standby {
   }
 }
 
-/** Half of what it is prepared to wait. */
+/** Half of what it is prepared to wait, within bounds. */
 function holdMsOf(request: Request): number {
   const [, seconds] = /^wait=(\d{1,4})$/.exec(request.get('prefer') ?? '') ?? [];
   if (seconds === undefined) return HOLD_MS;

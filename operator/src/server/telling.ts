@@ -211,13 +211,16 @@ export class Telling {
       now,
     );
     for (const { process } of members) {
-      const { id, kind, reports, told } = process;
+      const { id, kind, reports } = process;
+      const told = process.told.get(uid);
+      // With another epoch a list is told anyway.
+      const known = told?.task?.epoch === plan.record.epoch ? told.peers : undefined;
       const [isPuller, isSigner] = [pulls.has(id), signers.has(id)];
       if (isPuller || isSigner) this.#deps.entrust(process, uid);
       const task = tasks[isPuller ? 'standIn' : kind];
       work.set(process, {
         task: isSigner ? { ...task, signs: true } : task,
-        peers: kept.pace.listFor(process, told.get(uid)?.peers, peers.get(id) ?? []),
+        peers: kept.pace.listFor(process, known, peers.get(id) ?? []),
         removals: earlierEpochs(plan, kind, (epoch) => reports.get(uid, epoch)?.state),
       });
     }

@@ -288,12 +288,15 @@ export function lineOf(message: WorkMessage): Buffer {
 
 /** What JSON.stringify makes of it. */
 function textOfPeers({ peers, ...rest }: Extract<WorkMessage, { type: 'peers' }>): string {
-  const texts = peers.map((peer) => {
-    const text = peerTexts.get(peer) ?? JSON.stringify(peer);
-    peerTexts.set(peer, text);
-    return text;
-  });
-  return `${JSON.stringify(rest).slice(0, -1)},"peers":[${texts.join()}]}\n`;
+  return `${JSON.stringify(rest).slice(0, -1)},"peers":[${peers.map(textOfPeer).join()}]}\n`;
+}
+
+function textOfPeer(peer: Peer): string {
+  const known = peerTexts.get(peer);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(peer);
+  peerTexts.set(peer, text);
+  return text;
 }
 
 /** Whether both would be told in the same words. */

@@ -356,7 +356,7 @@ describe('the control client', () => {
       expect(await codeOf(made.report({ transfers: [] }, AbortSignal.timeout(100)))).toBe(
         'Aborted',
       );
-    });
+    }, 5_000);
   });
 
   it('goes straight to the leader that a work stream names, as long as that is open', async () => {

@@ -105,6 +105,8 @@ export class SessionKeeper {
       this.#options;
     const askedAtMs = this.#deps.clock.now();
     const bearer = await readCredential(tokenFile, 'token');
+    // One that is good still is used when another one cannot be had soon.
+    const isPatient = askedAtMs >= (this.#session?.endsAtMs ?? 0);
     const body = {
       protocolVersions,
       kind,
@@ -113,7 +115,7 @@ export class SessionKeeper {
       ...(httpPort !== undefined && { httpPort }),
     };
     const grant = await this.#deps.http.call(
-      { method: 'POST', path: '/v1/session', bearer, body, isPatient: true },
+      { method: 'POST', path: '/v1/session', bearer, body, isPatient },
       parseSessionGrant,
       NEVER,
     );
