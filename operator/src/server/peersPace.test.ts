@@ -16,10 +16,11 @@ const LIST = agents(0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
 const OTHER = agents(1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
 
 /** Those of the lists, and others. */
-function members(count: number, without: readonly Peer[] = []): string[] {
+function members(count: number, without: readonly Peer[] = []): { process: FleetProcess }[] {
   const gone = new Set(without.map(({ id }) => id));
   const all = ['relay-0', 'relay-1', ...Array.from({ length: count }, (_, at) => `agent-${at}`)];
-  return all.slice(0, count).filter((id) => !gone.has(id));
+  const there = all.slice(0, count).filter((id) => !gone.has(id));
+  return there.map((id) => ({ process: { id } as FleetProcess }));
 }
 
 let pace: PeersPace;

@@ -20,14 +20,17 @@ const LOOKS = 4;
 /** Of one distribution. */
 export class PeersPace {
   readonly #toldMs = new WeakMap<FleetProcess, number>();
-  #members: ReadonlySet<string> = new Set();
+  #members: readonly { readonly process: FleetProcess }[] = [];
+  /** Of the members; found when it is asked for. */
+  #ids: ReadonlySet<string> | undefined;
   #intervalMs = 0;
   #nowMs = 0;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  /** A look at all of its members, by id. */
-  begin(members: readonly string[], nowMs: number): void {
-    this.#members = new Set(members);
+  /** A look at all of its members. */
+  begin(members: readonly { readonly process: FleetProcess }[], nowMs: number): void {
+    this.#members = members;
+    this.#ids = undefined;
     this.#intervalMs = members.length <= SMALL ? 0 : (members.length / LISTS_PER_SECOND) * 1000;
     this.#nowMs = nowMs;
     this.#dueMs = Number.POSITIVE_INFINITY;
@@ -57,7 +60,9 @@ export class PeersPace {
 
   /** Whom it knows among many relays may be others because of any node: that is not urgent. */
   #isUrgent(told: readonly Peer[], peers: readonly Peer[]): boolean {
-    const known = told.filter(({ id }) => this.#members.has(id));
+    this.#ids ??= new Set(this.#members.map(({ process }) => process.id));
+    const ids = this.#ids;
+    const known = told.filter(({ id }) => ids.has(id));
     const [toldRelays, knownRelays] = [countOf(told, 'relay'), countOf(known, 'relay')];
     if (knownRelays < toldRelays || knownRelays < countOf(peers, 'relay')) return true;
     return countOf(known, 'agent') < ENOUGH;

@@ -206,10 +206,7 @@ export class Telling {
     const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
     const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
     const pulls = standIns.choose(members, isNeeded, now);
-    kept.pace.begin(
-      members.map(({ process: { id } }) => id),
-      now,
-    );
+    kept.pace.begin(members, now);
     for (const { process } of members) {
       const { id, kind, reports } = process;
       const told = process.told.get(uid);
