@@ -201,6 +201,13 @@ async function crash(run: Run, operation: number): Promise<boolean> {
   );
 }
 
+/** A failure says in which case, so that it can be repeated. */
+async function inCase(name: string, act: () => Promise<void>): Promise<void> {
+  await act().catch((cause: unknown) => {
+    throw new Error(`${name}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  });
+}
+
 /** Every operation once more for each operation: seconds, and more on a machine that is busy. */
 const TIMEOUT_MS = 60_000;
 
@@ -209,15 +216,17 @@ describe('a store whose machine loses power', { timeout: TIMEOUT_MS }, () => {
     for (let seed = 1; seed <= 3; seed += 1) {
       const operations = await operationsOf(2, seed);
       for (let operation = 1; operation <= operations; operation += 1) {
-        const disk = await startDisk();
-        const random = randomOf(seed);
-        await build(runOf(disk, 1, randomOf(7)));
-        const run = runOf(disk, 2, random);
-        await crash(run, operation);
-        disk.losePower(randomOf(seed * 1000 + operation));
-        expect(await visible(disk)).toBeOneOf([1, 2]);
-        await build(run);
-        expect(await visible(disk)).toBe(2);
+        await inCase(`seed ${seed}, operation ${operation}`, async () => {
+          const disk = await startDisk();
+          const random = randomOf(seed);
+          await build(runOf(disk, 1, randomOf(7)));
+          const run = runOf(disk, 2, random);
+          await crash(run, operation);
+          disk.losePower(randomOf(seed * 1000 + operation));
+          expect(await visible(disk)).toBeOneOf([1, 2]);
+          await build(run);
+          expect(await visible(disk)).toBe(2);
+        });
       }
     }
   });
@@ -257,12 +266,14 @@ describe('a store whose machine loses power', { timeout: TIMEOUT_MS }, () => {
 
   it('keeps a version that complete() has placed', async () => {
     for (let seed = 1; seed <= 20; seed += 1) {
-      const disk = await startDisk();
-      const run = runOf(disk, 1, randomOf(seed));
-      await build(run);
-      disk.losePower(run.random);
-      expect(await visible(disk)).toBe(1);
-      expect(await build(run)).toEqual({ reused: layout.pieceCount });
+      await inCase(`seed ${seed}`, async () => {
+        const disk = await startDisk();
+        const run = runOf(disk, 1, randomOf(seed));
+        await build(run);
+        disk.losePower(run.random);
+        expect(await visible(disk)).toBe(1);
+        expect(await build(run)).toEqual({ reused: layout.pieceCount });
+      });
     }
   });
 });
@@ -271,13 +282,15 @@ describe('a store whose process is killed', { timeout: TIMEOUT_MS }, () => {
   it('has every piece that put() has answered', async () => {
     const operations = await operationsOf(1, 5);
     for (let operation = 1; operation <= operations; operation += 1) {
-      const disk = await startDisk();
-      const run = runOf(disk, 1, randomOf(5), 'stored');
-      const reached = await crash(run, operation);
-      expect(reached).toBe(true);
-      disk.startAnew();
-      await build(run);
-      expect(await visible(disk)).toBe(1);
+      await inCase(`operation ${operation}`, async () => {
+        const disk = await startDisk();
+        const run = runOf(disk, 1, randomOf(5), 'stored');
+        const reached = await crash(run, operation);
+        expect(reached).toBe(true);
+        disk.startAnew();
+        await build(run);
+        expect(await visible(disk)).toBe(1);
+      });
     }
   });
 });
