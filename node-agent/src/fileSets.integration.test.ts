@@ -1,4 +1,4 @@
-/** Sets of hundreds of files through real processes, and what a second epoch of a set costs. */
+/** A set of as many files as there may be through real processes, and what a second epoch of a set costs. */
 import { randomBytes } from 'node:crypto';
 import { lstat, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -13,7 +13,7 @@ import { TestOrigin } from './testing/testOrigin.ts';
 
 const MIB = 1024 * 1024;
 const PIECE = 262_144;
-const FILES = 300;
+const FILES = 1_000;
 const NODES = ['one', 'two'];
 const TIMEOUT_MS = 120_000;
 
