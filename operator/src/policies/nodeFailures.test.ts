@@ -27,6 +27,7 @@ describe('the worst nodes', () => {
     ['DiskFull', /^because; free space/],
     ['DigestMismatch', /^because; correct spec.source.digest/],
     ['DiskReadOnly', /^because; mount/],
+    ['PathConflict', /^because; move it away/],
     ['NamespaceShareExceeded', /^because; delete Distributions .* agent.namespaceShares/],
     ['Whatever', /^because; the node tries again/],
   ])('have a remedy for %s', (reason, message) => {

@@ -54,6 +54,11 @@ export const NODE_FAILURES = {
     when: 'The disk gave an input/output error.',
     remedy: 'replace the disk of the agent root',
   },
+  PathConflict: {
+    kind: 'stall',
+    when: 'Something that is not of Sluice stands where the link to the version, or a folder to it, belongs.',
+    remedy: 'move it away: what users put there is not replaced',
+  },
   UnsafePath: {
     kind: 'stall',
     when: 'What the node was told would lie outside its folder.',
