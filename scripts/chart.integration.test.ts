@@ -222,21 +222,21 @@ describe('the chart', () => {
     expect(budget(await render('operator.replicas=2'))).toBe(1);
   });
 
-  it('lets only the operator reach MongoDB, and only relays and agents the control API and each other', async () => {
+  it('lets only the operator reach MongoDB, and only Sluice the control API, and relays and agents each other', async () => {
     const objects = await render();
     const component = (name: string) => ({
       podSelector: {
         matchLabels: { 'app.kubernetes.io/name': 'sluice', 'app.kubernetes.io/component': name },
       },
     });
+    const processes = [component('relay'), component('agent')];
     expect(find(objects, 'NetworkPolicy', 'sluice-mongodb').spec.ingress).toEqual([
       { ports: [{ port: 'mongodb' }], from: [component('operator')] },
     ]);
     expect(find(objects, 'NetworkPolicy', 'sluice-operator').spec.ingress).toEqual([
-      { ports: [{ port: 'control' }], from: [component('relay'), component('agent')] },
+      { ports: [{ port: 'control' }], from: [component('operator'), ...processes] },
       { ports: [{ port: 'metrics' }] },
     ]);
-    const processes = [component('relay'), component('agent')];
     expect(find(objects, 'NetworkPolicy', 'sluice-relay').spec.ingress).toEqual([
       { ports: [{ port: 'bittorrent' }, { port: 'http' }], from: processes },
       { ports: [{ port: 'http' }], from: [component('operator')] },
