@@ -33,8 +33,6 @@ export class QueuedStream implements WorkStream, Sender {
   readonly #deps: QueuedStreamDependencies;
   /** In the order in which they are sent. */
   readonly #queue = new Set<Waiting>();
-  /** Of peers; behind all others, for a process knows by its task what they are of. */
-  readonly #lists = new Set<Waiting>();
   /** By distribution and by what they say of it: those that a newer message takes the place of. */
   readonly #replaceable = new NestedMap<string, Waiting>();
   /** Of a line that is being sent. */
@@ -53,7 +51,6 @@ export class QueuedStream implements WorkStream, Sender {
       this.#hung?.cancel();
       this.#isFull = false;
       this.write();
-      if (this.#lists.size > 0) this.#deps.turns.askForLists(this);
     });
     this.#sink.once('close', () => this.#end());
     return this;
@@ -66,16 +63,14 @@ export class QueuedStream implements WorkStream, Sender {
     if (message.type === 'remove') {
       // What comes after it must not come before it.
       this.#replaceable.deleteAll(uid);
-      this.#dropLists(message);
       this.#queue.add({ message });
     } else if (outdated !== undefined) outdated.message = message;
     else {
       const waiting = { message };
-      this.#waitingWith(message).add(waiting);
+      this.#queue.add(waiting);
       this.#replaceable.set(uid, what, waiting);
     }
-    if (message.type === 'peers') this.#deps.turns.askForLists(this);
-    else this.#deps.turns.ask(this, uid);
+    this.#deps.turns.ask(this);
   }
 
   /** What waits is not said any more: the next stream begins with everything. */
@@ -85,17 +80,8 @@ export class QueuedStream implements WorkStream, Sender {
   }
 
   write(): void {
-    this.#write(this.#queue);
-  }
-
-  writeLists(): void {
-    this.#write(this.#queue);
-    this.#write(this.#lists);
-  }
-
-  #write(waiting: Set<Waiting>): void {
     while (!this.#isFull && !this.#isOver) {
-      if (this.#rest.length === 0) this.#rest = this.#next(waiting);
+      if (this.#rest.length === 0) this.#rest = this.#next();
       if (this.#rest.length === 0) return;
       const part = this.#rest.subarray(0, PART_BYTES);
       this.#rest = this.#rest.subarray(PART_BYTES);
@@ -104,24 +90,10 @@ export class QueuedStream implements WorkStream, Sender {
     }
   }
 
-  /** Of what is removed; others are not told again. */
-  #dropLists({ uid, epoch }: Extract<WorkMessage, { type: 'remove' }>): void {
-    for (const waiting of this.#lists) {
-      const { message } = waiting;
-      if (message.type !== 'peers' || message.uid !== uid) continue;
-      if (epoch === undefined || message.epoch === epoch) this.#lists.delete(waiting);
-      else this.#replaceable.set(uid, subjectOf(message).what, waiting);
-    }
-  }
-
-  #waitingWith({ type }: WorkMessage): Set<Waiting> {
-    return type === 'peers' ? this.#lists : this.#queue;
-  }
-
   /** Empty: nothing waits. */
-  #next(all: Set<Waiting>): Buffer {
-    for (const waiting of all) {
-      all.delete(waiting);
+  #next(): Buffer {
+    for (const waiting of this.#queue) {
+      this.#queue.delete(waiting);
       const { uid, what } = subjectOf(waiting.message);
       if (this.#replaceable.get(uid, what) === waiting) this.#replaceable.delete(uid, what);
       return lineOf(waiting.message);
@@ -139,7 +111,6 @@ export class QueuedStream implements WorkStream, Sender {
     this.#isOver = true;
     this.#hung?.cancel();
     this.#queue.clear();
-    this.#lists.clear();
     this.#replaceable.clear();
   }
 }
