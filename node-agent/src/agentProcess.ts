@@ -66,7 +66,7 @@ export class AgentProcess {
       },
     );
     this.#worker = new ControlWorker(
-      { newestOnly: true, spreadsReports: true },
+      { newestOnly: true },
       { client, host, disk: () => diskSpaceOf(root).catch(() => undefined), onProblem },
     );
     const metrics = new AgentMetrics({

@@ -1,4 +1,4 @@
-/** A set of as many files as there may be through real processes, and what a second epoch of a set costs. */
+/** As many files as a set may have through real processes, and what its second epoch costs. */
 import { randomBytes } from 'node:crypto';
 import { lstat, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';

@@ -65,7 +65,7 @@ export class RelayProcess {
       },
     );
     this.#worker = new ControlWorker(
-      { newestOnly: false, spreadsReports: false },
+      { newestOnly: false },
       { client, host, disk: async () => undefined, onProblem },
     );
     const metrics = new RelayMetrics({

@@ -108,10 +108,7 @@ function startAgent(
     synced: async () => {},
   };
   const disk = async () => undefined;
-  new ControlWorker(
-    { newestOnly: true, spreadsReports: true },
-    { client, host, disk, onProblem },
-  ).start();
+  new ControlWorker({ newestOnly: true }, { client, host, disk, onProblem }).start();
 }
 
 class WatchedClient extends ControlClient {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { link, MBIT, times } from './links.ts';
 import { wrongIn } from './randomWorld.ts';
 import {
   BITTORRENT_PORT,
@@ -7,10 +8,7 @@ import {
   type WorldOptions,
 } from './swarmWorld.ts';
 
-const MBIT = 125_000;
 const PIECE = 262_144;
-const both = (rate: number) => ({ upRate: rate * MBIT, downRate: rate * MBIT });
-const times = <T>(count: number, each: T): T[] => Array.from({ length: count }, () => each);
 
 // A world takes as long as the machine needs, whatever its clock says.
 vi.setConfig({ testTimeout: 60_000 });
@@ -25,8 +23,8 @@ function worldOf(change: Partial<WorldOptions> = {}): SwarmWorld {
     pieceCount: 256,
     pieceLengthBytes: PIECE,
     originRate: 100 * MBIT,
-    relays: [both(200)],
-    nodes: times(4, both(100)),
+    relays: [link(200)],
+    nodes: times(4, link(100)),
     ...change,
   });
   return world;
@@ -113,45 +111,4 @@ describe('what a user changes while a transfer runs', () => {
     expect(Math.min(...carried)).toBeGreaterThan(4_000_000);
     await finished();
   });
-});
-
-it('a node that joins in mid-pull gets the feed so far from nodes, when it knows nobody else', async () => {
-  worldOf({
-    neighbours: (members) => {
-      const idsOf = (known: typeof members) => known.map(({ id }) => id);
-      const nodes = members.filter(({ kind }) => kind === 'agent');
-      return new Map(
-        members.map(({ id }) => [
-          id,
-          idsOf(id === 'node4' ? nodes : members).filter((each) => each !== id),
-        ]),
-      );
-    },
-  });
-  const late = world.nodes.at(-1) as SimulatedPeer;
-  expect(late.name).toBe('node4');
-  const relays = world.relays.map(({ host }) => host);
-  world.network.cut(
-    (from, to) =>
-      [from, to].includes(late.host) && relays.some((relay) => [from, to].includes(relay)),
-  );
-  await world.begin(world.nodes.slice(0, -1));
-  await world.pass(2);
-  const [relay] = world.relays as [SimulatedPeer];
-  const pulled = relay.transfer.progress().verifiedPieces;
-  expect(pulled).toBeGreaterThan(50);
-  await world.begin([late]);
-  await world.pass(1);
-  expect(relay.transfer.progress().verifiedPieces).toBeLessThan(256);
-  // All that was told before it came, and some of what it met on the way.
-  expect(late.transfer.feed.knownPieces).toBeGreaterThan(pulled);
-  await finished();
-  expect(late.transfer.progress().received).toMatchObject({ fromRelays: 0, fromRelayHttp: 0 });
-});
-
-it('two hundred nodes, each of which knows some, all get the file', async () => {
-  worldOf({ pieceCount: 48, relays: times(2, both(400)), nodes: times(200, both(100)) });
-  await world.begin();
-  await finished(60);
-  expect(world.originCopies).toBeLessThan(1.05);
 });

@@ -1,15 +1,15 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { link, MBIT, times } from './links.ts';
 import { wrongIn } from './randomWorld.ts';
 import type { OriginConduct } from './simulatedOrigin.ts';
 import { type SimulatedPeer, SwarmWorld, type WorldOptions } from './swarmWorld.ts';
 
-const MBIT = 125_000;
 const PIECE = 262_144;
 const PIECES = 48;
 const FILE = PIECES * PIECE;
 /** More than any of these worlds needs by far. */
 const MAX_SECONDS = 120;
-const link = { upRate: 100 * MBIT, downRate: 100 * MBIT };
+const LINK = link(100);
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -23,8 +23,8 @@ function worldOf(change: Partial<WorldOptions> = {}): SwarmWorld {
     pieceCount: PIECES,
     pieceLengthBytes: PIECE,
     originRate: 50 * MBIT,
-    relays: [link],
-    nodes: [link, link, link, link],
+    relays: [LINK],
+    nodes: times(4, LINK),
     ...change,
   });
   return world;
@@ -129,7 +129,7 @@ const features: readonly Feature[] = [
   },
   {
     name: 'keep nothing wrong of what a relay sends by HTTP, and ask another',
-    options: { relays: [link, link], topUp: { sources: ['relay'], isCarried: true } },
+    options: { relays: [LINK, LINK], topUp: { sources: ['relay'], isCarried: true } },
     act: async () => {
       world.tamperHttp((from, bytes) =>
         from === 'relay1' && isPayload(bytes) ? flipped(bytes) : bytes,

@@ -1,12 +1,10 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { link, MBIT, times } from './links.ts';
 import { SwarmWorld, type WorldOptions } from './swarmWorld.ts';
 
-const MBIT = 125_000;
 const PIECE = 262_144;
 const PIECES = 128;
 const BYTES = PIECES * PIECE;
-const link = (down: number, up = down) => ({ upRate: up * MBIT, downRate: down * MBIT });
-const times = <T>(count: number, each: T): T[] => Array.from({ length: count }, () => each);
 
 // A world takes as long as the machine needs, whatever its clock says.
 vi.setConfig({ testTimeout: 120_000 });

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { link, MBIT, times } from './links.ts';
 import { tryRandomWorld, wrongIn } from './randomWorld.ts';
 import {
   BITTORRENT_PORT,
@@ -7,10 +8,7 @@ import {
   type WorldOptions,
 } from './swarmWorld.ts';
 
-const MBIT = 125_000;
 const PIECE = 262_144;
-const both = (rate: number) => ({ upRate: rate * MBIT, downRate: rate * MBIT });
-const times = <T>(count: number, each: T): T[] => Array.from({ length: count }, () => each);
 
 // A world takes as long as the machine needs, whatever its clock says.
 vi.setConfig({ testTimeout: 60_000 });
@@ -25,8 +23,8 @@ function worldOf(change: Partial<WorldOptions> = {}): SwarmWorld {
     pieceCount: 128,
     pieceLengthBytes: PIECE,
     originRate: 100 * MBIT,
-    relays: times(2, both(200)),
-    nodes: times(8, both(100)),
+    relays: times(2, link(200)),
+    nodes: times(8, link(100)),
     ...change,
   });
   return world;
@@ -116,6 +114,50 @@ describe('a simulated swarm', () => {
     expect(world.originCopies).toBeLessThan(1.02);
   });
 
+  it('gives a node that joins in mid-pull and knows nodes alone the feed so far', async () => {
+    worldOf({
+      pieceCount: 256,
+      relays: [link(200)],
+      nodes: times(4, link(100)),
+      neighbours: (members) => {
+        const idsOf = (known: typeof members) => known.map(({ id }) => id);
+        const nodes = members.filter(({ kind }) => kind === 'agent');
+        return new Map(
+          members.map(({ id }) => [
+            id,
+            idsOf(id === 'node4' ? nodes : members).filter((each) => each !== id),
+          ]),
+        );
+      },
+    });
+    const late = world.nodes.at(-1) as SimulatedPeer;
+    expect(late.name).toBe('node4');
+    const relays = world.relays.map(({ host }) => host);
+    world.network.cut(
+      (from, to) =>
+        [from, to].includes(late.host) && relays.some((relay) => [from, to].includes(relay)),
+    );
+    await world.begin(world.nodes.slice(0, -1));
+    await world.pass(2);
+    const [relay] = world.relays as [SimulatedPeer];
+    const pulled = relay.transfer.progress().verifiedPieces;
+    expect(pulled).toBeGreaterThan(50);
+    await world.begin([late]);
+    await world.pass(1);
+    expect(relay.transfer.progress().verifiedPieces).toBeLessThan(256);
+    // All that was told before it came, and some of what it met on the way.
+    expect(late.transfer.feed.knownPieces).toBeGreaterThan(pulled);
+    await finished();
+    expect(late.transfer.progress().received).toMatchObject({ fromRelays: 0, fromRelayHttp: 0 });
+  });
+
+  it('serves two hundred nodes, each of which knows some of the others', async () => {
+    worldOf({ pieceCount: 48, relays: times(2, link(400)), nodes: times(200, link(100)) });
+    await world.begin();
+    await finished(60);
+    expect(world.originCopies).toBeLessThan(1.05);
+  });
+
   it('fetches only what the version before does not have', async () => {
     worldOf();
     const { layout } = world.file;
@@ -139,7 +181,7 @@ describe('a simulated swarm', () => {
   });
 
   it('does not wait for slow nodes', async () => {
-    await worldOf({ nodes: [...times(6, both(100)), ...times(2, both(10))] }).begin();
+    await worldOf({ nodes: [...times(6, link(100)), ...times(2, link(10))] }).begin();
     await finished(120);
     const fast = world.nodes.slice(0, 6).map(({ doneAtMs }) => doneAtMs ?? 0);
     expect(Math.max(...fast) / 1000).toBeLessThan(ORIGIN_BOUND * 2.5);
@@ -182,8 +224,8 @@ describe('a simulated swarm', () => {
     worldOf({
       pieceCount: 40,
       pieceLengthBytes,
-      relays: [both(200)],
-      nodes: [both(100), throttled],
+      relays: [link(200)],
+      nodes: [link(100), throttled],
       topUp: { minRate, sources: ['relay'], isCarried: false },
     });
     const [node, giver] = world.nodes as [SimulatedPeer, SimulatedPeer];

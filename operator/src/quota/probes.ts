@@ -3,7 +3,7 @@
  * waits keeps room free, so that pullers that renew do not starve it.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import { sleep } from '@sluice/protocol/sleep.ts';
+import { sleep, unlessAborted } from '@sluice/protocol/sleep.ts';
 import type { Unproven } from './entries.ts';
 import { trafficExhausted } from './exhaustion.ts';
 import type { LeaseObserver } from './leaseEvents.ts';
@@ -116,17 +116,12 @@ export class Probes {
     leaseId: string,
     signal: AbortSignal,
   ): Promise<void> {
-    const { promise, reject } = Promise.withResolvers<never>();
-    const abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
     try {
-      await Promise.race([grant, promise]);
+      await unlessAborted(grant, signal);
       signal.throwIfAborted();
     } catch (error) {
       grant.then(() => book.settle(leaseId, 0)).catch(() => {});
       throw error;
-    } finally {
-      signal.removeEventListener('abort', abort);
     }
   }
 

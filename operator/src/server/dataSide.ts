@@ -2,7 +2,7 @@
 import { createServer, type Server } from 'node:https';
 import { systemRandom } from '@sluice/engine/adapters/system/systemRandom.ts';
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
-import { sleep } from '@sluice/protocol/sleep.ts';
+import { sleep, unlessAborted } from '@sluice/protocol/sleep.ts';
 import type { MongoClient } from 'mongodb';
 import { Gauge } from 'prom-client';
 import type { Logger } from 'winston';
@@ -158,7 +158,7 @@ class MongoDataSide implements DataSide {
     this.#keys = await this.#untilKeys(signal);
     await this.#serve();
     this.#pods.start();
-    await Promise.race([this.#pods.synced(), aborted(signal)]);
+    await unlessAborted(this.#pods.synced(), signal);
     this.#watchKeys();
   }
 
@@ -195,7 +195,7 @@ class MongoDataSide implements DataSide {
   async flush(): Promise<void> {
     const late = new AbortController();
     const timer = this.#deps.clock.setTimer(FLUSH_MS, () => late.abort());
-    await Promise.race([this.coordinator.flush(), aborted(late.signal)]);
+    await unlessAborted(this.coordinator.flush(), late.signal);
     timer.cancel();
   }
 
@@ -389,13 +389,6 @@ class MongoDataSide implements DataSide {
       },
     });
   }
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
 }
 
 function bracketed(address: string): string {

@@ -27,13 +27,15 @@ export class LeaderReach {
     if (seen?.url === url && this.#clock.now() - seen.atMs < FRESH_MS) return seen.answers;
     if (this.#trying === url) return undefined;
     this.#trying = url;
-    const found = canConnect(url).catch(() => false);
-    void found.then((answers) => {
-      if (this.#trying !== url) return;
-      this.#trying = undefined;
-      this.#seen = { url, answers, atMs: this.#clock.now() };
-    });
+    void this.#look(url);
     return undefined;
+  }
+
+  async #look(url: string): Promise<void> {
+    const answers = await canConnect(url).catch(() => false);
+    if (this.#trying !== url) return;
+    this.#trying = undefined;
+    this.#seen = { url, answers, atMs: this.#clock.now() };
   }
 }
 

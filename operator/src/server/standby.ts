@@ -108,11 +108,8 @@ export class Standby {
     }
     if (this.#silent?.leader !== leader) return answers === true;
     const renewedMs = renewalSeenMs() ?? Number.NEGATIVE_INFINITY;
-    // Both: it lived when it was not reached, and does so still.
-    return (
-      Math.max(this.#silent.sinceMs, clock.now() - 2 * RENEWED_LATE_MS) + RENEWED_LATE_MS <
-      renewedMs
-    );
+    const livedThen = renewedMs > this.#silent.sinceMs + RENEWED_LATE_MS;
+    return livedThen && clock.now() < renewedMs + RENEWED_LATE_MS;
   }
 
   #look(): void {

@@ -109,6 +109,14 @@ export class ControlClient {
     return this.#reportIntervalMs;
   }
 
+  /**
+   * Over how long to spread what all processes of this kind would do at once. Relays do not: they are
+   * few, and the next leader waits for what they hold.
+   */
+  get spreadMs(): number {
+    return this.#kind === 'relay' ? 0 : spreadOverMs(this.#reportIntervalMs);
+  }
+
   /** Whether a work stream is open. */
   get connected(): boolean {
     return this.#connected;
@@ -128,7 +136,7 @@ export class ControlClient {
       try {
         for await (const event of this.#stream(signal)) {
           failures = 0;
-          spreadMs = this.#spreadMs();
+          spreadMs = Math.min(LOOK_SPREAD_MS, this.spreadMs) * Math.random();
           yield event;
         }
       } catch (error) {
@@ -168,12 +176,6 @@ export class ControlClient {
     } catch (error) {
       throw asControlError(error, signal);
     }
-  }
-
-  /** Relays look at once: they are few, and the next leader waits for what they hold. */
-  #spreadMs(): number {
-    if (this.#kind === 'relay') return 0;
-    return Math.min(LOOK_SPREAD_MS, spreadOverMs(this.#reportIntervalMs)) * Math.random();
   }
 
   #nextSequence(): number {

@@ -3,11 +3,6 @@ import type { ControlClient, ReportContent, WorkEvent } from './controlClient.ts
 import { ReportLoop } from './reportLoop.ts';
 import { type TaskHost, WorkLoop, type WorkLoopOptions } from './workLoop.ts';
 
-export interface ControlWorkerOptions extends WorkLoopOptions {
-  /** See ReportLoopDependencies. */
-  readonly spreadsReports: boolean;
-}
-
 export interface ControlWorkerDependencies {
   readonly client: ControlClient;
   readonly host: TaskHost;
@@ -26,14 +21,13 @@ export class ControlWorker {
   readonly #abort = new AbortController();
   #loops: Promise<unknown> = Promise.resolve();
 
-  constructor(options: ControlWorkerOptions, dependencies: ControlWorkerDependencies) {
+  constructor(options: WorkLoopOptions, dependencies: ControlWorkerDependencies) {
     const { client, host, disk, onProblem } = dependencies;
     this.#dependencies = dependencies;
     const onChange = () => this.#reports.now();
     this.#work = new WorkLoop(options, { host, onChange, onProblem });
     this.#reports = new ReportLoop({
       client,
-      isSpread: options.spreadsReports,
       reports: () => this.#work.reports(),
       acknowledged: (reports) => this.#work.acknowledged(reports),
       disk,

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { TransferReport } from '../messages.ts';
+import { spreadOverMs } from './backoff.ts';
 import type { ReportContent } from './controlClient.ts';
 import { ReportLoop } from './reportLoop.ts';
 import { reportOf } from './taskReport.ts';
@@ -20,6 +21,7 @@ function build(reportIntervalMs = 60_000, isSpread = false) {
   const loop = new ReportLoop({
     client: {
       reportIntervalMs,
+      spreadMs: isSpread ? spreadOverMs(reportIntervalMs) : 0,
       get connected() {
         return state.connected;
       },
@@ -34,7 +36,6 @@ function build(reportIntervalMs = 60_000, isSpread = false) {
     },
     acknowledged: (reports) => acknowledged.push(...reports),
     disk: async () => undefined,
-    isSpread,
     onProblem: (error) => problems.push(error),
   });
   const looks = () => lookCount;

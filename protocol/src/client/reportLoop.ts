@@ -1,21 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TransferReport } from '../messages.ts';
-import { backoffMs, spreadOverMs } from './backoff.ts';
+import { backoffMs } from './backoff.ts';
 import type { ReportContent } from './controlClient.ts';
 import { taskKey } from './workLoop.ts';
 
 export interface ReportLoopDependencies {
   readonly client: {
     readonly reportIntervalMs: number;
+    /**
+     * The first report to a control server comes at any time of so long: thousands of agents would
+     * else all send theirs at once.
+     */
+    readonly spreadMs: number;
     /** Whether a work stream is open. */
     readonly connected: boolean;
     report(content: ReportContent, signal: AbortSignal): Promise<unknown>;
   };
-  /**
-   * Whether the first report to a control server may come at any time of its interval: it is long
-   * where there are thousands of agents, which would all send theirs at once.
-   */
-  readonly isSpread: boolean;
   /** How things are now; a report replaces every earlier one of the same epoch. */
   readonly reports: () => TransferReport[];
   readonly acknowledged: (reports: readonly TransferReport[]) => void;
@@ -59,8 +59,7 @@ export class ReportLoop {
   forget(): void {
     this.#known = new Map();
     this.#sentAtMs = Number.NEGATIVE_INFINITY;
-    const { client, isSpread } = this.#dependencies;
-    this.#spreadMs = isSpread ? spreadOverMs(client.reportIntervalMs) * Math.random() : 0;
+    this.#spreadMs = this.#dependencies.client.spreadMs * Math.random();
     this.now();
   }
 
