@@ -1,3 +1,4 @@
+import type { PeerRole } from '../wire/hello.ts';
 import type { PeerConnection } from './peerConnection.ts';
 
 /** The open connections of one transfer. A process may have two to another one, one each way. */
@@ -24,8 +25,11 @@ export class Connections {
     return [...this.#openedTo.values()];
   }
 
-  get hasAccepted(): boolean {
-    return this.#acceptedFrom.size > 0;
+  /** Whether some take from us, of this role or any: who needs nothing more has left. */
+  hasTakers(role?: PeerRole): boolean {
+    if (role === undefined) return this.#acceptedFrom.size > 0;
+    for (const { remoteRole } of this.#acceptedFrom.values()) if (remoteRole === role) return true;
+    return false;
   }
 
   acceptedFrom(peerId: string): PeerConnection | undefined {

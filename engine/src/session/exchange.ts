@@ -53,6 +53,11 @@ export interface ExchangeDependencies {
 
 /** Outstanding, and waiting for hash and disk; above it nothing is asked for. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
+/**
+ * What a relay asks for while agents take from it and from each other: their uplinks, and its
+ * peers', are for them first. Two blocks, so that one silent peer does not hold it up.
+ */
+const GIVING_WAY_BLOCKS = 2;
 /** Few peers have the same piece in the beginning: with large pieces too, so many give at once. */
 const MIN_COMING_IN = 8;
 const FEED_QUEUE_BYTES = 1_048_576;
@@ -73,6 +78,7 @@ export class Exchange implements ConnectionOwner {
   /** Until the connection ends: who drops a piece begins its connections anew. */
   readonly #disbelieved = new WeakMap<PeerConnection, Set<number>>();
   #waitsForMemory = false;
+  #givesWay = false;
   #stopped = false;
 
   constructor(options: ExchangeOptions, dependencies: ExchangeDependencies) {
@@ -95,7 +101,7 @@ export class Exchange implements ConnectionOwner {
 
   /** Whether there are peers that take from us: who needs nothing more has left. */
   get hasTakers(): boolean {
-    return this.#connections.hasAccepted;
+    return this.#connections.hasTakers();
   }
 
   /** The complete list. */
@@ -123,6 +129,7 @@ export class Exchange implements ConnectionOwner {
     this.#announcer.show(now);
     this.#subscribe(now);
     this.connect();
+    this.#givesWay = this.#options.role === 'relay' && this.#connections.hasTakers('agent');
     this.pump(now);
   }
 
@@ -350,7 +357,9 @@ export class Exchange implements ConnectionOwner {
     const { clock, picker, intake, downloadBucket } = this.#dependencies;
     const now = clock.now();
     if (connection.refusals.isPaused(now)) return;
-    let budget = MAX_HELD_BYTES - intake.storingBytes - this.#outstandingBytes;
+    const most = MAX_HELD_BYTES - intake.storingBytes;
+    const mostOwed = this.#givesWay ? Math.min(most, GIVING_WAY_BLOCKS * blockBytes) : most;
+    let budget = mostOwed - this.#outstandingBytes;
     let owed = connection.outstandingBytes;
     const blocks: BlockRequest[] = [];
     while (owed + blockBytes <= windowBytes && budget >= blockBytes) {

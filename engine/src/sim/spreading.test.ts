@@ -61,6 +61,28 @@ describe('a file on its way through a swarm', () => {
     expect(seconds / ((8 * BYTES) / up)).toBeLessThan(1.5);
   });
 
+  it('is not carried among relays while uplinks that are full have nodes to serve', async () => {
+    const { seconds, doneSeconds } = await played({
+      originRate: 100 * MBIT,
+      relays: times(2, link(200)),
+      nodes: times(16, link(100, 20)),
+    });
+    const fromPeers = world.relays.map(({ transfer }) => {
+      const { fromRelays, fromPeers } = transfer.progress().received;
+      return (fromRelays + fromPeers) / BYTES;
+    });
+    // Half of the file each, when they asked for it as agents do.
+    expect(Math.max(...fromPeers)).toBeLessThan(0.1);
+    const up = (2 * 200 + 16 * 20) * MBIT;
+    expect(seconds / ((16 * BYTES) / up)).toBeLessThan(1.2);
+    expect(Math.min(...doneSeconds) / seconds).toBeGreaterThan(0.9);
+    // Nobody else needs anything now.
+    const isFull = () =>
+      world.relays.every(({ transfer }) => transfer.progress().verifiedBytes === BYTES);
+    for (let waited = 0; !isFull() && waited < 10; waited += 1) await world.pass(1);
+    expect(isFull()).toBe(true);
+  });
+
   it('reaches two nodes as it does eight', async () => {
     const originRate = 100 * MBIT;
     const { seconds, relayCopies } = await played({

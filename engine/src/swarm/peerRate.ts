@@ -1,7 +1,13 @@
 /** One block. Sixteen peers that owe more keep a link of 100 Mbit/s busy for longer. */
-const MIN_WINDOW_BYTES = 131_072;
+const LEAST_WINDOW_BYTES = 131_072;
 const MAX_WINDOW_BYTES = 2_097_152;
-const WINDOW_SECONDS = 0.25;
+/**
+ * On top of the least. What peers have asked for waits in the queue of the uplink that they share,
+ * and each gets of it what its share of that queue is: in proportion to their rates, any split would
+ * keep itself up, and the node that got ahead would stay ahead. A part that is the same for all
+ * makes their rates equal.
+ */
+const WINDOW_SECONDS = 0.125;
 const MIN_DEADLINE_MS = 2000;
 const MAX_DEADLINE_MS = 20_000;
 /** Three times what its rate says before a block counts as late. */
@@ -31,8 +37,8 @@ export class PeerRate {
 
   /** The most to have outstanding. */
   get windowBytes(): number {
-    const wanted = (this.#bytesPerSecond ?? 0) * WINDOW_SECONDS;
-    return Math.min(MAX_WINDOW_BYTES, Math.max(MIN_WINDOW_BYTES, wanted));
+    const more = (this.#bytesPerSecond ?? 0) * WINDOW_SECONDS;
+    return Math.min(MAX_WINDOW_BYTES, LEAST_WINDOW_BYTES + more);
   }
 
   /** How long a block may take that is asked for behind `outstandingBytes`, itself included. */

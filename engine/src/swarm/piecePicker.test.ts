@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { Bitfield } from '../pieces/bitfield.ts';
-import { PeerRate } from './peerRate.ts';
 import { type Block, PiecePicker } from './piecePicker.ts';
 
 const BLOCK = 10;
@@ -149,26 +148,5 @@ describe('whether it is worth asking again', () => {
     step(() => picker.leaveActive(0, 'missing'));
     const grew = versions.slice(1).map((version, at) => version > (versions[at] as number));
     expect(grew).toEqual([false, false, true, false, true, false, false, true]);
-  });
-});
-
-describe('how much a peer owes us', () => {
-  it('follows a quarter of a second of its rate between 128 KiB and 2 MiB', () => {
-    const rate = new PeerRate();
-    expect(rate.windowBytes).toBe(131_072);
-    rate.received(200_000);
-    rate.tick(100, true);
-    expect(rate.windowBytes).toBe(500_000);
-    rate.received(50_000_000);
-    rate.tick(100, true);
-    expect(rate.windowBytes).toBe(2_097_152);
-  });
-
-  it('is late after three times what its rate says, and never before two seconds', () => {
-    const rate = new PeerRate();
-    expect(rate.deadlineMs(1_000_000)).toBe(2000);
-    rate.received(10_000);
-    rate.tick(100, true);
-    expect(rate.deadlineMs(262_144)).toBeCloseTo(7864.32);
   });
 });
