@@ -8,6 +8,8 @@ import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
 import { faultOf } from '../swarm/conduct.ts';
 import { FeedGaps, subscribeTo } from '../swarm/feedSources.ts';
+import { hasOrphans } from '../swarm/orphans.ts';
+import { OwnRate } from '../swarm/ownRate.ts';
 import type { PiecePicker } from '../swarm/piecePicker.ts';
 import { type BlockRequest, FEED_WANTED, type Message, WireError } from '../wire/codec.ts';
 import type { PeerRole } from '../wire/hello.ts';
@@ -74,6 +76,7 @@ export class Exchange implements ConnectionOwner {
   readonly #announcer: Announcer;
   /** Asked of all of them. */
   #outstandingBytes = 0;
+  readonly #ownRate = new OwnRate();
   readonly #gaps = new FeedGaps();
   /** Until the connection ends: who drops a piece begins its connections anew. */
   readonly #disbelieved = new WeakMap<PeerConnection, Set<number>>();
@@ -119,17 +122,20 @@ export class Exchange implements ConnectionOwner {
 
   tick(elapsedMs: number): void {
     const now = this.#dependencies.clock.now();
+    let receivedBytes = 0;
     for (const connection of this.#connections) {
+      receivedBytes += connection.takeReceivedBytes();
       connection.rate.tick(elapsedMs, connection.outstandingBytes > 0);
       if (connection.refusals.expire(now)) connection.futileAt = undefined;
       const fault = faultOf(connection, now);
       if (fault === undefined) connection.keepAlive(now);
       else connection.close(fault);
     }
+    this.#ownRate.tick(receivedBytes, elapsedMs);
     this.#announcer.show(now);
     this.#subscribe(now);
     this.connect();
-    this.#givesWay = this.#options.role === 'relay' && this.#connections.hasTakers('agent');
+    this.#givesWay = this.#shouldGiveWay();
     this.pump(now);
   }
 
@@ -347,6 +353,18 @@ export class Exchange implements ConnectionOwner {
 
   /* What we want. */
 
+  /**
+   * A relay to agents that take from it. But what agents alone have, since the relay that had it is
+   * gone, would come from the origin again.
+   */
+  #shouldGiveWay(): boolean {
+    if (this.#options.role !== 'relay' || !this.#connections.hasTakers('agent')) return false;
+    const all = [...this.#connections];
+    const has = (role: PeerRole) =>
+      all.filter(({ remoteRole }) => remoteRole === role).map(({ remoteHas }) => remoteHas);
+    return !hasOrphans([this.#dependencies.offered, ...has('relay')], has('agent'));
+  }
+
   #pump(connection: PeerConnection, lateAtMs?: number): void {
     const { blockBytes } = this.#options;
     if (connection.side !== 'opener' || !connection.unchoked) return;
@@ -371,7 +389,8 @@ export class Exchange implements ConnectionOwner {
       owed += block.length;
       budget -= block.length;
       intake.reserve(block.piece);
-      picker.asked(connection.number, block, now + connection.rate.deadlineMs(owed));
+      const allMs = this.#ownRate.msFor(this.#outstandingBytes);
+      picker.asked(connection.number, block, now, connection.rate.deadlineMs(owed, allMs));
       blocks.push(block);
     }
     if (blocks.length === 0) return;

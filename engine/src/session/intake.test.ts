@@ -68,7 +68,7 @@ class Fixture {
     }
     const sender = { number: from, dropTarget: () => {} };
     this.intake.reserve(piece);
-    this.picker.asked(from, block, 1000);
+    this.picker.asked(from, block, 0, 1000);
     this.intake.blockBegins(sender, block)?.set(bytes.subarray(block.offset, block.offset + BLOCK));
     this.intake.blockEnds(sender, block);
   }
@@ -145,7 +145,7 @@ describe('the intake: what a node that is short takes from peers', () => {
 
   /** One more block of it is asked for, and would be in time for an hour. */
   function ask(here: Fixture, piece: number, index: number): void {
-    here.picker.asked(1, { piece, offset: index * BLOCK, length: BLOCK }, 3_600_000);
+    here.picker.asked(1, { piece, offset: index * BLOCK, length: BLOCK }, 0, 3_600_000);
   }
 
   async function pass(here: Fixture, ms: number): Promise<void> {
@@ -199,5 +199,27 @@ describe('the intake: what a node that is short takes from peers', () => {
     ask(here, 0, 1);
     await pass(here, 5000);
     expect(here.intake.mayTopUp(0)).toBe(false);
+  });
+
+  it('is what is late, as often; and what nobody is asked for, always', async () => {
+    const here = new Fixture(1);
+    const block = { piece: 0, offset: BLOCK, length: BLOCK };
+    const late = async () => {
+      here.receive(0, 0, origin);
+      here.picker.asked(1, block, here.clock.now(), 100);
+      await pass(here, 200);
+    };
+    for (let round = 0; round < 3; round += 1) {
+      await late();
+      here.intake.assemble(0, 'relayHttp', true)?.abort();
+      expect(here.picker.state(0)).toBe('missing');
+    }
+    await late();
+    expect(here.intake.mayTopUp(0)).toBe(false);
+    expect(here.intake.assemble(0, 'relayHttp', true)).toBeUndefined();
+    // Who must pull it may.
+    expect(here.intake.mayAssemble(0)).toBe(true);
+    here.picker.rejected(1, block);
+    expect(here.intake.mayTopUp(0)).toBe(true);
   });
 });

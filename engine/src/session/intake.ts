@@ -210,13 +210,15 @@ export class Intake {
   }
 
   /**
-   * For a node that is short: where nothing else is left to fetch, also what peers bring slowly. No
-   * block of it is late as long as they send what can be expected of them.
+   * For a node that is short: also what peers were asked for and bring late, and where nothing else is
+   * left to fetch what they bring slowly. Not for ever: where the node's own link is slow HTTP brings
+   * nothing sooner, and each time what had come is lost.
    */
   mayTopUp(piece: number): boolean {
-    if (this.mayAssemble(piece)) return true;
-    if (this.#picker.state(piece) !== 'active' || !this.#picker.isAllBegun) return false;
-    return this.#isSlow(piece) && (this.#takenOver.get(piece) ?? 0) < MAX_TAKEN_OVER;
+    if (this.#picker.state(piece) !== 'active') return this.mayAssemble(piece);
+    if (!this.#picker.isAsked(piece)) return true;
+    if ((this.#takenOver.get(piece) ?? 0) >= MAX_TAKEN_OVER) return false;
+    return this.mayAssemble(piece) || (this.#picker.isAllBegun && this.#isSlow(piece));
   }
 
   /** By its pace so far: what is nearly complete is left to peers the longest. */
@@ -242,8 +244,8 @@ export class Intake {
     source: HttpAssembly['source'],
     isTopUp = false,
   ): PieceAssembly | undefined {
-    if (!this.mayAssemble(piece)) {
-      if (!isTopUp || !this.mayTopUp(piece)) return undefined;
+    if (isTopUp ? !this.mayTopUp(piece) : !this.mayAssemble(piece)) return undefined;
+    if (isTopUp && this.#picker.isAsked(piece)) {
       this.#takenOver.set(piece, (this.#takenOver.get(piece) ?? 0) + 1);
     }
     const gaps = this.#takeOver(piece, source);

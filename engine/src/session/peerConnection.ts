@@ -110,6 +110,7 @@ export class PeerConnection implements SocketHandlers {
   /** When it was last told that we live. */
   #aliveAtMs: number;
   #feedReceived = 0;
+  #receivedBytes = 0;
   #closedBy: CloseReason = 'Disconnected';
 
   /** `owner` is known on connections that we open. */
@@ -224,6 +225,13 @@ export class PeerConnection implements SocketHandlers {
     return this.#outstanding.settle(block);
   }
 
+  /** What has come since this was asked for last, with all that is no payload. */
+  takeReceivedBytes(): number {
+    const bytes = this.#receivedBytes;
+    this.#receivedBytes = 0;
+    return bytes;
+  }
+
   /** The rest of the block that it is sending goes nowhere. */
   dropTarget(): void {
     this.#reader?.dropTarget();
@@ -232,6 +240,7 @@ export class PeerConnection implements SocketHandlers {
   onData(chunk: Uint8Array): void {
     if (this.#phase === 'closed') return;
     this.#outstanding.lastReceivedAtMs = this.#dependencies.clock.now();
+    this.#receivedBytes += chunk.byteLength;
     try {
       if (this.#reader !== undefined) this.#reader.push(chunk);
       else this.#shakeHands(chunk);

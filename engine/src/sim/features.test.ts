@@ -168,6 +168,19 @@ describe('a simulated swarm with faults: its nodes', () => {
     expect(wrongIn(world)).toEqual([]);
   });
 
+  it('get the file over a link that is far too slow for their floor', async () => {
+    const pieceCount = 12;
+    const rate = 0.25 * MBIT;
+    await worldOf({
+      pieceCount,
+      nodes: [link(0.25), ...times(5, LINK)],
+      topUp: { sources: ['relay'], minRate: 5_000_000, isCarried: false },
+    }).begin();
+    // Twice what the link needs: what HTTP began in vain, and what comes twice at the end.
+    expect(await world.run((2 * pieceCount * PIECE) / rate)).toBe(true);
+    expect(wrongIn(world)).toEqual([]);
+  });
+
   it.each([
     { conduct: { kind: 'changed' }, code: 'SourceChanged' },
     { conduct: { kind: 'liesAboutRange' }, code: 'BadContentRange' },

@@ -10,7 +10,9 @@ const MAX_WINDOW_BYTES = 2_097_152;
 const WINDOW_SECONDS = 0.125;
 const MIN_DEADLINE_MS = 2000;
 const MAX_DEADLINE_MS = 20_000;
-/** Three times what its rate says before a block counts as late. */
+/** Where it is the node's own link that is slow: a peer that gives nothing in so long is left. */
+const MAX_OWN_DEADLINE_MS = 60_000;
+/** Three times what rates say before a block counts as late. */
 const PATIENCE = 3;
 /** Weight of the last interval: half of a change is seen after two. */
 const WEIGHT = 0.3;
@@ -41,10 +43,14 @@ export class PeerRate {
     return Math.min(MAX_WINDOW_BYTES, LEAST_WINDOW_BYTES + more);
   }
 
-  /** How long a block may take that is asked for behind `outstandingBytes`, itself included. */
-  deadlineMs(outstandingBytes: number): number {
+  /**
+   * How long a block may take that is asked for behind `outstandingBytes`, itself included; `allMs`:
+   * what all that peers owe takes at the rate at which it comes.
+   */
+  deadlineMs(outstandingBytes: number, allMs: number): number {
     const rate = this.#bytesPerSecond ?? 0;
     const expectedMs = rate > 0 ? (outstandingBytes / rate) * 1000 : 0;
-    return Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, PATIENCE * expectedMs));
+    const byPeerMs = Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, PATIENCE * expectedMs));
+    return Math.max(byPeerMs, Math.min(MAX_OWN_DEADLINE_MS, PATIENCE * allMs));
   }
 }

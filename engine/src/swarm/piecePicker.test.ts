@@ -37,7 +37,7 @@ describe('what is asked of a peer next', () => {
     const picker = pickerOf(2);
     const first = picker.next(field(2, 0));
     expect(first).toEqual({ piece: 0, offset: 0, length: BLOCK });
-    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 100);
+    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, 100);
     expect(picker.next(field(2, 0, 1))).toEqual({
       piece: 0,
       offset: BLOCK,
@@ -48,12 +48,31 @@ describe('what is asked of a peer next', () => {
   it('is a block of another peer only when that is past its deadline', () => {
     const picker = pickerOf(1, BLOCK);
     const block = picker.next(field(1, 0));
-    picker.asked(1, block as NonNullable<typeof block>, 100);
+    picker.asked(1, block as NonNullable<typeof block>, 0, 100);
     expect(picker.latest(2, field(1, 0), 99)).toBeUndefined();
     expect(picker.latest(1, field(1, 0), 101)).toBeUndefined();
     expect(picker.latest(2, field(1, 0), 101)).toEqual(block);
-    picker.asked(2, block as NonNullable<typeof block>, 200);
+    picker.asked(2, block as NonNullable<typeof block>, 0, 200);
     expect(picker.arrived(1, 0, 0)).toEqual({ complete: true, other: 2 });
+  });
+
+  it('is late the later, the more peers were asked', () => {
+    const picker = pickerOf(1, BLOCK);
+    const block = { piece: 0, offset: 0, length: BLOCK };
+    picker.next(field(1, 0));
+    let nowMs = 0;
+    const waits = [1, 2, 3, 4].map((peer) => {
+      picker.asked(peer, block, nowMs, 100);
+      let waitedMs = 0;
+      while (picker.latest(9, field(1, 0), nowMs + waitedMs) === undefined) waitedMs += 1;
+      nowMs += waitedMs;
+      return waitedMs - 1;
+    });
+    expect(waits).toEqual([100, 200, 400, 800]);
+    // Whom it is asked of after all of them have left has as long as the first.
+    for (const peer of [1, 2, 3, 4]) picker.rejected(peer, block);
+    picker.asked(5, block, nowMs, 100);
+    expect(picker.latest(9, field(1, 0), nowMs + 101)).toEqual(block);
   });
 
   it('is what a peer owed that left or refused', () => {
@@ -61,7 +80,7 @@ describe('what is asked of a peer next', () => {
       const picker = pickerOf(1, BLOCK);
       const block = { piece: 0, offset: 0, length: BLOCK };
       picker.next(field(1, 0));
-      picker.asked(1, block, 100);
+      picker.asked(1, block, 0, 100);
       if (lose === 'left') picker.peerLeft(1, field(1, 0));
       else picker.rejected(1, block);
       expect(picker.next(field(1, 0))).toEqual(block);
@@ -80,7 +99,7 @@ describe('what is asked of a peer next', () => {
   it('never is a piece that HTTP brings, and such a piece keeps what peers sent', () => {
     const picker = pickerOf(1);
     picker.next(field(1, 0));
-    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0);
+    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, 0);
     picker.arrived(1, 0, 0);
     expect([...picker.leaveActive(0, 'taken')]).toEqual([1, 0]);
     expect(picker.next(field(1, 0))).toBeUndefined();
@@ -95,7 +114,7 @@ describe('a piece that is begun', () => {
   it('is stuck when a block is past its deadline', () => {
     const picker = pickerOf(1);
     picker.next(field(1, 0));
-    picker.asked(1, block, 100);
+    picker.asked(1, block, 0, 100);
     expect(picker.isStuck(0, 99)).toBe(false);
     expect(picker.isStuck(0, 101)).toBe(true);
   });
@@ -103,8 +122,8 @@ describe('a piece that is begun', () => {
   it('is stuck when those who were asked have left and nobody else was', () => {
     const picker = pickerOf(1);
     picker.next(field(1, 0));
-    picker.asked(1, block, 100);
-    picker.asked(2, { ...block, offset: BLOCK }, 100);
+    picker.asked(1, block, 0, 100);
+    picker.asked(2, { ...block, offset: BLOCK }, 0, 100);
     picker.arrived(1, 0, 0);
     expect(picker.isStuck(0, 50)).toBe(false);
     picker.peerLeft(2, field(1, 0));
@@ -117,7 +136,7 @@ describe('whether it is worth asking again', () => {
     const picker = pickerOf(1, 2 * BLOCK);
     const has = field(1, 0);
     expect(picker.mayAsk(0)).toBe(true);
-    const asked = (block: Block | undefined) => picker.asked(1, block as Block, 100);
+    const asked = (block: Block | undefined) => picker.asked(1, block as Block, 0, 100);
     asked(picker.next(has));
     expect(picker.mayAsk(0)).toBe(true);
     asked(picker.next(has));
@@ -138,7 +157,7 @@ describe('whether it is worth asking again', () => {
     };
     const block = { piece: 0, offset: 0, length: BLOCK };
     step(() => picker.next(field(3, 0)));
-    step(() => picker.asked(1, block, 100));
+    step(() => picker.asked(1, block, 0, 100));
     step(() => picker.rejected(1, block));
     step(() => picker.name(1, false));
     step(() => picker.name(1, true));

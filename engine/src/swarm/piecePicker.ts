@@ -19,12 +19,17 @@ export interface Block {
   readonly length: number;
 }
 
+/** So often the time in which a block is late doubles: from 2 s to 2 min. */
+const MAX_TURNS = 6;
+
 interface ActivePiece {
   readonly piece: number;
   readonly sizeBytes: number;
   /** Per block: who was asked last; 0 is nobody. */
   readonly askedOf: Int32Array;
   readonly deadlineMs: Float64Array;
+  /** Per block: how often it was asked of somebody else because it was late. */
+  readonly turns: Uint8Array;
   /** Per block: who sent it; 0 while it is missing. */
   readonly sender: Int32Array;
   unasked: number;
@@ -142,16 +147,24 @@ export class PiecePicker {
     return undefined;
   }
 
-  asked(peer: number, { piece, offset }: Block, deadlineMs: number): void {
+  /**
+   * It is late after `patienceMs`, and each further time after twice as long: what the next peer sends
+   * takes the place of what the one before was sending, and over a slow link of our own nobody would
+   * ever be done.
+   */
+  asked(peer: number, { piece, offset }: Block, nowMs: number, patienceMs: number): void {
     const active = this.#active.get(piece);
     if (active === undefined) return;
     const index = offset / this.#options.blockBytes;
     if (isFree(active, index)) {
       active.unasked -= 1;
       if (active.unasked === 0) this.#open.delete(active);
+      active.turns[index] = 0;
+    } else {
+      active.turns[index] = Math.min(MAX_TURNS, (active.turns[index] as number) + 1);
     }
     active.askedOf[index] = peer;
-    active.deadlineMs[index] = deadlineMs;
+    active.deadlineMs[index] = nowMs + patienceMs * 2 ** (active.turns[index] as number);
   }
 
   /** The peer will not send it. */
@@ -203,12 +216,18 @@ export class PiecePicker {
     this.#enter(piece, to);
   }
 
+  /** Whether a peer was asked for some of it that has not come. */
+  isAsked(piece: number): boolean {
+    const active = this.#active.get(piece);
+    return active !== undefined && active.unasked < active.missing;
+  }
+
   /** Whether peers leave this active piece lying: a block is past its deadline, or none is asked. */
   isStuck(piece: number, nowMs: number): boolean {
     const active = this.#active.get(piece);
     if (active === undefined) return false;
     return (
-      active.unasked === active.missing ||
+      !this.isAsked(piece) ||
       active.sender.some(
         (sender, at) => sender === 0 && !isFree(active, at) && late(active, at, nowMs),
       )
@@ -275,6 +294,7 @@ export class PiecePicker {
       sizeBytes,
       askedOf: new Int32Array(blocks),
       deadlineMs: new Float64Array(blocks),
+      turns: new Uint8Array(blocks),
       sender: new Int32Array(blocks),
       unasked: blocks,
       missing: blocks,
