@@ -17,6 +17,8 @@ export interface NetworkOptions {
    * wait in it, too. Absent: a flow has a fixed window and only links hold it up.
    */
   readonly tcp?: boolean;
+  /** Without TCP: of what a host receives so much goes back over its uplink. Absent: nothing. */
+  readonly acknowledgedShare?: number;
 }
 
 const QUANTUM_BYTES = 16_384;
@@ -89,6 +91,12 @@ export class SimulatedHost implements TimedEvent {
     let bytes = 0;
     for (const flow of this.sending) bytes += flow.releasedBytes;
     return Math.min(MAX_QUEUE_MS, (bytes / this.rates.upRate) * 1000);
+  }
+
+  /** What it has received is acknowledged: at the cost of what it sends next. */
+  acknowledge(bytes: number, nowMs: number): void {
+    const busyMs = (bytes * this.#network.acknowledgedShare * 1000) / this.rates.upRate;
+    if (busyMs > 0) this.upFreeAtMs = Math.max(nowMs, this.upFreeAtMs) + busyMs;
   }
 
   /** Its link has taken something: others may send. */
@@ -307,6 +315,7 @@ export class Flow {
     const network = this.#network;
     const nowMs = network.clock.now();
     this.to.receivedBytes += part.bytes;
+    this.to.acknowledge(part.bytes, nowMs);
     if (!this.#isClosed && network.isCut(this)) {
       this.#stopped ??= [];
       this.#stopped.push(part);
@@ -395,6 +404,7 @@ export class SimulatedNetwork {
   readonly delayMs: number;
   readonly quantumBytes: number;
   readonly tcp: boolean;
+  readonly acknowledgedShare: number;
   readonly #hosts = new Map<string, SimulatedHost>();
   readonly #flows = new Set<Flow>();
   readonly #cuts = new Set<Cut>();
@@ -404,6 +414,7 @@ export class SimulatedNetwork {
     this.delayMs = options.delayMs;
     this.quantumBytes = options.quantumBytes ?? QUANTUM_BYTES;
     this.tcp = options.tcp ?? false;
+    this.acknowledgedShare = options.acknowledgedShare ?? 0;
   }
 
   add(name: string, rates: LinkRates): SimulatedHost {

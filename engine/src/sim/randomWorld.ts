@@ -1,5 +1,6 @@
 import type { SimulatedHost } from './network.ts';
 import { SeededRandom } from './seededRandom.ts';
+import type { OriginConduct } from './simulatedOrigin.ts';
 import {
   BITTORRENT_PORT,
   type SimulatedPeer,
@@ -9,9 +10,14 @@ import {
 
 const MBIT_BYTES = 125_000;
 const PIECE_BYTES = 262_144;
+/** Longer ones are payload. */
+const SMALL_MESSAGE_BYTES = 4_096;
 /** The last fault has begun by then, and nodes that it stopped are back so much later. */
 const FAULTS_MS = 10_000;
 const MAX_DOWN_MS = 5_000;
+const LATE_SHARE = 0.3;
+/** For so long an origin misbehaves, or a limit of the user's is another one, at most. */
+const MAX_CHANGE_MS = 10_000;
 /** More than the slowest world needs by far: who is not done by then never will be. */
 const MAX_SECONDS = 900;
 
@@ -34,13 +40,15 @@ interface Fault {
 export async function tryRandomWorld(seed: number): Promise<WorldVerdict> {
   const random = new SeededRandom(seed);
   const world = new SwarmWorld(optionsFrom(seed, random));
-  const faults = faultsOf(world, random);
+  const { early, faults, liars } = storyOf(world, random);
   for (const { atMs, act } of faults) world.clock.setTimer(atMs, () => act());
-  await world.begin();
+  await world.begin(early);
   // A node that is down counts as done: not before all are back.
   await world.pass((FAULTS_MS + MAX_DOWN_MS) / 1000);
-  const isDone = await world.run(MAX_SECONDS);
-  const problems = isDone ? [] : [`not done after ${MAX_SECONDS} s: ${unfinished(world)}`];
+  // Nobody owes a liar anything.
+  const honest = world.nodes.filter((node) => !liars.has(node));
+  const isDone = await world.run(MAX_SECONDS, honest);
+  const problems = isDone ? [] : [`not done after ${MAX_SECONDS} s: ${unfinished(world, honest)}`];
   problems.push(...wrongIn(world));
   const duplicateShare =
     world.duplicateBytes() / (world.file.bytes.byteLength * world.nodes.length);
@@ -76,16 +84,49 @@ function optionsFrom(seed: number, random: SeededRandom): WorldOptions {
   };
 }
 
-function faultsOf(world: SwarmWorld, random: SeededRandom): Fault[] {
-  const kinds = [killRelay, restartNode, blockBitTorrent, partition, slowLink];
-  const count = random.below(4);
+interface Story {
+  /** Nodes that are there from the beginning: nothing goes wrong with the others. */
+  readonly early: readonly SimulatedPeer[];
+  readonly faults: readonly Fault[];
+  /** Nodes that send wrong bytes from some time on. */
+  readonly liars: ReadonlySet<SimulatedPeer>;
+}
+
+type Draw = (
+  world: SwarmWorld,
+  random: SeededRandom,
+  atMs: number,
+  nodes: readonly SimulatedPeer[],
+) => Fault;
+
+function storyOf(world: SwarmWorld, random: SeededRandom): Story {
+  const { nodes } = world;
+  const lateCount = random.next() < LATE_SHARE ? random.below(nodes.length) : 0;
+  const early = nodes.slice(0, nodes.length - lateCount);
   const faults: Fault[] = [];
-  for (let at = 0; at < count; at += 1) {
-    const kind = kinds[random.below(kinds.length)] as (typeof kinds)[number];
-    const fault = kind(world, random, random.below(FAULTS_MS));
-    if (fault !== undefined) faults.push(fault);
+  if (lateCount > 0) faults.push(join(world, nodes.slice(early.length), random.below(FAULTS_MS)));
+  const liars = new Set<SimulatedPeer>();
+  const kinds: readonly Draw[] = [
+    killRelay,
+    restartNode,
+    losePower,
+    blockBitTorrent,
+    partition,
+    slowLink,
+    badOrigin,
+    changeRates,
+    (...drawn) => lie(...drawn, liars),
+  ];
+  for (let left = random.below(5); left > 0; left -= 1) {
+    const draw = kinds[random.below(kinds.length)] as Draw;
+    faults.push(draw(world, random, random.below(FAULTS_MS), early));
   }
-  return faults;
+  return { early, faults, liars };
+}
+
+function join(world: SwarmWorld, late: readonly SimulatedPeer[], atMs: number): Fault {
+  const names = late.map(({ name }) => name).join(' ');
+  return { name: `join ${names}`, atMs, act: () => world.begin(late) };
 }
 
 /** Never the last one: without a relay nobody pulls here. */
@@ -101,22 +142,106 @@ function killRelay(world: SwarmWorld, random: SeededRandom, atMs: number): Fault
   };
 }
 
-function restartNode(world: SwarmWorld, random: SeededRandom, atMs: number): Fault {
-  const victim = pick(world.nodes, random);
+const restartNode: Draw = (world, random, atMs, nodes) =>
+  restarting(world, random, atMs, 'restart', pick(nodes, random));
+
+/** What was not synced is gone from its disk when it comes back. */
+const losePower: Draw = (world, random, atMs, nodes) => {
+  const victim = pick(nodes, random);
+  return restarting(world, random, atMs, 'power off', victim, () => victim.store.losePower());
+};
+
+function restarting(
+  world: SwarmWorld,
+  random: SeededRandom,
+  atMs: number,
+  what: string,
+  victim: SimulatedPeer,
+  whenDown = () => {},
+): Fault {
   const downMs = random.below(MAX_DOWN_MS);
   return {
-    name: `restart ${victim.name}`,
+    name: `${what} ${victim.name}`,
     atMs,
     act: async () => {
       if (!victim.host.isAlive) return;
       await world.kill(victim);
+      whenDown();
       world.clock.setTimer(downMs, () => world.restart(victim));
     },
   };
 }
 
-function blockBitTorrent(world: SwarmWorld, random: SeededRandom, atMs: number): Fault {
-  const victim = pick(world.nodes, random).host;
+/** For a while; that it has another version would end the epoch, which is another story. */
+const badOrigin: Draw = (world, random, atMs) => {
+  const conducts: readonly OriginConduct[] = [
+    { kind: 'silent' },
+    { kind: 'status', status: 503 },
+    { kind: 'liesAboutRange' },
+    { kind: 'stalls', afterBytes: random.below(PIECE_BYTES) },
+    { kind: 'short', missingBytes: 1 + random.below(PIECE_BYTES) },
+  ];
+  const conduct = pick(conducts, random);
+  const healMs = random.below(MAX_CHANGE_MS);
+  return {
+    name: `origin ${conduct.kind}`,
+    atMs,
+    act: () => {
+      world.originConduct = conduct;
+      world.clock.setTimer(healMs, () => {
+        world.originConduct = { kind: 'good' };
+      });
+    },
+  };
+};
+
+/** As a user edits them, up and down. */
+const changeRates: Draw = (world, random, atMs, nodes) => {
+  const rate = () => (random.next() < 0.5 ? undefined : 200_000 + random.below(5_000_000));
+  const changed = { maxRate: rate(), maxUploadRate: rate() };
+  const liftMs = random.below(MAX_CHANGE_MS);
+  const setAll = (rates: typeof changed) => {
+    for (const { transfer } of nodes) transfer.setRates(rates);
+  };
+  return {
+    name: `rates ${changed.maxRate} ${changed.maxUploadRate}`,
+    atMs,
+    act: () => {
+      setAll(changed);
+      world.clock.setTimer(liftMs, () => setAll({ maxRate: undefined, maxUploadRate: undefined }));
+    },
+  };
+};
+
+/** One bit of every block that it gives is wrong from now on. Never the only node. */
+function lie(
+  ...[world, random, atMs, nodes, liars]: [...Parameters<Draw>, Set<SimulatedPeer>]
+): Fault {
+  const liar = pick(nodes, random);
+  const isOnly = nodes.length < 2 || liars.size > 0;
+  if (!isOnly) liars.add(liar);
+  return {
+    name: isOnly ? 'nobody lies' : `${liar.name} lies`,
+    atMs,
+    act: () => {
+      if (isOnly) return;
+      world.tamper((from, bytes) => {
+        if (from !== liar.name || bytes.byteLength <= SMALL_MESSAGE_BYTES) return bytes;
+        const wrong = Buffer.from(bytes);
+        wrong[wrong.length >> 1] = (wrong[wrong.length >> 1] as number) ^ 1;
+        return wrong;
+      });
+    },
+  };
+}
+
+function blockBitTorrent(
+  world: SwarmWorld,
+  random: SeededRandom,
+  atMs: number,
+  nodes: readonly SimulatedPeer[],
+): Fault {
+  const victim = pick(nodes, random).host;
   const isMeant = (from: SimulatedHost, to: SimulatedHost, port: number) =>
     port === BITTORRENT_PORT && (from === victim || to === victim);
   return cutting(world, random, `block ${victim.name}`, atMs, isMeant);
@@ -162,8 +287,8 @@ function pick<T>(from: readonly T[], random: SeededRandom): T {
   return from[random.below(from.length)] as T;
 }
 
-function unfinished(world: SwarmWorld): string {
-  return world.nodes
+function unfinished(world: SwarmWorld, nodes: readonly SimulatedPeer[]): string {
+  return nodes
     .filter(({ doneAtMs }) => doneAtMs === undefined)
     .map(({ name, store }) => `${name} has ${store.keptCount} of ${world.file.layout.pieceCount}`)
     .join(', ');

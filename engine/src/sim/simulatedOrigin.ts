@@ -138,10 +138,10 @@ export class SimulatedLeases {
     }
   }
 
-  /** The holder is gone; `isSafe`: others have it. */
-  release(holder: string, isSafe: (piece: number) => boolean): void {
-    for (const [piece, each] of this.#pieces.entries()) {
-      if (each === holder && !isSafe(piece)) this.#pieces[piece] = undefined;
+  /** `isSafe`: somebody who lives has it. */
+  release(isGone: (holder: string) => boolean, isSafe: (piece: number) => boolean): void {
+    for (const [piece, holder] of this.#pieces.entries()) {
+      if (holder !== undefined && isGone(holder) && !isSafe(piece)) this.#pieces[piece] = undefined;
     }
   }
 }

@@ -81,6 +81,8 @@ const ORIGIN = 'origin';
 const RELAY_TOKEN = 'token';
 /** What the kubelet needs to report a container's end. */
 const ENDED_MS = 1_000;
+/** How long relays may take what only nodes have before the origin gives it again. */
+const SPREAD_MS = 10_000;
 /** The link limits, not the lease, whose usable share is 95 %. */
 const LIMIT_OVER_LINK = 1.1;
 const ORIGIN_CONNECTIONS = 8;
@@ -206,12 +208,19 @@ export class SwarmWorld {
   async kill(peer: SimulatedPeer): Promise<void> {
     this.network.kill(peer.host);
     await this.#stop(peer);
-    this.clock.setTimer(ENDED_MS, () => {
-      const others = this.relays.filter((other) => other !== peer && other.host.isAlive);
-      this.#leases.release(peer.name, (piece) =>
-        others.some(({ transfer }) => transfer.holds(piece)),
-      );
-    });
+    this.clock.setTimer(ENDED_MS, () => this.#releaseLost([...this.relays, ...this.nodes]));
+    this.clock.setTimer(ENDED_MS + SPREAD_MS, () => this.#releaseLost(this.relays));
+  }
+
+  /** What was pulled by who is gone, and none of these has, may be pulled again. */
+  #releaseLost(holders: readonly SimulatedPeer[]): void {
+    const isAlive = ({ host }: SimulatedPeer) => host.isAlive;
+    const names = new Set([...this.relays, ...this.nodes].filter(isAlive).map(({ name }) => name));
+    const alive = holders.filter(isAlive);
+    this.#leases.release(
+      (holder) => !names.has(holder),
+      (piece) => alive.some(({ transfer }) => transfer.holds(piece)),
+    );
   }
 
   /** The same process again, with its disk. */
