@@ -173,7 +173,7 @@ export class Exchange implements ConnectionOwner {
     const pieces = this.#disbelieved.get(connection) ?? new Set();
     this.#disbelieved.set(connection, pieces.add(piece));
     connection.refusals.lacks(piece);
-    if (connection.remoteHas.delete(piece)) this.#dependencies.picker.peerLacks(piece);
+    if (connection.remoteHas.delete(piece)) this.#dependencies.picker.peerLacks(piece, number);
   }
 
   /** Asks every peer for as much as it should owe us; `lateAtMs`: also what is late elsewhere. */
@@ -425,7 +425,7 @@ export class Exchange implements ConnectionOwner {
     // Most looks at a peer find nothing: they cost nothing until something has changed.
     const isFutile = connection.futileAt === picker.version;
     const mayBegin = this.#mayBegin();
-    const block = isFutile ? undefined : picker.next(askable, mayBegin);
+    const block = isFutile ? undefined : picker.next(number, askable, mayBegin);
     if (block !== undefined) return block;
     if (mayBegin) connection.futileAt = picker.version;
     else this.#waitsForMemory = true;

@@ -64,7 +64,7 @@ class Fixture {
     if (this.picker.state(piece) === 'missing') {
       const has = new Bitfield(this.names.length);
       has.add(piece);
-      this.picker.next(has);
+      this.picker.next(1, has);
     }
     const sender = { number: from, dropTarget: () => {} };
     this.intake.reserve(piece);

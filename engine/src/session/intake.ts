@@ -313,7 +313,8 @@ export class Intake {
       ({ stored }) => {
         if (stored) return;
         const sole = this.#suspects.mismatch(piece, bytes, senders);
-        if (sole !== undefined) this.#dependencies.onGuilty(sole, piece);
+        if (sole === undefined) this.#picker.doubt(piece);
+        else this.#dependencies.onGuilty(sole, piece);
         this.#dependencies.onFreed();
       },
       () => {},

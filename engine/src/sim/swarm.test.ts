@@ -275,8 +275,11 @@ describe('a simulated swarm', () => {
   });
 });
 
+/** Worlds that once came to a bad end, beside the first ones: ADR 38 tells what they have found. */
+const SEEDS = [1, 2, 3, 4, 5, 6, 716, 2236, 3032, 5160, 5270];
+
 describe('random worlds', () => {
-  it.each(Array.from({ length: 6 }, (_, at) => ({ seed: at + 1 })))(
+  it.each(SEEDS.map((seed) => ({ seed })))(
     'come to a good end: seed $seed (make bench NAME=simulation ARGS="--seed $seed --worlds 1")',
     async ({ seed }) => {
       const { problems, faults } = await tryRandomWorld(seed);

@@ -117,7 +117,7 @@ export class StockDownload {
     const blocks: BlockRequest[] = [];
     while (owed + STOCK_REQUEST_BYTES <= rate.windowBytes && budget >= STOCK_REQUEST_BYTES) {
       const block =
-        this.#picker.next(remoteHas) ??
+        this.#picker.next(number, remoteHas) ??
         (seeksLate ? this.#picker.latest(number, remoteHas, now) : undefined);
       if (block === undefined || connection.isOutstanding(block)) break;
       owed += block.length;

@@ -25,20 +25,20 @@ describe('what is asked of a peer next', () => {
   it('is the rarest piece that it has and that the feed names', () => {
     const picker = pickerOf(3);
     for (const piece of [0, 0, 1, 1, 2]) picker.peerHas(piece);
-    expect(picker.next(field(3, 0, 1, 2))?.piece).toBe(2);
+    expect(picker.next(1, field(3, 0, 1, 2))?.piece).toBe(2);
     const other = pickerOf(3);
     for (const piece of [0, 0, 1, 2]) other.peerHas(piece);
     other.name(2, false);
-    expect(other.next(field(3, 0, 1, 2))?.piece).toBe(1);
-    expect(pickerOf(3).next(field(3))).toBeUndefined();
+    expect(other.next(1, field(3, 0, 1, 2))?.piece).toBe(1);
+    expect(pickerOf(3).next(1, field(3))).toBeUndefined();
   });
 
   it('is the rest of a piece that is begun before a new one', () => {
     const picker = pickerOf(2);
-    const first = picker.next(field(2, 0));
+    const first = picker.next(1, field(2, 0));
     expect(first).toEqual({ piece: 0, offset: 0, length: BLOCK });
     picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, 100);
-    expect(picker.next(field(2, 0, 1))).toEqual({
+    expect(picker.next(1, field(2, 0, 1))).toEqual({
       piece: 0,
       offset: BLOCK,
       length: BLOCK,
@@ -47,7 +47,7 @@ describe('what is asked of a peer next', () => {
 
   it('is a block of another peer only when that is past its deadline', () => {
     const picker = pickerOf(1, BLOCK);
-    const block = picker.next(field(1, 0));
+    const block = picker.next(1, field(1, 0));
     picker.asked(1, block as NonNullable<typeof block>, 0, 100);
     expect(picker.latest(2, field(1, 0), 99)).toBeUndefined();
     expect(picker.latest(1, field(1, 0), 101)).toBeUndefined();
@@ -56,10 +56,33 @@ describe('what is asked of a peer next', () => {
     expect(picker.arrived(1, 0, 0)).toEqual({ complete: true, other: 2 });
   });
 
+  it('is all of a piece from one peer when a mixture was wrong', () => {
+    const picker = pickerOf(1, 3 * BLOCK);
+    const has = field(1, 0);
+    picker.doubt(0);
+    const ask = (peer: number, nowMs = 0) => {
+      const block = picker.next(peer, has) ?? picker.latest(peer, has, nowMs);
+      if (block !== undefined) picker.asked(peer, block, nowMs, 100);
+      return block && block.offset / BLOCK;
+    };
+    expect([ask(1), ask(2), ask(1)]).toEqual([0, undefined, 1]);
+    // What is late may come from another one; what was not asked for yet is the first one's.
+    expect([ask(2, 101), ask(2, 101), ask(2, 101)]).toEqual([0, 1, undefined]);
+    // When that one has left it is the next one's.
+    picker.peerLeft(1, has);
+    expect([ask(3), ask(2)]).toEqual([2, undefined]);
+    for (const index of [0, 1, 2]) picker.arrived(3, 0, index * BLOCK);
+    picker.leaveActive(0, 'verifying');
+    picker.enter(0, 'held');
+    picker.enter(0, 'missing');
+    // It was right: that was the end of the doubt.
+    expect([ask(1), ask(2), ask(3)]).toEqual([0, 1, 2]);
+  });
+
   it('is late the later, the more peers were asked', () => {
     const picker = pickerOf(1, BLOCK);
     const block = { piece: 0, offset: 0, length: BLOCK };
-    picker.next(field(1, 0));
+    picker.next(1, field(1, 0));
     let nowMs = 0;
     const waits = [1, 2, 3, 4].map((peer) => {
       picker.asked(peer, block, nowMs, 100);
@@ -79,30 +102,30 @@ describe('what is asked of a peer next', () => {
     for (const lose of ['left', 'refused']) {
       const picker = pickerOf(1, BLOCK);
       const block = { piece: 0, offset: 0, length: BLOCK };
-      picker.next(field(1, 0));
+      picker.next(1, field(1, 0));
       picker.asked(1, block, 0, 100);
       if (lose === 'left') picker.peerLeft(1, field(1, 0));
       else picker.rejected(1, block);
-      expect(picker.next(field(1, 0))).toEqual(block);
+      expect(picker.next(1, field(1, 0))).toEqual(block);
     }
   });
 
   it('is one of a piece that is begun, while there is no memory for another', () => {
     const picker = pickerOf(2);
-    expect(picker.next(field(2, 0, 1), false)).toBeUndefined();
-    const begun = picker.next(field(2, 1));
+    expect(picker.next(1, field(2, 0, 1), false)).toBeUndefined();
+    const begun = picker.next(1, field(2, 1));
     expect(begun).toMatchObject({ piece: 1 });
-    expect(picker.next(field(2, 0, 1), false)).toEqual(begun);
-    expect(picker.next(field(2, 0), false)).toBeUndefined();
+    expect(picker.next(1, field(2, 0, 1), false)).toEqual(begun);
+    expect(picker.next(1, field(2, 0), false)).toBeUndefined();
   });
 
   it('never is a piece that HTTP brings, and such a piece keeps what peers sent', () => {
     const picker = pickerOf(1);
-    picker.next(field(1, 0));
+    picker.next(1, field(1, 0));
     picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, 0);
     picker.arrived(1, 0, 0);
     expect([...picker.leaveActive(0, 'taken')]).toEqual([1, 0]);
-    expect(picker.next(field(1, 0))).toBeUndefined();
+    expect(picker.next(1, field(1, 0))).toBeUndefined();
     expect(picker.wants(0, BLOCK)).toBe(false);
     expect(() => picker.enter(0, 'held')).toThrow('piece 0: taken -> held');
   });
@@ -113,7 +136,7 @@ describe('a piece that is begun', () => {
 
   it('is stuck when a block is past its deadline', () => {
     const picker = pickerOf(1);
-    picker.next(field(1, 0));
+    picker.next(1, field(1, 0));
     picker.asked(1, block, 0, 100);
     expect(picker.isStuck(0, 99)).toBe(false);
     expect(picker.isStuck(0, 101)).toBe(true);
@@ -121,7 +144,7 @@ describe('a piece that is begun', () => {
 
   it('is stuck when those who were asked have left and nobody else was', () => {
     const picker = pickerOf(1);
-    picker.next(field(1, 0));
+    picker.next(1, field(1, 0));
     picker.asked(1, block, 0, 100);
     picker.asked(2, { ...block, offset: BLOCK }, 0, 100);
     picker.arrived(1, 0, 0);
@@ -137,9 +160,9 @@ describe('whether it is worth asking again', () => {
     const has = field(1, 0);
     expect(picker.mayAsk(0)).toBe(true);
     const asked = (block: Block | undefined) => picker.asked(1, block as Block, 0, 100);
-    asked(picker.next(has));
+    asked(picker.next(1, has));
     expect(picker.mayAsk(0)).toBe(true);
-    asked(picker.next(has));
+    asked(picker.next(1, has));
     expect(picker.mayAsk(0)).toBe(false);
     picker.rejected(1, { piece: 0, offset: BLOCK });
     expect(picker.mayAsk(0)).toBe(true);
@@ -156,7 +179,7 @@ describe('whether it is worth asking again', () => {
       versions.push(picker.version);
     };
     const block = { piece: 0, offset: 0, length: BLOCK };
-    step(() => picker.next(field(3, 0)));
+    step(() => picker.next(1, field(3, 0)));
     step(() => picker.asked(1, block, 0, 100));
     step(() => picker.rejected(1, block));
     step(() => picker.name(1, false));

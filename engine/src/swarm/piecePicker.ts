@@ -32,6 +32,8 @@ interface ActivePiece {
   readonly turns: Uint8Array;
   /** Per block: who sent it; 0 while it is missing. */
   readonly sender: Int32Array;
+  /** The peer that alone is asked for it; the next one to be asked, or anybody. */
+  sole: number | 'next' | undefined;
   unasked: number;
   missing: number;
 }
@@ -56,6 +58,8 @@ export class PiecePicker {
   /** Active pieces that have blocks nobody was asked for. */
   readonly #open = new Set<ActivePiece>();
   readonly #named: Uint8Array;
+  /** What several peers sent of them was wrong, and nobody knows yet whose. */
+  readonly #doubtful = new Set<number>();
   /** Every piece that is missing and named, in no order, and where each is in the list; -1: not. */
   readonly #candidates: number[] = [];
   readonly #candidateAt: Int32Array;
@@ -108,13 +112,25 @@ export class PiecePicker {
   }
 
   /** It has not, after all. */
-  peerLacks(piece: number): void {
+  peerLacks(piece: number, peer?: number): void {
     this.#availability[piece] = Math.max(0, this.availability(piece) - 1);
+    const active = this.#active.get(piece);
+    if (peer === undefined || active?.sole !== peer) return;
+    active.sole = 'next';
+    this.#version += 1;
+  }
+
+  /**
+   * What came of several peers did not verify. Next time one peer gives all of it: then it is right,
+   * or it is known who is not; a mixture could be wrong each time.
+   */
+  doubt(piece: number): void {
+    this.#doubtful.add(piece);
   }
 
   /** Its blocks may be asked of others. */
   peerLeft(peer: number, has: Bitfield): void {
-    for (const piece of has.pieces()) this.peerLacks(piece);
+    for (const piece of has.pieces()) this.peerLacks(piece, peer);
     for (const active of this.#active.values()) {
       for (let index = 0; index < active.askedOf.length; index += 1) {
         if (active.askedOf[index] === peer) this.#free(active, index);
@@ -123,25 +139,29 @@ export class PiecePicker {
   }
 
   /** A block that nobody was asked for; `mayBegin`: also of a piece that is not begun yet. */
-  next(has: Bitfield, mayBegin = true): Block | undefined {
+  next(peer: number, has: Bitfield, mayBegin = true): Block | undefined {
     for (const active of this.#open) {
       if (!has.has(active.piece)) continue;
+      if (active.sole === 'next') active.sole = peer;
+      if (active.sole !== undefined && active.sole !== peer) continue;
       return this.#block(
         active,
         active.askedOf.findIndex((_, at) => isFree(active, at)),
       );
     }
     const piece = mayBegin ? this.#rarest(has) : undefined;
-    return piece === undefined ? undefined : this.#block(this.#begin(piece), 0);
+    return piece === undefined ? undefined : this.#block(this.#begin(peer, piece), 0);
   }
 
   /** A block that another peer was asked for and that is past its deadline. */
   latest(peer: number, has: Bitfield, nowMs: number): Block | undefined {
     for (const active of this.#active.values()) {
       if (!has.has(active.piece)) continue;
-      const index = active.sender.findIndex(
-        (sender, at) => sender === 0 && active.askedOf[at] !== peer && late(active, at, nowMs),
-      );
+      const isOthers = active.sole !== undefined && active.sole !== peer;
+      const index = active.sender.findIndex((sender, at) => {
+        if (sender !== 0 || active.askedOf[at] === peer || !late(active, at, nowMs)) return false;
+        return !isOthers || !isFree(active, at);
+      });
       if (index >= 0) return this.#block(active, index);
     }
     return undefined;
@@ -171,7 +191,9 @@ export class PiecePicker {
   rejected(peer: number, { piece, offset }: Pick<Block, 'piece' | 'offset'>): void {
     const active = this.#active.get(piece);
     const index = offset / this.#options.blockBytes;
-    if (active?.askedOf[index] === peer) this.#free(active, index);
+    if (active?.askedOf[index] !== peer) return;
+    if (active.sole === peer) active.sole = 'next';
+    this.#free(active, index);
   }
 
   /** Whether bytes of this block still help. */
@@ -247,6 +269,7 @@ export class PiecePicker {
 
   #enter(piece: number, to: PieceState): void {
     this.#states[piece] = to;
+    if (to === 'held') this.#doubtful.delete(piece);
     this.#list(piece);
   }
 
@@ -286,7 +309,7 @@ export class PiecePicker {
     return best;
   }
 
-  #begin(piece: number): ActivePiece {
+  #begin(peer: number, piece: number): ActivePiece {
     const sizeBytes = this.#options.pieceSizeBytes(piece);
     const blocks = Math.ceil(sizeBytes / this.#options.blockBytes);
     const active = {
@@ -296,6 +319,7 @@ export class PiecePicker {
       deadlineMs: new Float64Array(blocks),
       turns: new Uint8Array(blocks),
       sender: new Int32Array(blocks),
+      sole: this.#doubtful.has(piece) ? peer : undefined,
       unasked: blocks,
       missing: blocks,
     };
