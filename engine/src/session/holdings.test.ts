@@ -111,6 +111,9 @@ describe('holdings: what a peer gave', () => {
     hear(other, hashOf('other'));
     store(hashOf('one'), false);
     expect(holdings.has(0)).toBe(true);
+    // Neither given away nor completed with.
+    expect(holdings.serves(0)).toBe(false);
+    expect(holdings.isInDoubt()).toBe(true);
     feed.revoke([one.key, other.key]);
     holdings.reconcile(0);
     expect(holdings.has(0)).toBe(false);
