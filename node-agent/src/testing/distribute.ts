@@ -9,12 +9,14 @@ import type { TestOrigin } from './testOrigin.ts';
 
 const PIECE = 262_144;
 const FAST = 100 * 1024 * 1024;
+const DELIVERY: Task['delivery'] = { topUp: ['Relay'], transport: 'Hybrid' };
 
 export interface OneFile {
   readonly uid: string;
   readonly epoch?: number;
   readonly namespace?: string;
   readonly body: Buffer;
+  readonly delivery?: Task['delivery'];
 }
 
 export interface Tenants {
@@ -26,7 +28,7 @@ export interface Tenants {
 /** Makes an epoch of one file, `<uid>.bin`, with its digest, and tells it to every process. */
 export function distributeFile(
   { origin, fleet, table }: Tenants,
-  { uid, epoch = 1, namespace = 'team', body }: OneFile,
+  { uid, epoch = 1, namespace = 'team', body, delivery = DELIVERY }: OneFile,
 ): Task {
   const files = [{ path: `${uid}.bin`, sizeBytes: body.length, sha256: sha256Of(body) }];
   const layout = layoutOf(files, PIECE);
@@ -44,7 +46,7 @@ export function distributeFile(
     feedKey: keys.publicKey.toString('base64'),
     swarmSecret: randomBytes(32).toString('base64'),
     relayToken: randomBytes(16).toString('hex'),
-    delivery: { topUp: ['Relay'], transport: 'Hybrid' },
+    delivery,
     source: {
       url: `${origin.url}/${uid}.bin`,
       headers: {},
@@ -64,7 +66,7 @@ export function distributeFile(
   return task;
 }
 
-/** Also once more: a task that was removed begins anew. */
+/** Also once more: a task that was removed begins anew, and one that runs may be told otherwise. */
 export function tell(fleet: ProcessFleet, task: Task): void {
   for (const { name } of fleet.programs) {
     for (const message of fleet.messagesFor(task, name)) fleet.control.send(message, { name });
