@@ -124,7 +124,7 @@ async function findBinaries(): Promise<string> {
   throw new Error('there are no kube-apiserver and etcd to test against: run `make setup`');
 }
 
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());
   const ports: number[] = [];
   for (const server of servers) {
