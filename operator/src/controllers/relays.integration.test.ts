@@ -6,8 +6,10 @@ import { leadingControllers, TestCluster } from '../testing/adapters/controllers
 import { FakeDataSide } from '../testing/fakeDataSide.ts';
 import { aReport } from '../testing/objects.ts';
 import type { Controllers } from './controllers.ts';
+import { DOMAIN_LABEL } from './fleet/manifests.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
+const RACK = 'example.com/rack';
 const WAIT = { timeout: 15_000, interval: 50 };
 
 interface Deployment {
@@ -32,7 +34,9 @@ let controllers: Controllers;
 
 beforeAll(async () => {
   cluster = await TestCluster.start();
-  for (const name of ['a-1', 'a-2', 'a-3']) await cluster.addNode(name, { [ZONE]: 'a' });
+  await cluster.addNode('a-1', { [ZONE]: 'a', [RACK]: 'r-1' });
+  await cluster.addNode('a-2', { [ZONE]: 'a', [RACK]: 'r-1' });
+  await cluster.addNode('a-3', { [ZONE]: 'a', [RACK]: 'r-2' });
 });
 beforeEach(async () => {
   data = new FakeDataSide();
@@ -53,6 +57,37 @@ async function deploymentsAre(count: number): Promise<Deployment[]> {
     expect(found).toHaveLength(count);
     return found;
   }, WAIT);
+}
+
+/** How many are to run, by domain. */
+async function replicasAre(expected: Readonly<Record<string, number>>): Promise<Deployment[]> {
+  return vi.waitFor(async () => {
+    const found = await deployments();
+    const entries = found.map(({ metadata, spec }) => [
+      metadata.labels[DOMAIN_LABEL],
+      spec.replicas,
+    ]);
+    expect(Object.fromEntries(entries)).toEqual(expected);
+    return found;
+  }, WAIT);
+}
+
+/** Here no controller of Kubernetes makes pods of a Deployment. */
+async function setAvailable(name: string, availableReplicas: number): Promise<void> {
+  const path = objectPath(resources.deployments, { namespace: OPERATOR_NAMESPACE, name });
+  await cluster.api.admin.request({
+    method: 'PATCH',
+    path: `${path}/status`,
+    contentType: 'application/merge-patch+json',
+    body: { status: { replicas: 3, readyReplicas: availableReplicas, availableReplicas } },
+  });
+}
+
+async function statusSays(name: string, relays: readonly object[]): Promise<void> {
+  await vi.waitFor(
+    async () => expect((await cluster.read(name)).status?.relays).toEqual(relays),
+    WAIT,
+  );
 }
 
 /** Every node has it; then it is deleted. */
@@ -113,6 +148,35 @@ describe('relays', () => {
       expect(shared?.spec.template.metadata.labels).not.toMatchObject(label);
     }, WAIT);
     await done('own', metadata.uid);
+    await deploymentsAre(0);
+  });
+
+  it('are as many, and of the domains, that an edit says; the status tells of each domain', async () => {
+    const { metadata } = await cluster.apply('edited', { relays: { nodesPerRelay: 3 } });
+    await replicasAre({ a: 1 });
+    await statusSays('edited', [{ domain: 'a', desired: 1, available: 0 }]);
+    await cluster.edit('edited', { relays: { nodesPerRelay: 1 } });
+    const [ofZone] = await replicasAre({ a: 3 });
+    await setAvailable(ofZone!.metadata.name, 2);
+    await statusSays('edited', [{ domain: 'a', desired: 3, available: 2 }]);
+    await cluster.edit('edited', { relays: { nodesPerRelay: 2 } });
+    await replicasAre({ a: 2 });
+
+    await cluster.edit('edited', { relays: { topologyKey: RACK } });
+    // Those of the zone go: nobody needs them any more.
+    const ofRacks = await replicasAre({ 'r-1': 1, 'r-2': 1 });
+    const first = ofRacks.find((each) => each.metadata.labels[DOMAIN_LABEL] === 'r-1')!;
+    await setAvailable(first.metadata.name, 1);
+    await statusSays('edited', [
+      { domain: 'r-1', desired: 1, available: 1 },
+      { domain: 'r-2', desired: 1, available: 0 },
+    ]);
+    expect(data.plans.get(metadata.uid)?.nodes).toMatchObject([
+      { name: 'a-1', domain: 'r-1' },
+      { name: 'a-2', domain: 'r-1' },
+      { name: 'a-3', domain: 'r-2' },
+    ]);
+    await done('edited', metadata.uid);
     await deploymentsAre(0);
   });
 });

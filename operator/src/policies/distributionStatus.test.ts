@@ -324,6 +324,33 @@ describe('the columns', () => {
   });
 });
 
+describe('the relays', () => {
+  it('are told by domain: how many are to run, and how many do', () => {
+    const relays = [
+      { domain: 'a', desired: 3, available: 2 },
+      { domain: 'b', desired: 1, available: 0, missingForMs: 500 },
+      { domain: 'c', desired: 0, available: 0 },
+    ];
+    expect(distributionStatus(input({ relays })).relays).toEqual([
+      { domain: 'a', desired: 3, available: 2 },
+      { domain: 'b', desired: 1, available: 0 },
+      { domain: 'c', desired: 0, available: 0 },
+    ]);
+  });
+
+  it('are told of 256 domains at most', () => {
+    const relays = Array.from({ length: 300 }, (_, at) => ({
+      domain: `rack-${at}`,
+      desired: 1,
+      available: 1,
+    }));
+    const told = distributionStatus(input({ relays })).relays;
+    expect(told?.map(({ domain }) => domain)).toEqual(
+      relays.slice(0, 256).map(({ domain }) => domain),
+    );
+  });
+});
+
 describe('failed nodes', () => {
   it('are named, the first ten', () => {
     const names = Array.from({ length: 12 }, (_, index) => `n${String(index).padStart(2, '0')}`);
