@@ -136,6 +136,16 @@ describe('the chart', () => {
     });
   });
 
+  it('tells the operator what must stay free of a disk, also where that is nothing', async () => {
+    const free = async (...values: string[]) => {
+      const operator = find(await render(...values), 'Deployment', 'sluice-operator');
+      return environment(operator).SLUICE_MIN_FREE_PERCENT;
+    };
+    expect(await free()).toBe('15');
+    expect(await free('agent.minFreePercent=0')).toBe('0');
+    expect(await free('agent.minFreePercent=90')).toBe('90');
+  });
+
   it('tells the operator what a namespace may take of a disk', async () => {
     const shares = async (...values: string[]) => {
       const operator = find(await render(...values), 'Deployment', 'sluice-operator');
@@ -304,6 +314,8 @@ describe('the chart', () => {
     ['operator.replicas=0', "'/operator/replicas': minimum: got 0, want 1"],
     ['operator.defaultLimits.maxBandwidth=fast', "'/operator/defaultLimits/maxBandwidth': 'fast'"],
     ['agent.root=relative', "'/agent/root': 'relative'"],
+    ['agent.minFreePercent=91', "'/agent/minFreePercent': maximum: got 91, want 90"],
+    ['agent.minFreePercent=5%', "'/agent/minFreePercent': got string, want integer"],
     ['agent.namespaceShares.default=101%', "'/agent/namespaceShares/default': '101%'"],
     ['agent.namespaceShares.namespaces.Team=1%', "invalid propertyName 'Team'"],
     ['relay.image.pullPolicy=Always', 'must be the same'],

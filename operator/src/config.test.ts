@@ -29,6 +29,18 @@ describe('the configuration', () => {
     }
   });
 
+  it('takes the part of the disk that must stay free, and no more than agents do', () => {
+    const free = (percent: string) =>
+      parseConfig({ ...COMPLETE, SLUICE_MIN_FREE_PERCENT: percent }).minFreePercent;
+    expect(parseConfig(COMPLETE).minFreePercent).toBe(15);
+    expect(['0', '5', '90'].map(free)).toEqual([0, 5, 90]);
+    for (const percent of ['91', '-1', '2.5', '5%']) {
+      expect(() => free(percent)).toThrow(
+        `SLUICE_MIN_FREE_PERCENT='${percent}': write a whole number from 0 to 90`,
+      );
+    }
+  });
+
   it('takes shares of the disk by namespace', () => {
     const shares = (text: string) =>
       parseConfig({ ...COMPLETE, SLUICE_NAMESPACE_SHARES: text }).namespaceShares;

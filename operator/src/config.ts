@@ -23,6 +23,8 @@ export interface Config {
   /** How long relays stay that nobody needs: they keep what they have pulled. */
   readonly relayIdleSeconds: number;
   readonly agentRoot: string;
+  /** Part of a node's disk that must stay free. */
+  readonly minFreePercent: number;
   /** What files of one namespace may take of a node's disk, as agents are told. */
   readonly namespaceShares: string;
   readonly controlPort: number;
@@ -84,12 +86,13 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       (value) => (values.includes(value) ? value : undefined),
       `write one of ${values.join(', ')}`,
     );
-  const integer = (name: string, fallback: string, most: number) =>
+  const integer = (name: string, fallback: string, most: number, least = 1) =>
     read(
       name,
       fallback,
-      (value) => (/^[0-9]{1,9}$/.test(value) && +value >= 1 && +value <= most ? +value : undefined),
-      `write a whole number from 1 to ${most}`,
+      (value) =>
+        /^[0-9]{1,9}$/.test(value) && +value >= least && +value <= most ? +value : undefined,
+      `write a whole number from ${least} to ${most}`,
     );
   const yesOrNo = (name: string, fallback: 'true' | 'false') =>
     oneOf(name, fallback, ['true', 'false']) === 'true';
@@ -123,6 +126,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       (value) => (/^(\/[^/]+)+$/.test(value) ? value : undefined),
       'write an absolute path without a slash at the end',
     ),
+    minFreePercent: integer('SLUICE_MIN_FREE_PERCENT', '15', 90, 0),
     namespaceShares: read(
       'SLUICE_NAMESPACE_SHARES',
       '*=100%',

@@ -28,6 +28,7 @@ describe('the worst nodes', () => {
     ['DigestMismatch', /^because; correct spec.source.digest/],
     ['DiskReadOnly', /^because; mount/],
     ['PathConflict', /^because; move it away/],
+    ['DiskPressure', /^because; free space .* agent.minFreePercent/],
     ['NamespaceShareExceeded', /^because; delete Distributions .* agent.namespaceShares/],
     ['Whatever', /^because; the node tries again/],
   ])('have a remedy for %s', (reason, message) => {

@@ -29,8 +29,9 @@ export const NODE_FAILURES = {
   },
   DiskPressure: {
     kind: 'stall',
-    when: 'The file would leave less of the disk of the agent root free than is to stay free.',
-    remedy: FAILURES.DiskFull.remedy!,
+    when: 'The file would leave less of the disk of the agent root free than agent.minFreePercent of the chart.',
+    remedy:
+      "free space on the disk of the agent root, take the node out of the selector, or lower agent.minFreePercent in the chart's values",
     condition: 'DiskFull',
   },
   NamespaceShareExceeded: {

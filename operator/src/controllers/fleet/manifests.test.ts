@@ -19,6 +19,7 @@ const OPTIONS: FleetOptions = {
   imagePullPolicy: 'Never',
   relayIdleSeconds: 600,
   agentRoot: '/data/sluice',
+  minFreePercent: 0,
   namespaceShares: '*=50%,team=1024',
   controlPort: 8443,
   logLevel: 'info',
@@ -169,6 +170,11 @@ describe('the agents', () => {
       expect(volumes).toContainEqual({ name: 'origin-ca', configMap: { name: 'our-ca' } });
     }
     expect(JSON.stringify([agent(), relay('a')])).not.toContain('NODE_EXTRA_CA_CERTS');
+  });
+
+  it('know what must stay free of the disk, also where that is nothing', () => {
+    const free = { name: 'SLUICE_MIN_FREE_PERCENT', value: '0' };
+    expect(agent().spec.template.spec.containers[0]?.env).toContainEqual(free);
   });
 
   it('know what a namespace may take of the disk', () => {

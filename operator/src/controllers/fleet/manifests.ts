@@ -25,6 +25,8 @@ export interface FleetOptions {
   /** Folder on the nodes. */
   readonly agentRoot: string;
   /** See Config. */
+  readonly minFreePercent: number;
+  /** See Config. */
   readonly namespaceShares: string;
   readonly controlPort: number;
   readonly logLevel: string;
@@ -224,6 +226,7 @@ export function agentDaemonSet(options: FleetOptions, owner: Owner | undefined):
               imagePullPolicy: options.imagePullPolicy,
               env: environment(options, {
                 SLUICE_ROOT: options.agentRoot,
+                SLUICE_MIN_FREE_PERCENT: String(options.minFreePercent),
                 SLUICE_NAMESPACE_SHARES: options.namespaceShares,
               }),
               ports: [

@@ -19,6 +19,7 @@ export const TEST_FLEET: FleetOptions = {
   imagePullPolicy: 'Never',
   relayIdleSeconds: 600,
   agentRoot: '/var/lib/sluice',
+  minFreePercent: 15,
   namespaceShares: '*=100%',
   controlPort: 8443,
   logLevel: 'info',
