@@ -58,6 +58,26 @@ describe('leases', () => {
     expect(pieces[2]?.[0]?.first).toBeGreaterThan(pieces[1]?.at(-1)?.first ?? 0);
   });
 
+  it('share the rate by the priority of their distributions, each as one more than it', async () => {
+    leases.service.setDistribution(aLeasedDistribution({ uid: 'low', priority: 1 }));
+    leases.service.setDistribution(aLeasedDistribution({ uid: 'high', priority: 5 }));
+    const renew = async (holder: string, before: LeaseGrant) => {
+      const answer = await leases.ask(holder, renewal(before, 0));
+      if (answer.outcome !== 'granted') throw new Error(answer.outcome);
+      return answer.grant;
+    };
+    const whole = await leases.acquire('one', { uid: 'low' });
+    await leases.ask('two', { op: 'acquire', uid: 'high' });
+    const lowered = await renew('one', whole);
+    const low = await renew('one', lowered);
+    const high = await leases.acquire('two', { uid: 'high' });
+    expect(high.rateBytesPerSecond / low.rateBytesPerSecond).toBeCloseTo(6 / 2, 1);
+    expect(low.rateBytesPerSecond + high.rateBytesPerSecond).toBeGreaterThan(
+      0.95 * whole.rateBytesPerSecond,
+    );
+    expect([low.connections, high.connections]).toEqual([1, 3]);
+  });
+
   it('give what their holder does not want any more to the other within one renewal', async () => {
     const first = await leases.acquire('one');
     const again = async (holder: string, before: LeaseGrant, change = {}) => {
