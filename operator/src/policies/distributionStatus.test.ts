@@ -289,6 +289,18 @@ describe('the conditions', () => {
   });
 });
 
+describe('the epoch', () => {
+  it('stays what was told while nothing is known of any', () => {
+    const previous = distributionStatus(input({ record: aRecord({ epoch: 2 }) }));
+    const unknown = { record: undefined, recordIsCurrent: false, progress: undefined };
+    const verdict = { action: 'resolve', serve: undefined } as const;
+    const status = distributionStatus(input({ ...unknown, previous, verdict }));
+    expect(status.epoch).toMatchObject({ number: 2, sizeBytes: 1000 });
+    expect(status.bytes).toBeUndefined();
+    expect(distributionStatus(input({ ...unknown, verdict })).epoch).toBeUndefined();
+  });
+});
+
 describe('the columns', () => {
   it('tell size, progress, share of peers, rate and time left', () => {
     const half = aReport('n2', {

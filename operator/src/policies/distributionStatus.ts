@@ -70,7 +70,9 @@ export function distributionStatus(input: StatusInput): DistributionStatus {
     input.generation,
     input.now,
   );
-  const { record } = input;
+  const { previous, record } = input;
+  // Where the database has forgotten it the next one counts on from here, whenever that begins.
+  const epoch = record === undefined ? previous?.epoch : epochOf(record);
   return {
     observedGeneration: input.generation,
     conditions,
@@ -79,8 +81,8 @@ export function distributionStatus(input: StatusInput): DistributionStatus {
       .slice(0, MAX_RELAY_DOMAINS)
       .map(({ domain, desired, available }) => ({ domain, desired, available })),
     failedNodes: failedNodes(input, reports),
+    ...(epoch && { epoch }),
     ...(record && {
-      epoch: epochOf(record),
       ...numbersOf(record, counts, reports, input.progress?.originBytes ?? 0),
       startTime: record.startedAt,
     }),

@@ -28,7 +28,10 @@ beforeEach(async () => {
     readAnew: async ({ metadata }) => objects.get(`ml/${metadata.name}`),
     dropFinalizer: async (distribution) => gone(distribution.metadata.name),
     writeStatus: async (distribution, { status }) => {
+      const key = keyOf(distribution);
+      const object = objects.get(key);
       statuses.set(distribution.metadata.name, status);
+      if (object !== undefined) objects.set(key, { ...object, status });
       return distribution;
     },
     readCredentials: async () => ({}),
@@ -82,8 +85,9 @@ function seen(name: string, spec: Parameters<typeof aSpec>[0], more: object = {}
     finalizers: ['sluice.dev/distribution'],
     ...more,
   };
-  const object = { metadata, spec: aSpec(spec) } as unknown as Distribution;
-  const before = objects.get(keyOf(object));
+  const before = objects.get(`ml/${name}`);
+  const status = before?.status;
+  const object = { metadata, spec: aSpec(spec), status } as unknown as Distribution;
   objects.set(keyOf(object), object);
   controller.changed(object, before);
 }
@@ -214,5 +218,51 @@ describe('a Distribution that goes', () => {
     await pass(1_000);
     expect(data.records.size).toBe(0);
     expect(data.tombstones.get('uid-first')).toBe(false);
+  });
+});
+
+describe('a database that was restored empty', () => {
+  const newer = { source: { url: 'http://origin.example.com/next.bin' } };
+  const unreachable = () => {
+    throw Object.assign(new Error('no answer'), { code: 'Unreachable' });
+  };
+  const numberOf = (name: string) => statuses.get(name)?.epoch?.number;
+
+  beforeEach(async () => {
+    seen('first', {});
+    await pass(2_000);
+    seen('first', newer, { resourceVersion: '2', generation: 2 });
+    await pass(2_000);
+    expect(numberOf('first')).toBe(2);
+    await controller.stop();
+    data.records.clear();
+    data.plans.clear();
+    data.primedWith = undefined;
+    controller = newController();
+  });
+
+  it('begins with a number that no node has heard of, and has nothing deleted', async () => {
+    await controller.start();
+    await pass(5_000);
+    expect(data.plans.get('uid-first')?.record.epoch).toBe(3);
+    expect(data.records.get('uid-first')?.epoch).toBe(3);
+    expect(numberOf('first')).toBe(3);
+    expect(data.primedWith).toBeDefined();
+    expect(data.tombstones.size).toBe(0);
+  });
+
+  it('does so also when the origin answers later, under another leader', async () => {
+    data.source = unreachable;
+    await controller.start();
+    await pass(5_000);
+    expect(data.plans.size).toBe(0);
+    expect(numberOf('first')).toBe(2);
+    await controller.stop();
+    data.source = FakeDataSide.source;
+    controller = newController();
+    await controller.start();
+    await pass(5_000);
+    expect(data.plans.get('uid-first')?.record.epoch).toBe(3);
+    expect(data.tombstones.size).toBe(0);
   });
 });
