@@ -90,14 +90,19 @@ async function statusSays(name: string, relays: readonly object[]): Promise<void
   );
 }
 
-/** Every node has it; then it is deleted. */
-async function done(name: string, uid: string): Promise<void> {
+/** Every node has it. */
+async function delivered(name: string, uid: string): Promise<void> {
   await vi.waitFor(() => expect(data.plans.has(uid)).toBe(true), WAIT);
   data.report(
     uid,
     ['a-1', 'a-2', 'a-3'].map((node) => aReport(node, { state: 'ready', verifiedBytes: 1000 })),
   );
   await vi.waitFor(async () => expect((await cluster.ready(name))?.status).toBe('True'), WAIT);
+}
+
+/** Every node has it; then it is deleted. */
+async function done(name: string, uid: string): Promise<void> {
+  await delivered(name, uid);
   data.confirm(uid);
   await cluster.delete(name);
 }
@@ -178,5 +183,16 @@ describe('relays', () => {
     ]);
     await done('edited', metadata.uid);
     await deploymentsAre(0);
+  });
+
+  it('are told of as gone when they are, also where everything is delivered', async () => {
+    const { metadata } = await cluster.apply('settled');
+    const [relay] = await deploymentsAre(1);
+    await setAvailable(relay!.metadata.name, 1);
+    await statusSays('settled', [{ domain: 'a', desired: 1, available: 1 }]);
+    await delivered('settled', metadata.uid);
+    await deploymentsAre(0);
+    await statusSays('settled', [{ domain: 'a', desired: 0, available: 0 }]);
+    await done('settled', metadata.uid);
   });
 });

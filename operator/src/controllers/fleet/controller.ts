@@ -63,6 +63,8 @@ interface Applied {
   readonly generation: number | undefined;
 }
 
+type DeploymentState = 'available' | 'missing' | 'leaving' | 'gone';
+
 export class FleetController implements FleetView {
   readonly #options: FleetOptions;
   readonly #deps: FleetControllerDependencies;
@@ -72,6 +74,8 @@ export class FleetController implements FleetView {
   /** Of all demands. */
   #needs: readonly RelayNeed[] = [];
   readonly #applied = new Map<string, Applied>();
+  /** Of Deployments that are not gone, as was told last. */
+  readonly #states = new Map<string, DeploymentState>();
   readonly #missingSinceMs = new Map<string, number>();
   #running = new Map<string, RelayNeed>();
   #owner: Owner | undefined;
@@ -159,9 +163,11 @@ export class FleetController implements FleetView {
   }
 
   #watchAvailability(name: string): void {
-    const missing = this.#running.has(name) && this.#available(name) === 0;
-    if (missing === this.#missingSinceMs.has(name)) return;
-    if (missing) this.#missingSinceMs.set(name, this.#deps.clock.now());
+    const state = stateOf(this.#running.has(name), this.#available(name) > 0);
+    if (state === (this.#states.get(name) ?? 'gone')) return;
+    if (state === 'gone') this.#states.delete(name);
+    else this.#states.set(name, state);
+    if (state === 'missing') this.#missingSinceMs.set(name, this.#deps.clock.now());
     else this.#missingSinceMs.delete(name);
     this.#listener();
   }
@@ -235,7 +241,7 @@ export class FleetController implements FleetView {
       await this.#delete(metadata.name, metadata.uid, signal);
       this.#applied.delete(metadata.name);
       this.#applied.delete(`budget/${metadata.name}`);
-      this.#missingSinceMs.delete(metadata.name);
+      this.#watchAvailability(metadata.name);
     }
   }
 
@@ -275,4 +281,9 @@ export class FleetController implements FleetView {
       throw error;
     }
   }
+}
+
+function stateOf(isToRun: boolean, isAvailable: boolean): DeploymentState {
+  if (isToRun) return isAvailable ? 'available' : 'missing';
+  return isAvailable ? 'leaving' : 'gone';
 }
