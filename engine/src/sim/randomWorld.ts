@@ -15,6 +15,11 @@ const SMALL_MESSAGE_BYTES = 4_096;
 /** The last fault has begun by then, and nodes that it stopped are back so much later. */
 const FAULTS_MS = 10_000;
 const MAX_DOWN_MS = 5_000;
+/**
+ * Bytes per second: ten nodes with three requests each at it get 8 KB/s by each. A connection that
+ * brings under 2 KB/s is left (swarm/conduct.ts), and where all are like that nothing gets anywhere.
+ */
+const SLOWEST_RELAY = 250_000;
 const LATE_SHARE = 0.3;
 /** For so long an origin misbehaves, or a limit of the user's is another one, at most. */
 const MAX_CHANGE_MS = 10_000;
@@ -273,12 +278,15 @@ function cutting(
 }
 
 function slowLink(world: SwarmWorld, random: SeededRandom, atMs: number): Fault {
-  const { host } = pick([...world.nodes, ...world.relays], random);
+  const { host, role } = pick([...world.nodes, ...world.relays], random);
+  const least = role === 'relay' ? SLOWEST_RELAY : 0;
+  const slowed = (rate: number) => Math.max(least, rate / 10);
   return {
     name: `slow ${host.name}`,
     atMs,
     act: () => {
-      host.rates = { upRate: host.rates.upRate / 10, downRate: host.rates.downRate / 10 };
+      const { upRate, downRate } = host.rates;
+      host.rates = { upRate: slowed(upRate), downRate: slowed(downRate) };
     },
   };
 }
