@@ -1,9 +1,11 @@
 /** The relays' Deployments at a real API server, from the first need to the end of the last. */
+import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { objectPath, resources } from '../kube/paths.ts';
+import { objectPath, type Resource, resources } from '../kube/paths.ts';
 import { OPERATOR_NAMESPACE } from '../testing/adapters/apiServer.ts';
 import { leadingControllers, TestCluster } from '../testing/adapters/controllersSetup.ts';
 import { FakeDataSide } from '../testing/fakeDataSide.ts';
+import { fasterClock } from '../testing/fasterClock.ts';
 import { aReport } from '../testing/objects.ts';
 import type { Controllers } from './controllers.ts';
 import { DOMAIN_LABEL } from './fleet/manifests.ts';
@@ -18,7 +20,7 @@ interface Deployment {
     replicas: number;
     template: {
       metadata: { labels: Record<string, string> };
-      spec: { containers: { image: string }[] };
+      spec: { containers: { image: string }[]; volumes: { name: string }[] };
     };
   };
 }
@@ -107,6 +109,22 @@ async function done(name: string, uid: string): Promise<void> {
   await cluster.delete(name);
 }
 
+async function budgetOf(name: string): Promise<Budget | undefined> {
+  const budgets = await cluster.list<Budget>(resources.podDisruptionBudgets);
+  return budgets.find((each) => each.metadata.name === name);
+}
+
+async function byStranger(
+  method: 'PATCH' | 'DELETE',
+  resource: Resource,
+  name: string,
+  body?: object,
+): Promise<void> {
+  const path = objectPath(resource, { namespace: OPERATOR_NAMESPACE, name });
+  const contentType = 'application/merge-patch+json';
+  await cluster.api.admin.request({ method, path, contentType, body });
+}
+
 describe('relays', () => {
   it('come with a budget for disruptions, are set right when changed, and go when idle', async () => {
     const { metadata } = await cluster.apply('shared', { relays: { nodesPerRelay: 2 } });
@@ -114,8 +132,7 @@ describe('relays', () => {
     const { name } = relay!.metadata;
     expect(relay!.spec.replicas).toBe(2);
     await vi.waitFor(async () => {
-      const budgets = await cluster.list<Budget>(resources.podDisruptionBudgets);
-      const budget = budgets.find((each) => each.metadata.name === name)!;
+      const budget = (await budgetOf(name))!;
       expect(budget.spec.maxUnavailable).toBe(1);
       expect(budget.metadata.ownerReferences).toMatchObject([{ uid: relay!.metadata.uid }]);
       expect(relay!.spec.template.metadata.labels).toMatchObject(budget.spec.selector.matchLabels);
@@ -194,5 +211,79 @@ describe('relays', () => {
     await deploymentsAre(0);
     await statusSays('settled', [{ domain: 'a', desired: 0, available: 0 }]);
     await done('settled', metadata.uid);
+  });
+
+  it('are brought back when a stranger deletes them, and the agents, too', async () => {
+    const { metadata } = await cluster.apply('deleted', { relays: { nodesPerRelay: 2 } });
+    const [first] = await deploymentsAre(1);
+    const { name } = first!.metadata;
+    for (const resource of [resources.deployments, resources.daemonSets]) {
+      const [before] = await cluster.list<Deployment>(resource);
+      await byStranger('DELETE', resource, before!.metadata.name);
+      await vi.waitFor(async () => {
+        const [again] = await cluster.list<Deployment>(resource);
+        expect(again?.metadata.name).toBe(before!.metadata.name);
+        expect(again?.metadata.uid).not.toBe(before!.metadata.uid);
+        expect(again?.spec).toEqual(before!.spec);
+      }, WAIT);
+    }
+    // Else it would go with the one that was deleted.
+    await vi.waitFor(async () => {
+      const [relay] = await deployments();
+      const budget = await budgetOf(name);
+      expect(budget?.metadata.ownerReferences).toMatchObject([{ uid: relay?.metadata.uid }]);
+    }, WAIT);
+    await done('deleted', metadata.uid);
+    await deploymentsAre(0);
+  });
+
+  it('are set right, and the agents, too, when what a stranger put there cannot be beside ours', async () => {
+    const { metadata } = await cluster.apply('beside');
+    await deploymentsAre(1);
+    const theirs = { name: 'token', emptyDir: {} };
+    for (const resource of [resources.deployments, resources.daemonSets]) {
+      const [before] = await cluster.list<Deployment>(resource);
+      const { name, uid } = before!.metadata;
+      const ours = before!.spec.template.spec.volumes;
+      const volumes = ours.map((each) => (each.name === theirs.name ? theirs : each));
+      await byStranger('PATCH', resource, name, { spec: { template: { spec: { volumes } } } });
+      await vi.waitFor(async () => {
+        const [again] = await cluster.list<Deployment>(resource);
+        expect(again?.metadata.uid).toBe(uid);
+        expect(again?.spec).toEqual(before!.spec);
+      }, WAIT);
+    }
+    await done('beside', metadata.uid);
+    await deploymentsAre(0);
+  });
+
+  it('have their budget back when a stranger edits or deletes it', async () => {
+    await controllers.stop();
+    // Nobody watches budgets: they are applied again every minute, which takes two seconds here.
+    controllers = await leadingControllers({
+      client: cluster.api.operator,
+      data,
+      fleet: { relayIdleSeconds: 1 },
+      clock: fasterClock(systemClock, 30),
+    });
+    const { metadata } = await cluster.apply('budgeted');
+    const [relay] = await deploymentsAre(1);
+    const { name } = relay!.metadata;
+    const budgetIsOurs = () =>
+      vi.waitFor(async () => {
+        const budget = await budgetOf(name);
+        expect(budget?.spec).toMatchObject({ maxUnavailable: 1 });
+        expect(budget?.spec).not.toHaveProperty('minAvailable');
+      }, WAIT);
+    await budgetIsOurs();
+    const edits = [{ maxUnavailable: 0 }, { maxUnavailable: null, minAvailable: '100%' }];
+    for (const spec of edits) {
+      await byStranger('PATCH', resources.podDisruptionBudgets, name, { spec });
+      await budgetIsOurs();
+    }
+    await byStranger('DELETE', resources.podDisruptionBudgets, name);
+    await budgetIsOurs();
+    await done('budgeted', metadata.uid);
+    await deploymentsAre(0);
   });
 });

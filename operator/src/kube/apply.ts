@@ -2,7 +2,7 @@
  * Server-side apply: the operator states what it wants of an object and owns exactly those fields.
  * One field manager, forced: nobody else decides about them.
  */
-import type { KubeClient } from './client.ts';
+import { isKubeError, type KubeClient } from './client.ts';
 import { objectPath, type Resource } from './paths.ts';
 
 export const FIELD_MANAGER = 'sluice-operator';
@@ -34,6 +34,35 @@ export function applyObject<T>(
   signal: AbortSignal,
 ): Promise<T> {
   return patch(client, resource, object, '', signal);
+}
+
+/**
+ * The same for an object of ours alone. What a stranger has put there may be invalid beside what is
+ * applied, such as another kind of volume under the same name: then the spec is ours, and no more.
+ */
+export async function enforceObject<T>(
+  client: KubeClient,
+  resource: Resource,
+  object: AppliedObject,
+  signal: AbortSignal,
+): Promise<T> {
+  try {
+    return await applyObject<T>(client, resource, object, signal);
+  } catch (error) {
+    if (!isKubeError(error, 'Invalid')) throw error;
+    await client
+      .request({
+        method: 'PATCH',
+        path: objectPath(resource, object.metadata),
+        query: { fieldManager: FIELD_MANAGER },
+        contentType: 'application/json-patch+json',
+        body: [{ op: 'replace', path: '/spec', value: object.spec }],
+        signal,
+      })
+      // What is applied is invalid by itself.
+      .catch(() => Promise.reject(error));
+    return applyObject<T>(client, resource, object, signal);
+  }
 }
 
 /** Only `status` is looked at; what is no longer named in it is removed. */

@@ -8,7 +8,7 @@ import {
   type TestApiServer,
 } from '../testing/adapters/apiServer.ts';
 import { steadyRandom } from '../testing/fakeClock.ts';
-import { applyObject } from './apply.ts';
+import { applyObject, enforceObject } from './apply.ts';
 import { KubeClient } from './client.ts';
 import { EventRecorder } from './events.ts';
 import { LeaderElection } from './leaderElection.ts';
@@ -202,6 +202,18 @@ describe('on a real API server', () => {
       (error: unknown) => error,
     );
     expect(refused).toMatchObject({ code: 'Conflict' });
+  });
+
+  it('what is enforced is refused like an apply when it is invalid by itself', async () => {
+    const metadata = { namespace: OPERATOR_NAMESPACE, name: 'enforced' };
+    const enforce = (maxUnavailable: number) => {
+      const spec = { maxUnavailable, selector: { matchLabels: { a: 'b' } } };
+      const budget = { metadata, spec };
+      return enforceObject(server.operator, resources.podDisruptionBudgets, budget, signal);
+    };
+    await expect(enforce(-1), 'there is none yet').rejects.toMatchObject({ code: 'Invalid' });
+    await enforce(1);
+    await expect(enforce(-1)).rejects.toMatchObject({ code: 'Invalid' });
   });
 
   it('an event that repeats is one event with a count', async () => {

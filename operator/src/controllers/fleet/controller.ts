@@ -5,7 +5,7 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
-import { type AppliedObject, applyObject } from '../../kube/apply.ts';
+import { type AppliedObject, enforceObject } from '../../kube/apply.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
 import type { WorkloadObject } from '../../kube/objects.ts';
 import { objectPath, type Resource, resources } from '../../kube/paths.ts';
@@ -203,7 +203,7 @@ export class FleetController implements FleetView {
     const before = this.#applied.get(key);
     const isRecent = before !== undefined && clock.now() - before.atMs < HEAL_MS / 2;
     if (isRecent && before.text === text) return;
-    await applyObject(client, resources.podDisruptionBudgets, budget, signal);
+    await enforceObject(client, resources.podDisruptionBudgets, budget, signal);
     this.#applied.set(key, { text, atMs: clock.now(), generation: undefined });
   }
 
@@ -225,7 +225,12 @@ export class FleetController implements FleetView {
     const untouched = copy !== undefined && copy.metadata.generation === before?.generation;
     const recent = before !== undefined && nowMs - before.atMs < HEAL_MS / 2;
     if (untouched && recent && before.text === text) return copy.metadata.uid;
-    const written = await applyObject<WorkloadObject>(this.#deps.client, resource, object, signal);
+    const written = await enforceObject<WorkloadObject>(
+      this.#deps.client,
+      resource,
+      object,
+      signal,
+    );
     const { generation } = written.metadata;
     this.#applied.set(name, { text, atMs: nowMs, generation });
     if (before?.text !== text || before.generation !== generation) {

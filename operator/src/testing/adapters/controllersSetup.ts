@@ -1,5 +1,6 @@
 /** The controllers on a real API server, as a test needs them: nodes and Distributions that come and go. */
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { createLogger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { Controllers, type ControllersOptions } from '../../controllers/controllers.ts';
@@ -33,6 +34,7 @@ export interface TestControllersOptions {
   readonly data: FakeDataSide;
   readonly fleet?: Partial<FleetOptions>;
   readonly workloads?: ControllersOptions['workloads'];
+  readonly clock?: Clock;
 }
 
 /** Not started yet. */
@@ -41,6 +43,7 @@ export function testControllers({
   data,
   fleet,
   workloads = { persistentVolumeClaims: true, nodeLabels: true },
+  clock = systemClock,
 }: TestControllersOptions): Controllers {
   return new Controllers(
     { instance: 'test', fleet: { ...TEST_FLEET, ...fleet }, workloads },
@@ -49,7 +52,7 @@ export function testControllers({
       coordinator: data,
       epochs: data,
       troubles: data.troubles,
-      clock: systemClock,
+      clock,
       random: steadyRandom,
       wallTime: () => new Date().toISOString(),
       logger: createLogger({ silent: true }),
