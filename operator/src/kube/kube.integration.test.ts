@@ -9,7 +9,7 @@ import {
 } from '../testing/adapters/apiServer.ts';
 import { steadyRandom } from '../testing/fakeClock.ts';
 import { applyObject, enforceObject } from './apply.ts';
-import { KubeClient } from './client.ts';
+import { isKubeError, KubeClient } from './client.ts';
 import { EventRecorder } from './events.ts';
 import { LeaderElection } from './leaderElection.ts';
 import { listPath, objectPath, resources } from './paths.ts';
@@ -109,14 +109,25 @@ describe('on a real API server', () => {
   });
 
   it('a reflector lists again after the server has crashed, and misses nothing', async () => {
+    const client = new KubeClient({}, { config: server.operatorConfig });
+    cleanUps.push(() => client.close());
+    const lists = vi.spyOn(client, 'request');
     await makeNode('crash-1');
-    const { reflector, changes } = reflectNodes(server.operator, {});
+    const { reflector, changes, errors } = reflectNodes(client, {});
     await reflector.synced();
+    // A server that starts remembers nothing from before: this is newer than what was watched last.
+    await server.admin.request({
+      method: 'POST',
+      path: '/api/v1/namespaces/default/configmaps',
+      body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'since' } },
+    });
     await server.restart();
     await makeNode('crash-2');
     await deleteNode('crash-1');
     await vi.waitFor(() => expect(names(reflector)).toEqual(['crash-2']), { timeout: 30_000 });
     expect(changes).toEqual(expect.arrayContaining(['+crash-1', '+crash-2', '-crash-1']));
+    expect(errors.filter((error) => isKubeError(error, 'Gone'))).toHaveLength(1);
+    expect(lists).toHaveBeenCalledTimes(2);
   });
 
   function candidate(identity: string, client: KubeClient = server.operator) {

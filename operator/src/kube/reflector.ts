@@ -5,7 +5,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
-import { isKubeError, type KubeClient } from './client.ts';
+import { isKubeError, type KubeClient, KubeError } from './client.ts';
 
 export interface KubeObject {
   readonly metadata: {
@@ -60,9 +60,6 @@ const WATCH_GRACE_MS = 15_000;
 
 /** A watch that ends sooner counts as failed, so that a server that ends each is not hammered. */
 const MIN_WATCH_MS = 1000;
-
-/** The server has forgotten where the watch was; only a list helps. */
-class ExpiredError extends Error {}
 
 export class Reflector<T extends KubeObject> {
   readonly #options: ReflectorOptions & typeof DEFAULTS;
@@ -119,7 +116,8 @@ export class Reflector<T extends KubeObject> {
         }
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        if (error instanceof ExpiredError || isKubeError(error, 'Gone')) this.#version = undefined;
+        // The server has forgotten where the watch was; only a list helps.
+        if (isKubeError(error, 'Gone')) this.#version = undefined;
         const delayMs = this.#backoffMs();
         this.#failures += 1;
         this.#deps.onError(error, delayMs);
@@ -185,7 +183,7 @@ export class Reflector<T extends KubeObject> {
     const { type, object } = event;
     if (type === 'ERROR') {
       const message = object.message ?? 'the watch failed';
-      throw object.code === 410 ? new ExpiredError(message) : new Error(message);
+      throw object.code === 410 ? new KubeError('Gone', 410, message) : new Error(message);
     }
     this.#version = object.metadata.resourceVersion;
     this.#failures = 0;
