@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { FakeClock, steadyRandom } from '../testing/fakeClock.ts';
-import { type KubeClient, KubeError } from './client.ts';
+import { type KubeClient, KubeError, type KubeRequest } from './client.ts';
 import { LeaderElection } from './leaderElection.ts';
 
 interface Lease {
@@ -85,3 +85,58 @@ it('a leader steps down at its renew deadline, also while a renewal waits for it
   expect(election.isLeader).toBe(false);
   expect(stopped).toEqual(['lost after 7000 ms']);
 });
+
+/** By a leader whose wall clock is so far ahead. */
+function writtenAhead(client: KubeClient, aheadMs: number): KubeClient {
+  const later = (time: unknown) => new Date(Date.parse(String(time)) + aheadMs).toISOString();
+  const request = ({ method, body }: { method: string; body?: Lease }) => {
+    if (body === undefined) return client.request({ method } as KubeRequest);
+    const { acquireTime, renewTime } = body.spec;
+    const times = { acquireTime: later(acquireTime), renewTime: later(renewTime) };
+    const written = { ...body, spec: { ...body.spec, ...times } };
+    return client.request({ method, body: written } as unknown as KubeRequest);
+  };
+  return { request } as unknown as KubeClient;
+}
+
+const HOUR_MS = 3_600_000;
+
+it.each([
+  { clocks: "an hour ahead of the candidate's", aheadMs: HOUR_MS },
+  { clocks: "an hour behind the candidate's", aheadMs: -HOUR_MS },
+])(
+  'a leader whose wall clock is $clocks keeps the Lease while it renews, and no longer',
+  async ({ aheadMs }) => {
+    const { client } = leaseServer();
+    const started: string[] = [];
+    const electionOf = (identity: string, its: KubeClient, clock: FakeClock) =>
+      new LeaderElection(
+        { namespace: 'sluice', name: 'operator', identity, durationMs: 10_000, intervalMs: 1_500 },
+        {
+          client: its,
+          clock,
+          random: steadyRandom,
+          onStarted: () => started.push(identity),
+          onStopped: (reason) => void started.push(`${identity} ${reason}`),
+          onError: (error) => started.push(String(error)),
+        },
+      );
+    const [first, clock] = [new FakeClock(), new FakeClock()];
+    electionOf('leader', writtenAhead(client, aheadMs), first).start();
+    await first.advance(0);
+    const candidate = electionOf('candidate', client, clock);
+    candidate.start();
+    for (let second = 0; second < 120; second += 1) {
+      await first.advance(1_000);
+      await clock.advance(1_000);
+    }
+    expect(started).toEqual(['leader']);
+    // The leader's clock stands still from here on: it renews nothing any more.
+    const seenMs = clock.now() - (candidate.renewalSeenMs ?? 0);
+    expect(seenMs).toBeLessThan(2 * 1_500);
+    await clock.advance(10_000 - seenMs - 1);
+    expect(started).toEqual(['leader']);
+    await clock.advance(2 * 1_500);
+    expect(started).toEqual(['leader', 'candidate']);
+  },
+);

@@ -8,10 +8,11 @@ import { FakeClock } from '../testing/fakeClock.ts';
 import { type AppDependencies, newApp, SERVER_OPTIONS } from './app.ts';
 import type { WorkStream } from './fleetView.ts';
 import { ApiRefusal } from './refusal.ts';
-import { issueSession, type Session } from './sessions.ts';
+import { issueSession, SESSION_SECONDS, type Session } from './sessions.ts';
 
 const logger = createLogger({ silent: true });
 let server: http.Server;
+let servers: http.Server[];
 let clock: FakeClock;
 let identify: AppDependencies['callers']['identify'];
 /** Of the work stream that was opened last. */
@@ -34,6 +35,19 @@ beforeEach(async () => {
   clock = new FakeClock();
   heard = [];
   hear = (report) => void heard.push(report);
+  servers = [];
+  server = await replica(() => 0);
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const each of servers) {
+    each.closeAllConnections();
+    await new Promise((resolve) => each.close(resolve));
+  }
+});
+
+/** All have the same key of sessions. */
+async function replica(wallClock: () => number): Promise<http.Server> {
   const app = newApp({
     coordinator: { fleet },
     callers: { identify: (...of: Parameters<typeof identify>) => identify(...of) },
@@ -44,16 +58,13 @@ beforeEach(async () => {
     leaderAnswers: () => true,
     renewalSeenMs: () => undefined,
     clock,
-    wallClock: () => 0,
+    wallClock,
   } as unknown as AppDependencies);
-  server = http.createServer(SERVER_OPTIONS, app);
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-});
-afterEach(async () => {
-  vi.restoreAllMocks();
-  server.closeAllConnections();
-  await new Promise((resolve) => server.close(resolve));
-});
+  const made = http.createServer(SERVER_OPTIONS, app);
+  servers.push(made);
+  await once(made.listen(0, '127.0.0.1'), 'listening');
+  return made;
+}
 
 const agent: Session = {
   id: 'uid.one-of-it',
@@ -78,8 +89,8 @@ function beginToSay(path: string, token = 'token'): http.ClientRequest {
   return request;
 }
 
-function askForSession(): http.ClientRequest {
-  const { port } = server.address() as AddressInfo;
+function askForSession(at = server): http.ClientRequest {
+  const { port } = at.address() as AddressInfo;
   const headers = { authorization: 'Bearer token', 'content-type': 'application/json' };
   const path = '/v1/session';
   const request = http.request({ host: '127.0.0.1', port, method: 'POST', path, headers });
@@ -134,6 +145,56 @@ it('whoever is refused in the middle of what it says has no connection any more'
   response.resume();
   expect([response.statusCode, response.headers.connection]).toEqual([401, 'close']);
   await once(request, 'close');
+});
+
+describe('a session of a replica', () => {
+  const LIFE_MS = SESSION_SECONDS * 1000;
+  const TEN_MINUTES_MS = 600_000;
+  let nowMs: number;
+  beforeEach(() => {
+    nowMs = 0;
+    identify = async () => ({ ...agent, address: agent.host });
+  });
+
+  async function answerOf(request: http.ClientRequest) {
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    let text = '';
+    for await (const chunk of response.setEncoding('utf8')) text += chunk;
+    return { status: response.statusCode, body: JSON.parse(text) };
+  }
+
+  async function buyAt(at: http.Server): Promise<string> {
+    const { body } = await answerOf(askForSession(at));
+    return body.sessionToken;
+  }
+
+  function reportTo(at: http.Server, token: string) {
+    const { port } = at.address() as AddressInfo;
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const path = '/v1/reports';
+    const request = http.request({ host: '127.0.0.1', port, method: 'POST', path, headers });
+    request.end(JSON.stringify({ incarnation: 'one-of-it', sequence: 1, transfers: [] }));
+    return answerOf(request);
+  }
+
+  it.each([
+    { clocks: 'ahead', aheadMs: TEN_MINUTES_MS },
+    { clocks: 'behind', aheadMs: -TEN_MINUTES_MS },
+  ])(
+    'is good at another, whose clock is ten minutes $clocks, until it ends there; then another is',
+    async ({ aheadMs }) => {
+      const [one, other] = [await replica(() => nowMs), await replica(() => nowMs + aheadMs)];
+      const token = await buyAt(one);
+      nowMs = LIFE_MS - aheadMs - 1;
+      expect((await reportTo(other, token)).status).toBe(200);
+      nowMs += 1;
+      expect(await reportTo(other, token)).toEqual({
+        status: 401,
+        body: { code: 'Unauthenticated', message: 'the session is not known or has ended' },
+      });
+      expect((await reportTo(other, await buyAt(other))).status).toBe(200);
+    },
+  );
 });
 
 describe('a work stream', () => {

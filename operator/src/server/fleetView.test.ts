@@ -55,6 +55,19 @@ describe('of two runs of a pod', () => {
     expect(fleet.get('after')).toBeDefined();
   });
 
+  it('the newer one waits no longer than until the other is forgotten, where its session ends sooner', () => {
+    // The one before has a session of a leader whose clock was ten minutes ahead.
+    const [before, after] = [sessionOf('before', 1_500_000), sessionOf('after', 900_000)];
+    const stream = { send: () => {}, close: () => {} };
+    const process = fleet.open(before, stream, 0);
+    fleet.closed(process, stream, 1_000);
+    expect(() => fleet.meet(after, 1_000)).toThrow(OvertakenError);
+    fleet.sweep(31_001);
+    fleet.meet(after, 31_001);
+    expect([...fleet.list()].map(({ id }) => id)).toEqual(['after']);
+    expect(ended).toEqual([]);
+  });
+
   it('is judged by the newest session of each', () => {
     fleet.meet(sessionOf('one', 1_000), 0);
     fleet.meet(sessionOf('one', 3_000), 0);

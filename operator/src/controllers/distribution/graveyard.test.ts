@@ -21,14 +21,14 @@ beforeEach(async () => {
   graveyard = newGraveyard();
 });
 
-/** Of a leader. */
-function newGraveyard(): Graveyard {
+/** Of a leader, whose wall clock is so far ahead. */
+function newGraveyard(aheadMs = 0): Graveyard {
   return new Graveyard({
     epochs: data,
     coordinator: data,
     nodeExists: (name) => nodes.has(name),
     clock,
-    wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
+    wallTime: () => new Date(1_800_000_000_000 + aheadMs + clock.now()).toISOString(),
     logger: createLogger({ silent: true }),
   });
 }
@@ -115,6 +115,21 @@ describe('a graveyard', () => {
     expect(graveyard.graveOf('old')).toMatchObject({ uid: 'old', path: 'model' });
     graveyard.start();
     await pass(1_000);
+    expect(data.tombstones.get('old')).toBe(true);
+  });
+
+  it.each([
+    { clocks: 'ahead: the grace is as much shorter', aheadMs: 60_000 },
+    { clocks: 'behind: the grace is as much longer', aheadMs: -60_000 },
+  ])("goes by the next leader's clock, which is a minute $clocks", async ({ aheadMs }) => {
+    await graveyard.bury(record, 'model', 600_000);
+    await graveyard.stop();
+    graveyard = newGraveyard(aheadMs);
+    await graveyard.load();
+    graveyard.start();
+    await pass(600_000 - aheadMs - 1_000);
+    expect(data.tombstones.size).toBe(0);
+    await pass(2_000);
     expect(data.tombstones.get('old')).toBe(true);
   });
 
