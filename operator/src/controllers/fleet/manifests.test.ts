@@ -1,3 +1,4 @@
+import { TOKEN_AUDIENCE } from '@sluice/protocol/messages.ts';
 import { describe, expect, it } from 'vitest';
 import type { NodeAffinity } from '../../api/v1alpha1/affinity.ts';
 import { matchesAffinity } from '../../policies/affinity.ts';
@@ -35,11 +36,13 @@ interface Template {
     strategy?: object;
     updateStrategy?: object;
     template: {
+      metadata: { labels: Record<string, string> };
       spec: {
         terminationGracePeriodSeconds: number;
         securityContext: object;
         affinity: {
           nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: NodeAffinity };
+          podAntiAffinity: object;
         };
         tolerations: object[];
         automountServiceAccountToken: boolean;
@@ -79,6 +82,25 @@ describe('the relays', () => {
       expect([mayRun(labels), isOfDomain]).toEqual(Array(2).fill(inside.includes(labels)));
       expect(mayRun(labels, 'windows')).toBe(false);
     }
+  });
+
+  it('of a domain are on different nodes, where there are, and do not mind other relays', () => {
+    const { metadata, spec } = relay('a').spec.template;
+    const need = { topologyKey: ZONE, domain: 'a' };
+    const labelSelector = {
+      matchLabels: {
+        'app.kubernetes.io/name': 'sluice',
+        'app.kubernetes.io/component': 'relay',
+        'sluice.dev/relay': relayName(need),
+      },
+    };
+    // Preferred: where a domain has fewer nodes than relays, the others run all the same.
+    expect(spec.affinity.podAntiAffinity).toEqual({
+      preferredDuringSchedulingIgnoredDuringExecution: [
+        { weight: 100, podAffinityTerm: { labelSelector, topologyKey: 'kubernetes.io/hostname' } },
+      ],
+    });
+    expect(metadata.labels).toMatchObject(labelSelector.matchLabels);
   });
 
   it('have a port for stock clients only where one is set', () => {
@@ -139,6 +161,37 @@ describe('the relays', () => {
     });
     expect(automountServiceAccountToken).toBe(false);
   });
+});
+
+describe('the relays and the agents', () => {
+  it.each([
+    { kind: 'relay', made: () => relay('a') },
+    { kind: 'agent', made: () => agent() },
+  ])(
+    'are known by a token that is good for an hour, and for the control API only: $kind',
+    ({ made }) => {
+      const { automountServiceAccountToken, containers, volumes } = made().spec.template.spec;
+      const serviceAccountToken = {
+        audience: TOKEN_AUDIENCE,
+        expirationSeconds: 3600,
+        path: 'token',
+      };
+      expect(volumes).toContainEqual({
+        name: 'token',
+        projected: { sources: [{ serviceAccountToken }] },
+      });
+      const mountPath = '/var/run/secrets/sluice';
+      expect(containers[0]?.volumeMounts).toContainEqual({
+        name: 'token',
+        mountPath,
+        readOnly: true,
+      });
+      const value = `${mountPath}/token`;
+      expect(containers[0]?.env).toContainEqual({ name: 'SLUICE_TOKEN_FILE', value });
+      // One that the API server accepts it does not have.
+      expect(automountServiceAccountToken).toBe(false);
+    },
+  );
 });
 
 describe('the agents', () => {
