@@ -14,8 +14,11 @@ export interface Metrics {
   reconciled(latencyMs: number): void;
 }
 
-/** From a copy in memory to origins that take their time. */
-const LATENCY_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
+/** From a copy in memory to a thousand Distributions that are due at once, of origins that take their time. */
+const LATENCY_BUCKETS = [
+  ...[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
+  ...[1, 2, 5, 10, 30, 60, 120, 300, 600],
+];
 
 /** Gauges are read when scraped, so that nothing has to be kept up to date. */
 export function newMetrics(sources: MetricsSources): Metrics {

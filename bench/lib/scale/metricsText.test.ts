@@ -1,3 +1,4 @@
+import { newMetrics } from '@sluice/operator/metrics.ts';
 import { expect, it } from 'vitest';
 import { histogramOf, quantileBetween, sumOf, valuesOf } from './metricsText.ts';
 
@@ -24,4 +25,21 @@ it('sums, values and quantiles are read from the text of metrics', () => {
   expect(quantileBetween(nothing, after, 0.5)).toBe(1);
   expect(quantileBetween(nothing, after, 0.99)).toBe(Infinity);
   expect(quantileBetween(after, after, 0.5)).toBe(0);
+});
+
+it('reconciliations that take minutes have a quantile, too', async () => {
+  const metrics = newMetrics({
+    distributions: () => [],
+    isLeader: () => true,
+    queueDepth: () => 0,
+  });
+  const read = async () =>
+    histogramOf(await metrics.registry.metrics(), 'sluice_operator_reconcile_seconds');
+  const before = await read();
+  for (const seconds of [2, 45, 100, 250, 599]) metrics.reconciled(seconds * 1000);
+  const after = await read();
+  const shares = [0.2, 0.4, 0.6, 0.8, 0.99];
+  expect(shares.map((share) => quantileBetween(before, after, share))).toEqual([
+    2, 60, 120, 300, 600,
+  ]);
 });
