@@ -45,10 +45,11 @@ interface LeaseObject {
   };
 }
 
-const DEFAULTS = { durationMs: 10_000, renewDeadlineMs: 7_000, intervalMs: 1_500 };
+/** As in docs/operations.md. */
+export const LEADER_ELECTION = { durationMs: 10_000, renewDeadlineMs: 7_000, intervalMs: 1_500 };
 
 export class LeaderElection {
-  readonly #options: LeaderElectionOptions & typeof DEFAULTS;
+  readonly #options: LeaderElectionOptions & typeof LEADER_ELECTION;
   readonly #deps: LeaderElectionDependencies;
   readonly #stop = new AbortController();
   /** The Lease as it was when it was seen to change last, when that was, and when it is anybody's. */
@@ -60,7 +61,7 @@ export class LeaderElection {
   #running: Promise<void> | undefined;
 
   constructor(options: LeaderElectionOptions, dependencies: LeaderElectionDependencies) {
-    this.#options = { ...DEFAULTS, ...options };
+    this.#options = { ...LEADER_ELECTION, ...options };
     this.#deps = dependencies;
   }
 
