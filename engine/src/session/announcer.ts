@@ -23,7 +23,7 @@ export interface AnnouncerDependencies {
   readonly isPulling: () => boolean;
 }
 
-/** Between agents: they owe each other a quarter of a second of pieces that they know of already. */
+/** Between agents: each knows of more pieces of another's than it is owed until then. */
 const AGENT_INTERVAL_MS = 200;
 /** Of relays, and to relays: what these show to whom follows what agents tell them. */
 const RELAY_INTERVAL_MS = 50;

@@ -57,7 +57,7 @@ export interface ExchangeDependencies {
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
 /**
  * What a relay asks for while agents take from it and from each other: their uplinks, and its
- * peers', are for them first. Two blocks, so that one silent peer does not hold it up.
+ * peers', are for them first. Of two peers, so that a silent one does not hold it up.
  */
 const GIVING_WAY_BLOCKS = 2;
 /** Few peers have the same piece in the beginning: with large pieces too, so many give at once. */
@@ -131,7 +131,9 @@ export class Exchange implements ConnectionOwner {
       if (fault === undefined) connection.keepAlive(now);
       else connection.close(fault);
     }
-    this.#ownRate.tick(receivedBytes, elapsedMs);
+    // While nobody owes anything little comes: that says nothing of how fast it would.
+    const isIdle = this.#outstandingBytes === 0 && receivedBytes < this.#options.blockBytes;
+    if (!isIdle) this.#ownRate.tick(receivedBytes, elapsedMs);
     this.#announcer.show(now);
     this.#subscribe(now);
     this.connect();
@@ -359,7 +361,10 @@ export class Exchange implements ConnectionOwner {
    */
   #shouldGiveWay(): boolean {
     if (this.#options.role !== 'relay' || !this.#connections.hasTakers('agent')) return false;
-    const all = [...this.#connections];
+    // Until the next tick: what begins to be wanted meanwhile comes in small parts.
+    if (!this.#dependencies.wantsPieces()) return true;
+    // Who is asked tells all that it has.
+    const all = this.#connections.allOpened();
     const has = (role: PeerRole) =>
       all.filter(({ remoteRole }) => remoteRole === role).map(({ remoteHas }) => remoteHas);
     return !hasOrphans([this.#dependencies.offered, ...has('relay')], has('agent'));
@@ -369,7 +374,8 @@ export class Exchange implements ConnectionOwner {
     const { blockBytes } = this.#options;
     if (connection.side !== 'opener' || !connection.unchoked) return;
     if (connection.maxRequestBytes < blockBytes) return;
-    const { windowBytes } = connection.rate;
+    // One block of each: the first to be asked would have all, and keep it.
+    const windowBytes = this.#givesWay ? blockBytes : connection.rate.windowBytes;
     // In batches of two, where the window has room for them: fewer writes.
     if (windowBytes - connection.outstandingBytes < Math.min(2 * blockBytes, windowBytes)) return;
     const { clock, picker, intake, downloadBucket } = this.#dependencies;
@@ -389,8 +395,9 @@ export class Exchange implements ConnectionOwner {
       owed += block.length;
       budget -= block.length;
       intake.reserve(block.piece);
-      const allMs = this.#ownRate.msFor(this.#outstandingBytes);
-      picker.asked(connection.number, block, now, connection.rate.deadlineMs(owed, allMs));
+      const all = this.#outstandingBytes + owed - connection.outstandingBytes;
+      const deadlines = connection.rate.deadlines(owed, this.#ownRate.msFor(all));
+      picker.asked(connection.number, block, now, deadlines);
       blocks.push(block);
     }
     if (blocks.length === 0) return;

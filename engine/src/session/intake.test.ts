@@ -14,6 +14,8 @@ const BLOCK = PIECE / 4;
 const origin = Buffer.alloc(PIECE, 'origin');
 const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
 
+const within = (ms: number) => ({ helpMs: ms, lateMs: ms });
+
 /** Pieces of equal bytes, named like them, and what became of those that came. */
 class Fixture {
   readonly names: (Buffer | undefined)[];
@@ -68,7 +70,7 @@ class Fixture {
     }
     const sender = { number: from, dropTarget: () => {} };
     this.intake.reserve(piece);
-    this.picker.asked(from, block, 0, 1000);
+    this.picker.asked(from, block, 0, within(1000));
     this.intake.blockBegins(sender, block)?.set(bytes.subarray(block.offset, block.offset + BLOCK));
     this.intake.blockEnds(sender, block);
   }
@@ -145,7 +147,7 @@ describe('the intake: what a node that is short takes from peers', () => {
 
   /** One more block of it is asked for, and would be in time for an hour. */
   function ask(here: Fixture, piece: number, index: number): void {
-    here.picker.asked(1, { piece, offset: index * BLOCK, length: BLOCK }, 0, 3_600_000);
+    here.picker.asked(1, { piece, offset: index * BLOCK, length: BLOCK }, 0, within(3_600_000));
   }
 
   async function pass(here: Fixture, ms: number): Promise<void> {
@@ -206,7 +208,7 @@ describe('the intake: what a node that is short takes from peers', () => {
     const block = { piece: 0, offset: BLOCK, length: BLOCK };
     const late = async () => {
       here.receive(0, 0, origin);
-      here.picker.asked(1, block, here.clock.now(), 100);
+      here.picker.asked(1, block, here.clock.now(), within(100));
       await pass(here, 200);
     };
     for (let round = 0; round < 3; round += 1) {

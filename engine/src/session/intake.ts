@@ -56,8 +56,10 @@ const COPIES_AT_ONCE = 2;
 const SLOW_MS = 5000;
 /** What is younger may only have begun. */
 const MIN_AGE_MS = 1000;
-/** Each time what peers sent is lost if HTTP brings no more than a part: after that it is theirs. */
+/** Each time what peers sent is lost if HTTP brings no more than a part: after that it is theirs... */
 const MAX_TAKEN_OVER = 3;
+/** ...for so long: by then it may be others that are slow. */
+const THEIRS_MS = 300_000;
 
 /** Where pieces come together, from peers or by HTTP, until they are verified and on disk. */
 export class Intake {
@@ -76,8 +78,8 @@ export class Intake {
   readonly #toCopy = new Map<number, Uint8Array>();
   /** Of these it was tried: what could not be copied is fetched. */
   readonly #copied = new Set<number>();
-  /** How often pieces were taken from peers that were slow. */
-  readonly #takenOver = new Map<number, number>();
+  /** How often pieces were taken from peers that were late or slow, and when last. */
+  readonly #takenOver = new Map<number, { readonly count: number; readonly atMs: number }>();
   readonly #unnamedWaiters = new Set<() => void>();
   readonly #arrivalWaiters = new Set<() => void>();
   readonly #stopped = new AbortController();
@@ -217,8 +219,14 @@ export class Intake {
   mayTopUp(piece: number): boolean {
     if (this.#picker.state(piece) !== 'active') return this.mayAssemble(piece);
     if (!this.#picker.isAsked(piece)) return true;
-    if ((this.#takenOver.get(piece) ?? 0) >= MAX_TAKEN_OVER) return false;
+    if (this.#takenLately(piece) >= MAX_TAKEN_OVER) return false;
     return this.mayAssemble(piece) || (this.#picker.isAllBegun && this.#isSlow(piece));
+  }
+
+  #takenLately(piece: number): number {
+    const taken = this.#takenOver.get(piece);
+    if (taken === undefined || this.#dependencies.clock.now() - taken.atMs > THEIRS_MS) return 0;
+    return taken.count;
   }
 
   /** By its pace so far: what is nearly complete is left to peers the longest. */
@@ -246,7 +254,8 @@ export class Intake {
   ): PieceAssembly | undefined {
     if (isTopUp ? !this.mayTopUp(piece) : !this.mayAssemble(piece)) return undefined;
     if (isTopUp && this.#picker.isAsked(piece)) {
-      this.#takenOver.set(piece, (this.#takenOver.get(piece) ?? 0) + 1);
+      const count = this.#takenLately(piece) + 1;
+      this.#takenOver.set(piece, { count, atMs: this.#dependencies.clock.now() });
     }
     const gaps = this.#takeOver(piece, source);
     const assembly = new HttpAssembly(piece, source, this.#buffers.of(piece), gaps, {
@@ -334,6 +343,8 @@ export class Intake {
     this.#dropStreams(piece);
     // What peers sent is not what the origin gave: nobody could sign the mixture.
     if (source === 'origin' && this.#dependencies.isSigning()) return whole;
+    // Nor would it be known whose fault it is if it is wrong again.
+    if (this.#picker.isDoubtful(piece)) return whole;
     return [...senders].flatMap((sender, block) => {
       const offset = block * blockBytes;
       return sender === 0 ? [{ offset, length: Math.min(blockBytes, sizeBytes - offset) }] : [];
@@ -358,6 +369,7 @@ export class Intake {
       if (expected === undefined && !isSigned) return 'mismatch';
       this.#picker.enter(piece, 'verifying');
       const { stored } = await this.#put(piece, bytes, expected);
+      if (!stored && !isWhole) this.#picker.doubt(piece);
       return stored ? 'verified' : 'mismatch';
     } finally {
       this.#assemblies.delete(piece);
@@ -388,6 +400,7 @@ export class Intake {
       const result = await store.put(piece, bytes, expected);
       this.#picker.enter(piece, result.stored ? 'held' : 'missing');
       if (result.stored) {
+        this.#takenOver.delete(piece);
         for (const sender of this.#suspects.verified(piece, bytes, blockBytes)) {
           this.#dependencies.onGuilty(sender, piece);
         }

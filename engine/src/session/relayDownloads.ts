@@ -35,8 +35,13 @@ export interface RelayDownloadsDependencies {
 }
 
 const CONNECTIONS_PER_RELAY = 2;
-/** A fetch that brings nothing for so long is left, and its relay avoided for as long. */
+/**
+ * A fetch that brings nothing for so long is left, and its relay avoided for as long, each further time
+ * for twice as long: where the node's own link is that slow, what it begins in vain costs it pieces
+ * that peers were bringing.
+ */
 const STALLED_MS = 2000;
+const MAX_AVOIDED_MS = 32_000;
 /** A relay that sent wrong bytes is asked again after this, for another may have what it lacks. */
 const WRONG_MS = 10_000;
 /**
@@ -64,8 +69,9 @@ interface Relay {
   readonly free: HttpConnection[];
   readonly downloads: Set<Download>;
   avoidUntilMs: number;
-  /** How often in a row it had nothing. */
+  /** How often in a row it had nothing, and how often it failed. */
   nothings: number;
+  failures: number;
 }
 
 /**
@@ -105,7 +111,14 @@ export class RelayDownloads {
     }
     for (const [id, url] of named) {
       if (this.#relays.has(id)) continue;
-      this.#relays.set(id, { url, free: [], downloads: new Set(), avoidUntilMs: 0, nothings: 0 });
+      this.#relays.set(id, {
+        url,
+        free: [],
+        downloads: new Set(),
+        avoidUntilMs: 0,
+        nothings: 0,
+        failures: 0,
+      });
     }
   }
 
@@ -218,12 +231,15 @@ export class RelayDownloads {
         download.abort.signal,
       );
       // Not waited for: it may be long until the feed names the piece.
-      if (assembly !== undefined) this.#finish(relay, assembly);
+      if (assembly !== undefined) {
+        relay.failures = 0;
+        this.#finish(relay, assembly);
+      }
       if (nothing) this.#avoidForNow(relay);
       else relay.nothings = 0;
     } catch (error) {
       assembly?.abort();
-      if (!isHarmless(error, idle !== undefined)) this.#avoid(relay, STALLED_MS);
+      if (!isHarmless(error, idle !== undefined)) this.#failed(relay);
     } finally {
       relay.downloads.delete(download);
       target.refundDownload(Math.max(0, sizeBytes - download.receivedBytes));
@@ -259,6 +275,13 @@ export class RelayDownloads {
     } catch {
       // A failing store fails the transfer, which says so itself.
     }
+  }
+
+  #failed(relay: Relay): void {
+    // What fails together is one failure.
+    if (relay.avoidUntilMs > this.#dependencies.clock.now()) return;
+    this.#avoid(relay, Math.min(MAX_AVOIDED_MS, STALLED_MS * 2 ** relay.failures));
+    relay.failures += 1;
   }
 
   #avoid(relay: Relay, ms: number): void {

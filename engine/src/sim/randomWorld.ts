@@ -90,7 +90,7 @@ function optionsFrom(seed: number, random: SeededRandom): WorldOptions {
 }
 
 interface Story {
-  /** Nodes that are there from the beginning: nothing goes wrong with the others. */
+  /** Nodes that are there from the beginning: with the others nothing but their links goes wrong. */
   readonly early: readonly SimulatedPeer[];
   readonly faults: readonly Fault[];
   /** Nodes that send wrong bytes from some time on. */

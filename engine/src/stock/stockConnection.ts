@@ -32,6 +32,9 @@ import {
   type StockHandshake,
 } from '../wire/stockHandshake.ts';
 
+/** Of its rate it may owe so much, on top of the least: it may be the only source, and far away. */
+const WINDOW_SECONDS = 0.25;
+
 /** What a connection needs of its swarm; called in the order in which the peer spoke. */
 export interface StockOwner {
   readonly pieceCount: number;
@@ -74,7 +77,7 @@ export class StockConnection implements Dialed, Receiver {
   readonly number: number;
   /** Who called. */
   readonly side: 'opener' | 'acceptor';
-  readonly rate = new PeerRate();
+  readonly rate = new PeerRate(WINDOW_SECONDS);
   readonly requests: BlockRequest[] = [];
   readingBytes = 0;
   remoteHas: Bitfield;

@@ -123,7 +123,7 @@ export class StockDownload {
       owed += block.length;
       budget -= block.length;
       this.#intake.reserve(block.piece);
-      this.#picker.asked(number, block, now, rate.deadlineMs(owed, 0));
+      this.#picker.asked(number, block, now, rate.deadlines(owed));
       blocks.push(block);
     }
     if (blocks.length > 0) connection.request(blocks);

@@ -17,10 +17,22 @@ const PATIENCE = 3;
 /** Weight of the last interval: half of a change is seen after two. */
 const WEIGHT = 0.3;
 
+export interface Deadlines {
+  /** By its peer's rate: HTTP may bring the piece from then on. */
+  readonly helpMs: number;
+  /** By what comes from all of them, too: another peer may be asked. */
+  readonly lateMs: number;
+}
+
 /** A peer's measured rate, and what follows from it for how much to ask and how long to wait. */
 export class PeerRate {
+  readonly #windowSeconds: number;
   #bytesPerSecond: number | undefined;
   #intervalBytes = 0;
+
+  constructor(windowSeconds = WINDOW_SECONDS) {
+    this.#windowSeconds = windowSeconds;
+  }
 
   received(bytes: number): void {
     this.#intervalBytes += bytes;
@@ -39,7 +51,7 @@ export class PeerRate {
 
   /** The most to have outstanding. */
   get windowBytes(): number {
-    const more = (this.#bytesPerSecond ?? 0) * WINDOW_SECONDS;
+    const more = (this.#bytesPerSecond ?? 0) * this.#windowSeconds;
     return Math.min(MAX_WINDOW_BYTES, LEAST_WINDOW_BYTES + more);
   }
 
@@ -47,10 +59,10 @@ export class PeerRate {
    * How long a block may take that is asked for behind `outstandingBytes`, itself included; `allMs`:
    * what all that peers owe takes at the rate at which it comes.
    */
-  deadlineMs(outstandingBytes: number, allMs: number): number {
+  deadlines(outstandingBytes: number, allMs = 0): Deadlines {
     const rate = this.#bytesPerSecond ?? 0;
     const expectedMs = rate > 0 ? (outstandingBytes / rate) * 1000 : 0;
-    const byPeerMs = Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, PATIENCE * expectedMs));
-    return Math.max(byPeerMs, Math.min(MAX_OWN_DEADLINE_MS, PATIENCE * allMs));
+    const helpMs = Math.min(MAX_DEADLINE_MS, Math.max(MIN_DEADLINE_MS, PATIENCE * expectedMs));
+    return { helpMs, lateMs: Math.max(helpMs, Math.min(MAX_OWN_DEADLINE_MS, PATIENCE * allMs)) };
   }
 }

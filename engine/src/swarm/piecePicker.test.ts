@@ -15,6 +15,8 @@ function pickerOf(pieceCount: number, pieceBytes = 2 * BLOCK) {
   return picker;
 }
 
+const within = (ms: number) => ({ helpMs: ms, lateMs: ms });
+
 function field(size: number, ...pieces: number[]): Bitfield {
   const bits = new Bitfield(size);
   for (const piece of pieces) bits.add(piece);
@@ -37,7 +39,7 @@ describe('what is asked of a peer next', () => {
     const picker = pickerOf(2);
     const first = picker.next(1, field(2, 0));
     expect(first).toEqual({ piece: 0, offset: 0, length: BLOCK });
-    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, 100);
+    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, within(100));
     expect(picker.next(1, field(2, 0, 1))).toEqual({
       piece: 0,
       offset: BLOCK,
@@ -48,11 +50,11 @@ describe('what is asked of a peer next', () => {
   it('is a block of another peer only when that is past its deadline', () => {
     const picker = pickerOf(1, BLOCK);
     const block = picker.next(1, field(1, 0));
-    picker.asked(1, block as NonNullable<typeof block>, 0, 100);
+    picker.asked(1, block as NonNullable<typeof block>, 0, within(100));
     expect(picker.latest(2, field(1, 0), 99)).toBeUndefined();
     expect(picker.latest(1, field(1, 0), 101)).toBeUndefined();
     expect(picker.latest(2, field(1, 0), 101)).toEqual(block);
-    picker.asked(2, block as NonNullable<typeof block>, 0, 200);
+    picker.asked(2, block as NonNullable<typeof block>, 0, within(200));
     expect(picker.arrived(1, 0, 0)).toEqual({ complete: true, other: 2 });
   });
 
@@ -62,7 +64,7 @@ describe('what is asked of a peer next', () => {
     picker.doubt(0);
     const ask = (peer: number, nowMs = 0) => {
       const block = picker.next(peer, has) ?? picker.latest(peer, has, nowMs);
-      if (block !== undefined) picker.asked(peer, block, nowMs, 100);
+      if (block !== undefined) picker.asked(peer, block, nowMs, within(100));
       return block && block.offset / BLOCK;
     };
     expect([ask(1), ask(2), ask(1)]).toEqual([0, undefined, 1]);
@@ -85,7 +87,7 @@ describe('what is asked of a peer next', () => {
     picker.next(1, field(1, 0));
     let nowMs = 0;
     const waits = [1, 2, 3, 4].map((peer) => {
-      picker.asked(peer, block, nowMs, 100);
+      picker.asked(peer, block, nowMs, within(100));
       let waitedMs = 0;
       while (picker.latest(9, field(1, 0), nowMs + waitedMs) === undefined) waitedMs += 1;
       nowMs += waitedMs;
@@ -94,7 +96,7 @@ describe('what is asked of a peer next', () => {
     expect(waits).toEqual([100, 200, 400, 800]);
     // Whom it is asked of after all of them have left has as long as the first.
     for (const peer of [1, 2, 3, 4]) picker.rejected(peer, block);
-    picker.asked(5, block, nowMs, 100);
+    picker.asked(5, block, nowMs, within(100));
     expect(picker.latest(9, field(1, 0), nowMs + 101)).toEqual(block);
   });
 
@@ -103,7 +105,7 @@ describe('what is asked of a peer next', () => {
       const picker = pickerOf(1, BLOCK);
       const block = { piece: 0, offset: 0, length: BLOCK };
       picker.next(1, field(1, 0));
-      picker.asked(1, block, 0, 100);
+      picker.asked(1, block, 0, within(100));
       if (lose === 'left') picker.peerLeft(1, field(1, 0));
       else picker.rejected(1, block);
       expect(picker.next(1, field(1, 0))).toEqual(block);
@@ -122,7 +124,7 @@ describe('what is asked of a peer next', () => {
   it('never is a piece that HTTP brings, and such a piece keeps what peers sent', () => {
     const picker = pickerOf(1);
     picker.next(1, field(1, 0));
-    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, 0);
+    picker.asked(1, { piece: 0, offset: 0, length: BLOCK }, 0, within(0));
     picker.arrived(1, 0, 0);
     expect([...picker.leaveActive(0, 'taken')]).toEqual([1, 0]);
     expect(picker.next(1, field(1, 0))).toBeUndefined();
@@ -137,7 +139,7 @@ describe('a piece that is begun', () => {
   it('is stuck when a block is past its deadline', () => {
     const picker = pickerOf(1);
     picker.next(1, field(1, 0));
-    picker.asked(1, block, 0, 100);
+    picker.asked(1, block, 0, within(100));
     expect(picker.isStuck(0, 99)).toBe(false);
     expect(picker.isStuck(0, 101)).toBe(true);
   });
@@ -145,8 +147,8 @@ describe('a piece that is begun', () => {
   it('is stuck when those who were asked have left and nobody else was', () => {
     const picker = pickerOf(1);
     picker.next(1, field(1, 0));
-    picker.asked(1, block, 0, 100);
-    picker.asked(2, { ...block, offset: BLOCK }, 0, 100);
+    picker.asked(1, block, 0, within(100));
+    picker.asked(2, { ...block, offset: BLOCK }, 0, within(100));
     picker.arrived(1, 0, 0);
     expect(picker.isStuck(0, 50)).toBe(false);
     picker.peerLeft(2, field(1, 0));
@@ -159,7 +161,7 @@ describe('whether it is worth asking again', () => {
     const picker = pickerOf(1, 2 * BLOCK);
     const has = field(1, 0);
     expect(picker.mayAsk(0)).toBe(true);
-    const asked = (block: Block | undefined) => picker.asked(1, block as Block, 0, 100);
+    const asked = (block: Block | undefined) => picker.asked(1, block as Block, 0, within(100));
     asked(picker.next(1, has));
     expect(picker.mayAsk(0)).toBe(true);
     asked(picker.next(1, has));
@@ -180,7 +182,7 @@ describe('whether it is worth asking again', () => {
     };
     const block = { piece: 0, offset: 0, length: BLOCK };
     step(() => picker.next(1, field(3, 0)));
-    step(() => picker.asked(1, block, 0, 100));
+    step(() => picker.asked(1, block, 0, within(100)));
     step(() => picker.rejected(1, block));
     step(() => picker.name(1, false));
     step(() => picker.name(1, true));

@@ -3,6 +3,7 @@
  * randomness come in, nothing goes out.
  */
 import type { Bitfield } from '../pieces/bitfield.ts';
+import type { Deadlines } from './peerRate.ts';
 
 export type PieceState =
   | 'missing'
@@ -19,15 +20,16 @@ export interface Block {
   readonly length: number;
 }
 
-/** So often the time in which a block is late doubles: from 2 s to 2 min. */
-const MAX_TURNS = 6;
+/** However often it was late: then who has it cannot be waited for. */
+const MAX_LATE_MS = 120_000;
 
 interface ActivePiece {
   readonly piece: number;
   readonly sizeBytes: number;
   /** Per block: who was asked last; 0 is nobody. */
   readonly askedOf: Int32Array;
-  readonly deadlineMs: Float64Array;
+  readonly lateAtMs: Float64Array;
+  readonly helpAtMs: Float64Array;
   /** Per block: how often it was asked of somebody else because it was late. */
   readonly turns: Uint8Array;
   /** Per block: who sent it; 0 while it is missing. */
@@ -128,6 +130,10 @@ export class PiecePicker {
     this.#doubtful.add(piece);
   }
 
+  isDoubtful(piece: number): boolean {
+    return this.#doubtful.has(piece);
+  }
+
   /** Its blocks may be asked of others. */
   peerLeft(peer: number, has: Bitfield): void {
     for (const piece of has.pieces()) this.peerLacks(piece, peer);
@@ -142,8 +148,11 @@ export class PiecePicker {
   next(peer: number, has: Bitfield, mayBegin = true): Block | undefined {
     for (const active of this.#open) {
       if (!has.has(active.piece)) continue;
-      if (active.sole === 'next') active.sole = peer;
-      if (active.sole !== undefined && active.sole !== peer) continue;
+      if (active.sole !== undefined && active.sole !== peer) {
+        // It owes nothing more of it: whoever is there first goes on.
+        if (active.sole !== 'next' && this.isAsked(active.piece)) continue;
+        active.sole = peer;
+      }
       return this.#block(
         active,
         active.askedOf.findIndex((_, at) => isFree(active, at)),
@@ -168,11 +177,11 @@ export class PiecePicker {
   }
 
   /**
-   * It is late after `patienceMs`, and each further time after twice as long: what the next peer sends
-   * takes the place of what the one before was sending, and over a slow link of our own nobody would
-   * ever be done.
+   * Another peer may be asked when it is late, each further time after twice as long: what the next one
+   * sends takes the place of what the one before was sending, and over a slow link of our own nobody
+   * would ever be done.
    */
-  asked(peer: number, { piece, offset }: Block, nowMs: number, patienceMs: number): void {
+  asked(peer: number, { piece, offset }: Block, nowMs: number, deadlines: Deadlines): void {
     const active = this.#active.get(piece);
     if (active === undefined) return;
     const index = offset / this.#options.blockBytes;
@@ -181,17 +190,19 @@ export class PiecePicker {
       if (active.unasked === 0) this.#open.delete(active);
       active.turns[index] = 0;
     } else {
-      active.turns[index] = Math.min(MAX_TURNS, (active.turns[index] as number) + 1);
+      active.turns[index] = Math.min(16, (active.turns[index] as number) + 1);
     }
+    const lateMs = deadlines.lateMs * 2 ** (active.turns[index] as number);
     active.askedOf[index] = peer;
-    active.deadlineMs[index] = nowMs + patienceMs * 2 ** (active.turns[index] as number);
+    active.lateAtMs[index] = nowMs + Math.min(MAX_LATE_MS, lateMs);
+    active.helpAtMs[index] = nowMs + deadlines.helpMs;
   }
 
   /** The peer will not send it. */
   rejected(peer: number, { piece, offset }: Pick<Block, 'piece' | 'offset'>): void {
     const active = this.#active.get(piece);
     const index = offset / this.#options.blockBytes;
-    if (active?.askedOf[index] !== peer) return;
+    if (active?.askedOf[index] !== peer || active.sender[index] !== 0) return;
     if (active.sole === peer) active.sole = 'next';
     this.#free(active, index);
   }
@@ -213,6 +224,7 @@ export class PiecePicker {
     }
     active.sender[index] = peer;
     active.missing -= 1;
+    if (active.sole !== undefined && !this.isAsked(piece)) this.#version += 1;
     return { complete: active.missing === 0, other: askedOf === peer ? 0 : askedOf };
   }
 
@@ -244,14 +256,15 @@ export class PiecePicker {
     return active !== undefined && active.unasked < active.missing;
   }
 
-  /** Whether peers leave this active piece lying: a block is past its deadline, or none is asked. */
+  /** Whether peers leave this active piece lying: help may bring a block, or none is asked. */
   isStuck(piece: number, nowMs: number): boolean {
     const active = this.#active.get(piece);
     if (active === undefined) return false;
     return (
       !this.isAsked(piece) ||
       active.sender.some(
-        (sender, at) => sender === 0 && !isFree(active, at) && late(active, at, nowMs),
+        (sender, at) =>
+          sender === 0 && !isFree(active, at) && (active.helpAtMs[at] as number) < nowMs,
       )
     );
   }
@@ -316,7 +329,8 @@ export class PiecePicker {
       piece,
       sizeBytes,
       askedOf: new Int32Array(blocks),
-      deadlineMs: new Float64Array(blocks),
+      lateAtMs: new Float64Array(blocks),
+      helpAtMs: new Float64Array(blocks),
       turns: new Uint8Array(blocks),
       sender: new Int32Array(blocks),
       sole: this.#doubtful.has(piece) ? peer : undefined,
@@ -348,5 +362,5 @@ function isFree(active: ActivePiece, index: number): boolean {
 }
 
 function late(active: ActivePiece, index: number, nowMs: number): boolean {
-  return (active.deadlineMs[index] as number) < nowMs;
+  return (active.lateAtMs[index] as number) < nowMs;
 }
