@@ -6,9 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Task } from '@sluice/protocol/messages.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { distributeFile, tell } from './testing/distribute.ts';
-import { type LeasedTask, LeaseTable } from './testing/leaseTable.ts';
-import { ProcessFleet, receivedBytes } from './testing/processFleet.ts';
-import { TestOrigin } from './testing/testOrigin.ts';
+import { receivedBytes } from './testing/processFleet.ts';
+import { testTenants } from './testing/testTenants.ts';
 
 type Delivery = Task['delivery'];
 
@@ -19,22 +18,10 @@ const LOOK_MS = 2_000;
 const SETTLED_MS = 1_000;
 const BITTORRENT: Delivery = { topUp: [], transport: 'Hybrid' };
 
-const origin = new TestOrigin();
-const fleet = new ProcessFleet({ relay: 'relay', one: 'agent', two: 'agent' }, vi);
-const table = new LeaseTable<LeasedTask>(262_144);
-const nobody = { programs: [], control: undefined } as unknown as ProcessFleet;
-
-beforeAll(async () => {
-  await origin.start();
-  await fleet.start({ lease: (request) => table.answer(request) });
-});
-
-beforeEach(({ onTestFailed }) => onTestFailed(() => fleet.printLogs()));
-
-afterAll(async () => {
-  await fleet.stop();
-  await origin.stop();
-});
+const { origin, fleet, table } = testTenants(
+  { relay: 'relay', one: 'agent', two: 'agent' },
+  { vi, beforeAll, beforeEach, afterAll },
+);
 
 /** Also to tasks that run. */
 function tellDelivery(task: Task, delivery: Delivery): void {
@@ -110,7 +97,7 @@ describe('a delivery that is edited while bytes move', () => {
   ])('lets %s give more, then less, by maxUploadRate, to %s', async (giver, taker) => {
     const uid = `given-by-${giver}`;
     const body = randomBytes(32 * MIB);
-    const task = distributeFile({ origin, table, fleet: nobody }, { uid, body });
+    const task = distributeFile({ origin, table }, { uid, body });
     const chain = giver === 'relay' ? ['relay', 'one'] : ['relay', 'one', 'two'];
     const limit = (maxUploadRate: number) =>
       tellChain(chain, task, (name) => ({
@@ -135,7 +122,7 @@ describe('a delivery that is edited while bytes move', () => {
     const body = randomBytes(64 * MIB);
     // So much comes over BitTorrent.
     const slow: Delivery = { ...BITTORRENT, maxUploadRate: 2 * MIB };
-    const task = distributeFile({ origin, table, fleet: nobody }, { uid, body });
+    const task = distributeFile({ origin, table }, { uid, body });
     const tellBoth = (delivery: Delivery) => tellChain(['relay', 'one'], task, () => delivery);
     tellBoth(slow);
     // While nothing has come yet, any floor is missed.

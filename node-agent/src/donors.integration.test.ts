@@ -5,9 +5,8 @@ import path from 'node:path';
 import type { Task } from '@sluice/protocol/messages.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { distributeFile } from './testing/distribute.ts';
-import { type LeasedTask, LeaseTable } from './testing/leaseTable.ts';
-import { ProcessFleet, receivedBytes } from './testing/processFleet.ts';
-import { TestOrigin } from './testing/testOrigin.ts';
+import { receivedBytes } from './testing/processFleet.ts';
+import { testTenants } from './testing/testTenants.ts';
 
 const MIB = 1024 * 1024;
 const SIZE = 12 * MIB + 5;
@@ -15,21 +14,10 @@ const SIZE = 12 * MIB + 5;
 /** What each process is told that not all are; null: nothing of it. */
 type Told = Readonly<Record<string, Partial<Task> | null>>;
 
-const origin = new TestOrigin();
-const fleet = new ProcessFleet({ relay: 'relay', one: 'agent', two: 'agent' }, vi);
-const table = new LeaseTable<LeasedTask>(262_144);
-
-beforeAll(async () => {
-  await origin.start();
-  await fleet.start({ lease: (request) => table.answer(request) });
-});
-
-beforeEach(({ onTestFailed }) => onTestFailed(() => fleet.printLogs()));
-
-afterAll(async () => {
-  await fleet.stop();
-  await origin.stop();
-});
+const { origin, fleet, table } = testTenants(
+  { relay: 'relay', one: 'agent', two: 'agent' },
+  { vi, beforeAll, beforeEach, afterAll },
+);
 
 function tell(task: Task, differences: Told): void {
   for (const { name } of fleet.programs) {
@@ -50,8 +38,7 @@ interface Made {
 /** Of nobody who was not told. */
 function distribute(uid: string, { body, namespace, epoch }: Made, differences: Told = {}): Task {
   const of = { uid, body, ...(namespace && { namespace }), ...(epoch && { epoch }) };
-  const nobody = { programs: [], control: fleet.control } as unknown as ProcessFleet;
-  const task = distributeFile({ origin, table, fleet: nobody }, of);
+  const task = distributeFile({ origin, table }, of);
   tell(task, differences);
   return task;
 }

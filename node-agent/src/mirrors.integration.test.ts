@@ -15,7 +15,6 @@ const origin = new TestOrigin();
 const mirror = new TestOrigin();
 const fleet = new ProcessFleet({ relay: 'relay', one: 'agent' }, vi);
 const table = new LeaseTable<LeasedTask>(262_144);
-const nobody = { programs: [], control: undefined } as unknown as ProcessFleet;
 
 beforeAll(async () => {
   await origin.start();
@@ -33,7 +32,7 @@ afterAll(async () => {
 
 /** Its source changes before anybody asks it; the mirror has it, under another name and ETag. */
 function distribute(uid: string, body: Buffer): void {
-  const made = distributeFile({ origin, table, fleet: nobody }, { uid, body });
+  const made = distributeFile({ origin, table }, { uid, body });
   origin.put(`/${uid}.bin`, randomBytes(body.length));
   const etag = mirror.put(`/copies/of-${uid}`, body);
   const url = `${mirror.url}/copies/of-${uid}`;

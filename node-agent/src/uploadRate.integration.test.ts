@@ -3,33 +3,19 @@ import { randomBytes } from 'node:crypto';
 import type { Task } from '@sluice/protocol/messages.ts';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { distributeFile, tell } from './testing/distribute.ts';
-import { type LeasedTask, LeaseTable } from './testing/leaseTable.ts';
-import { ProcessFleet } from './testing/processFleet.ts';
-import { TestOrigin } from './testing/testOrigin.ts';
+import { testTenants } from './testing/testTenants.ts';
 
 const MIB = 1024 * 1024;
 
-const origin = new TestOrigin();
-const fleet = new ProcessFleet({ relay: 'relay', one: 'agent' }, vi);
-const table = new LeaseTable<LeasedTask>(262_144);
-const nobody = { programs: [], control: undefined } as unknown as ProcessFleet;
-
-beforeAll(async () => {
-  await origin.start();
-  await fleet.start({ lease: (request) => table.answer(request) });
-});
-
-beforeEach(({ onTestFailed }) => onTestFailed(() => fleet.printLogs()));
-
-afterAll(async () => {
-  await fleet.stop();
-  await origin.stop();
-});
+const { origin, fleet, table } = testTenants(
+  { relay: 'relay', one: 'agent' },
+  { vi, beforeAll, beforeEach, afterAll },
+);
 
 /** Answers how long the node took, in seconds. */
 async function carry(uid: string, sizeBytes: number, maxUploadRate?: number): Promise<number> {
   const body = randomBytes(sizeBytes);
-  const made = distributeFile({ origin, table, fleet: nobody }, { uid, body });
+  const made = distributeFile({ origin, table }, { uid, body });
   const delivery = { topUp: ['Relay' as const], transport: 'HTTP' as const };
   const task: Task = {
     ...made,

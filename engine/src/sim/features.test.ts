@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { link, MBIT, times } from './links.ts';
+import { flipped } from './mutation.ts';
 import { wrongIn } from './randomWorld.ts';
 import type { OriginConduct } from './simulatedOrigin.ts';
 import { type SimulatedPeer, SwarmWorld, type WorldOptions } from './swarmWorld.ts';
@@ -33,13 +34,6 @@ function worldOf(change: Partial<WorldOptions> = {}): SwarmWorld {
 function closedFor(peers: readonly SimulatedPeer[], reason: string): number {
   const counts = peers.map(({ engine }) => [...engine.closedConnections]);
   return counts.flat().reduce((sum, [each, count]) => sum + (each === reason ? count : 0), 0);
-}
-
-/** Of the payload of each block one bit. */
-function flipped(bytes: Uint8Array): Uint8Array {
-  const wrong = Buffer.from(bytes);
-  wrong[wrong.length >> 1] = (wrong[wrong.length >> 1] as number) ^ 1;
-  return wrong;
 }
 
 interface Feature {

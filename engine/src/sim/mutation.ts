@@ -14,6 +14,13 @@ export function mutate(bytes: Uint8Array, random: SeededRandom): Buffer {
   return mutant;
 }
 
+/** Of a message, or the payload of a block, one bit. */
+export function flipped(bytes: Uint8Array): Uint8Array {
+  const wrong = Buffer.from(bytes);
+  wrong[wrong.length >> 1] = (wrong[wrong.length >> 1] as number) ^ 1;
+  return wrong;
+}
+
 function mutateOnce(bytes: Buffer, random: SeededRandom): Buffer<ArrayBuffer> {
   const mutant = Buffer.from(bytes);
   const at = random.below(bytes.length + 1);

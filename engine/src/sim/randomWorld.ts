@@ -1,3 +1,4 @@
+import { flipped } from './mutation.ts';
 import type { SimulatedHost } from './network.ts';
 import { SeededRandom } from './seededRandom.ts';
 import type { OriginConduct } from './simulatedOrigin.ts';
@@ -120,7 +121,7 @@ function storyOf(world: SwarmWorld, random: SeededRandom): Story {
     slowLink,
     badOrigin,
     changeRates,
-    (...drawn) => lie(...drawn, liars),
+    lie(liars),
   ];
   for (let left = random.below(5); left > 0; left -= 1) {
     const draw = kinds[random.below(kinds.length)] as Draw;
@@ -218,39 +219,30 @@ const changeRates: Draw = (world, random, atMs, nodes) => {
   };
 };
 
-/** One bit of every block that it gives is wrong from now on. Never the only node. */
-function lie(
-  ...[world, random, atMs, nodes, liars]: [...Parameters<Draw>, Set<SimulatedPeer>]
-): Fault {
-  const liar = pick(nodes, random);
-  const isOnly = nodes.length < 2 || liars.size > 0;
-  if (!isOnly) liars.add(liar);
-  return {
-    name: isOnly ? 'nobody lies' : `${liar.name} lies`,
-    atMs,
-    act: () => {
-      if (isOnly) return;
-      world.tamper((from, bytes) => {
-        if (from !== liar.name || bytes.byteLength <= SMALL_MESSAGE_BYTES) return bytes;
-        const wrong = Buffer.from(bytes);
-        wrong[wrong.length >> 1] = (wrong[wrong.length >> 1] as number) ^ 1;
-        return wrong;
-      });
-    },
+/** One bit of every block that it gives is wrong from now on. Never the only node, and one at most. */
+function lie(liars: Set<SimulatedPeer>): Draw {
+  return (world, random, atMs, nodes) => {
+    const liar = pick(nodes, random);
+    if (nodes.length < 2 || liars.size > 0) return { name: 'nobody lies', atMs, act: () => {} };
+    liars.add(liar);
+    const isPayload = (bytes: Uint8Array) => bytes.byteLength > SMALL_MESSAGE_BYTES;
+    return {
+      name: `${liar.name} lies`,
+      atMs,
+      act: () =>
+        world.tamper((from, bytes) =>
+          from === liar.name && isPayload(bytes) ? flipped(bytes) : bytes,
+        ),
+    };
   };
 }
 
-function blockBitTorrent(
-  world: SwarmWorld,
-  random: SeededRandom,
-  atMs: number,
-  nodes: readonly SimulatedPeer[],
-): Fault {
+const blockBitTorrent: Draw = (world, random, atMs, nodes) => {
   const victim = pick(nodes, random).host;
   const isMeant = (from: SimulatedHost, to: SimulatedHost, port: number) =>
     port === BITTORRENT_PORT && (from === victim || to === victim);
   return cutting(world, random, `block ${victim.name}`, atMs, isMeant);
-}
+};
 
 /** Half of the nodes see only each other. */
 function partition(world: SwarmWorld, random: SeededRandom, atMs: number): Fault {

@@ -28,10 +28,10 @@ interface ActivePiece {
   readonly sizeBytes: number;
   /** Per block: who was asked last; 0 is nobody. */
   readonly askedOf: Int32Array;
+  /** Per block: after how long, and when, somebody else may be asked; when HTTP may bring it. */
+  readonly patienceMs: Float64Array;
   readonly lateAtMs: Float64Array;
   readonly helpAtMs: Float64Array;
-  /** Per block: how often it was asked of somebody else because it was late. */
-  readonly turns: Uint8Array;
   /** Per block: who sent it; 0 while it is missing. */
   readonly sender: Int32Array;
   /** The peer that alone is asked for it; the next one to be asked, or anybody. */
@@ -114,10 +114,10 @@ export class PiecePicker {
   }
 
   /** It has not, after all. */
-  peerLacks(piece: number, peer?: number): void {
+  peerLacks(piece: number, peer: number): void {
     this.#availability[piece] = Math.max(0, this.availability(piece) - 1);
     const active = this.#active.get(piece);
-    if (peer === undefined || active?.sole !== peer) return;
+    if (active?.sole !== peer) return;
     active.sole = 'next';
     this.#version += 1;
   }
@@ -185,16 +185,17 @@ export class PiecePicker {
     const active = this.#active.get(piece);
     if (active === undefined) return;
     const index = offset / this.#options.blockBytes;
+    let { lateMs } = deadlines;
     if (isFree(active, index)) {
       active.unasked -= 1;
       if (active.unasked === 0) this.#open.delete(active);
-      active.turns[index] = 0;
     } else {
-      active.turns[index] = Math.min(16, (active.turns[index] as number) + 1);
+      const before = active.patienceMs[index] as number;
+      lateMs = Math.min(MAX_LATE_MS, Math.max(lateMs, 2 * before));
     }
-    const lateMs = deadlines.lateMs * 2 ** (active.turns[index] as number);
     active.askedOf[index] = peer;
-    active.lateAtMs[index] = nowMs + Math.min(MAX_LATE_MS, lateMs);
+    active.patienceMs[index] = lateMs;
+    active.lateAtMs[index] = nowMs + lateMs;
     active.helpAtMs[index] = nowMs + deadlines.helpMs;
   }
 
@@ -329,9 +330,9 @@ export class PiecePicker {
       piece,
       sizeBytes,
       askedOf: new Int32Array(blocks),
+      patienceMs: new Float64Array(blocks),
       lateAtMs: new Float64Array(blocks),
       helpAtMs: new Float64Array(blocks),
-      turns: new Uint8Array(blocks),
       sender: new Int32Array(blocks),
       sole: this.#doubtful.has(piece) ? peer : undefined,
       unasked: blocks,

@@ -21,11 +21,12 @@ export interface OneFile {
 
 export interface Tenants {
   readonly origin: TestOrigin;
-  readonly fleet: ProcessFleet;
+  /** Absent: nobody is told, or the test tells whom it likes. */
+  readonly fleet?: ProcessFleet;
   readonly table: LeaseTable<LeasedTask>;
 }
 
-/** Makes an epoch of one file, `<uid>.bin`, with its digest, and tells it to every process. */
+/** Makes an epoch of one file, `<uid>.bin`, with its digest, and tells it to every process of the fleet. */
 export function distributeFile(
   { origin, fleet, table }: Tenants,
   { uid, epoch = 1, namespace = 'team', body, delivery = DELIVERY }: OneFile,
@@ -62,7 +63,7 @@ export function distributeFile(
     extentPieces: 64,
     free: Array.from({ length: layout.pieceCount }, (_, piece) => piece),
   });
-  tell(fleet, task);
+  if (fleet !== undefined) tell(fleet, task);
   return task;
 }
 
