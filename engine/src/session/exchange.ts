@@ -107,6 +107,13 @@ export class Exchange implements ConnectionOwner {
     return this.#connections.hasTakers();
   }
 
+  /** Of blocks that are on their way, and count as payload when they are whole. */
+  get arrivingBytes(): number {
+    let bytes = 0;
+    for (const connection of this.#connections) bytes += connection.arrivingBytes;
+    return bytes;
+  }
+
   /** The complete list. */
   setPeers(peers: readonly ListedPeer[]): void {
     this.#peers.set(peers);

@@ -149,6 +149,11 @@ export class PeerConnection implements SocketHandlers {
     return this.#outstanding.bytes;
   }
 
+  /** Of the block that it is sending. */
+  get arrivingBytes(): number {
+    return this.#reader?.arrivingBytes ?? 0;
+  }
+
   get lastReceivedAtMs(): number {
     return this.#outstanding.lastReceivedAtMs;
   }

@@ -326,9 +326,13 @@ export class Transfer implements Served {
     return this.#layout.pieceSizeBytes(piece);
   }
 
-  /** Payload, verified or not. */
+  /**
+   * Payload, verified or not, with what has come of blocks that are on their way: over a slow link
+   * a block takes seconds.
+   */
   receivedBytes() {
-    return this.#payload.byProtocol();
+    const received = this.#payload.byProtocol();
+    return { ...received, bitTorrent: received.bitTorrent + this.exchange.arrivingBytes };
   }
 
   hasUnnamedPieces(): boolean {

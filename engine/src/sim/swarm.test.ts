@@ -246,6 +246,18 @@ describe('a simulated swarm', () => {
     expect(seconds).toBeLessThan((40 * pieceLengthBytes) / minRate + 4);
   });
 
+  it('does not help a node that is above its floor on a link where each block takes two seconds', async () => {
+    worldOf({
+      pieceCount: 8,
+      nodes: [{ upRate: 60_000, downRate: 60_000 }],
+      topUp: { minRate: 20_000, sources: ['relay'], isCarried: false },
+    });
+    await world.begin();
+    await finished();
+    const [node] = world.nodes as [SimulatedPeer];
+    expect(node.transfer.progress().received.fromRelayHttp).toBe(0);
+  });
+
   it('brings the file over HTTP alone where that is said', async () => {
     await worldOf({ topUp: { sources: ['relay'], isCarried: true } }).begin();
     await finished();

@@ -277,6 +277,11 @@ export class MessageReader {
     }
   }
 
+  /** Of the block that is coming in to where onBlockBegin said. */
+  get arrivingBytes(): number {
+    return this.#target === undefined ? 0 : (this.#block?.at ?? 0);
+  }
+
   /** The rest of the block that is coming in goes nowhere. */
   dropTarget(): void {
     this.#target = undefined;
