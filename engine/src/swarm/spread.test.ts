@@ -133,6 +133,23 @@ describe('what a relay shows to its agents', () => {
     expect(spread.isForAll(0)).toBe(true);
   });
 
+  it('is a piece that one of them has not again so soon, while others wait to be shown at all', () => {
+    const again = (pieces: number) => {
+      const spread = spreadOf(4, pieces);
+      const [first] = spread.announcements(0, true).offers;
+      if (first === undefined) throw new Error('no offer');
+      spread.taken(first.agent, first.piece, 500);
+      spread.announcements(500, true);
+      const shown = (nowMs: number) => {
+        const { offers, toAll } = spread.announcements(nowMs, true);
+        return [...piecesOf(offers), ...toAll].includes(first.piece);
+      };
+      return [shown(1_600), shown(3_400), shown(3_600)];
+    };
+    expect(again(1)[0]).toBe(true);
+    expect(again(100)).toEqual([false, false, true]);
+  });
+
   it('is nothing more of a piece that all have', () => {
     const spread = spreadOf(3, 1);
     spread.announcements(0, true);

@@ -57,6 +57,8 @@ const MIN_OPEN_BYTES = 4 * 1024 * 1024;
 const AGAIN_MS = 1000;
 /** Then it is shown to twice as many, so often. */
 const DOUBLE_MS = 250;
+/** Each time so much later while others have not been shown at all. */
+const HOLD_MS = 2000;
 /** An agent that does not take what it alone was offered. */
 const PATIENCE_MS = 2000;
 const RATE_WEIGHT = 0.3;
@@ -176,7 +178,7 @@ export class Spread {
     }
     for (const [piece, spreading] of this.#spreading) {
       if (isLast || this.copies(piece) >= this.#agents.size) this.#showAll(piece, toAll);
-      else if (nowMs >= spreading.againAtMs)
+      else if (nowMs >= spreading.againAtMs + this.#holdMs(piece))
         this.#showAgain(piece, spreading, nowMs, offers, toAll);
     }
     return { offers, toAll };
@@ -218,6 +220,11 @@ export class Spread {
     spreading.shownTo += 1;
     this.#open += 1;
     return { agent: agent.number, piece };
+  }
+
+  /** While there are pieces that no agent knows of, the uplink is for those. */
+  #holdMs(piece: number): number {
+    return this.#waiting.size > 0 && this.copies(piece) > 0 ? HOLD_MS : 0;
   }
 
   #showAgain(
