@@ -4,6 +4,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { repositoryRoot } from '../../e2e/cluster/paths.ts';
 import { ControlServer } from './controlServer.ts';
+import { heldAlone } from './heldAlone.ts';
 import { type Host, onHost, setLink } from './links.ts';
 import { FILE_NAME, makeFile } from './origin.ts';
 import type { Started } from './processes.ts';
@@ -61,6 +62,7 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
   const isDone = new Set<string>();
   const dead = new Set<string>();
   let failure: string | undefined;
+  let lost: Facts['lost'];
   control.coordinator.onChange((uid) => {
     if (uid !== UID) return;
     const view = control.coordinator.view(uid);
@@ -81,6 +83,16 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
     killRelay({ name }) {
       dead.add(name);
       started.get(name)?.child.kill('SIGKILL');
+      const others = [...started.keys()].filter((each) => !dead.has(each));
+      const folders = others.map((each) => path.join(folder, each));
+      heldAlone(path.join(folder, name), folders, record.pieceCount).then(
+        (pieces) => {
+          lost = { pieces, pieceLengthBytes: record.pieceLengthBytes };
+        },
+        (error) => {
+          failure = `what ${name} had: ${error}`;
+        },
+      );
       setTimeout(() => control.containerEnded(name), KUBELET_MS).unref();
     },
     pids: new Map([...started].map(([name, { child }]) => [name, child.pid ?? 0])),
@@ -88,7 +100,7 @@ async function prepare(rig: Rig): Promise<RunningSystem> {
       if (failure !== undefined) throw new Error(failure);
       processes.check(new Set([...started.keys()].filter((name) => !dead.has(name))));
     },
-    facts: () => factsOf(control, UID),
+    facts: () => ({ ...factsOf(control, UID), ...(lost !== undefined && { lost }) }),
     stop: () => control.stop(),
   };
 

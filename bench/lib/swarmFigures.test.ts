@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { SETUPS } from './setups.ts';
 import { type RoundRun, swarmFigures } from './swarmFigures.ts';
 
-const [a, , , d, , f] = SETUPS;
+const [a, , , d, e, f] = SETUPS;
 
 function aRun(overrides: Partial<RoundRun>): RoundRun {
   return {
@@ -61,5 +61,16 @@ describe('the runs of a set-up', () => {
     expect(figure('sluice: last late node, from its own start', d, [late])?.median).toBe(16);
     const slow = aRun({ nodeSeconds: { node1: 8, node4: 60, node5: 9 } });
     expect(figure('sluice: last fast node', f, [slow])?.median).toBe(9);
+  });
+
+  it('with a relay killed: only what it alone held is fetched again, and what was coming to it', () => {
+    const run = (originCopies: number) => {
+      const lost = { pieces: 10, pieceLengthBytes: 262_144 };
+      return aRun({ setup: 'e', originCopies, facts: { lost } });
+    };
+    const name = 'sluice: pieces fetched again beyond those that the killed relay alone held';
+    // Of 512 pieces.
+    expect(figure(name, e, [run(1 + 14 / 512)])).toMatchObject({ median: 4, holds: true });
+    expect(figure(name, e, [run(1 + 20 / 512)])).toMatchObject({ median: 10, holds: false });
   });
 });

@@ -16,6 +16,8 @@ const ONE_COPY_GOALS: Readonly<Record<string, number>> = { a: 1.08, b: 1.08 };
 const RELAY_COPIES_GOALS: Readonly<Record<string, number>> = { c: 1.05 };
 const ORIGIN_COPIES_GOAL = 1.02;
 const RATE_AFTER_KILL_GOAL = 0.9;
+/** Of each connection to the origin the piece that had not come whole. */
+const MAX_UNFINISHED_PIECES = 8;
 /** A median of fewer says nothing. */
 const MIN_RUNS = 5;
 
@@ -110,6 +112,12 @@ function systemFigures(
     isOwn ? { atLeast: RATE_AFTER_KILL_GOAL, judgedBy: 'median' } : undefined,
   );
   add(
+    'pieces fetched again beyond those that the killed relay alone held',
+    'pieces',
+    all.flatMap((run) => fetchedAgain(setup, run)),
+    isOwn ? never(MAX_UNFINISHED_PIECES) : undefined,
+  );
+  add(
     'processor in use',
     '%',
     all.map(({ cpuBusyShare }) => cpuBusyShare * 100),
@@ -143,6 +151,12 @@ function relayCopies(setup: Setup, { facts, relayCopies: byLinks }: RoundRun): n
   if (facts.relayUploadedBytes === undefined) return byLinks;
   const given = Object.values(facts.relayUploadedBytes).reduce((sum, bytes) => sum + bytes, 0);
   return given / sizeBytesOf(setup);
+}
+
+/** By the origin's count: headers are in it, for whom one copy is a little more than one. */
+function fetchedAgain(setup: Setup, { facts: { lost }, originCopies }: RoundRun): number[] {
+  if (lost === undefined) return [];
+  return [((originCopies - 1) * sizeBytesOf(setup)) / lost.pieceLengthBytes - lost.pieces];
 }
 
 function hasSlowNodes({ nodes }: Setup): boolean {

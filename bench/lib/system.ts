@@ -43,6 +43,8 @@ export interface Facts {
   readonly receivedBytes?: Readonly<Record<string, number>>;
   /** By relay: bytes of the file that it gave away. */
   readonly relayUploadedBytes?: Readonly<Record<string, number>>;
+  /** Whole pieces that a killed relay had and nobody else. */
+  readonly lost?: { readonly pieces: number; readonly pieceLengthBytes: number };
 }
 
 export interface System {
