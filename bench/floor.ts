@@ -9,7 +9,8 @@ import { type Figure, figureOf } from './lib/figures.ts';
 import { EPISODES, type Episode } from './lib/floorEpisodes.ts';
 import { type FloorRun, floorRun } from './lib/floorRun.ts';
 import { ownArguments, runBenchmark } from './lib/namespaces.ts';
-import { record } from './lib/record.ts';
+import { ratePicture } from './lib/ratePicture.ts';
+import { record, writeResult } from './lib/record.ts';
 import { describeLinks, type Setup } from './lib/setups.ts';
 import { sluice } from './lib/sluice.ts';
 import { type SwarmRun, swarmRun } from './lib/swarmRun.ts';
@@ -22,6 +23,8 @@ const MAX_UNDER_SECONDS = 2;
 const NEVER_SLOWER = 1.02;
 const MAX_CPU_SHARE = 0.9;
 const TIMEOUT_SECONDS = 300;
+/** Before the episode and after it. */
+const PICTURED = { fromSeconds: -4, toSeconds: 12 };
 
 const link = (down: number, up: number) => ({ down, up });
 
@@ -84,7 +87,27 @@ async function measure(signal: AbortSignal): Promise<boolean> {
     "Bytes by the nodes' links, in windows of one second, read each 50 ms.",
   ].join(' ');
   const figures = [...EPISODES.flatMap((episode) => figuresOf(episode, runs)), ...ratio(pairs)];
-  return record({ name: 'floor', about, runs: [...runs, ...pairs], figures });
+  if (runs.length > 0) await writeResult('floor.svg', picture(runs));
+  // Curves are for the eye.
+  const told = runs.map(({ rates, ...run }) => run);
+  return record({ name: 'floor', about, runs: [...told, ...pairs], figures });
+}
+
+/** Of each episode the run that is in the middle by the node that was longest under its floor. */
+function picture(runs: readonly FloorRun[]): string {
+  const panels = EPISODES.flatMap(({ name, about }) => {
+    const sorted = counted(runs, name).sort((a, b) => worstSeconds(a) - worstSeconds(b));
+    const middle = sorted[sorted.length >> 1];
+    if (middle === undefined) return [];
+    return [{ name: `${name}: ${about}`, curves: Object.values(middle.rates) }];
+  });
+  return ratePicture({
+    title: 'The floor: nodes whose BitTorrent is blocked, or whose relay dies or slows down',
+    subtitle: `${SETUP.sizeMiB} MiB, ${SETUP.about}. It happens at 0 s; of each episode the median run`,
+    floorBytesPerSecond: FLOOR,
+    ...PICTURED,
+    panels,
+  });
 }
 
 async function one(episode: Episode, round: number, signal: AbortSignal): Promise<FloorRun> {
@@ -113,11 +136,10 @@ async function pair(round: number, signal: AbortSignal): Promise<Pair> {
 }
 
 function figuresOf({ name }: Episode, runs: readonly FloorRun[]): Figure[] {
-  const own = runs.filter((run) => run.episode === name && run.leftOut === undefined);
+  const own = counted(runs, name);
   if (own.length === 0) return [];
-  const worst = own.map(({ underSeconds }) => Math.max(...Object.values(underSeconds)));
   return [
-    figureOf(`${name}: the longest that a node was under its floor`, 's', worst, {
+    figureOf(`${name}: the longest that a node was under its floor`, 's', own.map(worstSeconds), {
       atMost: MAX_UNDER_SECONDS,
       judgedBy: 'median',
     }),
@@ -133,6 +155,15 @@ function figuresOf({ name }: Episode, runs: readonly FloorRun[]): Figure[] {
       own.map(({ originCopies }) => originCopies),
     ),
   ];
+}
+
+function counted(runs: readonly FloorRun[], episode: string): FloorRun[] {
+  return runs.filter((run) => run.episode === episode && run.leftOut === undefined);
+}
+
+/** Of the node that was longest under its floor. */
+function worstSeconds({ underSeconds }: FloorRun): number {
+  return Math.max(...Object.values(underSeconds));
 }
 
 function ratio(pairs: readonly Pair[]): Figure[] {

@@ -9,7 +9,7 @@ import { withRig, wrongFiles } from './rig.ts';
 import { type Setup, sizeBytesOf } from './setups.ts';
 import { sluice } from './sluice.ts';
 import type { Facts, Rig, RunningSystem } from './system.ts';
-import { type ReceivedAt, secondsUnder } from './windows.ts';
+import { type RateAt, type ReceivedAt, ratesFrom, secondsUnder } from './windows.ts';
 
 export interface FloorRun {
   readonly episode: string;
@@ -18,6 +18,8 @@ export interface FloorRun {
   readonly episodeAtSeconds: number;
   /** By node: seconds after the episode's begin in which the second before was under the floor. */
   readonly underSeconds: Readonly<Record<string, number>>;
+  /** By node, from the episode's begin. */
+  readonly rates: Readonly<Record<string, readonly RateAt[]>>;
   readonly originCopies: number;
   readonly cpuBusyShare: number;
   readonly wrongNodes: readonly string[];
@@ -75,18 +77,21 @@ async function measure(
     }
   }
   const began = episodeAtMs ?? Number.NaN;
-  const underSeconds = Object.fromEntries(
-    nodes.map(({ name }) => {
-      const until = doneAtMs.get(name) ?? began;
-      return [name, secondsUnder(received.get(name) ?? [], floorBytesPerSecond, began, until)];
-    }),
-  );
+  const ofNodes = <T>(figure: (samples: readonly ReceivedAt[], until: number) => T) =>
+    Object.fromEntries(
+      nodes.map(({ name }) => {
+        return [name, figure(received.get(name) ?? [], doneAtMs.get(name) ?? began)];
+      }),
+    );
   const facts = running.facts();
   return {
     episode: episode.name,
     seconds: (Math.max(...doneAtMs.values()) - beganAtMs) / 1000,
     episodeAtSeconds: (began - beganAtMs) / 1000,
-    underSeconds,
+    underSeconds: ofNodes((samples, until) =>
+      secondsUnder(samples, floorBytesPerSecond, began, until),
+    ),
+    rates: ofNodes((samples, until) => ratesFrom(samples, began, until)),
     originCopies: ((await origin.sentBytes()) - originBefore) / sizeBytesOf(setup),
     cpuBusyShare: cpuBusyShare(machineBefore, await machineTimes()),
     wrongNodes: await wrongFiles(rig, running),

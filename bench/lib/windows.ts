@@ -22,12 +22,36 @@ export function secondsUnder(
   for (const [at, sample] of samples.entries()) {
     const before = samples[at - 1];
     if (before === undefined || before.atMs < fromMs || sample.atMs > untilMs) continue;
-    const begin = bytesAt(samples, sample.atMs - WINDOW_MS);
-    if (begin === undefined) continue;
-    const rate = ((sample.bytes - begin) * 1000) / WINDOW_MS;
-    if (rate < floorBytesPerSecond) underMs += sample.atMs - before.atMs;
+    const rate = rateBefore(samples, sample);
+    if (rate !== undefined && rate < floorBytesPerSecond) underMs += sample.atMs - before.atMs;
   }
   return underMs / 1000;
+}
+
+export interface RateAt {
+  /** After `fromMs`. */
+  readonly seconds: number;
+  /** Over the second before. */
+  readonly bytesPerSecond: number;
+}
+
+/** From a second after the first sample on, until `untilMs`. */
+export function ratesFrom(
+  samples: readonly ReceivedAt[],
+  fromMs: number,
+  untilMs: number,
+): RateAt[] {
+  return samples.flatMap((sample) => {
+    const bytesPerSecond = rateBefore(samples, sample);
+    if (bytesPerSecond === undefined || sample.atMs > untilMs) return [];
+    return [{ seconds: (sample.atMs - fromMs) / 1000, bytesPerSecond }];
+  });
+}
+
+/** Bytes/s; undefined: there are no samples of a second before. */
+function rateBefore(samples: readonly ReceivedAt[], { atMs, bytes }: ReceivedAt) {
+  const begin = bytesAt(samples, atMs - WINDOW_MS);
+  return begin === undefined ? undefined : ((bytes - begin) * 1000) / WINDOW_MS;
 }
 
 /** Between two readings the counter is taken to grow evenly; undefined before the first. */

@@ -1,4 +1,5 @@
 /** Completion curves as SVG: how many nodes have the file, over time, a curve a system. PURE. */
+import { COLOURS, document, fixed, line, text } from './svg.ts';
 
 export interface Curve {
   readonly name: string;
@@ -19,7 +20,6 @@ const LEFT = 60;
 const RIGHT = 130;
 const TOP = 64;
 const BOTTOM = 52;
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#7f7f7f', '#e69f00'];
 const TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 
 export function completionPicture({ title, subtitle, boundSeconds, curves }: Picture): string {
@@ -54,38 +54,12 @@ export function completionPicture({ title, subtitle, boundSeconds, curves }: Pic
     `<path d="M${fixed(x(boundSeconds))} ${TOP}V${HEIGHT - BOTTOM}" stroke="#000" stroke-dasharray="5 4"/>`,
     text(x(boundSeconds), TOP - 6, 'fluid bound', 'middle'),
   ];
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`,
-    `<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>`,
-    `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>`,
-    text(LEFT, 40, subtitle, 'start'),
+  const below = 'nodes that have the file, over the time since the start signal';
+  return document({ width: WIDTH, height: HEIGHT, left: LEFT, title, subtitle }, [
     ...ticks,
     ...rows,
     ...bound,
     ...drawn,
-    text(
-      LEFT,
-      HEIGHT - 12,
-      'nodes that have the file, over the time since the start signal',
-      'start',
-    ),
-    '</svg>',
-    '',
-  ].join('\n');
-}
-
-function line(x1: number, y1: number, x2: number, y2: number, colour: string, width = 1): string {
-  return `<path d="M${fixed(x1)} ${fixed(y1)}L${fixed(x2)} ${fixed(y2)}" stroke="${colour}" stroke-width="${width}"/>`;
-}
-
-function text(x: number, y: number, content: string, anchor: 'start' | 'middle' | 'end'): string {
-  return `<text x="${fixed(x)}" y="${fixed(y)}" text-anchor="${anchor}">${escaped(content)}</text>`;
-}
-
-function fixed(value: number): string {
-  return value.toFixed(1);
-}
-
-function escaped(content: string): string {
-  return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+    text(LEFT, HEIGHT - 12, below, 'start'),
+  ]);
 }

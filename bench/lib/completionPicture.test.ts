@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { completionPicture } from './picture.ts';
+import { completionPicture } from './completionPicture.ts';
 
 it('a curve rises a step at the time of each node, on a logarithmic axis', () => {
   const svg = completionPicture({
