@@ -12,6 +12,11 @@ const TURN_MS = 10;
 const MANY_SOCKETS = 4;
 /** Who was read within it counts as a peer that gives or takes. */
 const PERIOD_MS = 100;
+/**
+ * Fewer reads in a period than this cost next to nothing. Where a swarm begins, each of them is what
+ * the first piece waits for: the offer, its request, its bytes. In turns four sockets have more.
+ */
+const MANY_READS = 24;
 
 /**
  * Lets what comes over slow links gather in the kernel. A socket that was read empty is looked at
@@ -20,8 +25,8 @@ const PERIOD_MS = 100;
  */
 export class ReadTurns {
   #waiting: Readable[] = [];
-  #read = new Set<Readable>();
-  #readBefore = 0;
+  #period = emptyPeriod();
+  #before = emptyPeriod();
   #periodEndsAtMs = 0;
 
   /** It was read empty. Whether it is to be paused now; it is resumed in the next turn. */
@@ -29,12 +34,13 @@ export class ReadTurns {
     const nowMs = performance.now();
     if (nowMs >= this.#periodEndsAtMs) {
       // A period in which nothing was read says that there is nobody.
-      this.#readBefore = nowMs < this.#periodEndsAtMs + PERIOD_MS ? this.#read.size : 0;
-      this.#read = new Set();
+      this.#before = nowMs < this.#periodEndsAtMs + PERIOD_MS ? this.#period : emptyPeriod();
+      this.#period = emptyPeriod();
       this.#periodEndsAtMs = nowMs + PERIOD_MS;
     }
-    this.#read.add(socket);
-    if (Math.max(this.#read.size, this.#readBefore) < MANY_SOCKETS) return false;
+    this.#period.sockets.add(socket);
+    this.#period.reads += 1;
+    if (!isBusy(this.#period) && !isBusy(this.#before)) return false;
     if (this.#waiting.push(socket) === 1) setTimeout(() => this.#turn(), TURN_MS);
     return true;
   }
@@ -44,4 +50,17 @@ export class ReadTurns {
     this.#waiting = [];
     for (const socket of due) socket.resume();
   }
+}
+
+interface Period {
+  readonly sockets: Set<Readable>;
+  reads: number;
+}
+
+function emptyPeriod(): Period {
+  return { sockets: new Set(), reads: 0 };
+}
+
+function isBusy({ sockets, reads }: Period): boolean {
+  return sockets.size >= MANY_SOCKETS && reads >= MANY_READS;
 }
