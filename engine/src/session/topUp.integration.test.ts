@@ -242,10 +242,12 @@ function fullSwarm(pieces: number): MemorySwarm {
 
 describe('top-up over HTTP', () => {
   it('carries a node with blocked BitTorrent at its floor, feed included', async () => {
-    const swarm = fullSwarm(200);
+    // A small part of what one processor hashes: the floor is to decide, not the machine.
+    const floor = 3_000_000;
+    const swarm = fullSwarm(60);
     const { httpPort } = await relayOf(swarm);
     const node = new BlockedNode(swarm);
-    const fetcher = fetcherOf(node, 10_000_000);
+    const fetcher = fetcherOf(node, floor);
     fetcher.setRelays([{ id: 'r', host: '127.0.0.1', httpPort }]);
     const startMs = performance.now();
     fetcher.start();
@@ -259,8 +261,8 @@ describe('top-up over HTTP', () => {
       // A piece that is on its way counts when it is here.
       perSecond.push((node.received - before + PIECE) / seconds);
     }
-    expect(Math.min(...perSecond.slice(1))).toBeGreaterThan(10_000_000);
-    expect(Math.max(...perSecond.slice(1))).toBeLessThan(16_000_000);
+    expect(Math.min(...perSecond.slice(1))).toBeGreaterThan(floor);
+    expect(Math.max(...perSecond.slice(1))).toBeLessThan(floor * 1.6);
     await until(() => node.verified.size === swarm.pieceCount);
     expect(node.mismatches).toBe(0);
     expect(swarm.uploadedBytes).toBeGreaterThanOrEqual(swarm.body.length);
