@@ -148,14 +148,45 @@ describe('the feed', () => {
     expect(log.length).toBe(0);
   });
 
-  it('gives up on a puller that signs noise', () => {
+  it('hears no more of a piece from a puller that signs noise, and blames nobody who passes it on', () => {
     const log = logOf();
     const noisy = signerOf();
     const answers = ['a', 'b', 'c', 'd', 'e', 'f'].map((variant) =>
       log.accept(oneBatch(noisy, [1], variant)),
     );
-    expect(answers.at(-1)?.refused).toBe('tooManyHashes');
-    expect(log.length).toBe(4);
+    expect(answers.map(({ refused }) => refused)).toEqual(Array(6).fill(undefined));
+    expect(answers.map(({ duplicate }) => duplicate)).toEqual([
+      false,
+      false,
+      ...Array(4).fill(true),
+    ]);
+    expect(log.length).toBe(2);
+    expect(log.accept(oneBatch(noisy, [1, 2], 'g')).fresh.map(({ piece }) => piece)).toEqual([2]);
+    expect(log.evidenceOf(1)).toHaveLength(2);
+  });
+
+  it('is settled by the others, and by the batches of them that speak of more, where one signs noise', () => {
+    const log = logOf();
+    const noisy = signerOf();
+    for (const variant of ['a', 'b', 'c', 'd']) log.accept(oneBatch(noisy, [1], variant));
+    const first = log.accept(oneBatch(signerOf(), [0, 1, 2]));
+    expect(first).toMatchObject({ fresh: [{ piece: 0 }, { piece: 2 }], duplicate: false });
+    expect(log.quarantined(1)).toBe(true);
+    expect(log.accept(oneBatch(signerOf(), [1])).fresh.map(({ piece }) => piece)).toEqual([1]);
+    expect(log.hashOf(1)).toEqual(hashOf(1));
+    expect(log.evidenceOf(1)).toHaveLength(4);
+  });
+
+  it('keeps no more of one piece than a report can show, whoever signs it', () => {
+    const log = logOf();
+    for (let puller = 0; puller < 12; puller += 1) {
+      const signer = signerOf();
+      for (const variant of [`a${puller}`, `b${puller}`]) {
+        log.accept(oneBatch(signer, [1], variant));
+      }
+    }
+    expect(log.evidenceOf(1)).toHaveLength(16);
+    expect(log.length).toBe(16);
   });
 
   it.each([

@@ -10,14 +10,12 @@ export type FeedRefusal =
   | 'wrongSwarm'
   /** Names pieces that the layout does not have. */
   | 'outOfRange'
-  | BatchFault
-  /** So many different hashes of one piece that no more are kept. */
-  | 'tooManyHashes';
+  | BatchFault;
 
 export interface FeedAcceptance {
   /** Hashes that are valid from now on, and were not before. */
   readonly fresh: readonly PieceHash[];
-  /** Everything in it was known; nothing was verified and nothing is to be passed on. */
+  /** Nothing in it is new, or counts; nothing was verified and nothing is to be passed on. */
   readonly duplicate: boolean;
   /** Nothing of the batch was taken; the sender is at fault, unless it is newer. */
   readonly refused?: FeedRefusal;
@@ -32,10 +30,10 @@ export interface FeedLogOptions {
   readonly pieceCount: number;
 }
 
-/** More different hashes of one piece than this mean a puller that signs noise. */
-const MAX_HASHES_PER_PIECE = 4;
-/** Each of them signed by so many pullers: what is kept, and so what a peer can have to send. */
-export const MAX_BATCHES_PER_PIECE = MAX_HASHES_PER_PIECE ** 2;
+/** A puller's second hash of a piece proves it wrong, a third one proves nothing more. */
+const MAX_HASHES_OF_PULLER = 2;
+/** What is kept of one piece, and so what a peer can have to send, and a report to show. */
+export const MAX_BATCHES_PER_PIECE = 16;
 
 /** What is claimed of one piece: by hash (hex), the pullers that signed it. */
 type Claims = Map<string, Set<string>>;
@@ -48,7 +46,8 @@ type Claims = Map<string, Set<string>>;
  * that disagree thereby put it into quarantine, until a third one's signature settles it, or the
  * control server, which asks the origin itself, revokes the one that was wrong.
  * Memory is bounded: a batch is kept only when it says something new about a piece, and of each
- * piece only so many different things are kept.
+ * piece only so many different things are kept, few of one puller. Who passes on what is one too
+ * many cannot know that it is: the rest of the batch counts.
  */
 export class FeedLog {
   readonly #options: FeedLogOptions;
@@ -116,11 +115,12 @@ export class FeedLog {
   /** One signed batch for each hash and puller that stands for the piece: what can be shown. */
   evidenceOf(piece: number): Uint8Array[] {
     const shown = new Set<string>();
+    const claims = this.claimsOf(piece);
     return this.#batches.filter((bytes) => {
       const batch = this.#judge.decode(bytes);
       const hash = batch?.hashes.find((each) => each.piece === piece)?.hash.toString('hex');
       const puller = batch?.certificate.puller ?? '';
-      if (hash === undefined || this.#revoked.has(puller)) return false;
+      if (hash === undefined || claims.get(hash)?.has(puller) !== true) return false;
       const claim = `${puller}/${hash}`;
       return !shown.has(claim) && shown.add(claim).size > 0;
     });
@@ -157,9 +157,6 @@ export class FeedLog {
     if (news.length === 0) return { fresh: [], conflicts: [], duplicate: true };
     const refused = this.#judge.faultOf(batch);
     if (refused !== undefined) return refusal(refused);
-    if (news.some(({ piece, hash }) => this.#isOneTooMany(piece, hash))) {
-      return refusal('tooManyHashes');
-    }
 
     this.#batches.push(batch.bytes);
     const fresh: PieceHash[] = [];
@@ -172,19 +169,14 @@ export class FeedLog {
     return { fresh, conflicts, duplicate: false };
   }
 
-  /** What the batch says that is not known; a second puller's word counts only in a dispute. */
+  /** What it says that is not known, and is kept; a second puller's word counts only in a dispute. */
   #newsIn(batch: DecodedBatch, puller: string): { piece: number; hash: Buffer }[] {
     return batch.hashes.filter(({ piece, hash }) => {
       if (this.names(piece) && this.#kept(piece).equals(hash)) return false;
-      return this.#claims.get(piece)?.get(hash.toString('hex'))?.has(puller) !== true;
+      const claims = this.#claims.get(piece);
+      if (claims === undefined) return true;
+      return claims.get(hash.toString('hex'))?.has(puller) !== true && mayAdd(claims, puller);
     });
-  }
-
-  #isOneTooMany(piece: number, hash: Buffer): boolean {
-    const claims = this.#claims.get(piece);
-    if (claims === undefined) return false;
-    const signers = claims.get(hash.toString('hex'));
-    return (signers?.size ?? claims.size) >= MAX_HASHES_PER_PIECE;
   }
 
   #claim(piece: number, hash: Buffer, puller: string): 'fresh' | 'conflict' | 'unsettled' {
@@ -254,6 +246,13 @@ export class FeedLog {
     const puller = [...this.#pullers.keys()][signer - 1] as string;
     return new Map([[this.#kept(piece).toString('hex'), new Set([puller])]]);
   }
+}
+
+function mayAdd(claims: Claims, puller: string): boolean {
+  const all = [...claims.values()];
+  const own = all.filter((signers) => signers.has(puller)).length;
+  const kept = all.reduce((sum, { size }) => sum + size, 0);
+  return own < MAX_HASHES_OF_PULLER && kept < MAX_BATCHES_PER_PIECE;
 }
 
 function refusal(refused: FeedRefusal): FeedAcceptance {
