@@ -20,7 +20,7 @@ import { encodeHello, HELLO_BYTES, type Hello } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
 import { Exchange } from './exchange.ts';
 import type { Intake } from './intake.ts';
-import { PeerConnection } from './peerConnection.ts';
+import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
 import { PieceMemory } from './pieceMemory.ts';
 import type { Served, Uploader } from './uploader.ts';
 
@@ -60,7 +60,7 @@ beforeEach(async () => {
       clock,
       random,
       transport: { connect: () => new Promise(() => {}), listen: () => new Promise(() => {}) },
-      uploader: { remove: () => {} } as unknown as Uploader,
+      uploader: { add: () => {}, remove: () => {} } as unknown as Uploader,
       connect: (owner) => new PeerConnection(owner, connectionDependencies()),
       feed: new FeedLog({
         swarmId,
@@ -72,7 +72,7 @@ beforeEach(async () => {
       intake: intake as unknown as Intake,
       memory: new PieceMemory(),
       downloadBucket,
-      served: {} as Served,
+      served: { serves: () => true } as unknown as Served,
       wantsPieces: () => true,
       isPulling: () => false,
       acceptBatch: () => false,
@@ -85,15 +85,15 @@ beforeEach(async () => {
   await pass(1_000);
 });
 
-function connectionDependencies() {
+function connectionDependencies(): ConnectionDependencies {
   return {
     clock,
     random: { next: () => 0, bytes: (count: number) => Buffer.alloc(count, 9) },
     peerId: Buffer.alloc(20, 100),
-    role: 'agent' as const,
-    find: () => undefined,
+    role: 'agent',
+    find: () => exchange,
     waits: () => {},
-    ended: (reason: CloseReason) => closed.push(reason),
+    ended: (reason) => closed.push(reason),
   };
 }
 
@@ -151,6 +151,27 @@ function join(): Peer {
     { type: 'unchoke' },
   );
   return { connection, socket, asked, says };
+}
+
+/** One that a peer has opened to us. */
+function isJoined(): (...messages: Message[]) => void {
+  const connection = new PeerConnection(undefined, connectionDependencies());
+  connection.attach({
+    remoteHost: 'peer',
+    queuedBytes: 0,
+    write: () => {},
+    close: (reason) => connection.onClose(reason),
+  });
+  const nonce = Buffer.alloc(32, 9);
+  const theirs: Hello = { swarmId, peerId: Buffer.alloc(20, 1), role: 'agent', nonce };
+  connection.onData(encodeHello(theirs));
+  connection.onData(
+    openMembership.prove(theirs, { ...theirs, peerId: Buffer.alloc(20, 100) }, 'opener'),
+  );
+  const says = (...messages: Message[]) =>
+    connection.onData(Buffer.concat(messages.map((message) => encode(message))));
+  says({ type: 'extensions', extensions: OWN_EXTENSIONS }, { type: 'haveNone' });
+  return says;
 }
 
 function rejects({ asked, says }: Peer): void {
@@ -260,4 +281,17 @@ it('leaves a peer that takes nothing of what waits for it, whatever it says', as
   expect(closed).toEqual([]);
   await live(10);
   expect(closed).toEqual(['NotReading']);
+});
+
+it('closes a peer that asks and cancels without end, and none that cancels what it owed at the end', () => {
+  const block = { piece: 0, offset: 0, length: LARGE_REQUEST_BYTES };
+  const pair: Message[] = [
+    { type: 'request', ...block },
+    { type: 'cancel', ...block },
+  ];
+  const says = isJoined();
+  for (let count = 0; count < 1000; count += 1) says(...pair);
+  expect(closed).toEqual([]);
+  for (let count = 0; count < 1100; count += 1) says(...pair);
+  expect(closed).toEqual(['Flooding']);
 });

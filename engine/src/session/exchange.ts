@@ -241,7 +241,8 @@ export class Exchange implements ConnectionOwner {
         this.#requested(connection, message);
         break;
       case 'cancel':
-        if (!cancelRequest(connection, message)) connection.bear('cancel');
+        connection.bear('cancel');
+        cancelRequest(connection, message);
         break;
       case 'reject':
         this.#rejected(connection, message);

@@ -14,6 +14,17 @@ it('lets one host have 64 handshakes at a time, and others come in all the same'
   expect(places.enter(from('a'))).toBe(true);
 });
 
+it('leaves places for other hosts, where who comes in is nobody in particular', () => {
+  const places = new InboundPlaces(100);
+  const first = from('a', true);
+  places.enter(first);
+  for (let count = 1; count < 100; count += 1) expect(places.enter(from('a', true))).toBe(true);
+  expect(places.enter(from('a'))).toBe(false);
+  expect(places.enter(from('b'))).toBe(true);
+  places.leave(first);
+  expect(places.enter(from('a'))).toBe(true);
+});
+
 it('keeps the places of members free of those who prove nothing', () => {
   const places = new InboundPlaces();
   for (let count = 0; count < 1000; count += 1) places.enter(from(`stranger ${count}`));

@@ -17,15 +17,24 @@ const MAX_UNPROVEN_OF_HOST = 64;
 /** Who is let in. */
 export class InboundPlaces {
   readonly #taken = new Set<Inbound>();
+  readonly #maxOpenOfHost: number;
+
+  /** `maxOpenOfHost`: where anybody can be more than a stranger. Members prove that they are. */
+  constructor(maxOpenOfHost = MAX_OPEN) {
+    this.#maxOpenOfHost = maxOpenOfHost;
+  }
 
   /** False: it is to be closed. Either way leave() follows when it ends. */
   enter(connection: Inbound): boolean {
     const unproven = [...this.#taken].filter(({ isOpen }) => !isOpen);
-    const ofHost = unproven.filter(({ remoteHost }) => remoteHost === connection.remoteHost);
+    const isOfHost = ({ remoteHost }: Inbound) => remoteHost === connection.remoteHost;
+    const unprovenOfHost = unproven.filter(isOfHost).length;
+    const openOfHost = [...this.#taken].filter(isOfHost).length - unprovenOfHost;
     const isFree =
       this.#taken.size - unproven.length < MAX_OPEN &&
+      openOfHost < this.#maxOpenOfHost &&
       unproven.length < MAX_UNPROVEN &&
-      ofHost.length < MAX_UNPROVEN_OF_HOST;
+      unprovenOfHost < MAX_UNPROVEN_OF_HOST;
     if (isFree) this.#taken.add(connection);
     return isFree;
   }

@@ -1,6 +1,6 @@
 import bencode from 'bencode';
 import { describe, expect, it } from 'vitest';
-import { encode, encodePieceHeader, type Message } from '../wire/codec.ts';
+import { encode, encodePieceHeader, KEEP_ALIVE, type Message } from '../wire/codec.ts';
 import { encodeHello, type Hello } from '../wire/hello.ts';
 import { HmacMembership } from './membership.ts';
 import { type ConnectionOwner, PeerConnection } from './peerConnection.ts';
@@ -112,14 +112,28 @@ it.each<{ name: string; messages: Message[]; reason: string }>([
   expect(log).toEqual(['opened', `closed: ${reason}`]);
 });
 
-describe('a peer of a newer release', () => {
-  const frame = (...parts: readonly Uint8Array[]) => {
-    const body = Buffer.concat(parts);
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(body.length);
-    return Buffer.concat([length, body]);
-  };
+function frame(...parts: readonly Uint8Array[]): Buffer {
+  const body = Buffer.concat(parts);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(body.length);
+  return Buffer.concat([length, body]);
+}
 
+describe.each([
+  ['keep-alives', KEEP_ALIVE],
+  ['messages that nobody knows', frame(Buffer.of(99))],
+  ['extensions that nobody knows', frame(Buffer.of(20, 9))],
+])('of %s', (_, message) => {
+  it('a peer may send a few, and is closed for thousands at once', () => {
+    const { connection, log } = openConnection();
+    connection.onData(Buffer.concat(Array(2000).fill(message)));
+    expect(log).toEqual(['opened']);
+    connection.onData(Buffer.concat(Array(100).fill(message)));
+    expect(log).toEqual(['opened', 'closed: Flooding']);
+  });
+});
+
+describe('a peer of a newer release', () => {
   it('proves itself with bits in its hello that we do not know', () => {
     const reserved = Buffer.of(0x80, 0, 0, 0, 0x01, 0x10, 0, 0x0d);
     expect(openConnection({ reserved }).log).toEqual(['opened']);

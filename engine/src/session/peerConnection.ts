@@ -191,7 +191,7 @@ export class PeerConnection implements SocketHandlers {
   }
 
   /** A message that may have told nothing; throws when there are too many of them. */
-  bear(type: Message['type']): void {
+  bear(type: string): void {
     if (!this.#useless.add(this.#dependencies.clock.now())) return;
     throw new WireError('Flooding', `too many messages that tell nothing, lately ${type}`);
   }
@@ -352,6 +352,8 @@ export class PeerConnection implements SocketHandlers {
       onBlockEnd: (piece, offset, length, kept) =>
         owner.blockEnds(this, { piece, offset, length }, kept),
       onMessage: (message) => this.#take(owner, message),
+      onKeepAlive: () => this.bear('keep-alive'),
+      onUnknown: (message) => this.bear(`id ${message[0]}`),
     });
     this.send({ type: 'extensions', extensions: OWN_EXTENSIONS });
     owner.opened(this);

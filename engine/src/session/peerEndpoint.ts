@@ -7,6 +7,8 @@ import { type Inbound, InboundPlaces } from './inboundPlaces.ts';
 export interface PeerEndpointDependencies {
   readonly random: Random;
   readonly transport: Transport;
+  /** Absent: for members. */
+  readonly places?: InboundPlaces;
 }
 
 /** A PeerConnection is one, and a StockConnection. */
@@ -21,12 +23,13 @@ const PEER_ID_PREFIX = '-SL0001-';
 export class PeerEndpoint {
   readonly peerId: Buffer;
   readonly #transport: Transport;
-  readonly #places = new InboundPlaces();
+  readonly #places: InboundPlaces;
   readonly #closed = new Map<CloseReason, number>();
   #listener: Listener | undefined;
 
-  constructor({ random, transport }: PeerEndpointDependencies) {
+  constructor({ random, transport, places = new InboundPlaces() }: PeerEndpointDependencies) {
     this.#transport = transport;
+    this.#places = places;
     const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);
     this.peerId = Buffer.concat([Buffer.from(PEER_ID_PREFIX), tail]);
   }

@@ -49,19 +49,15 @@ const MAX_READS = 16;
 /** Others wait, they do not starve: each sixteenth turn is theirs. */
 const SECONDARY_TURN = 16;
 
-/** Takes back what is not answered yet. False: there is no such request. */
-export function cancelRequest(
-  connection: Receiver,
-  { piece, offset, length }: BlockRequest,
-): boolean {
+/** Takes back what is not answered yet. */
+export function cancelRequest(connection: Receiver, { piece, offset, length }: BlockRequest): void {
   const at = connection.requests.findIndex(
     (each) => each.piece === piece && each.offset === offset,
   );
-  if (at < 0) return false;
+  if (at < 0) return;
   connection.requests.splice(at, 1);
   // BEP 6: every request is answered, a cancelled one too.
   connection.send({ type: 'reject', piece, offset, length });
-  return true;
 }
 
 /** Serves every connection of the process in turn, one block each, under the upload limits. */

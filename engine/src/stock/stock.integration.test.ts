@@ -290,9 +290,11 @@ describe('a stock client that', () => {
     offset,
     length,
   });
+  const cancel: Message = { type: 'cancel', piece: 0, offset: 0, length: 1 };
   const message = (id: number, ...body: number[]) =>
     Buffer.from([0, 0, 0, 1 + body.length, id, ...body]);
-  const cases: readonly (readonly [string, Uint8Array[], string])[] = [
+  /** The last ones are said before, and answered with an unchoke. */
+  const cases: [string, Uint8Array[], string, Uint8Array[]?][] = [
     ['asks for more than 16 KiB at once', [encode(request(16_385))], 'Oversized'],
     [
       'asks for what is behind the end of a piece',
@@ -319,9 +321,19 @@ describe('a stock client that', () => {
     ],
     [
       'asks for more at once than it was told',
-      [encode({ type: 'interested' }), ...Array.from({ length: 3000 }, () => encode(request(1)))],
+      [...Array.from({ length: 3000 }, () => encode(request(1)))],
       'Oversized',
+      [encode({ type: 'interested' })],
     ],
+    [
+      'asks and cancels without end',
+      Array.from({ length: 3000 }, () =>
+        Buffer.concat([request(1), cancel].map((each) => encode(each))),
+      ),
+      'Flooding',
+      [encode({ type: 'interested' })],
+    ],
+    ['says without end that it lives', Array.from({ length: 3000 }, () => KEEP_ALIVE), 'Flooding'],
     [
       'says interested without end',
       Array.from({ length: 3000 }, () => encode({ type: 'interested' })),
@@ -335,7 +347,7 @@ describe('a stock client that', () => {
   ];
   it.each(cases)(
     '%s is left, by that name, and the others notice nothing',
-    async (_, bytes, reason) => {
+    async (_, bytes, reason, before) => {
       const { torrent, pieces, bodies } = setOf('hybrid');
       const [seed, node] = [await newHost(), await newHost()];
       await swarmAt(seed, torrent, given(pieces));
@@ -343,8 +355,12 @@ describe('a stock client that', () => {
         kind: 'download',
         store: storeIn('n', torrent),
       });
-      const first = [KEEP_ALIVE, ...bytes];
+      const first = [KEEP_ALIVE, ...(before ?? bytes)];
       const bad = await callWith(seed, wireHashesOf(torrent)[0] as Buffer, first);
+      if (before !== undefined) {
+        await bad.until((received) => received.includes(encode({ type: 'unchoke' })));
+        bad.socket.write(Buffer.concat(bytes));
+      }
       await bad.closed();
       expect(seed.stock?.closedConnections.get(reason as never)).toBe(1);
       swarm.setPeers([addressOf(seed)]);

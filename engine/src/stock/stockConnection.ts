@@ -67,6 +67,8 @@ export interface StockConnectionDependencies {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
+/** Of answers that are so much larger than what asks for them. Blocks ahead are an eighth of it. */
+const MAX_HASHES_QUEUED_BYTES = 1_048_576;
 /** Nobody owes more blocks than fit a window; twice that may have been given up. */
 const MAX_FORGIVEN = 512;
 
@@ -317,6 +319,7 @@ export class StockConnection implements Dialed, Receiver {
       onBlockEnd: (piece, offset, length, kept) =>
         this.#blockEnds(owner, { piece, offset, length }, kept),
       onMessage: (message) => this.#take(owner, message),
+      onKeepAlive: () => this.bear('keep-alive'),
       onUnknown: (message) => this.#takeUnknown(owner, message),
     });
     owner.opened(this);
@@ -403,7 +406,9 @@ export class StockConnection implements Dialed, Receiver {
   #takeUnknown(owner: StockOwner, message: Buffer): void {
     const range = decodeHashRequest(message);
     this.bear(range === undefined ? `id ${message[0]}` : 'hash request');
-    if (range !== undefined) this.#write([encodeHashAnswer(range, owner.findHashes(range))]);
+    if (range === undefined) return;
+    const mayAnswer = this.queuedBytes < MAX_HASHES_QUEUED_BYTES;
+    this.#write([encodeHashAnswer(range, mayAnswer ? owner.findHashes(range) : undefined)]);
   }
 
   #expectFast(type: string): void {

@@ -3,6 +3,7 @@ import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
 import type { CloseReason } from '../session/closeReason.ts';
+import { InboundPlaces } from '../session/inboundPlaces.ts';
 import { PeerEndpoint } from '../session/peerEndpoint.ts';
 import type { Uploader } from '../session/uploader.ts';
 import { StockConnection, type StockConnectionDependencies } from './stockConnection.ts';
@@ -22,24 +23,31 @@ export interface StockHostDependencies {
   readonly memory: PieceBuffers;
 }
 
+/** Many clients may be behind one address; it is not to have all places of who knows a torrent. */
+const MAX_OPEN_OF_HOST = 256;
+
 /** The listener for stock clients, and the torrents that they find behind it. */
 export class StockHost {
   readonly #options: StockHostOptions;
   readonly #dependencies: StockHostDependencies;
   readonly #connections: StockConnectionDependencies;
-  /** A hybrid is here twice, under each of its hashes. */
-  readonly #swarms = new Map<string, StockSwarm>();
+  /**
+   * A hybrid is here twice, under each of its hashes. Two may have the same bytes under the same
+   * name: the first one meets who comes in, and when it goes the next one does.
+   */
+  readonly #swarms = new Map<string, StockSwarm[]>();
   readonly #endpoint: PeerEndpoint;
 
   constructor(options: StockHostOptions, dependencies: StockHostDependencies) {
     const { clock } = dependencies;
     this.#options = options;
     this.#dependencies = dependencies;
-    this.#endpoint = new PeerEndpoint(dependencies);
+    const places = new InboundPlaces(MAX_OPEN_OF_HOST);
+    this.#endpoint = new PeerEndpoint({ ...dependencies, places });
     this.#connections = {
       clock,
       peerId: this.#endpoint.peerId,
-      find: (infoHash) => this.#swarms.get(infoHash),
+      find: (infoHash) => this.#swarms.get(infoHash)?.[0],
       ended: (reason) => this.#endpoint.countClosed(reason),
     };
   }
@@ -60,7 +68,7 @@ export class StockHost {
   }
 
   async stop(): Promise<void> {
-    for (const swarm of new Set(this.#swarms.values())) await this.remove(swarm);
+    for (const swarm of new Set([...this.#swarms.values()].flat())) await this.remove(swarm);
     await this.#endpoint.close();
   }
 
@@ -70,16 +78,22 @@ export class StockHost {
       ...this.#dependencies,
       connect: (owner) => new StockConnection(owner, this.#connections),
     });
-    for (const hash of swarm.wireHashes) {
-      const name = hash.toString('hex');
-      if (this.#swarms.has(name)) throw new Error(`there is a torrent ${name} already`);
+    for (const name of namesOf(swarm)) {
+      this.#swarms.set(name, [...(this.#swarms.get(name) ?? []), swarm]);
     }
-    for (const hash of swarm.wireHashes) this.#swarms.set(hash.toString('hex'), swarm);
     return swarm;
   }
 
   async remove(swarm: StockSwarm): Promise<void> {
-    for (const hash of swarm.wireHashes) this.#swarms.delete(hash.toString('hex'));
+    for (const name of namesOf(swarm)) {
+      const left = (this.#swarms.get(name) ?? []).filter((each) => each !== swarm);
+      if (left.length > 0) this.#swarms.set(name, left);
+      else this.#swarms.delete(name);
+    }
     await swarm.stop();
   }
+}
+
+function namesOf({ wireHashes }: StockSwarm): string[] {
+  return wireHashes.map((hash) => hash.toString('hex'));
 }

@@ -164,15 +164,12 @@ export class StockSwarm implements StockOwner, Served {
         if (connection.settle(message)) this.#download?.refused(connection, [message]);
         else connection.bear('reject');
         break;
-      case 'interested':
-      case 'notInterested':
-        this.#serve();
-        break;
       case 'request':
         this.#requested(connection, message);
         break;
       case 'cancel':
-        if (!cancelRequest(connection, message)) connection.bear('cancel');
+        connection.bear('cancel');
+        cancelRequest(connection, message);
         break;
       default:
         break;
@@ -213,7 +210,6 @@ export class StockSwarm implements StockOwner, Served {
     this.#peers.closed(connection);
     if (!this.#connections.delete(connection.number)) return;
     this.#download?.peerLeft(connection);
-    this.#serve();
     this.#pumpAll(false);
   }
 
@@ -277,7 +273,7 @@ export class StockSwarm implements StockOwner, Served {
     this.#dependencies.uploader.add(connection, this);
   }
 
-  /** Lets in and shuts out. */
+  /** Lets in and shuts out: it looks at all of them, so not each time that one says something. */
   #serve(): void {
     const now = this.#dependencies.clock.now();
     const candidates = [...this.#connections.values()].map((connection) => ({

@@ -239,6 +239,8 @@ export interface ReaderHandlers {
   onBlockEnd(piece: number, offset: number, length: number, kept: boolean): void;
   /** Bytes in it are only valid during the call. */
   onMessage(message: Message): void;
+  /** An empty message. */
+  onKeepAlive?(): void;
   /** A message that decode() does not know, id first; absent: they are ignored (BEP 3). */
   onUnknown?(message: Buffer): void;
 }
@@ -347,7 +349,10 @@ export class MessageReader {
     const length = this.#partial.readUInt32BE(0);
     const whole = this.#partial.subarray(4, this.#partialBytes);
     this.#partialBytes = 0;
-    if (length === 0) return;
+    if (length === 0) {
+      this.#handlers.onKeepAlive?.();
+      return;
+    }
     if (whole[0] === ID.piece) {
       this.#beginBlock(whole, length - 9);
       return;
