@@ -75,6 +75,7 @@ export class AgentProcess {
       protocolVersion: () => client.protocolVersion,
       closedConnections: () => this.#engine.closedConnections,
       newerBatches: () => this.#engine.newerBatches,
+      bannedPeers: () => this.#engine.bannedPeers,
     });
     this.#health = new HealthServer(
       { port: healthPort },

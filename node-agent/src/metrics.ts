@@ -11,6 +11,8 @@ export interface AgentMetricsOptions {
   readonly closedConnections: () => ReadonlyMap<string, number>;
   /** Batches of the feed that only a newer release can read. */
   readonly newerBatches: () => number;
+  /** Peers that sent wrong bytes. */
+  readonly bannedPeers: () => number;
 }
 
 /** What an agent tells Prometheus. Labels are bounded: never a distribution or a peer. */
@@ -20,7 +22,7 @@ export class AgentMetrics {
 
   constructor(options: AgentMetricsOptions) {
     const { reports, controlConnected, protocolVersion } = options;
-    const { closedConnections, newerBatches } = options;
+    const { closedConnections, newerBatches, bannedPeers } = options;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_agent_' });
     this.#problems = new Counter({
@@ -30,12 +32,21 @@ export class AgentMetrics {
     });
     new Counter({
       name: 'sluice_agent_peer_connections_closed_total',
-      help: 'Connections to peers that ended, by reason; WrongBytes: the peer was banned',
+      help: 'Connections to peers that ended, by reason',
       labelNames: ['reason'],
       registers,
       collect() {
         this.reset();
         for (const [reason, count] of closedConnections()) this.inc({ reason }, count);
+      },
+    });
+    new Counter({
+      name: 'sluice_agent_peers_banned_total',
+      help: 'Peers that sent wrong bytes and are asked for nothing more; the log names them',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(bannedPeers());
       },
     });
     new Counter({

@@ -11,6 +11,8 @@ export interface RelayMetricsOptions {
   readonly closedConnections: () => ReadonlyMap<string, number>;
   /** Batches of the feed that only a newer release can read. */
   readonly newerBatches: () => number;
+  /** Peers that sent wrong bytes. */
+  readonly bannedPeers: () => number;
   readonly closedStockConnections: () => ReadonlyMap<string, number>;
 }
 
@@ -21,7 +23,7 @@ export class RelayMetrics {
 
   constructor(options: RelayMetricsOptions) {
     const { reports, controlConnected, closedConnections, closedStockConnections } = options;
-    const { protocolVersion, newerBatches } = options;
+    const { protocolVersion, newerBatches, bannedPeers } = options;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_relay_' });
     this.#problems = new Counter({
@@ -31,7 +33,7 @@ export class RelayMetrics {
     });
     new Counter({
       name: 'sluice_relay_peer_connections_closed_total',
-      help: 'Connections to peers that ended, by reason; WrongBytes: the peer was banned',
+      help: 'Connections to peers that ended, by reason',
       labelNames: ['reason'],
       registers,
       collect() {
@@ -47,6 +49,15 @@ export class RelayMetrics {
       collect() {
         this.reset();
         for (const [reason, count] of closedStockConnections()) this.inc({ reason }, count);
+      },
+    });
+    new Counter({
+      name: 'sluice_relay_peers_banned_total',
+      help: 'Peers that sent wrong bytes and are asked for nothing more; the log names them',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(bannedPeers());
       },
     });
     new Counter({

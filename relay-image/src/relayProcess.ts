@@ -74,6 +74,7 @@ export class RelayProcess {
       protocolVersion: () => client.protocolVersion,
       closedConnections: () => this.#engine.closedConnections,
       newerBatches: () => this.#engine.newerBatches,
+      bannedPeers: () => this.#engine.bannedPeers,
       closedStockConnections: () => this.#engine.stock?.closedConnections ?? new Map(),
     });
     this.#health = new HealthServer(

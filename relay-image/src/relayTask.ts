@@ -184,6 +184,10 @@ export class RelayTask implements TaskRunner {
       store,
       feedKey: Buffer.from(task.feedKey, 'base64'),
       swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
+      onBanned: (peer, piece) => {
+        const { uid, epoch } = task;
+        logger.warn('a peer sent wrong bytes and is banned', { uid, epoch, peer, piece });
+      },
     });
     transfer.revoke(revokedPullersOf(this.#task));
     const torrent = new PublishedTorrent(

@@ -77,6 +77,7 @@ beforeEach(async () => {
       isPulling: () => false,
       acceptBatch: () => false,
       onPayload: () => {},
+      onBanned: () => {},
       onBroken: (error) => {
         throw error;
       },

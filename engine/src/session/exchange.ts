@@ -50,6 +50,8 @@ export interface ExchangeDependencies {
   /** Answers whether its sender is at fault. */
   readonly acceptBatch: (batch: Uint8Array) => boolean;
   readonly onPayload: (from: PeerRole, bytes: number) => void;
+  /** By its address: it sent wrong bytes of the piece. */
+  readonly onBanned: (peer: string, piece: number) => void;
   readonly onBroken: (error: unknown) => void;
 }
 
@@ -171,8 +173,10 @@ export class Exchange implements ConnectionOwner {
     for (const connection of this.#connections) this.#sendFeed(connection);
   }
 
-  ban(number: number): void {
-    this.#peers.ban(number);
+  /** It sent wrong bytes of the piece. */
+  ban(number: number, piece: number): void {
+    const peer = this.#peers.ban(number);
+    if (peer !== undefined) this.#dependencies.onBanned(peer, piece);
   }
 
   /** What this peer has of the piece was right once, and it does not know better: it is not asked. */

@@ -52,6 +52,7 @@ export class EngineHost {
   readonly #waiting = new WaitingPeers();
   readonly #endpoint: PeerEndpoint;
   #newerBatches = 0;
+  #bannedPeers = 0;
 
   constructor(
     options: EngineHostOptions,
@@ -107,6 +108,11 @@ export class EngineHost {
     return this.#newerBatches;
   }
 
+  /** Peers that sent wrong bytes, once for each transfer. */
+  get bannedPeers(): number {
+    return this.#bannedPeers;
+  }
+
   async start(): Promise<void> {
     const newConnection = () => new PeerConnection(undefined, this.#connections);
     await this.#endpoint.listen(this.#options.port, newConnection);
@@ -132,6 +138,10 @@ export class EngineHost {
       onStarted: () => this.#waiting.serve(),
       onNewerBatch: () => {
         this.#newerBatches += 1;
+      },
+      onBanned: (peer, piece) => {
+        this.#bannedPeers += 1;
+        options.onBanned?.(peer, piece);
       },
       connect: (owner) => new PeerConnection(owner, this.#connections),
     });

@@ -92,12 +92,16 @@ export class PeerList<C extends Dialed> {
     entry.nextAtMs = clock.now() + backoffMs * (0.5 + random.next());
   }
 
-  /** By address, as the tracker issued it, for as long as the transfer lives; it may have left. */
-  ban(number: number): void {
+  /**
+   * By address, as the tracker issued it, for as long as the transfer lives; it may have left.
+   * Answers the address, unless it is banned already or was never called from here.
+   */
+  ban(number: number): string | undefined {
     const address = this.#addresses.get(number);
-    if (address === undefined) return;
+    if (address === undefined || this.#banned.has(address)) return undefined;
     this.#banned.add(address);
     this.#entries.get(address)?.connection?.close('WrongBytes', `${address} is banned`);
+    return address;
   }
 
   closeAll(reason: CloseReason): void {

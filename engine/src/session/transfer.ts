@@ -40,6 +40,8 @@ export interface TransferOptions {
   readonly swarmSecret: Uint8Array;
   /** Absent: by the secret. */
   readonly membership?: Membership;
+  /** A peer, by its address, sent wrong bytes of the piece, and is asked for nothing any more. */
+  readonly onBanned?: (peer: string, piece: number) => void;
 }
 
 export interface TransferDependencies {
@@ -53,6 +55,7 @@ export interface TransferDependencies {
   readonly onStarted: () => void;
   /** A batch of the feed came that only a newer release can read. */
   readonly onNewerBatch: () => void;
+  readonly onBanned: (peer: string, piece: number) => void;
 }
 
 /** Bytes per second; undefined: none. */
@@ -149,7 +152,7 @@ export class Transfer implements Served {
         onFreed: () => this.exchange.pump(),
         onGuilty: (sender, piece) => {
           if (this.#holdings.isContested(piece)) this.exchange.disbelieve(sender, piece);
-          else this.exchange.ban(sender);
+          else this.exchange.ban(sender, piece);
         },
         onBroken: (error) => this.broke(error),
       },
