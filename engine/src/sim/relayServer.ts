@@ -22,6 +22,7 @@ export function relayServer(transfer: Transfer): HttpServer {
       sent,
       holds: (each) => transfer.holds(each),
       assembles: (each) => transfer.assembles(each),
+      random: () => 0,
     });
     if (piece === undefined) return { status: 204, headers: {}, body: [] };
     sent[piece] = (sent[piece] ?? 0) + 1;

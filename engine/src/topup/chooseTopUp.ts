@@ -6,24 +6,36 @@ export interface TopUpChoice {
   holds(piece: number): boolean;
   /** Its bytes are coming in now and can be passed on as they come. */
   assembles(piece: number): boolean;
+  /** 0 to 1. */
+  random(): number;
 }
 
 /**
+ * A node may ask two relays at once, and should not be sent the same piece by both; nor should it
+ * get a file in no order at all, since its digest follows what is there from the beginning.
+ */
+const EQUALS = 8;
+
+/**
  * The acceptable piece that was sent least, so that short nodes get different ones and can give
- * them to each other. Whole pieces before those that are still coming. The lowest of equals.
+ * them to each other. Whole pieces before those that are still coming. Any of the first of equals.
  *
  * @param acceptable a BitTorrent bitfield, high bit first; bits beyond its end are not set.
  */
 export function chooseTopUp(acceptable: Uint8Array, choice: TopUpChoice): number | undefined {
-  let best: { piece: number; whole: boolean; sent: number } | undefined;
+  let best = { whole: false, sent: Number.POSITIVE_INFINITY };
+  let equals: number[] = [];
   for (let piece = 0; piece < choice.pieceCount; piece += 1) {
     if (((acceptable[piece >> 3] ?? 0) & (128 >> (piece & 7))) === 0) continue;
     const whole = choice.holds(piece);
     if (!whole && !choice.assembles(piece)) continue;
     const sent = choice.sent[piece] ?? 0;
-    const better =
-      best === undefined || (whole === best.whole ? sent < best.sent : whole && !best.whole);
-    if (better) best = { piece, whole, sent };
+    if (whole === best.whole ? sent < best.sent : whole) {
+      best = { whole, sent };
+      equals = [];
+    }
+    const isEqual = whole === best.whole && sent === best.sent;
+    if (isEqual && equals.length < EQUALS) equals.push(piece);
   }
-  return best?.piece;
+  return equals[Math.floor(choice.random() * equals.length)];
 }

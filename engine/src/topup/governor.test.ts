@@ -109,6 +109,7 @@ describe('the choice of a top-up piece', () => {
     sent: [0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     holds: (piece: number) => piece === 1 || piece === 2,
     assembles: (piece: number) => piece === 9,
+    random: () => 0,
   };
 
   it.each([
@@ -118,5 +119,14 @@ describe('the choice of a top-up piece', () => {
     ['none for a bitfield that is too short', [], undefined],
   ])('is %s', (_, bits, expected) => {
     expect(chooseTopUp(Uint8Array.from(bits), choice)).toBe(expected);
+  });
+
+  it('is another one at each of two relays that know the same, and among the first', () => {
+    const all = { pieceCount: 100, sent: [1], holds: () => true, assembles: () => false };
+    const acceptable = new Uint8Array(13).fill(255);
+    const chosen = [0, 0.5, 0.99].map((at) =>
+      chooseTopUp(acceptable, { ...all, random: () => at }),
+    );
+    expect(chosen).toEqual([1, 5, 8]);
   });
 });

@@ -180,6 +180,7 @@ export class RelayServer {
         sent,
         holds: (candidate) => swarm.holds(candidate),
         assembles: (candidate) => swarm.assembles(candidate),
+        random: Math.random,
       });
     const piece = choose() ?? (await this.#nextChoice(swarm, choose, signal));
     if (piece === undefined || served.toppingUp >= mostTopUps(swarm.uploadLimit())) {
