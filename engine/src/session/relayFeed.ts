@@ -12,10 +12,15 @@ import { relayUrl, type TopUpRelay } from './relayUrl.ts';
 export interface FeedTarget {
   /** Whether there are pieces whose hash is not known yet. */
   hasUnnamedPieces(): boolean;
-  /** A signed batch of the feed; verified there, and passed on to peers. */
-  acceptBatch(batch: Uint8Array): void;
+  /**
+   * A signed batch of the feed; verified there, and passed on to peers. Answers whether its sender
+   * is at fault.
+   */
+  acceptBatch(batch: Uint8Array): boolean;
   /** Payload received so far, verified or not. */
   receivedBytes(): { readonly bitTorrent: number; readonly relayHttp: number };
+  /** A mistake of ours: it cannot go on. */
+  broke(error: unknown): void;
 }
 
 export interface RelayFeedOptions {
@@ -24,12 +29,25 @@ export interface RelayFeedOptions {
   readonly relayToken: string;
 }
 
+/** Between two looks whether the feed has to be asked for, and two questions while it brings news. */
 const POLL_MS = 300;
+/**
+ * A relay is asked again after this share of the time for which it had nothing new: what comes at
+ * last is heard of that much later at most. A transfer that stands still has nodes ask all day.
+ */
+const PAUSE_SHARE = 1 / 20;
+const MAX_PAUSE_MS = 5000;
+/** A relay has many nodes: who comes back later than that holds none of its connections meanwhile. */
+const MAX_KEPT_MS = 1000;
 const REQUEST_TIMEOUT_MS = 3000;
+
 interface Source {
   readonly url: URL;
   log: string;
   next: number;
+  /** When it had news, or any were likely. */
+  newsAtMs: number;
+  dueAtMs: number;
 }
 
 /**
@@ -41,9 +59,11 @@ export class RelayFeed {
   readonly #clock: Clock;
   readonly #http: HttpSource;
   readonly #target: FeedTarget;
-  #sources: (Source & { id: string })[] = [];
+  #sources: Source[] = [];
+  /** To those that are asked often. */
+  readonly #kept = new Map<Source, HttpConnection>();
   #turn = 0;
-  #movedBytes = 0;
+  #movedBytes = { bitTorrent: 0, relayHttp: 0 };
   #abort = new AbortController();
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -67,13 +87,15 @@ export class RelayFeed {
     this.#timer?.cancel();
     this.#abort.abort(new Error('stopped'));
     await this.#running;
+    await this.#keepOnly([]);
   }
 
   setRelays(relays: readonly TopUpRelay[]): void {
+    const now = this.#clock.now();
     this.#sources = relays.map((relay) => {
       const url = relayUrl(relay, this.#options.swarmId, 'feed');
       const known = this.#sources.find((source) => source.url.href === url.href);
-      return known ?? { id: relay.id, url, log: '', next: 0 };
+      return known ?? { url, log: '', next: 0, newsAtMs: now, dueAtMs: now };
     });
   }
 
@@ -86,41 +108,88 @@ export class RelayFeed {
   }
 
   async #pollIfQuiet(): Promise<void> {
-    const { bitTorrent } = this.#target.receivedBytes();
-    const quiet = bitTorrent === this.#movedBytes;
-    this.#movedBytes = bitTorrent;
-    if (!quiet || !this.#target.hasUnnamedPieces()) return;
-    this.#turn += 1;
-    const source = this.#sources[this.#turn % Math.max(1, this.#sources.length)];
+    const { bitTorrent, relayHttp } = this.#target.receivedBytes();
+    const isQuiet = bitTorrent === this.#movedBytes.bitTorrent;
+    // What is coming to relays, and from them to here, is about to be named.
+    if (!isQuiet || relayHttp !== this.#movedBytes.relayHttp) this.#hurry();
+    this.#movedBytes = { bitTorrent, relayHttp };
+    const isNeeded = isQuiet && this.#target.hasUnnamedPieces();
+    await this.#keepOnly(isNeeded ? this.#sources : []);
+    const source = isNeeded ? this.#nextDue() : undefined;
     if (source !== undefined) await this.#poll(source);
+  }
+
+  #hurry(): void {
+    const now = this.#clock.now();
+    for (const source of this.#sources) Object.assign(source, { newsAtMs: now, dueAtMs: now });
+  }
+
+  /** In turns. */
+  #nextDue(): Source | undefined {
+    const now = this.#clock.now();
+    for (let count = this.#sources.length; count > 0; count -= 1) {
+      this.#turn += 1;
+      const source = this.#sources[this.#turn % this.#sources.length];
+      if (source !== undefined && source.dueAtMs <= now) return source;
+    }
+    return undefined;
   }
 
   /** Never rejects: another relay, or this one later, is asked next. */
   async #poll(source: Source): Promise<void> {
-    const url = new URL(source.url);
-    url.searchParams.set('log', source.log);
-    url.searchParams.set('from', String(source.next));
-    const connection = this.#http.connection(url);
+    const connection = this.#kept.get(source) ?? this.#http.connection(source.url);
+    this.#kept.set(source, connection);
     const timeout = new AbortController();
     const timer = this.#clock.setTimer(REQUEST_TIMEOUT_MS, () => {
       timeout.abort(new Error('the relay is slow'));
     });
+    const signal = AbortSignal.any([this.#abort.signal, timeout.signal]);
+    const batches = await this.#read(source, connection, signal).catch(() => []);
+    timer.cancel();
+    const areRight = this.#accept(batches);
+    // What was not right is lacking: all of it again.
+    if (!areRight) Object.assign(source, { log: '', next: 0 });
+    const now = this.#clock.now();
+    if (batches.length > 0 && areRight) source.newsAtMs = now;
+    const pauseMs = Math.min(MAX_PAUSE_MS, (now - source.newsAtMs) * PAUSE_SHARE);
+    source.dueAtMs = now + pauseMs;
+    if (pauseMs <= MAX_KEPT_MS) return;
+    await this.#keepOnly(this.#sources.filter((each) => each !== source));
+  }
+
+  /** Answers whether all of them are what they should be. */
+  #accept(batches: readonly Uint8Array[]): boolean {
+    let areRight = true;
     try {
-      await this.#read(source, connection, AbortSignal.any([this.#abort.signal, timeout.signal]));
-    } catch {
-      source.log = '';
-      source.next = 0;
-    } finally {
-      timer.cancel();
+      for (const batch of batches) if (this.#target.acceptBatch(batch)) areRight = false;
+    } catch (error) {
+      this.#target.broke(error);
+      areRight = false;
+    }
+    return areRight;
+  }
+
+  async #keepOnly(sources: readonly Source[]): Promise<void> {
+    for (const [source, connection] of this.#kept) {
+      if (sources.includes(source)) continue;
+      this.#kept.delete(source);
       await connection.close();
     }
   }
 
-  async #read(source: Source, connection: HttpConnection, signal: AbortSignal): Promise<void> {
+  async #read(
+    source: Source,
+    connection: HttpConnection,
+    signal: AbortSignal,
+  ): Promise<Uint8Array[]> {
+    const url = new URL(source.url);
+    url.searchParams.set('log', source.log);
+    url.searchParams.set('from', String(source.next));
     const chunks: Buffer[] = [];
     let bytes = 0;
     const { head } = await connection.request(
       {
+        url,
         headers: { authorization: `Bearer ${this.#options.relayToken}` },
         onHead: ({ status }) => {
           if (status !== 200) throw new Error(`the relay answers ${status}`);
@@ -135,9 +204,9 @@ export class RelayFeed {
     );
     const batches = decodeBatchList(Buffer.concat(chunks));
     if (batches === undefined) throw new Error('the feed is malformed');
-    for (const batch of batches) this.#target.acceptBatch(batch);
     source.log = (head.headers[FEED_LOG_HEADER] ?? '').slice(0, 64);
     const next = Number(head.headers[FEED_NEXT_HEADER] ?? 0);
     source.next = Number.isSafeInteger(next) && next >= 0 ? next : 0;
+    return batches;
   }
 }

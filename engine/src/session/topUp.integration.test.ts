@@ -172,8 +172,12 @@ class BlockedNode implements TopUpTarget {
     return this.log.knownPieces < this.swarm.pieceCount;
   }
 
-  acceptBatch(batch: Uint8Array): void {
-    this.log.accept(batch);
+  acceptBatch(batch: Uint8Array): boolean {
+    return this.log.accept(batch).refused !== undefined;
+  }
+
+  broke(error: unknown): void {
+    throw error;
   }
 
   acceptablePieces(): Uint8Array {
@@ -392,7 +396,7 @@ describe('the relay server', () => {
   it('sends what it has sent least, one body after the other', async () => {
     const { base } = await relayOf(fullSwarm(4));
     const pieces: (string | null)[] = [];
-    for (let round = 0; round < 5; round += 1) {
+    for (let round = 0; round < 6; round += 1) {
       const answer = await fetch(`${base}/top-up`, {
         method: 'POST',
         headers: { authorization },
@@ -401,7 +405,11 @@ describe('the relay server', () => {
       await answer.arrayBuffer();
       pieces.push(answer.headers.get('sluice-piece'));
     }
-    expect(pieces).toEqual(['0', '1', '2', '0', '1']);
+    // Which of equals is first is left open.
+    expect([pieces.slice(0, 3).sort(), pieces.slice(3).sort()]).toEqual([
+      ['0', '1', '2'],
+      ['0', '1', '2'],
+    ]);
     const huge = await fetch(`${base}/top-up`, {
       method: 'POST',
       headers: { authorization },

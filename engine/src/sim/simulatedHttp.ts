@@ -76,12 +76,13 @@ export class SimulatedHttp {
 
   async #request(
     from: SimulatedHost,
-    url: URL,
+    first: URL,
     request: RangeRequest,
     signal: AbortSignal,
     line: Line,
   ): Promise<RangeResult> {
     const network = this.#network;
+    const { url = first } = request;
     const port = Number(url.port || 80);
     const to = network.host(url.hostname);
     const server = this.#servers.get(`${url.hostname}:${port}`);
