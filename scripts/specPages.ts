@@ -1,74 +1,119 @@
 /**
- * Fills the tables of docs/distribution.md and docs/origin.md, between `<!-- NAME -->` and
- * `<!-- end -->`: the fields from the generated CRDs, the reasons from the operator's code. The
- * prose around them is written by hand. With `--check` it tells which page is stale.
+ * Fills the tables of the specification pages, between `<!-- NAME -->` and `<!-- end -->`, from the
+ * code. The prose around them is written by hand; specPages.test.ts looks at the names in it. With
+ * `--check` it tells which page is stale.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'yaml';
+import { parse, parseDocument, type YAMLMap } from 'yaml';
 import { distributionReasons, originReasons } from '../operator/src/api/v1alpha1/conditions.ts';
-import { FAILURES, isFailure } from '../operator/src/policies/failures.ts';
-import { NODE_FAILURES } from '../operator/src/policies/nodeFailures.ts';
-
-interface Schema {
-  readonly type?: string;
-  readonly description?: string;
-  readonly default?: unknown;
-  readonly enum?: readonly unknown[];
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly minLength?: number;
-  readonly maxLength?: number;
-  readonly minItems?: number;
-  readonly maxItems?: number;
-  readonly maxProperties?: number;
-  readonly format?: string;
-  readonly required?: readonly string[];
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly items?: Schema;
-  readonly additionalProperties?: Schema;
-  readonly 'x-kubernetes-int-or-string'?: boolean;
-  readonly 'x-kubernetes-validations'?: readonly { message?: string; messageExpression?: string }[];
-}
+import { DISTRIBUTION_CONDITIONS } from '../operator/src/policies/distributionConditions.ts';
+import { ORIGIN_CONDITIONS } from '../operator/src/policies/originConditions.ts';
+import { ORIGIN_EVENTS } from '../operator/src/policies/originEvents.ts';
+import { DISTRIBUTION_EVENTS } from '../operator/src/policies/story.ts';
+import {
+  type ChartValue,
+  chartValues,
+  columnTable,
+  conditionTable,
+  eventTable,
+  failureTable,
+  fieldTable,
+  nodeTable,
+  type PrinterColumn,
+  reasonTable,
+  refusalTable,
+  type Schema,
+  statusTable,
+  type ValueSchema,
+  valueTable,
+} from './specTables.ts';
 
 const root = path.resolve(import.meta.dirname, '..');
 
-const PAGES = [
+type Tables = Readonly<Record<string, string>>;
+
+/** Of events whose reasons stand in other tables of the page. */
+const OTHER_EVENTS = [
+  [
+    'each with a [kind](#conditions)',
+    'Warning',
+    'It becomes the reason of Reconciling or Stalled, or of RelaysAvailable.',
+  ],
+  [
+    'each of [failed nodes](#failed-nodes)',
+    'Warning',
+    'status.failedNodes has it for the first time. The note names three of the nodes, and says how many more there are.',
+  ],
+];
+
+export interface SpecPage {
+  readonly page: string;
+  tables(): Promise<Tables>;
+}
+
+export const PAGES: readonly SpecPage[] = [
   {
     page: 'docs/distribution.md',
-    crd: 'crds/distributions.sluice.dev.yaml',
-    own: { reasons: failureTable(distributionReasons), nodes: nodeTable() },
+    tables: async () => ({
+      ...(await tablesOf('distributions')),
+      conditions: conditionTable(DISTRIBUTION_CONDITIONS),
+      reasons: failureTable(distributionReasons),
+      nodes: nodeTable(),
+      events: eventTable(DISTRIBUTION_EVENTS, OTHER_EVENTS),
+    }),
   },
   {
     page: 'docs/origin.md',
-    crd: 'crds/origins.sluice.dev.yaml',
-    own: { reasons: reasonTable(originReasons) },
+    tables: async () => ({
+      ...(await tablesOf('origins')),
+      conditions: conditionTable(ORIGIN_CONDITIONS),
+      reasons: reasonTable(originReasons),
+      events: eventTable(ORIGIN_EVENTS),
+    }),
+  },
+  {
+    page: 'docs/operations.md',
+    tables: async () => ({ settings: valueTable(await chartSettings(), await settingSchema()) }),
   },
 ];
 
-/** Left out: conditions have a section of their own, the summary is what kubectl's columns show. */
-const COMMON = new Set(['status.conditions', 'status.summary']);
-
-for (const { page, crd, own } of PAGES) {
-  const definition = parse(await readFile(path.join(root, crd), 'utf8'));
-  const schema = definition.spec.versions[0].schema.openAPIV3Schema as Schema;
-  const text = await readFile(path.join(root, page), 'utf8');
-  const filled = fillPage(text, {
-    spec: fieldTable(schema.properties?.spec ?? {}, 'spec'),
-    status: statusTable(schema.properties?.status ?? {}),
-    refusals: refusalTable(schema.properties?.spec ?? {}),
-    ...own,
-  });
-  if (filled === text) continue;
-  if (process.argv.includes('--check')) {
-    console.error(`${page} is stale. Run: node scripts/specPages.ts`);
-    process.exitCode = 1;
-  } else {
-    await writeFile(path.join(root, page), filled);
-  }
+interface Version {
+  readonly schema: { readonly openAPIV3Schema: Schema };
+  readonly additionalPrinterColumns: readonly PrinterColumn[];
 }
 
-function fillPage(text: string, tables: Readonly<Record<string, string>>): string {
+export async function crdVersion(plural: string): Promise<Version> {
+  const text = await readFile(path.join(root, `crds/${plural}.sluice.dev.yaml`), 'utf8');
+  return (parse(text) as { spec: { versions: [Version] } }).spec.versions[0];
+}
+
+async function tablesOf(plural: string): Promise<Tables> {
+  const { schema, additionalPrinterColumns } = await crdVersion(plural);
+  const { spec = {}, status = {} } = schema.openAPIV3Schema.properties ?? {};
+  return {
+    spec: fieldTable(spec, 'spec'),
+    refusals: refusalTable(spec),
+    status: statusTable(status),
+    columns: columnTable(additionalPrinterColumns),
+  };
+}
+
+export async function chartSettings(): Promise<ChartValue[]> {
+  const text = await readFile(path.join(root, 'helm/sluice/values.yaml'), 'utf8');
+  return chartValues(parseDocument(text).contents as YAMLMap);
+}
+
+export async function settingSchema(): Promise<ValueSchema> {
+  const file = path.join(root, 'helm/sluice/values.schema.json');
+  return JSON.parse(await readFile(file, 'utf8')) as ValueSchema;
+}
+
+export function pageText({ page }: SpecPage): Promise<string> {
+  return readFile(path.join(root, page), 'utf8');
+}
+
+export function fillPage(text: string, tables: Tables): string {
   let filled = text;
   for (const [name, table] of Object.entries(tables)) {
     const start = `<!-- ${name} -->\n`;
@@ -80,122 +125,16 @@ function fillPage(text: string, tables: Readonly<Record<string, string>>): strin
   return filled;
 }
 
-function fieldTable(schema: Schema, at: string): string {
-  const rows = fields(schema, at).map(({ name, field, required }) =>
-    row([
-      `\`${name}\``,
-      typeOf(field),
-      defaultOf(field, required),
-      boundsOf(field),
-      field.description ?? '',
-    ]),
-  );
-  return [
-    row(['field', 'type', 'default', 'bounds', 'meaning']),
-    '|---|---|---|---|---|',
-    ...rows,
-  ].join('\n');
-}
-
-/** Nobody writes a status by hand: its bounds and defaults would only be in the way. */
-function statusTable(schema: Schema): string {
-  const rows = fields(schema, 'status').map(({ name, field }) =>
-    row([`\`${name}\``, typeOf(field), field.description ?? '']),
-  );
-  return [row(['field', 'type', 'meaning']), '|---|---|---|', ...rows].join('\n');
-}
-
-interface Field {
-  readonly name: string;
-  readonly field: Schema;
-  readonly required: boolean;
-}
-
-function fields(schema: Schema, at: string): Field[] {
-  return Object.entries(schema.properties ?? {}).flatMap(([key, field]) => {
-    const name = `${at}.${key}`;
-    if (COMMON.has(name)) return [];
-    const own = { name, field, required: schema.required?.includes(key) ?? false };
-    const inner = field.items?.properties ? fields(field.items, `${name}[]`) : fields(field, name);
-    return [own, ...inner];
-  });
-}
-
-function typeOf(field: Schema): string {
-  if (field['x-kubernetes-int-or-string']) return 'quantity';
-  if (field.additionalProperties) return 'map of strings';
-  if (field.type === 'array')
-    return field.items?.properties ? 'list' : `list of ${field.items?.type}s`;
-  return field.format ?? field.type ?? '';
-}
-
-function defaultOf(field: Schema, required: boolean): string {
-  if (field.default !== undefined) return `\`${JSON.stringify(field.default)}\``;
-  return required ? 'required' : '';
-}
-
-function boundsOf(field: Schema): string {
-  const allowed = field.enum ?? field.items?.enum;
-  const bounds = [
-    allowed?.map((value) => `\`${value}\``).join(', '),
-    field.minimum === undefined && field.maximum === undefined
-      ? undefined
-      : `${field.minimum ?? ''} to ${field.maximum ?? ''}`.trim(),
-    field.type === 'string' && field.maxLength !== undefined
-      ? `at most ${field.maxLength} characters`
-      : undefined,
-    field.maxItems === undefined
-      ? undefined
-      : `${field.minItems ?? 0} to ${field.maxItems} entries`,
-    field.maxProperties === undefined ? undefined : `at most ${field.maxProperties} entries`,
-  ];
-  return bounds
-    .filter((bound) => bound !== undefined)
-    .join('; ')
-    .replace(/ to$/, ' or more');
-}
-
-/** The sentences with which the API server refuses a value, as far as they do not depend on it. */
-function refusalTable(schema: Schema): string {
-  const all = [{ name: 'spec', field: schema, required: true }, ...fields(schema, 'spec')];
-  const sentences = all.flatMap(({ field }) => [
-    ...(field['x-kubernetes-validations'] ?? []),
-    ...(field.items?.['x-kubernetes-validations'] ?? []),
-  ]);
-  return sentences.map((rule) => `- ${sentenceOf(rule).replaceAll('<', '&lt;')}`).join('\n');
-}
-
-/** From a CEL expression that joins strings: what stands in for a value becomes VALUE. */
-function sentenceOf(rule: { message?: string; messageExpression?: string }): string {
-  if (rule.message !== undefined) return rule.message;
-  return (rule.messageExpression ?? '')
-    .replace(/" \+ (string\()?[A-Za-z.]+\)? \+ "/g, 'VALUE')
-    .replace(/^"|"$/g, '')
-    .replaceAll('\\"', '"');
-}
-
-function reasonTable(reasons: Readonly<Record<string, string>>): string {
-  const rows = Object.entries(reasons).map(([reason, meaning]) => row([`\`${reason}\``, meaning]));
-  return [row(['reason', 'what it says']), '|---|---|', ...rows].join('\n');
-}
-
-function nodeTable(): string {
-  const rows = Object.entries(NODE_FAILURES).map(([reason, { when, remedy }]) =>
-    row([`\`${reason}\``, when, remedy]),
-  );
-  return [row(['reason', 'when', 'what to do']), '|---|---|---|', ...rows].join('\n');
-}
-
-/** What kind of failure a reason is decides which condition goes with Ready=False. */
-function failureTable(reasons: Readonly<Record<string, string>>): string {
-  const rows = Object.entries(reasons).map(([reason, when]) => {
-    const { kind = '', remedy } = isFailure(reason) ? FAILURES[reason] : {};
-    const what = isFailure(reason) ? (remedy ?? 'as the message says') : '';
-    return row([`\`${reason}\``, when, kind, what]);
-  });
-  return [row(['reason', 'when', 'kind', 'what to do']), '|---|---|---|---|', ...rows].join('\n');
-}
-
-function row(cells: readonly string[]): string {
-  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('<', '&lt;')).join(' | ')} |`;
+if (import.meta.main) {
+  for (const each of PAGES) {
+    const text = await pageText(each);
+    const filled = fillPage(text, await each.tables());
+    if (filled === text) continue;
+    if (process.argv.includes('--check')) {
+      console.error(`${each.page} is stale. Run: node scripts/specPages.ts`);
+      process.exitCode = 1;
+    } else {
+      await writeFile(path.join(root, each.page), filled);
+    }
+  }
 }

@@ -4,13 +4,8 @@ import { distributionStatus } from '@sluice/operator/policies/distributionStatus
 import { classifyError, failure } from '@sluice/operator/policies/failures.ts';
 import { decideOrigins } from '@sluice/operator/policies/origin.ts';
 import { originStatus } from '@sluice/operator/policies/originStatus.ts';
-import {
-  anOrigin,
-  aProgress,
-  aRecord,
-  aReport,
-  troubles,
-} from '@sluice/operator/testing/objects.ts';
+import { anOrigin, aProgress, aRecord, aReport } from '@sluice/operator/testing/objects.ts';
+import { aStatusInput } from '@sluice/operator/testing/statusInput.ts';
 
 export interface Judged {
   readonly turn: string;
@@ -25,26 +20,7 @@ const GENERATION = 3;
 const NODES = ['n1', 'n2'];
 
 function statusOf(overrides: Partial<StatusInput>): DistributionStatus {
-  const record = aRecord();
-  return distributionStatus({
-    generation: GENERATION,
-    previous: undefined,
-    verdict: { action: 'serve', record },
-    record,
-    recordIsCurrent: true,
-    failure: undefined,
-    sourceChanged: false,
-    nodes: NODES.map((name) => ({ name, domain: 'a', unschedulable: false })),
-    progress: aProgress(NODES.map((name) => aReport(name))),
-    relays: [],
-    workloads: [],
-    idleForMs: 0,
-    progressDeadlineSeconds: 600,
-    maxUnready: 0,
-    troubles: troubles(),
-    now: '2026-01-01T00:10:00Z',
-    ...overrides,
-  });
+  return distributionStatus(aStatusInput({ generation: GENERATION, relays: [], ...overrides }));
 }
 
 function unresolved(httpStatus: number): Partial<StatusInput> {

@@ -4,7 +4,7 @@
  */
 import type { DistributionSpec } from '../api/v1alpha1/distribution.ts';
 import type { EpochRecord, OriginRefusal } from '../controllers/dataSide.ts';
-import { type Failure, failure } from './failures.ts';
+import { type Failure, failure, type SourceReason } from './failures.ts';
 import { isMadeFrom, namedFiles, setProblem } from './fileSet.ts';
 import { isProven } from './graves.ts';
 import type { TargetNode } from './nodes.ts';
@@ -31,17 +31,19 @@ export interface DistributionInput {
   /** URLs of mirrors that may have given bytes without the digest. */
   readonly wrongMirrors: readonly string[];
   /** Why the last try to resolve the source as it is in the spec failed. */
-  readonly failure: Failure | undefined;
+  readonly failure: Failure<SourceReason> | undefined;
   readonly nodes: readonly TargetNode[];
   /** Why the Origins do not let it take anything. */
   readonly refusal: OriginRefusal | undefined;
 }
 
+type HoldReason = 'PathConflict' | 'InvalidSource' | OriginRefusal['reason'];
+
 export type Verdict =
   /** Let go of it everywhere, then drop the finalizer. */
   | { readonly action: 'remove' }
   /** A person has to act; what runs of an epoch goes on only if `serve`. */
-  | { readonly action: 'hold'; readonly problem: Failure }
+  | { readonly action: 'hold'; readonly problem: Failure<HoldReason> }
   /** Nothing is transferred; processes keep what they have. */
   | { readonly action: 'suspend'; readonly record: EpochRecord | undefined }
   /** Ask the origin; meanwhile serve the epoch before, when there is one. */

@@ -1,37 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { aProgress, aRecord, aReport, troubles } from '../testing/objects.ts';
+import { aStatusInput, aTarget } from '../testing/statusInput.ts';
 import { distributionStatus, type StatusInput, sameStatus } from './distributionStatus.ts';
 import { distributionEvents } from './story.ts';
 
 const NOW = '2026-01-01T00:10:00Z';
-
-function target(name: string, unschedulable = false) {
-  return { name, domain: 'a', unschedulable };
-}
-
-function input(overrides: Partial<StatusInput> = {}): StatusInput {
-  const record = aRecord();
-  return {
-    generation: 3,
-    previous: undefined,
-    verdict: { action: 'serve', record },
-    record,
-    recordIsCurrent: true,
-    failure: undefined,
-    sourceChanged: false,
-    nodes: [target('n1'), target('n2')],
-    progress: aProgress([aReport('n1'), aReport('n2')]),
-    relays: [{ domain: 'a', desired: 1, available: 1 }],
-    workloads: [],
-    idleForMs: 0,
-    progressDeadlineSeconds: 600,
-    maxUnready: 0,
-    troubles: troubles(),
-    now: NOW,
-    ...overrides,
-  };
-}
 
 /** `Type=Status/Reason` of each condition. */
 function conditions(status: DistributionStatus): string[] {
@@ -56,7 +30,7 @@ const quotaExhausted = { code: 'QuotaExhausted', message: 'used up', untilMs: 1 
 
 describe('the conditions', () => {
   it('say Reconciling while nodes receive', () => {
-    expect(conditions(distributionStatus(input()))).toEqual([
+    expect(conditions(distributionStatus(aStatusInput()))).toEqual([
       'Ready=False/Transferring',
       'Reconciling=True/Transferring',
       'SourceResolved=True/Resolved',
@@ -66,7 +40,7 @@ describe('the conditions', () => {
 
   it('say Ready, and nothing else in the way, when every node is', () => {
     const progress = aProgress([ready('n1'), ready('n2')]);
-    expect(conditions(distributionStatus(input({ progress, relays: [] })))).toEqual([
+    expect(conditions(distributionStatus(aStatusInput({ progress, relays: [] })))).toEqual([
       'Ready=True/Delivered',
       'SourceResolved=True/Resolved',
       'RelaysAvailable=True/RelaysNotNeeded',
@@ -74,10 +48,10 @@ describe('the conditions', () => {
   });
 
   it('say Ready when so many are missing as maxUnready allows, and no more', () => {
-    const nodes = ['n1', 'n2', 'n3', 'n4'].map((name) => target(name));
+    const nodes = ['n1', 'n2', 'n3', 'n4'].map((name) => aTarget(name));
     const with2 = aProgress([ready('n1'), ready('n2'), aReport('n3'), failed('n4', 'DiskFull')]);
     const say = (maxUnready: number | string) =>
-      conditions(distributionStatus(input({ nodes, progress: with2, maxUnready })))[0];
+      conditions(distributionStatus(aStatusInput({ nodes, progress: with2, maxUnready })))[0];
     expect(say(1)).toBe('Ready=False/Transferring');
     expect(say(2)).toBe('Ready=True/Delivered');
     expect(say('50%')).toBe('Ready=True/Delivered');
@@ -85,9 +59,9 @@ describe('the conditions', () => {
   });
 
   it('do not wait for a node that is cordoned or not ready, and name it', () => {
-    const nodes = [target('n1'), target('n2', true), { ...target('n3'), notReady: true }];
+    const nodes = [aTarget('n1'), aTarget('n2', true), { ...aTarget('n3'), notReady: true }];
     const progress = aProgress([ready('n1')]);
-    const status = distributionStatus(input({ nodes, progress }));
+    const status = distributionStatus(aStatusInput({ nodes, progress }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
     expect(status.conditions?.[0]?.message).toBe(
       '1 of 1 nodes ready; not waited for: n2 (cordoned), n3 (not ready)',
@@ -96,35 +70,35 @@ describe('the conditions', () => {
 
   it('stay Ready for the generation while a node that joined is served', () => {
     const progress = aProgress([ready('n1'), ready('n2')]);
-    const previous = distributionStatus(input({ progress }));
-    const nodes = [target('n1'), target('n2'), target('n3')];
-    const later = distributionStatus(input({ previous, nodes, progress, now: 'later' }));
+    const previous = distributionStatus(aStatusInput({ progress }));
+    const nodes = [aTarget('n1'), aTarget('n2'), aTarget('n3')];
+    const later = distributionStatus(aStatusInput({ previous, nodes, progress, now: 'later' }));
     expect(conditions(later)[0]).toBe('Ready=True/Delivered');
     expect(later.conditions?.[0]?.lastTransitionTime).toBe(NOW);
     expect(later.completionTime).toBe(NOW);
-    const edited = distributionStatus(input({ previous, nodes, progress, generation: 4 }));
+    const edited = distributionStatus(aStatusInput({ previous, nodes, progress, generation: 4 }));
     expect(conditions(edited)[0]).toBe('Ready=False/Transferring');
   });
 
   it('stay Ready for the generation when all that have joined since are not ready', () => {
     const progress = aProgress([ready('n1'), ready('n2')]);
-    const previous = distributionStatus(input({ progress }));
-    const nodes = [{ ...target('n3'), notReady: true }];
-    const status = distributionStatus(input({ previous, nodes, progress }));
+    const previous = distributionStatus(aStatusInput({ progress }));
+    const nodes = [{ ...aTarget('n3'), notReady: true }];
+    const status = distributionStatus(aStatusInput({ previous, nodes, progress }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
   });
 
   it('do not wait for a cordoned node', () => {
     const progress = aProgress([ready('n1'), aReport('n2')]);
-    const nodes = [target('n1'), target('n2', true)];
-    const status = distributionStatus(input({ progress, nodes }));
+    const nodes = [aTarget('n1'), aTarget('n2', true)];
+    const status = distributionStatus(aStatusInput({ progress, nodes }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
     expect(status.summary?.nodes).toBe('1/1');
   });
 
   it('do not count what was reported of another epoch', () => {
     const progress = aProgress([ready('n1'), ready('n2')], { epoch: 0 });
-    const status = distributionStatus(input({ progress }));
+    const status = distributionStatus(aStatusInput({ progress }));
     expect(status.nodes).toMatchObject({ desired: 2, ready: 0, pending: 2 });
   });
 
@@ -190,14 +164,14 @@ describe('the conditions', () => {
     [
       'say that nobody who matches can be waited for',
       {
-        nodes: [target('n1', true), { ...target('n2'), notReady: true }],
+        nodes: [aTarget('n1', true), { ...aTarget('n2'), notReady: true }],
         progress: aProgress([]),
       },
       ['Ready=False/NodesUnavailable', 'Reconciling=True/NodesUnavailable'],
     ],
     [
       'say that it is suspended, also where nobody can be waited for',
-      { nodes: [target('n1', true)], verdict: { action: 'suspend', record: aRecord() } },
+      { nodes: [aTarget('n1', true)], verdict: { action: 'suspend', record: aRecord() } },
       ['Ready=False/Suspended'],
     ],
     [
@@ -283,7 +257,7 @@ describe('the conditions', () => {
       ['RelaysAvailable=False/RelaysMissing'],
     ],
   ])('%s', (_name, overrides, expected) => {
-    expect(conditions(distributionStatus(input(overrides)))).toEqual(
+    expect(conditions(distributionStatus(aStatusInput(overrides)))).toEqual(
       expect.arrayContaining(expected),
     );
   });
@@ -291,13 +265,13 @@ describe('the conditions', () => {
 
 describe('the epoch', () => {
   it('stays what was told while nothing is known of any', () => {
-    const previous = distributionStatus(input({ record: aRecord({ epoch: 2 }) }));
+    const previous = distributionStatus(aStatusInput({ record: aRecord({ epoch: 2 }) }));
     const unknown = { record: undefined, recordIsCurrent: false, progress: undefined };
     const verdict = { action: 'resolve', serve: undefined } as const;
-    const status = distributionStatus(input({ ...unknown, previous, verdict }));
+    const status = distributionStatus(aStatusInput({ ...unknown, previous, verdict }));
     expect(status.epoch).toMatchObject({ number: 2, sizeBytes: 1000 });
     expect(status.bytes).toBeUndefined();
-    expect(distributionStatus(input({ ...unknown, verdict })).epoch).toBeUndefined();
+    expect(distributionStatus(aStatusInput({ ...unknown, verdict })).epoch).toBeUndefined();
   });
 });
 
@@ -309,7 +283,7 @@ describe('the columns', () => {
       received: { fromPeers: 250, fromRelays: 250, fromRelayHttp: 0, fromOrigin: 0 },
     });
     const progress = aProgress([ready('n1'), half], { originBytes: 1000 });
-    const status = distributionStatus(input({ progress }));
+    const status = distributionStatus(aStatusInput({ progress }));
     expect(status.summary).toEqual({
       nodes: '1/2',
       size: '1000 B',
@@ -331,7 +305,7 @@ describe('the columns', () => {
   it('tell the progress of a file of 0 bytes by its nodes', () => {
     const record = aRecord({ source: { sizeBytes: 0, validator: {}, ranges: false } });
     const progress = aProgress([aReport('n1', { state: 'ready' }), aReport('n2')]);
-    const status = distributionStatus(input({ record, progress }));
+    const status = distributionStatus(aStatusInput({ record, progress }));
     expect(status.summary?.progress).toBe('50%');
   });
 });
@@ -343,7 +317,7 @@ describe('the relays', () => {
       { domain: 'b', desired: 1, available: 0, missingForMs: 500 },
       { domain: 'c', desired: 0, available: 0 },
     ];
-    expect(distributionStatus(input({ relays })).relays).toEqual([
+    expect(distributionStatus(aStatusInput({ relays })).relays).toEqual([
       { domain: 'a', desired: 3, available: 2 },
       { domain: 'b', desired: 1, available: 0 },
       { domain: 'c', desired: 0, available: 0 },
@@ -356,7 +330,7 @@ describe('the relays', () => {
       desired: 1,
       available: 1,
     }));
-    const told = distributionStatus(input({ relays })).relays;
+    const told = distributionStatus(aStatusInput({ relays })).relays;
     expect(told?.map(({ domain }) => domain)).toEqual(
       relays.slice(0, 256).map(({ domain }) => domain),
     );
@@ -367,8 +341,8 @@ describe('failed nodes', () => {
   it('are named, the first ten', () => {
     const names = Array.from({ length: 12 }, (_, index) => `n${String(index).padStart(2, '0')}`);
     const status = distributionStatus(
-      input({
-        nodes: names.map((name) => target(name)),
+      aStatusInput({
+        nodes: names.map((name) => aTarget(name)),
         progress: aProgress(names.map((name) => failed(name, 'DiskFull'))),
       }),
     );
@@ -380,21 +354,21 @@ describe('failed nodes', () => {
 
 describe('the story', () => {
   it('has one event for each change and none when nothing changed', () => {
-    const first = distributionStatus(input());
+    const first = distributionStatus(aStatusInput());
     expect(distributionEvents(undefined, first).map((event) => event.reason)).toEqual([
       'EpochStarted',
     ]);
-    const same = distributionStatus(input({ previous: first, now: 'later' }));
+    const same = distributionStatus(aStatusInput({ previous: first, now: 'later' }));
     expect(sameStatus(first, same)).toBe(true);
     const progress = aProgress([ready('n1'), failed('n2', 'DiskFull')]);
-    const broken = distributionStatus(input({ previous: first, progress }));
+    const broken = distributionStatus(aStatusInput({ previous: first, progress }));
     expect(distributionEvents(first, broken)).toMatchObject([
       { type: 'Warning', reason: 'DiskFull', action: 'Deliver' },
       { type: 'Warning', reason: 'DiskFull', action: 'Place' },
     ]);
     expect(distributionEvents(broken, broken)).toEqual([]);
     const done = distributionStatus(
-      input({ previous: broken, progress: aProgress([ready('n1'), ready('n2')]) }),
+      aStatusInput({ previous: broken, progress: aProgress([ready('n1'), ready('n2')]) }),
     );
     expect(distributionEvents(broken, done)).toMatchObject([
       { type: 'Normal', reason: 'Delivered', note: '2 of 2 nodes ready' },
@@ -405,22 +379,25 @@ describe('the story', () => {
 describe('the story of many nodes', () => {
   it('is one event a reason, however many have it', () => {
     const names = Array.from({ length: 8 }, (_, index) => `n${index}`);
-    const nodes = names.map((name) => target(name));
-    const before = distributionStatus(input({ nodes, progress: aProgress([]) }));
+    const nodes = names.map((name) => aTarget(name));
+    const before = distributionStatus(aStatusInput({ nodes, progress: aProgress([]) }));
     const progress = aProgress([
       ...names.slice(0, 6).map((name) => failed(name, 'DiskFull')),
       failed('n6', 'DiskReadOnly'),
       aReport('n7'),
     ]);
-    const events = distributionEvents(before, distributionStatus(input({ nodes, progress })));
+    const events = distributionEvents(
+      before,
+      distributionStatus(aStatusInput({ nodes, progress })),
+    );
     expect(events.map(({ reason }) => reason)).toEqual(['DiskFull', 'DiskReadOnly']);
     expect(events[0]?.note).toMatch(/^n0, n1, n2 and 3 more: because; free space/);
   });
 
   it('tells when it is suspended and when it goes on', () => {
-    const running = distributionStatus(input());
+    const running = distributionStatus(aStatusInput());
     const suspended = distributionStatus(
-      input({ verdict: { action: 'suspend', record: aRecord() } }),
+      aStatusInput({ verdict: { action: 'suspend', record: aRecord() } }),
     );
     expect(distributionEvents(running, suspended)).toMatchObject([{ reason: 'Suspended' }]);
     expect(distributionEvents(suspended, running)).toMatchObject([{ reason: 'Resumed' }]);

@@ -2,7 +2,6 @@
  * Folds a verdict, the reports of the nodes and the state of the relays into the status that
  * users and kubectl see.
  */
-import type { DistributionConditionType, DistributionReason } from '../api/v1alpha1/conditions.ts';
 import { type NodeCount, nodesOf } from '../api/v1alpha1/counts.ts';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { formatBytes, formatSeconds } from '../api/v1alpha1/quantity.ts';
@@ -13,10 +12,11 @@ import type {
   Troubles,
 } from '../controllers/dataSide.ts';
 import { absentNodes } from './absentNodes.ts';
-import { type ConditionValue, stampConditions } from './conditions.ts';
+import { stampConditions } from './conditions.ts';
 import type { Verdict } from './distribution.ts';
+import type { DistributionCondition } from './distributionConditions.ts';
 import { type Counts, numbersOf } from './distributionNumbers.ts';
-import { type Failure, failure, phaseOf } from './failures.ts';
+import { type Failure, failure, type ReadyFailure, type SourceReason } from './failures.ts';
 import { AGENTS_MISSING_MS, IDLE_MS, idleFailure, listed } from './idleFailures.ts';
 import { commonReason, worstNodes } from './nodeFailures.ts';
 import { isAwaited, type TargetNode } from './nodes.ts';
@@ -36,14 +36,14 @@ export interface StatusInput {
   readonly record: EpochRecord | undefined;
   /** Whether the record was made from the source as it is in the spec now. */
   readonly recordIsCurrent: boolean;
-  readonly failure: Failure | undefined;
+  readonly failure: Failure<SourceReason> | undefined;
   readonly sourceChanged: boolean;
   readonly nodes: readonly TargetNode[];
   readonly progress: DistributionProgress | undefined;
   readonly relays: readonly RelayState[];
   /** Of what is kept for the pods that use the files. */
-  readonly workloads: readonly Value[];
-  readonly mirrors?: Value | undefined;
+  readonly workloads: readonly DistributionCondition[];
+  readonly mirrors?: DistributionCondition | undefined;
   /** Since a byte moved or a node changed its state. */
   readonly idleForMs: number;
   readonly progressDeadlineSeconds: number;
@@ -53,8 +53,6 @@ export interface StatusInput {
   /** RFC 3339, UTC. */
   readonly now: string;
 }
-
-type Value = ConditionValue<DistributionConditionType, DistributionReason>;
 
 /** No relay for so long: agents pull themselves, and the user should know. */
 export const RELAYS_MISSING_MS = 30_000;
@@ -129,14 +127,10 @@ function conditionsOf(
   input: StatusInput,
   counts: Counts,
   reports: ReadonlyMap<string, NodeProgress>,
-): Value[] {
-  const ready = named(readyOf(input, counts, reports), input, reports);
+): DistributionCondition[] {
   const relays = relaysAvailable(input);
   return [
-    { type: 'Ready', ...ready.value },
-    ...(ready.phase === undefined
-      ? []
-      : [{ ...ready.value, type: ready.phase, status: 'True' } as const]),
+    ...named(readyOf(input, counts, reports), input, reports),
     sourceResolved(input),
     ...(relays === undefined ? [] : [relays]),
     ...(input.mirrors === undefined ? [] : [input.mirrors]),
@@ -151,15 +145,12 @@ function named(
   reports: ReadonlyMap<string, NodeProgress>,
 ): Readiness {
   if (verdict.action !== 'serve') return ready;
-  const message = ready.value.message + absentNodes(nodes, reports);
-  return { ...ready, value: { ...ready.value, message } };
+  const absent = absentNodes(nodes, reports);
+  return ready.map((condition) => ({ ...condition, message: condition.message + absent }));
 }
 
-interface Readiness {
-  readonly value: Omit<Value, 'type'>;
-  /** The condition that goes with it while it is so. */
-  readonly phase?: 'Reconciling' | 'Stalled';
-}
+/** Ready, and the condition that goes with it while it is False. */
+type Readiness = readonly DistributionCondition<'Ready' | 'Reconciling' | 'Stalled'>[];
 
 function readyOf(
   input: StatusInput,
@@ -169,14 +160,14 @@ function readyOf(
   const { verdict } = input;
   switch (verdict.action) {
     case 'remove':
-      return notReady('Reconciling', 'Terminating', 'processes let go of the file');
+      return goingOn('Terminating', 'processes let go of the file');
     case 'hold':
       return failing(verdict.problem);
     case 'resolve':
       return resolving(input);
     case 'suspend':
       if (input.recordIsCurrent && isEnough(counts, input)) return complete(counts);
-      return notReady(undefined, 'Suspended', `spec.suspend is true; ${describe(counts)}`);
+      return suspended(counts);
     case 'serve':
       return serving(input, counts, reports);
   }
@@ -185,8 +176,8 @@ function readyOf(
 function resolving({ failure, sourceChanged }: StatusInput): Readiness {
   if (failure !== undefined) return failing(failure);
   return sourceChanged
-    ? notReady('Reconciling', 'SourceChanged', 'the file changed at the origin; asking it again')
-    : notReady('Reconciling', 'Resolving', 'asking the origin for length and validator');
+    ? goingOn('SourceChanged', 'the file changed at the origin; asking it again')
+    : goingOn('Resolving', 'asking the origin for length and validator');
 }
 
 function serving(
@@ -209,20 +200,20 @@ function serving(
   }
   if (wasReady(input) && counts.failed === 0) {
     const message = `${describe(counts)}; nodes that joined later are being served`;
-    return { value: { status: 'True', reason: 'Delivered', message } };
+    return delivered(message);
   }
   const short = shortage(input, reports);
   if (short !== undefined) {
     return failing({ ...short, message: `${describe(counts)}; ${short.message}` });
   }
-  return notReady('Reconciling', 'Transferring', describe(counts) + firstError(reports));
+  return goingOn('Transferring', describe(counts) + firstError(reports));
 }
 
 /** Of what is served only the credentials can have failed: the last ones may do, and peers too. */
 function shortage(
   input: StatusInput,
   reports: ReadonlyMap<string, NodeProgress>,
-): Failure | undefined {
+): Failure<ReadyFailure> | undefined {
   const short = idleFailure(idlenessOf(input, reports));
   return short ?? (input.idleForMs < IDLE_MS ? undefined : input.failure);
 }
@@ -256,16 +247,29 @@ function isEnough(counts: Counts, { maxUnready, nodes }: StatusInput): boolean {
 }
 
 function complete(counts: Counts): Readiness {
-  return counts.desired === 0
-    ? {
-        value: {
-          status: 'True',
-          reason: 'NoNodesMatch',
-          message:
-            'no node matches spec.target; label nodes, or correct the selector: they are served when they match',
-        },
-      }
-    : { value: { status: 'True', reason: 'Delivered', message: describe(counts) } };
+  if (counts.desired > 0) return delivered(describe(counts));
+  const message =
+    'no node matches spec.target; label nodes, or correct the selector: they are served when they match';
+  return [{ type: 'Ready', status: 'True', reason: 'NoNodesMatch', message }];
+}
+
+function delivered(message: string): Readiness {
+  return [{ type: 'Ready', status: 'True', reason: 'Delivered', message }];
+}
+
+function suspended(counts: Counts): Readiness {
+  const message = `spec.suspend is true; ${describe(counts)}`;
+  return [{ type: 'Ready', status: 'False', reason: 'Suspended', message }];
+}
+
+function goingOn(
+  reason: DistributionCondition<'Reconciling'>['reason'],
+  message: string,
+): Readiness {
+  return [
+    { type: 'Ready', status: 'False', reason, message },
+    { type: 'Reconciling', status: 'True', reason, message },
+  ];
 }
 
 function failed(counts: Counts, reports: ReadonlyMap<string, NodeProgress>): Readiness {
@@ -273,8 +277,12 @@ function failed(counts: Counts, reports: ReadonlyMap<string, NodeProgress>): Rea
   return failing(failure(commonReason(errors), describe(counts) + firstError(reports)));
 }
 
-function failing({ kind, reason, message }: Failure): Readiness {
-  return notReady(phaseOf(kind), reason, message);
+function failing({ kind, reason, message }: Failure<ReadyFailure>): Readiness {
+  if (kind !== 'stall') return goingOn(reason, message);
+  return [
+    { type: 'Ready', status: 'False', reason, message },
+    { type: 'Stalled', status: 'True', reason, message },
+  ];
 }
 
 /** Once reached it stays for this generation and epoch, however many nodes join later. */
@@ -288,15 +296,7 @@ function wasReady({ previous, generation, record }: StatusInput): boolean {
   );
 }
 
-function notReady(
-  phase: 'Reconciling' | 'Stalled' | undefined,
-  reason: DistributionReason,
-  message: string,
-): Readiness {
-  return { value: { status: 'False', reason, message }, ...(phase && { phase }) };
-}
-
-function sourceResolved(input: StatusInput): Value {
+function sourceResolved(input: StatusInput): DistributionCondition<'SourceResolved'> {
   const { record, failure, verdict } = input;
   const type = 'SourceResolved';
   if (failure !== undefined) {
@@ -315,7 +315,11 @@ function sourceResolved(input: StatusInput): Value {
   };
 }
 
-function relaysAvailable({ verdict, relays, troubles }: StatusInput): Value | undefined {
+function relaysAvailable({
+  verdict,
+  relays,
+  troubles,
+}: StatusInput): DistributionCondition<'RelaysAvailable'> | undefined {
   if (verdict.action !== 'serve' && verdict.action !== 'resolve') return undefined;
   const type = 'RelaysAvailable';
   const without = relays.filter((relay) => relay.desired > 0 && relay.available === 0);
@@ -384,7 +388,7 @@ function versionOf(record: EpochRecord): string {
 }
 
 function completionTime(
-  values: readonly Value[],
+  values: readonly DistributionCondition[],
   { previous, now }: StatusInput,
 ): Pick<DistributionStatus, 'completionTime'> {
   const ready = values.find((value) => value.type === 'Ready')!;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { classifyError, FAILURES, failure, phaseOf, requeueMs } from './failures.ts';
+import { classifyError, FAILURES, failure, requeueMs } from './failures.ts';
 
 describe('a failed source', () => {
   it.each([
@@ -41,14 +41,6 @@ describe('a failed source', () => {
 });
 
 describe('what follows from a failure', () => {
-  it.each([
-    ['stall', 'Stalled'],
-    ['wait', 'Reconciling'],
-    ['retry', 'Reconciling'],
-  ] as const)('of kind %s is %s', (kind, phase) => {
-    expect(phaseOf(kind)).toBe(phase);
-  });
-
   it('is another try after a delay that grows up to a bound', () => {
     const delays = [1, 2, 3, 10].map((count) => requeueMs({ kind: 'retry' }, count, 1, 0));
     expect(delays).toEqual([1000, 2000, 4000, 30_000]);

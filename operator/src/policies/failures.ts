@@ -44,8 +44,11 @@ export type FailureReason = Exclude<
   ProgressReason | MirrorReason | WorkloadReason
 >;
 
-export interface Failure {
-  readonly reason: FailureReason;
+/** What keeps nodes from having the file; that a domain has no relay does not. */
+export type ReadyFailure = Exclude<FailureReason, 'RelaysMissing'>;
+
+export interface Failure<Reason extends FailureReason = FailureReason> {
+  readonly reason: Reason;
   readonly kind: FailureKind;
   /** What happened, and after the last semicolon what to do. */
   readonly message: string;
@@ -120,15 +123,24 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
   },
 };
 
-export function failure(reason: FailureReason, message: string, untilMs?: number): Failure {
+export function failure<Reason extends FailureReason>(
+  reason: Reason,
+  message: string,
+  untilMs?: number,
+): Failure<Reason> {
   const { kind, remedy } = FAILURES[reason];
   const text = remedy === undefined ? message : `${message}; ${remedy}`;
   return { reason, kind, message: text, ...(untilMs !== undefined && { untilMs }) };
 }
 
-/** The condition of kstatus that goes with Ready=False. */
-export function phaseOf(kind: FailureKind): 'Stalled' | 'Reconciling' {
-  return kind === 'stall' ? 'Stalled' : 'Reconciling';
+export function failuresOf(kind: FailureKind): FailureReason[] {
+  const reasons = Object.keys(FAILURES) as FailureReason[];
+  return reasons.filter((reason) => FAILURES[reason].kind === kind);
+}
+
+/** Those that Ready tells. */
+export function readyFailuresOf(kind: FailureKind): ReadyFailure[] {
+  return failuresOf(kind).filter((reason) => reason !== 'RelaysMissing');
 }
 
 export function isFailure(reason: string): reason is FailureReason {
@@ -161,7 +173,8 @@ export interface SourceErrorLike {
   readonly untilMs?: unknown;
 }
 
-const REASONS: Readonly<Record<SourceErrorCode, FailureReason>> = {
+/** Why the source in the spec cannot be resolved, or its credentials not be read. */
+const SOURCE_REASONS = {
   HttpStatus: 'SourceRefused',
   Unreachable: 'SourceUnavailable',
   Timeout: 'SourceUnavailable',
@@ -176,18 +189,37 @@ const REASONS: Readonly<Record<SourceErrorCode, FailureReason>> = {
   SecretNotFound: 'SecretNotFound',
   SecretInvalid: 'SecretInvalid',
   DatabaseUnavailable: 'DatabaseUnavailable',
-};
+} as const satisfies Readonly<Record<SourceErrorCode, FailureReason>>;
+
+const STATUS_REASONS = [
+  'SourceNotFound',
+  'SourceForbidden',
+  'SourceUnavailable',
+  'SourceRefused',
+] as const satisfies readonly FailureReason[];
+
+export type SourceReason =
+  | (typeof SOURCE_REASONS)[SourceErrorCode]
+  | (typeof STATUS_REASONS)[number];
+export const SOURCE_FAILURES: readonly SourceReason[] = [
+  ...new Set([...STATUS_REASONS, ...Object.values(SOURCE_REASONS)]),
+];
 
 /** An error without a code that is known here counts as passing. */
-export function classifyError({ code, message, httpStatus, untilMs }: SourceErrorLike): Failure {
-  const reason =
+export function classifyError({
+  code,
+  message,
+  httpStatus,
+  untilMs,
+}: SourceErrorLike): Failure<SourceReason> {
+  const reason: SourceReason =
     typeof httpStatus === 'number'
       ? reasonOfStatus(httpStatus)
-      : (REASONS[code as SourceErrorCode] ?? 'SourceUnavailable');
+      : (SOURCE_REASONS[code as SourceErrorCode] ?? 'SourceUnavailable');
   return failure(reason, message, typeof untilMs === 'number' ? untilMs : undefined);
 }
 
-function reasonOfStatus(status: number): FailureReason {
+function reasonOfStatus(status: number): (typeof STATUS_REASONS)[number] {
   if (status === 404 || status === 410) return 'SourceNotFound';
   if (status === 401 || status === 403) return 'SourceForbidden';
   if (status >= 500 || status === 408 || status === 429) return 'SourceUnavailable';

@@ -3,7 +3,7 @@
  * trouble worth a condition: peers may have what the origin does not give.
  */
 import type { NodeProgress, PullTrouble, Troubles } from '../controllers/dataSide.ts';
-import { classifyError, type Failure, failure } from './failures.ts';
+import { classifyError, type Failure, failure, type ReadyFailure } from './failures.ts';
 
 export interface Idleness {
   /** Since a byte moved or a node changed its state. */
@@ -22,25 +22,25 @@ export const IDLE_MS = 5_000;
 export const AGENTS_MISSING_MS = 30_000;
 const MAX_NAMES = 3;
 
-export function idleFailure(idleness: Idleness): Failure | undefined {
+export function idleFailure(idleness: Idleness): Failure<ReadyFailure> | undefined {
   if (idleness.idleForMs < IDLE_MS || idleness.open.length === 0) return undefined;
   return database(idleness) ?? origin(idleness) ?? agents(idleness) ?? relayImage(idleness);
 }
 
-function database({ troubles }: Idleness): Failure | undefined {
+function database({ troubles }: Idleness): Failure<ReadyFailure> | undefined {
   return troubles.isDatabaseAway() ? databaseAway() : undefined;
 }
 
 /** Without a time that grows: it would be another status each second. */
-export function databaseAway(): Failure {
+export function databaseAway(): Failure<'DatabaseUnavailable'> {
   return failure('DatabaseUnavailable', 'the database does not answer');
 }
 
-function origin({ pull }: Idleness): Failure | undefined {
+function origin({ pull }: Idleness): Failure<ReadyFailure> | undefined {
   return pull === undefined ? undefined : classifyError(pull);
 }
 
-function agents({ idleForMs, open, troubles }: Idleness): Failure | undefined {
+function agents({ idleForMs, open, troubles }: Idleness): Failure<ReadyFailure> | undefined {
   if (idleForMs < AGENTS_MISSING_MS || open.some(({ connected }) => connected)) return undefined;
   const names = open.map(({ name }) => name);
   const image = names.map((name) => troubles.agentImage(name)).find((said) => said !== undefined);
@@ -49,7 +49,10 @@ function agents({ idleForMs, open, troubles }: Idleness): Failure | undefined {
   return failure('AgentsMissing', message);
 }
 
-function relayImage({ domainsWithoutRelay, troubles }: Idleness): Failure | undefined {
+function relayImage({
+  domainsWithoutRelay,
+  troubles,
+}: Idleness): Failure<ReadyFailure> | undefined {
   const image = domainsWithoutRelay
     .map((domain) => troubles.relayImage(domain))
     .find((said) => said !== undefined);

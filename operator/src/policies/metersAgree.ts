@@ -1,8 +1,7 @@
 /** What an Origin says of holders whose meters disagree: who, by how much, and what to do. */
-import type { OriginConditionType } from '../api/v1alpha1/conditions.ts';
 import { formatBytes } from '../api/v1alpha1/quantity.ts';
 import type { MeterDisagreement, MeterReason } from '../controllers/dataSide.ts';
-import type { ConditionValue } from './conditions.ts';
+import type { OriginCondition } from './originConditions.ts';
 
 const MAX_NAMED = 3;
 
@@ -17,7 +16,7 @@ const REMEDIES: Readonly<Record<MeterReason, string>> = {
 
 export function metersAgree(
   disagreements: readonly MeterDisagreement[],
-): ConditionValue<OriginConditionType, 'MetersAgree' | MeterReason> {
+): OriginCondition<'MetersAgree'> {
   const [latest] = disagreements;
   if (latest === undefined) {
     const message = 'what holders report of their leases agrees with what the origin has answered';

@@ -1,5 +1,4 @@
 /** Mirrors of a source: which may be used, with which credentials, and what is said of them. */
-import type { DistributionConditionType, DistributionReason } from '../api/v1alpha1/conditions.ts';
 import type {
   DistributionProgress,
   EpochFile,
@@ -9,7 +8,7 @@ import type {
   PullFailure,
   ResolvedSource,
 } from '../controllers/dataSide.ts';
-import type { ConditionValue } from './conditions.ts';
+import type { DistributionCondition } from './distributionConditions.ts';
 import { listed } from './idleFailures.ts';
 
 type Headers = Readonly<Record<string, string>>;
@@ -107,13 +106,11 @@ export function standingsOf(
   }));
 }
 
-type Value = ConditionValue<DistributionConditionType, DistributionReason>;
-
 /** Undefined: the spec names none. */
 export function mirrorsAvailable(
   standings: readonly MirrorStanding[],
   record: EpochRecord | undefined,
-): Value | undefined {
+): DistributionCondition<'MirrorsAvailable'> | undefined {
   if (standings.length === 0) return undefined;
   const type = 'MirrorsAvailable';
   const dropped = standings.filter(({ isDropped }) => isDropped).map(({ url }) => shown(url));

@@ -1,7 +1,7 @@
 /** Nodes that failed or cannot be reached: which of them a person should see first, and what to do. */
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import type { NodeProgress } from '../controllers/dataSide.ts';
-import { FAILURES, type FailureReason } from './failures.ts';
+import { FAILURES, type ReadyFailure } from './failures.ts';
 
 type FailedNode = NonNullable<DistributionStatus['failedNodes']>[number];
 
@@ -11,7 +11,7 @@ interface NodeRule {
   readonly when: string;
   readonly remedy: string;
   /** What the conditions say when all failed nodes have it; absent: NodesFailed. */
-  readonly condition?: FailureReason;
+  readonly condition?: ReadyFailure;
 }
 
 export const NODE_FAILURES = {
@@ -134,7 +134,7 @@ function withRemedy(message: string, remedy: string): string {
 }
 
 /** What all of them have in common, when that is a reason of its own. */
-export function commonReason(failed: readonly NodeProgress[]): FailureReason {
+export function commonReason(failed: readonly NodeProgress[]): ReadyFailure {
   const [first, ...others] = new Set(
     failed.map(({ error }) => ruleOf(error?.reason ?? '').condition ?? 'NodesFailed'),
   );

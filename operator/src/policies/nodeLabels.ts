@@ -4,9 +4,8 @@
  * All labels under `dist.sluice.dev` are Sluice's. A node keeps the label of an earlier epoch until
  * it shows the newer one: it still has the earlier.
  */
-import type { DistributionConditionType, DistributionReason } from '../api/v1alpha1/conditions.ts';
 import type { NodeProgress } from '../controllers/dataSide.ts';
-import type { ConditionValue } from './conditions.ts';
+import type { DistributionCondition } from './distributionConditions.ts';
 
 /** Between the namespace and the name. */
 export const DOMAIN = '.dist.sluice.dev/';
@@ -74,7 +73,7 @@ export function labelChanges(
 export function labelCondition(
   key: string,
   open: number | undefined,
-): ConditionValue<DistributionConditionType, DistributionReason> {
+): DistributionCondition<'NodesLabelled'> {
   const type = 'NodesLabelled';
   if (open === undefined) {
     const message =

@@ -1,15 +1,13 @@
 /** What the status of an Origin says: what is in force, what is used, and whom it holds back. */
-import type { OriginConditionType, OriginReason } from '../api/v1alpha1/conditions.ts';
 import type { OriginStatus } from '../api/v1alpha1/origin.ts';
 import { formatBytes } from '../api/v1alpha1/quantity.ts';
 import type { HeldBack, LimitReason, OriginUsage } from '../controllers/dataSide.ts';
 import type { OriginJournals } from '../quota/marks.ts';
-import { type ConditionValue, stampConditions } from './conditions.ts';
+import { stampConditions } from './conditions.ts';
 import { metersAgree } from './metersAgree.ts';
 import type { OriginVerdict } from './origin.ts';
+import type { OriginCondition } from './originConditions.ts';
 import { behindMessage, journalStatus, journalTrouble } from './originJournals.ts';
-
-type Condition = ConditionValue<OriginConditionType, OriginReason>;
 
 export interface OriginStatusInput {
   readonly generation: number;
@@ -48,7 +46,7 @@ export function limitingReason(heldBack: readonly HeldBack[]): LimitReason | und
   return REASONS.find((reason) => heldBack.some((each) => each.reason === reason));
 }
 
-function conditionsOf(input: OriginStatusInput): Condition[] {
+function conditionsOf(input: OriginStatusInput): OriginCondition[] {
   const { usage } = input;
   const problem = input.verdict.problem ?? journalTrouble(input.journals);
   const seen =
@@ -82,7 +80,7 @@ function conditionsOf(input: OriginStatusInput): Condition[] {
   return [{ type: 'Ready', status: 'True', reason: 'Enforced', message }, ...rest];
 }
 
-function sharedOf({ shared }: OriginVerdict): Condition[] {
+function sharedOf({ shared }: OriginVerdict): OriginCondition[] {
   return shared === undefined ? [] : [{ type: 'HostsShared', status: 'True', ...shared }];
 }
 
@@ -99,7 +97,10 @@ function loweredMessage(usage: OriginUsage): string {
   return `leases from before a limit was lowered still hold ${used.join(' and ')}; nothing is granted beside them, and they end or come down by ${withinLimitsBy}`;
 }
 
-function limitingOf(usage: OriginUsage, { heldBack, nameOf }: OriginStatusInput): Condition {
+function limitingOf(
+  usage: OriginUsage,
+  { heldBack, nameOf }: OriginStatusInput,
+): OriginCondition<'Limiting'> {
   const reason = limitingReason(heldBack);
   if (reason === undefined) {
     const message = 'no limit holds a distribution back';

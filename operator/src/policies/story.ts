@@ -1,13 +1,92 @@
 /** Which events a change of status is worth: the story that `kubectl describe` tells. */
+import type { DistributionConditionType } from '../api/v1alpha1/conditions.ts';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { isFailure } from './failures.ts';
 import { listed } from './idleFailures.ts';
 
-export interface StoryEvent {
+/** What is told of some kind of turn; the specification page says the same. */
+export interface EventRule {
   readonly type: 'Normal' | 'Warning';
-  readonly reason: string;
+  /** What the operator did or tried. */
   readonly action: string;
+  /** For the specification page: exactly when it is told. */
+  readonly when: string;
+}
+
+export interface StoryEvent extends Pick<EventRule, 'type' | 'action'> {
+  readonly reason: string;
   readonly note: string;
+}
+
+/** By their reasons. Besides these each failure is told, and what nodes fail for. */
+export const DISTRIBUTION_EVENTS = {
+  EpochStarted: {
+    type: 'Normal',
+    action: 'Plan',
+    when: 'A new epoch begins. The note says its size and for how many nodes it is.',
+  },
+  Delivered: { type: 'Normal', action: 'Deliver', when: 'Ready turns True.' },
+  NoNodesMatch: {
+    type: 'Warning',
+    action: 'Deliver',
+    when: 'Ready turns True because no node matches spec.target.',
+  },
+  Suspended: {
+    type: 'Normal',
+    action: 'Suspend',
+    when: 'spec.suspend stops it while nodes lack the file.',
+  },
+  Resumed: {
+    type: 'Normal',
+    action: 'Deliver',
+    when: 'spec.suspend is false again, and nodes receive.',
+  },
+  MirrorUnavailable: {
+    type: 'Warning',
+    action: 'Pull',
+    when: 'It becomes the reason of MirrorsAvailable.',
+  },
+  MirrorDropped: {
+    type: 'Warning',
+    action: 'Pull',
+    when: 'It becomes the reason of MirrorsAvailable.',
+  },
+  VolumeOutdated: {
+    type: 'Warning',
+    action: 'Mount',
+    when: 'It becomes the reason of VolumeAvailable.',
+  },
+  ClaimConflict: {
+    type: 'Warning',
+    action: 'Mount',
+    when: 'It becomes the reason of VolumeAvailable.',
+  },
+  ClaimRefused: {
+    type: 'Warning',
+    action: 'Mount',
+    when: 'It becomes the reason of VolumeAvailable.',
+  },
+  VolumesDisabled: {
+    type: 'Warning',
+    action: 'Mount',
+    when: 'It becomes the reason of VolumeAvailable.',
+  },
+  NodeLabelsDisabled: {
+    type: 'Warning',
+    action: 'Mount',
+    when: 'It becomes the reason of NodesLabelled.',
+  },
+} as const satisfies Readonly<Record<string, EventRule>>;
+
+type ToldReason = keyof typeof DISTRIBUTION_EVENTS;
+
+function told(reason: ToldReason, note: string): StoryEvent {
+  const { type, action } = DISTRIBUTION_EVENTS[reason];
+  return { type, reason, action, note };
+}
+
+function warning(reason: string, action: string, note: string): StoryEvent {
+  return { type: 'Warning', reason, action, note };
 }
 
 export function distributionEvents(
@@ -28,7 +107,7 @@ function epochEvents(
   const epoch = after.epoch;
   if (epoch === undefined || before?.epoch?.number === epoch.number) return [];
   const note = `epoch ${epoch.number}: ${after.summary?.size ?? `${epoch.sizeBytes} bytes`} in ${epoch.pieces} pieces for ${after.nodes?.desired ?? 0} nodes`;
-  return [{ type: 'Normal', reason: 'EpochStarted', action: 'Plan', note }];
+  return [told('EpochStarted', note)];
 }
 
 function conditionEvents(
@@ -39,35 +118,31 @@ function conditionEvents(
   for (const { type, status, reason, message } of after.conditions ?? []) {
     const old = before?.conditions?.find((condition) => condition.type === type);
     if (old?.status === status && old.reason === reason) continue;
-    if (type === 'Ready' && reason === 'Suspended') {
-      events.push({ type: 'Normal', reason, action: 'Suspend', note: message });
-    } else if (type === 'Ready' && old?.reason === 'Suspended' && reason === 'Transferring') {
-      events.push({ type: 'Normal', reason: 'Resumed', action: 'Deliver', note: message });
-    } else if (type === 'Ready' && status === 'True') {
-      const isDelivered = reason === 'Delivered';
-      const kind = isDelivered ? 'Normal' : 'Warning';
-      events.push({ type: kind, reason, action: 'Deliver', note: message });
-    } else if (type === 'Stalled' || (type === 'Reconciling' && isFailure(reason))) {
-      events.push({ type: 'Warning', reason, action: 'Deliver', note: message });
-    } else if (type === 'RelaysAvailable' && isFailure(reason)) {
-      events.push({ type: 'Warning', reason, action: 'Relay', note: message });
-    } else if (type === 'MirrorsAvailable' && status === 'False') {
-      events.push({ type: 'Warning', reason, action: 'Pull', note: message });
-    } else if (WORKLOAD_WARNINGS.has(reason)) {
-      events.push({ type: 'Warning', reason, action: 'Mount', note: message });
+    const has = (turn: string) => `${type}=${status}` === turn;
+    if (has('Ready=False') && old?.reason === 'Suspended' && reason === 'Transferring') {
+      events.push(told('Resumed', message));
+    } else if (has('Stalled=True') || (has('Reconciling=True') && isFailure(reason))) {
+      events.push(warning(reason, 'Deliver', message));
+    } else if (has('RelaysAvailable=False') && isFailure(reason)) {
+      events.push(warning(reason, 'Relay', message));
+    } else if (TURNS.has(type) && isTold(reason)) {
+      events.push(told(reason, message));
     }
   }
   return events;
 }
 
-/** Pods cannot use the files until somebody acts. */
-const WORKLOAD_WARNINGS: ReadonlySet<string> = new Set([
-  'ClaimConflict',
-  'ClaimRefused',
-  'VolumeOutdated',
-  'VolumesDisabled',
-  'NodeLabelsDisabled',
+/** The others repeat the reasons of these, or are told above. */
+const TURNS: ReadonlySet<string> = new Set<DistributionConditionType>([
+  'Ready',
+  'MirrorsAvailable',
+  'VolumeAvailable',
+  'NodesLabelled',
 ]);
+
+function isTold(reason: string): reason is ToldReason {
+  return Object.hasOwn(DISTRIBUTION_EVENTS, reason);
+}
 
 /** One event a new reason, however many nodes have it: a thousand full disks are one story. */
 function failedNodeEvents(
@@ -79,10 +154,8 @@ function failedNodeEvents(
     (after.failedNodes ?? []).filter(({ reason }) => !known.has(reason)),
     ({ reason }) => reason,
   );
-  return [...news].map(([reason, nodes]) => ({
-    type: 'Warning',
-    reason,
-    action: 'Place',
-    note: `${listed(nodes.map(({ name }) => name))}: ${nodes[0]!.message}`,
-  }));
+  return [...news].map(([reason, nodes]) => {
+    const note = `${listed(nodes.map(({ name }) => name))}: ${nodes[0]!.message}`;
+    return warning(reason, 'Place', note);
+  });
 }

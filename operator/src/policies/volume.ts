@@ -4,8 +4,7 @@
  * Both are made once and never edited: the API server lets nobody change where a volume is or for
  * which nodes. A claim in use is never torn from its pods: Kubernetes keeps it until they are gone.
  */
-import type { DistributionConditionType, DistributionReason } from '../api/v1alpha1/conditions.ts';
-import type { ConditionValue } from './conditions.ts';
+import type { DistributionCondition } from './distributionConditions.ts';
 
 /** A PersistentVolume that bears the distribution's uid. */
 export interface VolumeFacts {
@@ -88,14 +87,16 @@ export type VolumeObstacle =
   /** The API server's answer to what was created. */
   | { readonly kind: 'refused'; readonly message: string };
 
+type Refusal = Extract<DistributionCondition<'VolumeAvailable'>, { status: 'False' }>['reason'];
+
 export function volumeCondition(
   claimName: string,
   outlook: VolumeOutlook,
   obstacle: VolumeObstacle | undefined,
-): ConditionValue<DistributionConditionType, DistributionReason> {
+): DistributionCondition<'VolumeAvailable'> {
   const type = 'VolumeAvailable';
   const field = 'spec.target.persistentVolumeClaim';
-  const no = (reason: DistributionReason, message: string) =>
+  const no = (reason: Refusal, message: string) =>
     ({ type, status: 'False', reason, message }) as const;
   switch (obstacle?.kind) {
     case 'disabled':

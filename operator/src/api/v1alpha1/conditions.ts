@@ -24,7 +24,8 @@ export type OriginConditionType =
   | 'HostsShared';
 
 export const distributionReasons = {
-  Delivered: 'Every matching node shows the file of this epoch.',
+  Delivered:
+    'The matching nodes show the file of this epoch, but for as many as spec.delivery.maxUnready lets go without.',
   NoNodesMatch: 'No node matches spec.target, so there is nothing to do.',
   NodesUnavailable:
     'Nodes match spec.target, and each of those without the file is cordoned or not ready: nobody has it, and nobody is waited for.',

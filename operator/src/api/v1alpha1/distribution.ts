@@ -6,7 +6,7 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { NodeAffinity } from './affinity.ts';
 import { NodeCountField } from './counts.ts';
-import { Conditions, Rate, refuse, rules } from './fields.ts';
+import { Conditions, observedGeneration, Rate, refuse, rules } from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
 import { Source } from './source.ts';
 import { workloadFields } from './workloadFields.ts';
@@ -233,12 +233,15 @@ const DistributionSpec = Type.Object({
 });
 
 const DistributionStatus = Type.Object({
-  observedGeneration: Type.Integer({ default: -1 }),
+  observedGeneration: observedGeneration(),
   conditions: Type.Optional(Conditions),
   epoch: Type.Optional(
     Type.Object(
       {
-        number: Type.Integer({ minimum: 1 }),
+        number: Type.Integer({
+          minimum: 1,
+          description: 'Counts up from 1 with each version of the source.',
+        }),
         sizeBytes: Count('Bytes of all files.'),
         validator: Type.Optional(
           Type.String({
@@ -253,26 +256,32 @@ const DistributionStatus = Type.Object({
     ),
   ),
   nodes: Type.Optional(
-    Type.Object({
-      desired: Count(
-        'Nodes that match spec.target and are waited for: ready ones, and others once they have the file.',
-      ),
-      pending: Count('Nodes that have not begun.'),
-      transferring: Count('Nodes that receive or verify.'),
-      ready: Count('Nodes that show the file of this epoch.'),
-      failed: Count('Nodes that gave up; see failedNodes.'),
-      unreachable: Count('Nodes whose agent is not connected and that are not ready.'),
-    }),
+    Type.Object(
+      {
+        desired: Count(
+          'Nodes that match spec.target and are waited for: ready ones, and others once they have the file.',
+        ),
+        pending: Count('Nodes that have not begun.'),
+        transferring: Count('Nodes that receive or verify.'),
+        ready: Count('Nodes that show the file of this epoch.'),
+        failed: Count('Nodes that gave up; see failedNodes.'),
+        unreachable: Count('Nodes whose agent is not connected and that are not ready.'),
+      },
+      { description: 'How many nodes are how far. The other numbers add up to desired.' },
+    ),
   ),
   bytes: Type.Optional(
-    Type.Object({
-      total: Count('Bytes that all nodes are to have: nodes x size.'),
-      delivered: Count('Verified bytes on all nodes.'),
-      perSecond: Count('Received in the last second, on all nodes.'),
-      fromPeers: Count('Received from other nodes.'),
-      fromRelays: Count('Received from relays, over BitTorrent and HTTP.'),
-      fromOrigin: Count('Taken from the origin by relays and nodes.'),
-    }),
+    Type.Object(
+      {
+        total: Count('Bytes that all nodes are to have: nodes x size.'),
+        delivered: Count('Verified bytes on all nodes.'),
+        perSecond: Count('Received in the last second, on all nodes.'),
+        fromPeers: Count('Received from other nodes.'),
+        fromRelays: Count('Received from relays, over BitTorrent and HTTP.'),
+        fromOrigin: Count('Taken from the origin by relays and nodes.'),
+      },
+      { description: 'Of this epoch; sums over all nodes that match.' },
+    ),
   ),
   etaSeconds: Type.Optional(
     Count('Until all nodes have all bytes, at the rate of now; absent while none moves.'),
@@ -280,7 +289,10 @@ const DistributionStatus = Type.Object({
   relays: Type.Optional(
     Type.Array(
       Type.Object({
-        domain: Type.String({ maxLength: 63 }),
+        domain: Type.String({
+          maxLength: 63,
+          description: 'Value of the label spec.relays.topologyKey; `default` where nodes lack it.',
+        }),
         desired: Count('Relays that the domain is to have.'),
         available: Count('Relays that run and are connected.'),
       }),
@@ -288,30 +300,55 @@ const DistributionStatus = Type.Object({
         maxItems: 256,
         'x-kubernetes-list-type': 'map',
         'x-kubernetes-list-map-keys': ['domain'],
+        description: 'By topology domain with target nodes; 256 of them at most.',
       },
     ),
   ),
   summary: Type.Optional(
     Type.Object(
       {
-        nodes: Type.String({ maxLength: 64 }),
-        size: Type.String({ maxLength: 64 }),
-        progress: Type.String({ maxLength: 64 }),
-        peers: Type.String({ maxLength: 64 }),
-        rate: Type.String({ maxLength: 64 }),
-        eta: Type.String({ maxLength: 64 }),
+        nodes: Type.String({ maxLength: 64, description: 'Ready of desired nodes.' }),
+        size: Type.String({ maxLength: 64, description: 'Bytes of all files.' }),
+        progress: Type.String({
+          maxLength: 64,
+          description: 'Verified share of all bytes on all nodes.',
+        }),
+        peers: Type.String({
+          maxLength: 64,
+          description: 'Share of the received bytes that came from other nodes.',
+        }),
+        rate: Type.String({ maxLength: 64, description: 'Bytes per second, all nodes.' }),
+        eta: Type.String({ maxLength: 64, description: 'Time to the end at the rate of now.' }),
       },
       { description: 'For the columns of kubectl get.' },
     ),
   ),
-  startTime: Type.Optional(Type.String({ format: 'date-time', maxLength: 64 })),
-  completionTime: Type.Optional(Type.String({ format: 'date-time', maxLength: 64 })),
+  startTime: Type.Optional(
+    Type.String({
+      format: 'date-time',
+      maxLength: 64,
+      description: 'When this epoch began.',
+    }),
+  ),
+  completionTime: Type.Optional(
+    Type.String({
+      format: 'date-time',
+      maxLength: 64,
+      description: 'When Ready turned True; absent while it is not.',
+    }),
+  ),
   failedNodes: Type.Optional(
     Type.Array(
       Type.Object({
-        name: Type.String({ maxLength: 253 }),
-        reason: Type.String({ maxLength: 64 }),
-        message: Type.String({ maxLength: 1024 }),
+        name: Type.String({ maxLength: 253, description: 'Of the node.' }),
+        reason: Type.String({
+          maxLength: 64,
+          description: 'In one word; one of those that are documented, or what an agent calls it.',
+        }),
+        message: Type.String({
+          maxLength: 1024,
+          description: 'What happened, and after the last semicolon what to do.',
+        }),
       }),
       {
         maxItems: 10,

@@ -68,16 +68,36 @@ export function Duration(field: string, least: string, most: string, options: Sc
 
 /** metav1.Condition, with reasons and messages bounded as Kubernetes bounds them. */
 export const Condition = Type.Object({
-  type: Type.String({ minLength: 1, maxLength: 316 }),
-  status: Type.Union([Type.Literal('True'), Type.Literal('False'), Type.Literal('Unknown')]),
-  observedGeneration: Type.Optional(Type.Integer({ minimum: 0 })),
-  lastTransitionTime: Type.String({ format: 'date-time', maxLength: 64 }),
-  reason: Type.String({ minLength: 1, maxLength: 1024 }),
-  message: Type.String({ maxLength: 32_768 }),
+  type: Type.String({ minLength: 1, maxLength: 316, description: 'Name of the condition.' }),
+  status: Type.Union([Type.Literal('True'), Type.Literal('False'), Type.Literal('Unknown')], {
+    description: 'Whether it is so.',
+  }),
+  observedGeneration: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'Of the spec that it is about.' }),
+  ),
+  lastTransitionTime: Type.String({
+    format: 'date-time',
+    maxLength: 64,
+    description: 'Since when it has this status.',
+  }),
+  reason: Type.String({ minLength: 1, maxLength: 1024, description: 'Why, in one word.' }),
+  message: Type.String({
+    maxLength: 32_768,
+    description: 'Why, for people; of a failure it ends with what to do.',
+  }),
 });
 
 export const Conditions = Type.Array(Condition, {
   maxItems: 16,
   'x-kubernetes-list-type': 'map',
   'x-kubernetes-list-map-keys': ['type'],
+  description: 'How it is, and why.',
 });
+
+export function observedGeneration() {
+  return Type.Integer({
+    default: -1,
+    description:
+      'metadata.generation of the spec that the status is about; -1 before the first look.',
+  });
+}

@@ -4,7 +4,15 @@
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { DAY_NAMES } from './days.ts';
-import { ByteCount, Conditions, Duration, Rate, refuse, rules } from './fields.ts';
+import {
+  ByteCount,
+  Conditions,
+  Duration,
+  observedGeneration,
+  Rate,
+  refuse,
+  rules,
+} from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
 import { OriginJournals } from './originJournals.ts';
 
@@ -194,14 +202,14 @@ const OriginSpec = Type.Object({
 });
 
 const OriginStatus = Type.Object({
-  observedGeneration: Type.Integer({ default: -1 }),
+  observedGeneration: observedGeneration(),
   conditions: Type.Optional(Conditions),
   journals: Type.Optional(OriginJournals),
   usage: Type.Optional(
     Type.Object(
       {
-        connections: Type.Integer({ minimum: 0 }),
-        rateBytesPerSecond: Type.Integer({ minimum: 0 }),
+        connections: Type.Integer({ minimum: 0, description: 'Leased now.' }),
+        rateBytesPerSecond: Type.Integer({ minimum: 0, description: 'Leased now.' }),
         trafficBytes: Type.Integer({
           minimum: 0,
           description: 'Taken in this period, as far as holders have said.',
@@ -213,7 +221,13 @@ const OriginStatus = Type.Object({
               'The same with what open and lost leases may have taken besides: compared with maxTraffic.',
           }),
         ),
-        periodStart: Type.Optional(Type.String({ format: 'date-time', maxLength: 64 })),
+        periodStart: Type.Optional(
+          Type.String({
+            format: 'date-time',
+            maxLength: 64,
+            description: 'When the period began that trafficBytes and chargedBytes are of.',
+          }),
+        ),
         periodEnd: Type.Optional(
           Type.String({
             format: 'date-time',
@@ -243,10 +257,18 @@ const OriginStatus = Type.Object({
   summary: Type.Optional(
     Type.Object(
       {
-        connections: Type.String({ maxLength: 64 }),
-        bandwidth: Type.String({ maxLength: 64 }),
-        traffic: Type.String({ maxLength: 64 }),
-        headroom: Type.Optional(Type.String({ maxLength: 64 })),
+        connections: Type.String({ maxLength: 64, description: 'Leased of allowed connections.' }),
+        bandwidth: Type.String({
+          maxLength: 64,
+          description: 'Leased of allowed bytes per second.',
+        }),
+        traffic: Type.String({
+          maxLength: 64,
+          description: 'Taken of allowed bytes in this period.',
+        }),
+        headroom: Type.Optional(
+          Type.String({ maxLength: 64, description: 'What can still be leased.' }),
+        ),
       },
       { description: 'For the columns of kubectl get.' },
     ),

@@ -1,7 +1,7 @@
 /** Everything that the decision about one distribution needs, read from copies and memory. */
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import type { DistributionInput, Neighbour } from '../../policies/distribution.ts';
-import type { Failure } from '../../policies/failures.ts';
+import type { Failure, SourceReason } from '../../policies/failures.ts';
 import { wrongMirrors } from '../../policies/mirrors.ts';
 import type { TargetNode } from '../../policies/nodes.ts';
 import type { DistributionProgress, EpochRecord, OriginRefusal } from '../dataSide.ts';
@@ -12,7 +12,7 @@ export interface Known {
   readonly nodes: readonly TargetNode[];
   readonly record: EpochRecord | undefined;
   readonly progress: DistributionProgress | undefined;
-  readonly failure: Failure | undefined;
+  readonly failure: Failure<SourceReason> | undefined;
   readonly refusal: OriginRefusal | undefined;
 }
 

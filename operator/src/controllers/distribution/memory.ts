@@ -1,6 +1,6 @@
 /** What the leader remembers of one Distribution between two reconciliations. */
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
-import type { Failure } from '../../policies/failures.ts';
+import type { Failure, SourceReason } from '../../policies/failures.ts';
 import type { DistributionProgress, EpochRecord } from '../dataSide.ts';
 import { MirrorMemory } from './mirrorMemory.ts';
 import { OwnWrites } from './ownWrites.ts';
@@ -37,7 +37,7 @@ export class Memory {
   record: EpochRecord | undefined;
   /** Of the record's epoch. */
   mirrors = new MirrorMemory();
-  failure: Failure | undefined;
+  failure: Failure<SourceReason> | undefined;
   /** The failure is that they could not be read. */
   lacksCredentials = false;
   /** The origin is not asked before. */
@@ -71,7 +71,11 @@ export class Memory {
     this.#moved = { ...this.#moved, mark: '', atMs: nowMs };
   }
 
-  fail(source: Source, failure: Failure, nextTryMs: (failures: number) => number): void {
+  fail(
+    source: Source,
+    failure: Failure<SourceReason>,
+    nextTryMs: (failures: number) => number,
+  ): void {
     this.#failures += 1;
     this.failure = failure;
     this.lacksCredentials = false;

@@ -13,6 +13,7 @@ import { WorkQueue } from '../../kube/workQueue.ts';
 import { sameStatus } from '../../policies/distributionStatus.ts';
 import { type Limiting, notLimiting, seeLimiting, tellLimiting } from '../../policies/limiting.ts';
 import { decideOrigins, type OriginVerdict } from '../../policies/origin.ts';
+import { originEvent, stalledEvent } from '../../policies/originEvents.ts';
 import { isOvertaken } from '../../policies/originJournals.ts';
 import { limitingReason, originStatus } from '../../policies/originStatus.ts';
 import { type Told, tell } from '../../policies/toldEvents.ts';
@@ -151,7 +152,7 @@ export class OriginController {
       throw error;
     }
     coordinator.originMarked(journals?.marks ?? []);
-    this.#tell(origin, verdict, previous, status);
+    this.#tell(origin, previous, status);
     this.#tellMeters(origin, usage?.disagreements[0], status);
   }
 
@@ -172,28 +173,19 @@ export class OriginController {
   }
 
   /** What began, and what a limit does to whom: once, not each time that it is looked at. */
-  #tell(
-    origin: Origin,
-    { problem }: OriginVerdict,
-    previous: Origin['status'],
-    status: NonNullable<Origin['status']>,
-  ): void {
+  #tell(origin: Origin, previous: Origin['status'], status: NonNullable<Origin['status']>): void {
     const { clock, events } = this.#deps;
     const { name, uid } = origin.metadata;
     const subject = { resource: resources.origins, name: keyOf(origin), uid };
-    const before = previous?.conditions?.find((condition) => condition.type === 'Stalled');
-    if (problem !== undefined && before === undefined) {
-      const { reason, message: note } = problem;
-      events.record(subject, { type: 'Warning', reason, action: 'Limit', note });
-    }
+    const stalled = stalledEvent(previous, status);
+    if (stalled !== undefined) events.record(subject, stalled);
     const limiting = this.#limiting.get(name) ?? notLimiting;
     const reason = limitingReason(limiting.heldBack);
     const told = tellLimiting(limiting, reason, clock.now());
     this.#limiting.set(name, told.limiting);
     const note = status.conditions?.find(({ type }) => type === 'Limiting')?.message;
     if (!told.isDue || reason === undefined || note === undefined) return;
-    const type = reason === 'TrafficExhausted' ? 'Warning' : 'Normal';
-    events.record(subject, { type, reason, action: 'Limit', note });
+    events.record(subject, originEvent(reason, note));
   }
 
   #tellMeters(
@@ -211,6 +203,6 @@ export class OriginController {
     const note = status.conditions?.find(({ type }) => type === 'MetersAgree')?.message;
     if (!isDue || reason === undefined || note === undefined) return;
     const subject = { resource: resources.origins, name: keyOf(origin), uid };
-    events.record(subject, { type: 'Warning', reason, action: 'Charge', note });
+    events.record(subject, originEvent(reason, note));
   }
 }

@@ -6,17 +6,13 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
 import type { Logger } from 'winston';
-import type {
-  DistributionConditionType,
-  DistributionReason,
-} from '../../api/v1alpha1/conditions.ts';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
 import type { NodeObject } from '../../kube/objects.ts';
 import { objectPath, resources } from '../../kube/paths.ts';
 import type { Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
-import type { ConditionValue } from '../../policies/conditions.ts';
+import type { DistributionCondition } from '../../policies/distributionConditions.ts';
 import {
   isDistributionLabel,
   type LabelWish,
@@ -111,10 +107,7 @@ export class NodeLabelController {
     this.#wake((labels) => labels[key] !== undefined);
   }
 
-  condition({
-    metadata,
-    spec,
-  }: Distribution): ConditionValue<DistributionConditionType, DistributionReason> | undefined {
+  condition({ metadata, spec }: Distribution): DistributionCondition<'NodesLabelled'> | undefined {
     if (!spec.target.nodeLabel) return undefined;
     const key = labelKey(metadata);
     const wish = this.#wishes.get(key);

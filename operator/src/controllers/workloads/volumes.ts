@@ -5,17 +5,13 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
-import type {
-  DistributionConditionType,
-  DistributionReason,
-} from '../../api/v1alpha1/conditions.ts';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
 import type { ClaimObject, VolumeObject } from '../../kube/objects.ts';
 import { listPath, objectPath, type Resource, resources } from '../../kube/paths.ts';
 import type { KubeObject, Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
-import type { ConditionValue } from '../../policies/conditions.ts';
+import type { DistributionCondition } from '../../policies/distributionConditions.ts';
 import {
   decideVolume,
   type Named,
@@ -120,9 +116,7 @@ export class VolumeController {
   }
 
   /** Undefined while it has no claim. */
-  condition(
-    uid: string,
-  ): ConditionValue<DistributionConditionType, DistributionReason> | undefined {
+  condition(uid: string): DistributionCondition<'VolumeAvailable'> | undefined {
     const claimName = this.#wishes.get(uid)?.manifests?.claimName;
     if (claimName === undefined) return undefined;
     const { outlook = 'pending', obstacle } = this.#standings.get(uid) ?? {};

@@ -5,22 +5,18 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
-import type {
-  DistributionConditionType,
-  DistributionReason,
-} from '../../api/v1alpha1/conditions.ts';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
 import type { ClaimObject, NodeObject, VolumeObject } from '../../kube/objects.ts';
 import type { Reflector } from '../../kube/reflector.ts';
-import type { ConditionValue } from '../../policies/conditions.ts';
+import type { DistributionCondition } from '../../policies/distributionConditions.ts';
 import { labelCondition } from '../../policies/nodeLabels.ts';
 import { volumeCondition } from '../../policies/volume.ts';
 import type { DistributionProgress } from '../dataSide.ts';
 import { NodeLabelController } from './nodeLabels.ts';
 import { VolumeController } from './volumes.ts';
 
-type Value = ConditionValue<DistributionConditionType, DistributionReason>;
+type Value = DistributionCondition;
 
 /** What the distributions' controller says to this one, and asks of it. */
 export interface WorkloadsView {

@@ -1,0 +1,30 @@
+import type { StatusInput } from '../policies/distributionStatus.ts';
+import { aProgress, aRecord, aReport, troubles } from './objects.ts';
+
+export function aTarget(name: string, unschedulable = false) {
+  return { name, domain: 'a', unschedulable };
+}
+
+/** Two nodes receive from a relay. */
+export function aStatusInput(overrides: Partial<StatusInput> = {}): StatusInput {
+  const record = aRecord();
+  return {
+    generation: 3,
+    previous: undefined,
+    verdict: { action: 'serve', record },
+    record,
+    recordIsCurrent: true,
+    failure: undefined,
+    sourceChanged: false,
+    nodes: [aTarget('n1'), aTarget('n2')],
+    progress: aProgress([aReport('n1'), aReport('n2')]),
+    relays: [{ domain: 'a', desired: 1, available: 1 }],
+    workloads: [],
+    idleForMs: 0,
+    progressDeadlineSeconds: 600,
+    maxUnready: 0,
+    troubles: troubles(),
+    now: '2026-01-01T00:10:00Z',
+    ...overrides,
+  };
+}
