@@ -7,7 +7,7 @@
 import { type Binary, type Collection, type Db, MongoServerError } from 'mongodb';
 import { inTime } from '../store/inTime.ts';
 import { pack, unpack } from '../store/packed.ts';
-import { schema, type Versioned } from '../store/schema.ts';
+import { type Schema, schema, type Versioned } from '../store/schema.ts';
 import { documentId, type Entry, type JournalDocument } from './entries.ts';
 import {
   type Authorship,
@@ -52,11 +52,13 @@ export class MongoJournalStore implements JournalStore {
   readonly #journal: Collection<JournalRow>;
   readonly #snapshots: Collection<SnapshotRow>;
   readonly #barriers: Collection<BarrierRow>;
+  readonly #schema: Schema;
 
-  constructor(database: Db) {
+  constructor(database: Db, ours: Schema = schema) {
     this.#journal = database.collection('journal');
     this.#snapshots = database.collection('snapshots');
     this.#barriers = database.collection('journalBarriers');
+    this.#schema = ours;
   }
 
   /** The index that reading from a sequence on needs. */
@@ -67,7 +69,7 @@ export class MongoJournalStore implements JournalStore {
   async insert(document: JournalDocument, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     try {
-      await inTime(TIMEOUT_MS, this.#journal.insertOne(await rowOf(document), DURABLE));
+      await inTime(TIMEOUT_MS, this.#journal.insertOne(await this.#rowOf(document), DURABLE));
     } catch (error) {
       if (isDuplicate(error)) {
         throw new DuplicateDocumentError(`${document._id} exists`, { cause: error });
@@ -102,7 +104,7 @@ export class MongoJournalStore implements JournalStore {
         const row = await inTime(READ_TIMEOUT_MS, cursor.next());
         if (row === null) return;
         signal.throwIfAborted();
-        yield await documentOf(row);
+        yield await this.#documentOf(row);
       }
     } finally {
       cursor.close().catch(() => {});
@@ -127,16 +129,16 @@ export class MongoJournalStore implements JournalStore {
     if (row === null) return undefined;
     const { sequence, schema: version = 0 } = row;
     const what = `the snapshot of the journal of ${origin}`;
-    schema.check(what, version);
+    this.#schema.check(what, version);
     const ledger = await unpacked(what, row.ledger, MAX_SNAPSHOT_BYTES);
     const snapshot = { origin, sequence, ledger: ledger as LedgerSnapshot, schema: version };
-    return schema.read<StoredSnapshot>('snapshots', what, snapshot);
+    return this.#schema.read<StoredSnapshot>('snapshots', what, snapshot);
   }
 
   async saveSnapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const { origin, sequence } = snapshot;
-    const row = schema.stamp('snapshots', snapshot);
+    const row = this.#schema.stamp('snapshots', snapshot);
     const ledger = await pack(row.ledger);
     const older = { _id: origin, sequence: { $lt: sequence } };
     try {
@@ -154,19 +156,19 @@ export class MongoJournalStore implements JournalStore {
     const old = { origin, sequence: { $lte: sequence }, fence: false };
     await inTime(TIMEOUT_MS, this.#journal.deleteMany(old));
   }
-}
 
-async function rowOf(document: JournalDocument): Promise<JournalRow> {
-  const row = schema.stamp('journal', document);
-  return { ...row, entries: await pack(row.entries) };
-}
+  async #rowOf(document: JournalDocument): Promise<JournalRow> {
+    const row = this.#schema.stamp('journal', document);
+    return { ...row, entries: await pack(row.entries) };
+  }
 
-/** Throws a NewerSchemaError: how another release writes its entries nobody knows. */
-async function documentOf(row: JournalRow): Promise<JournalDocument> {
-  const what = `document ${row._id} of the journal`;
-  schema.check(what, row.schema ?? 0);
-  const entries = await unpacked(what, row.entries, MAX_ENTRIES_BYTES);
-  return schema.read<JournalDocument>('journal', what, { ...row, entries: entries as Entry[] });
+  /** Throws a NewerSchemaError: how another release writes its entries nobody knows. */
+  async #documentOf(row: JournalRow): Promise<JournalDocument> {
+    const what = `document ${row._id} of the journal`;
+    this.#schema.check(what, row.schema ?? 0);
+    const entries = (await unpacked(what, row.entries, MAX_ENTRIES_BYTES)) as Entry[];
+    return this.#schema.read<JournalDocument>('journal', what, { ...row, entries });
+  }
 }
 
 /** Throws a JournalError: what is damaged is no better the next time. */

@@ -2,7 +2,7 @@ import type { Binary, Collection, Db } from 'mongodb';
 import type { NodeProgress } from '../controllers/dataSide.ts';
 import { inTime } from './inTime.ts';
 import { pack, unpack } from './packed.ts';
-import { READABLE, schema, type Versioned } from './schema.ts';
+import { type Schema, schema, type Versioned } from './schema.ts';
 
 /** How one epoch stands on one node, as its agent reported last. */
 export interface Assignment {
@@ -70,10 +70,12 @@ interface NodeRow extends Assignment, Versioned {
 export class MongoAssignmentStore implements AssignmentStore {
   readonly #shards: Collection<ShardRow>;
   readonly #nodes: Collection<NodeRow>;
+  readonly #schema: Schema;
 
-  constructor(database: Db) {
+  constructor(database: Db, ours: Schema = schema) {
     this.#shards = database.collection('assignments');
     this.#nodes = database.collection('assignments');
+    this.#schema = ours;
   }
 
   /** The index that a deletion needs. */
@@ -90,13 +92,15 @@ export class MongoAssignmentStore implements AssignmentStore {
       const shards = await this.load(uid);
       const known = new Set(rowsIn(shards).map(({ node }) => node));
       const nodes = own
-        .map(({ _id, ...row }) => schema.read<Assignment>('assignments', `assignment ${_id}`, row))
+        .map(({ _id, ...row }) =>
+          this.#schema.read<Assignment>('assignments', `assignment ${_id}`, row),
+        )
         .filter(({ node }) => !known.has(node));
       for (let at = 0; at < nodes.length; at += SHARD_NODES) {
         const number = shards.length + at / SHARD_NODES;
         await this.save({ uid, number, rows: nodes.slice(at, at + SHARD_NODES) });
       }
-      const taken = { uid, node: { $exists: true }, ...READABLE };
+      const taken = { uid, node: { $exists: true }, ...this.#schema.readable };
       await inTime(MIGRATION_TIMEOUT_MS, this.#nodes.deleteMany(taken));
     }
   }
@@ -108,24 +112,31 @@ export class MongoAssignmentStore implements AssignmentStore {
       const found = ids.map((_id) => this.#shards.findOne({ _id }));
       for (const row of await inTime(TIMEOUT_MS, Promise.all(found))) {
         if (row === null) return shards;
-        shards.push(await shardOf(row));
+        shards.push(await this.#shardOf(row));
       }
     }
   }
 
   async save(shard: AssignmentShard): Promise<void> {
     const _id = idOf(shard.uid, shard.number);
-    const row = schema.stamp('assignments', shard);
+    const row = this.#schema.stamp('assignments', shard);
     const rows = await pack(row.rows);
     const options = { projection: { schema: 1 } };
     const before = await inTime(TIMEOUT_MS, this.#shards.findOne({ _id }, options));
-    schema.check(nameOf(_id), before?.schema ?? 0);
+    this.#schema.check(nameOf(_id), before?.schema ?? 0);
     if (before === null) await inTime(TIMEOUT_MS, this.#shards.insertOne({ _id, ...row, rows }));
     else await inTime(TIMEOUT_MS, this.#shards.replaceOne({ _id }, { ...row, rows }));
   }
 
   async delete(uid: string): Promise<void> {
-    await this.#shards.deleteMany({ uid, ...READABLE });
+    await this.#shards.deleteMany({ uid, ...this.#schema.readable });
+  }
+
+  /** Throws a NewerSchemaError: how another release writes its rows nobody knows. */
+  async #shardOf({ _id, rows, ...row }: ShardRow): Promise<AssignmentShard> {
+    this.#schema.check(nameOf(_id), row.schema ?? 0);
+    const shard = { ...row, rows: (await unpack(rows, MAX_SHARD_BYTES)) as Assignment[] };
+    return this.#schema.read<AssignmentShard>('assignments', nameOf(_id), shard);
   }
 }
 
@@ -135,11 +146,4 @@ function idOf(uid: string, number: number): string {
 
 function nameOf(id: string): string {
   return `the nodes ${id}`;
-}
-
-/** Throws a NewerSchemaError: how another release writes its rows nobody knows. */
-async function shardOf({ _id, rows, ...row }: ShardRow): Promise<AssignmentShard> {
-  schema.check(nameOf(_id), row.schema ?? 0);
-  const shard = { ...row, rows: (await unpack(rows, MAX_SHARD_BYTES)) as Assignment[] };
-  return schema.read<AssignmentShard>('assignments', nameOf(_id), shard);
 }

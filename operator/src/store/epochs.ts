@@ -1,7 +1,7 @@
 import type { Collection, Db, Filter, UpdateFilter } from 'mongodb';
 import type { EpochRecord, EpochStore, Grave, Plot } from '../controllers/dataSide.ts';
 import { inTime } from './inTime.ts';
-import { READABLE, schema, type Versioned } from './schema.ts';
+import { type Schema, schema, type Versioned } from './schema.ts';
 
 /** A read of them all, and a leader waits for it. */
 const MIGRATION_TIMEOUT_MS = 10_000;
@@ -29,11 +29,13 @@ const LIVING: Filter<EpochRow> = { plot: { $exists: false } };
  */
 export class MongoEpochStore implements EpochStore, RevocationStore {
   readonly #rows: Collection<EpochRow>;
+  readonly #schema: Schema;
   /** By Distribution, the records that were adopted; undefined: not read yet. */
   #adopted: ReadonlyMap<string, string> | undefined;
 
-  constructor(database: Db) {
+  constructor(database: Db, ours: Schema = schema) {
     this.#rows = database.collection('distributions');
+    this.#schema = ours;
   }
 
   /**
@@ -41,11 +43,11 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
    * part of a document. Rejects with a NewerSchemaError when there is one of a release to come.
    */
   async migrate(): Promise<void> {
-    const found = this.#rows.find({ schema: { $ne: schema.written } }).toArray();
+    const found = this.#rows.find({ schema: { $ne: this.#schema.written } }).toArray();
     const others = await inTime(MIGRATION_TIMEOUT_MS, found);
     for (const row of others) {
-      const change = changeOf(row, schema.stamp('distributions', rowOf(row)));
-      const readable = { _id: row._id, ...READABLE };
+      const change = changeOf(row, this.#schema.stamp('distributions', this.#rowOf(row)));
+      const readable = { _id: row._id, ...this.#schema.readable };
       await inTime(MIGRATION_TIMEOUT_MS, this.#rows.updateOne(readable, change, DURABLE));
     }
   }
@@ -58,20 +60,20 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
 
   async save(record: EpochRecord): Promise<void> {
     const { uid: _id } = record;
-    const row = schema.stamp('distributions', record);
+    const row = this.#schema.stamp('distributions', record);
     const before = await this.#rows.findOne({ _id }, { projection: { schema: 1 } });
     if (before === null) {
       await this.#rows.insertOne({ _id, ...row }, DURABLE);
       return;
     }
-    schema.check(`distribution ${_id}`, before.schema ?? 0);
+    this.#schema.check(`distribution ${_id}`, before.schema ?? 0);
     await this.#rows.replaceOne({ _id }, row, DURABLE);
   }
 
   /** The whole list, of that epoch if it is the newest still. */
   async saveRevoked(uid: string, epoch: number, pullerKeys: readonly string[]): Promise<void> {
     const change = { $set: { revokedPullers: [...pullerKeys] } };
-    await this.#rows.updateOne({ _id: uid, epoch, ...READABLE }, change, DURABLE);
+    await this.#rows.updateOne({ _id: uid, epoch, ...this.#schema.readable }, change, DURABLE);
   }
 
   async saveMirrors(
@@ -80,11 +82,11 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     { mirrors = [], droppedMirrors = [] }: Pick<EpochRecord, 'mirrors' | 'droppedMirrors'>,
   ): Promise<void> {
     const change = { $set: { mirrors, droppedMirrors } };
-    await this.#rows.updateOne({ _id: uid, epoch, ...READABLE }, change, DURABLE);
+    await this.#rows.updateOne({ _id: uid, epoch, ...this.#schema.readable }, change, DURABLE);
   }
 
   async delete(uid: string): Promise<void> {
-    await this.#rows.deleteOne({ _id: uid, ...READABLE }, DURABLE);
+    await this.#rows.deleteOne({ _id: uid, ...this.#schema.readable }, DURABLE);
   }
 
   async living(): Promise<{ uid: string; owner: string }[]> {
@@ -96,7 +98,7 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   }
 
   async bury(uid: string, plot: Plot): Promise<void> {
-    const living = { ...LIVING, ...READABLE, _id: uid };
+    const living = { ...LIVING, ...this.#schema.readable, _id: uid };
     await this.#rows.updateOne(living, { $set: { plot } }, DURABLE);
   }
 
@@ -116,12 +118,12 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     { owner, name }: { readonly owner: string; readonly name: string },
   ): Promise<EpochRecord | undefined> {
     const row = await this.#rows.findOneAndUpdate(
-      { _id: uid, 'plot.condemned': false, ...READABLE },
+      { _id: uid, 'plot.condemned': false, ...this.#schema.readable },
       { $set: { owner, name, unproven: true }, $unset: { plot: '' } },
       { returnDocument: 'after', ...DURABLE },
     );
     // Once more, when the answer of the first time was lost: then it is the heir's already.
-    const record = row === null ? await this.#find(uid, owner) : recordOf(row);
+    const record = row === null ? await this.#find(uid, owner) : this.#recordOf(row);
     const adopted = await this.#adoptedRecords();
     if (record !== undefined) this.#adopted = new Map([...adopted, [owner, uid]]);
     return record;
@@ -130,7 +132,7 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   async condemn(uid: string): Promise<boolean> {
     const change = { $set: { 'plot.condemned': true } };
     const { matchedCount } = await this.#rows.updateOne(
-      { _id: uid, plot: { $exists: true }, ...READABLE },
+      { _id: uid, plot: { $exists: true }, ...this.#schema.readable },
       change,
       DURABLE,
     );
@@ -146,7 +148,17 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   async #find(_id: string, owner: string): Promise<EpochRecord | undefined> {
     const row = await this.#rows.findOne({ _id });
     const isOwn = row !== null && row.plot === undefined && (row.owner ?? _id) === owner;
-    return isOwn ? recordOf(row) : undefined;
+    return isOwn ? this.#recordOf(row) : undefined;
+  }
+
+  #recordOf(row: EpochRow): EpochRecord {
+    const { _id, plot, ...record } = this.#rowOf(row);
+    return record;
+  }
+
+  /** Throws a NewerSchemaError. */
+  #rowOf(row: EpochRow): EpochRow {
+    return this.#schema.read<EpochRow>('distributions', `distribution ${row._id}`, row);
   }
 }
 
@@ -159,14 +171,4 @@ function changeOf(before: EpochRow, after: EpochRow): UpdateFilter<EpochRow> {
   const set = { $set: Object.fromEntries([...now].filter(isNew)) };
   const unset = gone.length > 0 && { $unset: Object.fromEntries(gone) };
   return { ...set, ...unset } as UpdateFilter<EpochRow>;
-}
-
-/** Throws a NewerSchemaError. */
-function rowOf(row: EpochRow): EpochRow {
-  return schema.read<EpochRow>('distributions', `distribution ${row._id}`, row);
-}
-
-function recordOf(row: EpochRow): EpochRecord {
-  const { _id, plot, ...record } = rowOf(row);
-  return record;
 }

@@ -21,8 +21,23 @@ export interface SchemaStep {
   readonly down: Readonly<Partial<Record<Kept, (fields: Fields) => Fields>>>;
 }
 
+/**
+ * Looked for, or changed, without the rest of a document, and so in the form in which that was
+ * written: no step has these. What becomes of them is something new beside them.
+ */
+export const WITHOUT_STEPS: Readonly<Record<Kept, readonly string[]>> = {
+  journal: ['origin', 'sequence', 'nonce', 'fence'],
+  snapshots: ['origin', 'sequence'],
+  distributions: [
+    ...['epoch', 'owner', 'name', 'namespace', 'unproven', 'plot'],
+    ...['revokedPullers', 'mirrors', 'droppedMirrors'],
+  ],
+  assignments: ['uid', 'number'],
+  marks: ['host'],
+};
+
 /** The first one is to version 1, that of the first release: before it nothing had a version. */
-const STEPS: readonly SchemaStep[] = [{ up: {}, down: {} }];
+export const STEPS: readonly SchemaStep[] = [{ up: {}, down: {} }];
 /** A release writes what the one before it can read. */
 const WRITTEN = 1;
 
@@ -53,6 +68,11 @@ export class Schema {
     return this.#steps.length;
   }
 
+  /** For filters: what a release to come has written is neither changed nor removed. */
+  get readable() {
+    return { schema: { $not: { $gt: this.newest } } } as const;
+  }
+
   /** `what`: for people. Throws a NewerSchemaError. */
   check(what: string, version: number): void {
     if (version > this.newest) throw new NewerSchemaError(what, version, this.newest);
@@ -79,6 +99,3 @@ export class Schema {
 }
 
 export const schema = new Schema();
-
-/** For filters: what a release to come has written is neither changed nor removed. */
-export const READABLE = { schema: { $not: { $gt: schema.newest } } } as const;
