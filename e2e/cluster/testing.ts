@@ -13,15 +13,17 @@ export interface ScriptPod {
   readonly restartPolicy?: 'Always' | 'Never';
   /** Name of a claim that it sees, read-only, at /data. */
   readonly claim?: string;
+  /** `default` without one. */
+  readonly namespace?: string;
 }
 
-/** Creates a pod with the labels `app: <name>`, with no more rights than it needs. */
-export async function createPod(cluster: Cluster, pod: ScriptPod): Promise<void> {
-  const { name, node, image, script, restartPolicy = 'Always', claim } = pod;
-  const manifest = {
+/** A pod with the labels `app: <name>`, with no more rights than it needs. */
+export function podManifest(pod: ScriptPod) {
+  const { name, node, image, script, restartPolicy = 'Always', claim, namespace } = pod;
+  return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name, labels: { app: name } },
+    metadata: { name, labels: { app: name }, ...(namespace !== undefined && { namespace }) },
     spec: {
       ...(node !== undefined && { nodeName: node }),
       restartPolicy,
@@ -52,6 +54,10 @@ export async function createPod(cluster: Cluster, pod: ScriptPod): Promise<void>
       }),
     },
   };
+}
+
+export async function createPod(cluster: Cluster, pod: ScriptPod): Promise<void> {
+  const manifest = podManifest(pod);
   await cluster.kubectl(['create', '-f', '-'], { input: JSON.stringify(manifest) });
 }
 
@@ -70,9 +76,11 @@ export async function untilPod(
   cluster: Cluster,
   name: string,
   state: 'Ready' | 'Succeeded',
+  namespace = 'default',
 ): Promise<void> {
   const condition = state === 'Ready' ? 'condition=Ready' : 'jsonpath={.status.phase}=Succeeded';
-  await cluster.kubectl(['wait', `pod/${name}`, `--for=${condition}`, '--timeout=60s']);
+  const wait = ['wait', `pod/${name}`, '-n', namespace, `--for=${condition}`];
+  await cluster.kubectl([...wait, '--timeout=60s']);
 }
 
 /** Tries again until it does not throw; throws its last error when that takes too long. */

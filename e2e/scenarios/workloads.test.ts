@@ -1,6 +1,8 @@
 import { describe, expect } from 'vitest';
 import type { Cluster } from '../cluster/cluster.ts';
-import { createPod, untilPod } from '../cluster/testing.ts';
+import { createPod, podManifest, untilPod } from '../cluster/testing.ts';
+import { distributionResource } from '../install/resources.ts';
+import { ROOT } from '../install/sluice.ts';
 import { MIB, nameOf, type Scenario, scenario } from './scenario.ts';
 
 const CLAIM = 'model';
@@ -15,8 +17,10 @@ const LOOK = `
     console.log(name, createHash('sha256').update(readFileSync('/data/' + name)).digest('hex'));
   }`;
 
-const look = (cluster: Cluster, pod: string) =>
-  cluster.kubectl(['exec', pod, '--', 'node', '--input-type=module', '-e', LOOK]);
+const RESTRICTED = 'restricted-tenant';
+
+const look = (cluster: Cluster, pod: string, namespace = 'default') =>
+  cluster.kubectl(['exec', pod, '-n', namespace, '--', 'node', '--input-type=module', '-e', LOOK]);
 
 async function agentImage(cluster: Cluster): Promise<string> {
   const path = '{.spec.template.spec.containers[0].image}';
@@ -99,6 +103,44 @@ describe('pods that use the files', () => {
       });
     },
   );
+
+  scenario('need no more than Pod Security `restricted` lets them have', async (on) => {
+    const { cluster, sluice } = on;
+    const file = await on.putFile('restricted.bin', MIB);
+    const { url, sha256 } = file;
+    const name = nameOf(file);
+    const namespace = RESTRICTED;
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+    const target = { path: name, persistentVolumeClaim: CLAIM };
+    const source = { url, digest: `sha256:${sha256}` };
+    await sluice.apply(
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } },
+      distributionResource({ name, namespace, url, spec: { source, target } }),
+    );
+    try {
+      const wait = ['wait', `distribution/${name}`, '-n', namespace, '--for=condition=Ready'];
+      await cluster.kubectl([...wait, '--timeout=120s'], { timeoutMs: 130_000 });
+      const image = await agentImage(cluster);
+      const pod = { name: 'tenant', namespace, image, script: WAIT, claim: CLAIM };
+      // It is enforced: the same pod may not mount the folder itself.
+      const manifest = podManifest(pod);
+      const hostPath = { path: `${ROOT}/${namespace}/${name}`, type: 'Directory' };
+      const volumes = [{ name: 'data', hostPath }];
+      const input = JSON.stringify({ ...manifest, spec: { ...manifest.spec, volumes } });
+      await expect(cluster.kubectl(['create', '-f', '-'], { input })).rejects.toThrow(
+        /violates PodSecurity "restricted/,
+      );
+      await createPod(cluster, pod);
+      await untilPod(cluster, 'tenant', 'Ready', namespace);
+      expect(await look(cluster, 'tenant', namespace)).toBe(`${file.name} ${sha256}\n`);
+    } finally {
+      await cluster.kubectl(['delete', 'distributions', '--all', '-n', namespace]);
+      await cluster.kubectl(['delete', 'namespace', namespace, '--wait=false']);
+    }
+    await sluice.until('claim and volume are gone', async () => {
+      return (await remaining(cluster)).length === 0 ? true : undefined;
+    });
+  });
 
   scenario('find the nodes that have them by a label', async (on) => {
     const { cluster, sluice } = on;

@@ -2,10 +2,17 @@
 import { mkdir, readdir, readFile, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import { buildClusterBinaries } from '../../cluster/build.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { repositoryRoot } from '../../cluster/paths.ts';
 import { run } from '../../cluster/run.ts';
+import {
+  auditEventsOf,
+  type Rule,
+  refusedRequests,
+  unusedRights,
+} from '../../install/auditedRights.ts';
 import { originResource } from '../../install/resources.ts';
 import { installAgain, NAMESPACE } from '../../install/sluice.ts';
 import { LIMITS } from '../limits.ts';
@@ -37,6 +44,34 @@ async function runDocumented(cluster: Cluster, heading: string): Promise<void> {
   await run('bash', ['-euxc', script], { env, timeoutMs: PURGE_TIMEOUT_MS });
 }
 
+/** Of the hook that runs when the release is gone: they go with it, so they are asked for before. */
+async function hookRules(cluster: Cluster): Promise<(kind: 'ClusterRole' | 'Role') => Rule[]> {
+  const manifests = await cluster.helm(['get', 'hooks', 'sluice', '-n', NAMESPACE]);
+  const objects = parseAllDocuments(manifests).map(
+    (document) => document.toJS() as { kind: string; rules?: Rule[] } | null,
+  );
+  return (kind) => {
+    const rules = objects.flatMap((object) => (object?.kind === kind ? (object.rules ?? []) : []));
+    expect(rules.length, `rules of the ${kind} of the hook`).toBeGreaterThan(0);
+    return rules;
+  };
+}
+
+/** What the hook's account was given it has used, and nothing that it asked was refused. */
+async function expectHookUsedItsRights(
+  cluster: Cluster,
+  rulesOf: (kind: 'ClusterRole' | 'Role') => Rule[],
+): Promise<void> {
+  const account = `system:serviceaccount:${NAMESPACE}:sluice-uninstall`;
+  const events = await auditEventsOf(path.join(cluster.stateFolder, 'logs'), account);
+  const unused = [
+    ...unusedRights(rulesOf('ClusterRole'), events),
+    ...unusedRights(rulesOf('Role'), events, NAMESPACE),
+  ];
+  expect(unused, 'rights that the uninstall hook did not use').toEqual([]);
+  expect(refusedRequests(events)).toEqual([]);
+}
+
 describe('Sluice that is uninstalled', () => {
   scenario(
     'leaves CRDs, Distributions and files, comes back to them, and is purged',
@@ -48,7 +83,9 @@ describe('Sluice that is uninstalled', () => {
       await untilEverywhere(sluice, file);
       const before = (await sluice.distribution(nameOf(file))).metadata.uid;
 
+      const rulesOf = await hookRules(cluster);
       await cluster.helm(['uninstall', 'sluice', '-n', NAMESPACE]);
+      await expectHookUsedItsRights(cluster, rulesOf);
       await sluice.until('no pod is left', async () => {
         return (await names(cluster, 'pods', '-n', NAMESPACE)).length === 0 ? true : undefined;
       });
