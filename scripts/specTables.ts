@@ -115,7 +115,7 @@ export function refusalTable(schema: Schema): string {
     ...(field['x-kubernetes-validations'] ?? []),
     ...(field.items?.['x-kubernetes-validations'] ?? []),
   ]);
-  return sentences.map((rule) => `- ${sentenceOf(rule).replaceAll('<', '&lt;')}`).join('\n');
+  return sentences.map((rule) => `- ${escapeHtml(sentenceOf(rule))}`).join('\n');
 }
 
 /** From a CEL expression that joins strings: what stands in for a value becomes VALUE. */
@@ -277,5 +277,12 @@ function valueBounds(schema: ValueSchema | undefined): string {
 }
 
 function row(cells: readonly string[]): string {
-  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('<', '&lt;')).join(' | ')} |`;
+  const escaped = cells.map((cell) => escapeHtml(cell.replaceAll('|', '\\|')));
+  return `| ${escaped.join(' | ')} |`;
+}
+
+/** Code is shown as it is. */
+function escapeHtml(text: string): string {
+  const parts = text.split('`');
+  return parts.map((part, at) => (at % 2 === 0 ? part.replaceAll('<', '&lt;') : part)).join('`');
 }

@@ -3,6 +3,7 @@ import type { TestProject } from 'vitest/node';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import { nextMinorImages, sluiceImages } from '../cluster/images.ts';
 import { originResource } from '../install/resources.ts';
+import { RunRecord } from '../install/runRecord.ts';
 import { archivesOf, installSluice } from '../install/sluice.ts';
 import { LIMITS, SETTINGS } from './limits.ts';
 
@@ -17,15 +18,21 @@ export default async function setUp(project: TestProject): Promise<() => Promise
   const images = await sluiceImages({ log });
   const archives = new Set([images, await nextMinorImages({ log })].flatMap(archivesOf));
   const cluster = await startCluster({ nodes: 3, zones: 2, images: [...archives], log });
+  const record = new RunRecord(cluster);
   try {
+    await record.start();
     await install(cluster, images);
   } catch (error) {
     await cluster.dumpState('e2e/results/install');
+    await record.stop();
     await cluster.stop();
     throw error;
   }
   project.provide('clusterName', cluster.name);
-  return () => cluster.stop();
+  return async () => {
+    await record.stop();
+    await cluster.stop();
+  };
 }
 
 async function install(
