@@ -2,6 +2,7 @@
 import { glob, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { distributionReasons, originReasons } from '../operator/src/api/v1alpha1/conditions.ts';
 import { DISTRIBUTION_CONDITIONS } from '../operator/src/policies/distributionConditions.ts';
 import { NODE_FAILURES } from '../operator/src/policies/nodeFailures.ts';
@@ -48,6 +49,43 @@ describe.each(PAGES)('$page', (page) => {
         .filter((row) => row.split(/(?<!\\)\|/).filter((cell) => /\w{2}/.test(cell)).length < 2);
       expect(unexplained, name).toEqual([]);
     }
+  });
+});
+
+interface Example {
+  readonly kind?: string;
+  readonly spec?: object;
+  readonly status?: object;
+}
+
+/** Objects, and parts of a spec or a status, in the order of the page. */
+async function examplesIn(page: string): Promise<Example[]> {
+  const text = await readFile(path.join(root, page), 'utf8');
+  return [...text.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, yaml = '']) => {
+    const example = parse(yaml) as Example;
+    return 'spec' in example || 'status' in example ? example : { spec: example };
+  });
+}
+
+/** Names of all fields below, as the tables have them. */
+function namesIn(value: unknown, at: string): string[] {
+  if (Array.isArray(value)) return value.flatMap((item) => namesIn(item, `${at}[]`));
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => {
+    const name = `${at}.${key}`;
+    return [name, ...namesIn(inner, name)];
+  });
+}
+
+describe.each([
+  { page: 'docs/distribution.md', plural: 'distributions' },
+  { page: 'docs/origin.md', plural: 'origins' },
+])('the examples of $page', ({ page, plural }) => {
+  it.each(['spec', 'status'] as const)('have every field of the %s', async (part) => {
+    const { schema } = await crdVersion(plural);
+    const all = fields(schema.openAPIV3Schema.properties?.[part] ?? {}, part);
+    const shown = new Set((await examplesIn(page)).flatMap((each) => namesIn(each[part], part)));
+    expect(all.map(({ name }) => name).filter((name) => !shown.has(name))).toEqual([]);
   });
 });
 

@@ -1,4 +1,7 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { KubeError } from '../kube/client.ts';
 import { listPath, objectPath, resources } from '../kube/paths.ts';
 import { startApiServer, type TestApiServer } from '../testing/adapters/apiServer.ts';
@@ -72,6 +75,20 @@ describe('what the API server says of custom resources', () => {
       allowAgentCredentials: false,
     });
   });
+
+  it.each(['README.md', 'docs/distribution.md', 'docs/origin.md'])(
+    'accepts the examples of %s',
+    async (page) => {
+      const text = await readFile(path.resolve(import.meta.dirname, '../../..', page), 'utf8');
+      const examples = [...text.matchAll(/```yaml\n([\s\S]*?)```/g)]
+        .map(([, yaml = '']) => parse(yaml) as { kind?: string; spec: object })
+        .filter(({ kind }) => kind !== undefined);
+      expect(examples.length).toBeGreaterThan(1);
+      for (const { kind, spec } of examples) {
+        await create(kind === 'Origin' ? 'origins' : 'distributions', spec);
+      }
+    },
+  );
 
   it('accepts everything that is right', async () => {
     await create(
