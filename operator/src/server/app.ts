@@ -111,6 +111,7 @@ export function newApp(dependencies: AppDependencies): express.Express {
       httpPort: asked.httpPort,
       pod: caller.pod,
       podUid: caller.podUid,
+      nodeUid: caller.nodeUid,
       protocolVersion,
       expiresAtMs: wallClock() + SESSION_SECONDS * 1000,
     };

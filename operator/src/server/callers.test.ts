@@ -4,7 +4,12 @@ import { FakeClock } from '../testing/fakeClock.ts';
 import { Callers, type PodObject } from './callers.ts';
 
 const NEVER = new AbortController().signal;
-const EXTRA = { 'pod-name': 'p', 'pod-uid': 'uid-p', 'node-name': 'n1' };
+const EXTRA = {
+  'pod-name': 'p',
+  'pod-uid': 'uid-p',
+  'node-name': 'n1',
+  'node-uid': 'uid-n1',
+};
 
 function aPod(podIP: string | undefined, uid = 'uid-p', kind = 'DaemonSet'): PodObject {
   return {
@@ -48,7 +53,12 @@ describe('the pod of a caller', () => {
   it('is the one that is watched: the API server is not asked for it', async () => {
     const { callers, gets } = callersOf(aPod('10.0.0.1'), aPod('10.0.0.2'));
     const caller = await callers.identify('token', 'agent', NEVER);
-    expect(caller).toMatchObject({ pod: 'p', node: 'n1', address: '10.0.0.1' });
+    expect(caller).toMatchObject({
+      pod: 'p',
+      node: 'n1',
+      nodeUid: 'uid-n1',
+      address: '10.0.0.1',
+    });
     expect(gets).toEqual([]);
   });
 

@@ -35,6 +35,8 @@ export interface Caller {
   readonly pod: string;
   readonly podUid: string;
   readonly node: string;
+  /** Of the node's object when the token was made; undefined: Kubernetes did not say. */
+  readonly nodeUid?: string | undefined;
   readonly address: string;
   readonly domain: string | undefined;
   readonly dedicatedTo?: string | undefined;
@@ -85,11 +87,11 @@ export class Callers {
 
   /** Throws an ApiRefusal for a token that is not of one of our pods of that kind. */
   async identify(token: string, kind: ProcessKind, signal: AbortSignal): Promise<Caller> {
-    const { pod, podUid, node } = await this.#admission.run(() =>
+    const { pod, podUid, node, nodeUid } = await this.#admission.run(() =>
       this.#review(token, kind, signal),
     );
     const { address, domain, dedicatedTo } = await this.#podOf(kind, pod, podUid, signal);
-    return { pod, podUid, node, address, domain, dedicatedTo };
+    return { pod, podUid, node, nodeUid, address, domain, dedicatedTo };
   }
 
   async #review(token: string, kind: ProcessKind, signal: AbortSignal) {
@@ -117,7 +119,7 @@ export class Callers {
       const message = 'the token names no pod and node: Kubernetes 1.32 or later is needed';
       throw new ApiRefusal(401, 'Unauthenticated', message);
     }
-    return { pod, podUid, node };
+    return { pod, podUid, node, nodeUid: fact('node-uid') };
   }
 
   async #podOf(kind: ProcessKind, name: string, uid: string, signal: AbortSignal) {

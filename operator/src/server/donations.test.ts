@@ -77,6 +77,7 @@ function processOf(kind: 'relay' | 'agent', node: string): FleetProcess {
     httpPort: undefined,
     pod: node,
     podUid: node,
+    nodeUid: undefined,
     stream: undefined,
     synced: true,
     told: new Map(),

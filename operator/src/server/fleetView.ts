@@ -25,6 +25,8 @@ export interface WorkStream {
 export interface FleetProcess extends ProcessInfo {
   readonly pod: string;
   readonly podUid: string;
+  /** See Caller. */
+  readonly nodeUid: string | undefined;
   /** Of the control protocol, in its newest session. */
   protocolVersion: number;
   stream: WorkStream | undefined;
@@ -154,6 +156,7 @@ export class FleetView {
       httpPort: session.httpPort,
       pod: session.pod,
       podUid: session.podUid,
+      nodeUid: session.nodeUid,
       protocolVersion: session.protocolVersion,
       stream: undefined,
       synced: false,
@@ -237,6 +240,11 @@ export class FleetView {
     const process = this.#processes.get(id);
     if (process?.stream === undefined || nowMs - process.seenAtMs < LAPSED_AFTER_MS) return;
     this.#closeStream(process);
+  }
+
+  /** One that lives opens another stream, and says all again; of one that is dead none stays open. */
+  hangUp(process: FleetProcess): void {
+    if (process.stream !== undefined) this.#closeStream(process);
   }
 
   clear(): void {

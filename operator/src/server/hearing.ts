@@ -80,15 +80,19 @@ export class Hearing {
 
   /**
    * What was reported before the plan was known here counts, too: by agents of these nodes;
-   * undefined: by all. Not by others, or each look at a plan would take in the whole fleet.
+   * undefined: by all. Not by others, or each look at a plan would take in the whole fleet. Nor by an
+   * agent of a machine that had the name of a node before: it may be heard of for a while yet.
    */
   again(distribution: HeardDistribution, joined: ReadonlySet<string> | undefined): void {
-    const { uid, epoch } = distribution.book.plan.record;
+    const { book } = distribution;
+    const { uid, epoch } = book.plan.record;
     for (const process of this.#deps.fleet.list()) {
       if (process.kind === 'agent') this.#deps.departures.seeOff(process, uid);
       if (joined !== undefined && !joined.has(process.node)) continue;
       const report = process.reports.get(uid, epoch);
-      if (report !== undefined) this.#take(process, report, distribution);
+      if (report === undefined) continue;
+      if (process.kind === 'agent' && book.isReplaced(process)) this.#unsay(process, uid, epoch);
+      else this.#take(process, report, distribution);
     }
   }
 
@@ -112,14 +116,19 @@ export class Hearing {
     if (report !== undefined) this.#take(process, report, distribution);
   }
 
-  /** What agents have said of nodes that were installed anew since; one that lives says it again. */
+  /** What agents have said of nodes that were installed anew since. */
   forgetWord(uid: string, epoch: number, nodes: ReadonlySet<string>): void {
     if (nodes.size === 0) return;
-    for (const { kind, node, stream, reports } of this.#deps.fleet.list()) {
-      if (kind !== 'agent' || !nodes.has(node)) continue;
-      reports.forget(uid, epoch);
-      stream?.close();
+    for (const process of this.#deps.fleet.list()) {
+      if (process.kind === 'agent' && nodes.has(process.node)) {
+        this.#unsay(process, uid, epoch);
+      }
     }
+  }
+
+  #unsay(process: FleetProcess, uid: string, epoch: number): void {
+    process.reports.forget(uid, epoch);
+    this.#deps.fleet.hangUp(process);
   }
 
   /** Of distributions that are gone, and of epochs that nobody asks for. */

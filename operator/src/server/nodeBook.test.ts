@@ -72,6 +72,16 @@ describe('a node that was installed anew', () => {
     expect(book.hasLeavers).toBe(false);
   });
 
+  it.each([
+    ['of another uid is another one', 'uid-n1', true],
+    ['of the same uid is the same', 'uid-new', false],
+    ['is not told apart from one of which no uid is known', undefined, false],
+  ])('%s', (_what, nodeUid, isReplaced) => {
+    const book = new NodeBook(reinstalled());
+    expect(book.isReplaced({ node: 'n1', nodeUid })).toBe(isReplaced);
+    expect(book.isReplaced({ node: 'n2', nodeUid })).toBe(false);
+  });
+
   it('while nobody led has nothing, either', () => {
     const book = new NodeBook(reinstalled());
     expect(book.recall([row('n1', 'ready')], 0)).toEqual(['n1']);

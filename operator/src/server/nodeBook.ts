@@ -150,6 +150,12 @@ export class NodeBook {
     );
   }
 
+  /** Whether the target of this name is known to be another node than the one of this uid. */
+  isReplaced({ node, nodeUid }: { readonly node: string; readonly nodeUid?: string | undefined }) {
+    const uid = this.#targets.get(node)?.uid;
+    return uid !== undefined && nodeUid !== undefined && uid !== nodeUid;
+  }
+
   /** A row for the database; undefined: the node is no target. */
   take(node: string, progress: NodeRecord): Assignment | undefined {
     const target = this.#targets.get(node);

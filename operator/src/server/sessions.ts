@@ -14,6 +14,8 @@ import type { ProcessInfo } from './work.ts';
 export interface Session extends ProcessInfo {
   readonly pod: string;
   readonly podUid: string;
+  /** See Caller; absent in sessions of releases before. */
+  readonly nodeUid?: string | undefined;
   /** Of the control protocol. */
   readonly protocolVersion: number;
   /** Milliseconds since the Unix epoch. */
