@@ -146,6 +146,19 @@ describe('the chart', () => {
     expect(await free('agent.minFreePercent=90')).toBe('90');
   });
 
+  it('tells the operator how often placed files are checked', async () => {
+    const check = async (...values: string[]) => {
+      const operator = find(await render(...values), 'Deployment', 'sluice-operator');
+      const { SLUICE_CHECK_SECONDS: look, SLUICE_REHASH_SECONDS: rehash } = environment(operator);
+      return [look, rehash];
+    };
+    expect(await check()).toEqual(['60', '604800']);
+    expect(await check('agent.checkSeconds=5', 'agent.rehashSeconds=31536000')).toEqual([
+      '5',
+      '31536000',
+    ]);
+  });
+
   it('tells the operator what a namespace may take of a disk', async () => {
     const shares = async (...values: string[]) => {
       const operator = find(await render(...values), 'Deployment', 'sluice-operator');
@@ -316,6 +329,8 @@ describe('the chart', () => {
     ['agent.root=relative', "'/agent/root': 'relative'"],
     ['agent.minFreePercent=91', "'/agent/minFreePercent': maximum: got 91, want 90"],
     ['agent.minFreePercent=5%', "'/agent/minFreePercent': got string, want integer"],
+    ['agent.checkSeconds=0', "'/agent/checkSeconds': minimum: got 0, want 1"],
+    ['agent.rehashSeconds=1w', "'/agent/rehashSeconds': got string, want integer"],
     ['agent.namespaceShares.default=101%', "'/agent/namespaceShares/default': '101%'"],
     ['agent.namespaceShares.namespaces.Team=1%', "invalid propertyName 'Team'"],
     ['relay.image.pullPolicy=Always', 'must be the same'],

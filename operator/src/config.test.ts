@@ -41,6 +41,20 @@ describe('the configuration', () => {
     }
   });
 
+  it('takes how often placed files are checked, and no other values than agents do', () => {
+    const { checkSeconds, rehashSeconds } = parseConfig(COMPLETE);
+    expect([checkSeconds, rehashSeconds]).toEqual([60, 604_800]);
+    const set = { ...COMPLETE, SLUICE_CHECK_SECONDS: '5', SLUICE_REHASH_SECONDS: '3600' };
+    expect(parseConfig(set)).toMatchObject({ checkSeconds: 5, rehashSeconds: 3600 });
+    for (const [name, value] of [
+      ['SLUICE_CHECK_SECONDS', '0'],
+      ['SLUICE_CHECK_SECONDS', '86401'],
+      ['SLUICE_REHASH_SECONDS', '31536001'],
+    ] as const) {
+      expect(() => parseConfig({ ...COMPLETE, [name]: value })).toThrow(`${name}='${value}'`);
+    }
+  });
+
   it('takes shares of the disk by namespace', () => {
     const shares = (text: string) =>
       parseConfig({ ...COMPLETE, SLUICE_NAMESPACE_SHARES: text }).namespaceShares;

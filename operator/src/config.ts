@@ -27,6 +27,10 @@ export interface Config {
   readonly minFreePercent: number;
   /** What files of one namespace may take of a node's disk, as agents are told. */
   readonly namespaceShares: string;
+  /** How often agents look at placed files. */
+  readonly checkSeconds: number;
+  /** How often they hash all their bytes again. */
+  readonly rehashSeconds: number;
   readonly controlPort: number;
   readonly metricsPort: number;
   /** Serve only what an Origin covers. */
@@ -133,6 +137,8 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       sharesInBytes,
       'write *=SHARE and NAMESPACE=SHARE with commas between, each share from 0% to 100% or a quantity such as 200Gi',
     ),
+    checkSeconds: integer('SLUICE_CHECK_SECONDS', '60', 86_400),
+    rehashSeconds: integer('SLUICE_REHASH_SECONDS', '604800', 31_536_000),
     controlPort: integer('SLUICE_CONTROL_PORT', '8443', 65_535),
     metricsPort: integer('SLUICE_METRICS_PORT', '8080', 65_535),
     requireOrigin: yesOrNo('SLUICE_REQUIRE_ORIGIN', 'false'),

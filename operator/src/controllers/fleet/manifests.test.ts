@@ -21,6 +21,8 @@ const OPTIONS: FleetOptions = {
   relayIdleSeconds: 600,
   agentRoot: '/data/sluice',
   minFreePercent: 0,
+  checkSeconds: 30,
+  rehashSeconds: 86_400,
   namespaceShares: '*=50%,team=1024',
   controlPort: 8443,
   logLevel: 'info',
@@ -233,6 +235,12 @@ describe('the agents', () => {
   it('know what a namespace may take of the disk', () => {
     const share = { name: 'SLUICE_NAMESPACE_SHARES', value: '*=50%,team=1024' };
     expect(agent().spec.template.spec.containers[0]?.env).toContainEqual(share);
+  });
+
+  it('know how often they are to look at what they have placed, and to hash it again', () => {
+    const { env } = agent().spec.template.spec.containers[0]!;
+    expect(env).toContainEqual({ name: 'SLUICE_CHECK_SECONDS', value: '30' });
+    expect(env).toContainEqual({ name: 'SLUICE_REHASH_SECONDS', value: '86400' });
   });
 
   it('see the folder of the node under its own name', () => {

@@ -28,6 +28,10 @@ export interface FleetOptions {
   readonly minFreePercent: number;
   /** See Config. */
   readonly namespaceShares: string;
+  /** See Config. */
+  readonly checkSeconds: number;
+  /** See Config. */
+  readonly rehashSeconds: number;
   readonly controlPort: number;
   readonly logLevel: string;
   readonly relayPod: RelayPod;
@@ -228,6 +232,8 @@ export function agentDaemonSet(options: FleetOptions, owner: Owner | undefined):
                 SLUICE_ROOT: options.agentRoot,
                 SLUICE_MIN_FREE_PERCENT: String(options.minFreePercent),
                 SLUICE_NAMESPACE_SHARES: options.namespaceShares,
+                SLUICE_CHECK_SECONDS: String(options.checkSeconds),
+                SLUICE_REHASH_SECONDS: String(options.rehashSeconds),
               }),
               ports: [
                 { name: 'bittorrent', containerPort: BITTORRENT_PORT, protocol: 'TCP' },

@@ -21,6 +21,8 @@ export const TEST_FLEET: FleetOptions = {
   relayIdleSeconds: 600,
   agentRoot: '/var/lib/sluice',
   minFreePercent: 15,
+  checkSeconds: 60,
+  rehashSeconds: 604_800,
   namespaceShares: '*=100%',
   controlPort: 8443,
   logLevel: 'info',
