@@ -2,7 +2,7 @@
  * One node: containerd, kubelet and kube-proxy in mount, process and host-name namespaces of their
  * own, so that /run, /var/lib and /var/log are the node's own and one kill is a power cut.
  */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { joinScript, makeNodeGroups, removeGroups, setFrozen } from './cgroups.ts';
 import { BIN, kubeconfigFile, STATE, TOOLS } from './controlPlane.ts';
@@ -103,6 +103,21 @@ export class ClusterNode {
   /** Before the whole cluster is killed: what is frozen does not die. */
   async letDie(): Promise<void> {
     await setFrozen(this.options.clusterName, this.name, false).catch(() => {});
+  }
+
+  /**
+   * As after an installation, while it is powered off: nothing of pods, volumes and logs is left. The
+   * images stay, which nobody here could pull again.
+   */
+  async emptyDisk(): Promise<void> {
+    if (this.init !== undefined) throw new Error(`node ${this.name} is powered on`);
+    const kept = path.join(this.folder, 'lib/containerd');
+    for (const top of ['lib', 'log']) {
+      for (const name of await readdir(path.join(this.folder, top))) {
+        const entry = path.join(this.folder, top, name);
+        if (entry !== kept) await rm(entry, { recursive: true, force: true });
+      }
+    }
   }
 
   async hasImage(name: string): Promise<boolean> {

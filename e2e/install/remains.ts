@@ -1,6 +1,11 @@
 /** What is left of a Distribution: on the disks of nodes and relays, and in the database. */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import {
+  type Assignment,
+  MongoAssignmentStore,
+  rowsIn,
+} from '@sluice/operator/store/assignments.ts';
 import { MongoClient } from 'mongodb';
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts';
 import { NAMESPACE, ROOT } from './sluice.ts';
@@ -78,6 +83,12 @@ export class DistributionRows {
     const rows = await database.collection<{ _id: string }>('distributions').find().toArray();
     const assigned = await database.collection('assignments').distinct('uid');
     return new Set([...rows.map(({ _id }) => _id), ...assigned]);
+  }
+
+  /** What is kept of its nodes, by name. */
+  async nodes(uid: string): Promise<Map<string, Assignment>> {
+    const shards = await new MongoAssignmentStore(this.#client.db()).load(uid);
+    return new Map(rowsIn(shards).map((row) => [row.node, row]));
   }
 
   /** The journal keeps what was taken from the origin: its limits outlive a Distribution. */

@@ -29,7 +29,11 @@ export interface DistributionObject {
     readonly epoch?: { readonly number: number };
     readonly nodes?: { readonly desired: number; readonly ready: number; readonly failed: number };
     readonly bytes?: { readonly fromOrigin: number };
-    readonly failedNodes?: readonly { readonly reason: string; readonly message: string }[];
+    readonly failedNodes?: readonly {
+      readonly name: string;
+      readonly reason: string;
+      readonly message: string;
+    }[];
   };
 }
 
@@ -154,6 +158,11 @@ export class Sluice {
     return pods.find(({ name }) => identity.startsWith(`${name}/`));
   }
 
+  /** Until each node has an agent that is ready and of the newest template. */
+  untilAgentsReady(): Promise<void> {
+    return rolledOut(this.cluster, AGENTS);
+  }
+
   /** Where a distribution's file is on a node, for this process. */
   placed(node: ClusterNode, name: string, file: string, namespace = 'default'): string {
     return node.hostPath(path.posix.join(ROOT, namespace, name, file));
@@ -168,7 +177,14 @@ export class Sluice {
 interface Settings {
   readonly relayIdleSeconds?: number;
   readonly nodeLabels?: boolean;
+  /** How often agents check what they have placed. */
+  readonly checkSeconds?: number;
+  readonly rehashSeconds?: number;
+  /** What agents tolerate besides what every DaemonSet does; absent: every taint. */
+  readonly agentTolerations?: readonly object[];
 }
+
+const AGENTS = 'daemonset/sluice-agent';
 
 /** Helm-installs the chart and waits until the operator and every agent are ready. */
 export async function installSluice(
@@ -191,9 +207,9 @@ export async function installAgain(cluster: Cluster, settings: Settings = {}): P
   try {
     await helmUpgrade(cluster, valuesFile(cluster), settings);
     // An operator that comes back waits until the Lease of the one before has run out.
-    const made = ['wait', 'daemonset/sluice-agent', '-n', NAMESPACE, '--for=create'];
+    const made = ['wait', AGENTS, '-n', NAMESPACE, '--for=create'];
     await cluster.kubectl([...made, '--timeout=60s']);
-    await rolledOut(cluster, 'daemonset/sluice-agent');
+    await rolledOut(cluster, AGENTS);
   } catch (cause) {
     const pods = await cluster.kubectl(['get', 'pods', '-A', '-o', 'wide']).catch(String);
     throw new Error(`Sluice does not come up in ${cluster.name}:\n${pods}`, { cause });
@@ -255,13 +271,18 @@ async function rolledOut(cluster: Cluster, workload: string): Promise<void> {
 }
 
 async function helmUpgrade(cluster: Cluster, values: string, settings: Settings): Promise<void> {
-  const { relayIdleSeconds, nodeLabels } = settings;
+  const { relayIdleSeconds, nodeLabels, checkSeconds, rehashSeconds, agentTolerations } = settings;
   await cluster.helm([
     ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
     ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
     ...['--wait', '--timeout', INSTALL_TIMEOUT],
     ...(relayIdleSeconds === undefined ? [] : ['--set', `relay.idleSeconds=${relayIdleSeconds}`]),
     ...(nodeLabels ? ['--set', 'workloads.nodeLabels=true'] : []),
+    ...(checkSeconds === undefined ? [] : ['--set', `agent.checkSeconds=${checkSeconds}`]),
+    ...(rehashSeconds === undefined ? [] : ['--set', `agent.rehashSeconds=${rehashSeconds}`]),
+    ...(agentTolerations === undefined
+      ? []
+      : ['--set-json', `agent.tolerations=${JSON.stringify(agentTolerations)}`]),
   ]);
 }
 

@@ -12,10 +12,12 @@ import { NAMESPACE, type Pod, type Sluice } from '../install/sluice.ts';
 import type { MeteredConnection, OriginFile } from '../origin/origin.ts';
 import {
   attachedSluice,
+  leaderOf,
   MIB,
   nameOf,
   type Scenario,
   scenario,
+  sparedNode,
   untilEverywhere,
 } from './scenario.ts';
 
@@ -51,23 +53,11 @@ async function begun(on: Scenario, name: string): Promise<OriginFile> {
   return file;
 }
 
-function leaderOf(sluice: Sluice): Promise<Pod> {
-  return sluice.until('a leader', () => sluice.leader());
-}
-
 function untilAnotherLeads(sluice: Sluice, before: Pod): Promise<Pod> {
   return sluice.until('another leader', async () => {
     const leader = await sluice.leader();
     return leader?.uid === before.uid ? undefined : leader;
   });
-}
-
-/** A node with neither the leader nor the database: what runs there can be lost for a while. */
-async function sparedNode({ sluice, cluster }: Scenario): Promise<ClusterNode> {
-  const needed = [await leaderOf(sluice), ...(await sluice.pods('mongodb'))];
-  const node = cluster.nodes.find(({ name }) => needed.every((pod) => pod.node !== name));
-  if (node === undefined) throw new Error('leader and database are on all nodes');
-  return node;
 }
 
 /** Connections at the origin, those of this pod, or all others. */

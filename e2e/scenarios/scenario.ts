@@ -4,11 +4,11 @@
  */
 import path from 'node:path';
 import { afterAll, expect, inject, it } from 'vitest';
-import { type Cluster, runningClusters } from '../cluster/cluster.ts';
+import { type Cluster, type ClusterNode, runningClusters } from '../cluster/cluster.ts';
 import { repositoryRoot } from '../cluster/paths.ts';
 import { ReadClient } from '../install/readClient.ts';
 import { distributionResource, type OriginLimits } from '../install/resources.ts';
-import { NAMESPACE, Sluice, sha256OfFile } from '../install/sluice.ts';
+import { NAMESPACE, type Pod, Sluice, sha256OfFile } from '../install/sluice.ts';
 import type { Behaviour, OriginFile } from '../origin/origin.ts';
 import { LIMITS } from './limits.ts';
 
@@ -109,6 +109,18 @@ export async function expectEverywhere(sluice: Sluice, file: OriginFile): Promis
     const found = await sha256OfFile(sluice.placed(node, nameOf(file), file.name));
     expect(found, `SHA-256 on ${node.name}`).toBe(file.sha256);
   }
+}
+
+export function leaderOf(sluice: Sluice): Promise<Pod> {
+  return sluice.until('a leader', () => sluice.leader());
+}
+
+/** A node with neither the leader nor the database: what runs there can be lost for a while. */
+export async function sparedNode({ sluice, cluster }: Scenario): Promise<ClusterNode> {
+  const needed = [await leaderOf(sluice), ...(await sluice.pods('mongodb'))];
+  const node = cluster.nodes.find(({ name }) => needed.every((pod) => pod.node !== name));
+  if (node === undefined) throw new Error('leader and database are on all nodes');
+  return node;
 }
 
 /** What the origin itself saw, over all that the scenario did. */
