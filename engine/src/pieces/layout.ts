@@ -32,6 +32,12 @@ export interface Layout {
 const MIN_PIECE_BYTES = 262_144;
 const MAX_PIECE_BYTES = 16_777_216;
 const MAX_PIECES = 8_192;
+/**
+ * The most that one transfer may have: reports, leases and top-ups carry a bitfield of its pieces,
+ * which has 8 KiB then. In pieces of the greatest length that is 1 TiB.
+ */
+export const MAX_TRANSFER_PIECES = 65_536;
+export const MAX_TRANSFER_BYTES = MAX_TRANSFER_PIECES * MAX_PIECE_BYTES;
 
 /** The smallest power of two that gives at most 8,192 pieces, from 256 KiB to 16 MiB. */
 export function pieceLengthFor(totalBytes: number): number {

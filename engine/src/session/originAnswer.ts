@@ -20,6 +20,8 @@ export type PullErrorCode =
   /** 5xx, 408, 429, broken connections or short bodies, again and again. */
   | 'SourceUnavailable'
   | 'SourceRedirected'
+  /** Longer than a transfer can be; said by probes alone. */
+  | 'SourceTooLarge'
   /** Any other status, an encoding, or what is not HTTP: no answer to a GET of a range. */
   | 'SourceRefused'
   /** A whole file instead of a range. */

@@ -121,6 +121,23 @@ describe('the probe of an origin', () => {
       { kind: 'redirect', status: 302, location: 'http://169.254.169.254/' },
     ],
     [
+      'a file longer than a transfer can be',
+      (_, response) =>
+        response.writeHead(206, { 'content-range': 'bytes 0-0/1099511627777' }).end('x'),
+      { kind: 'failed', error: { code: 'SourceTooLarge', httpStatus: undefined } },
+    ],
+    [
+      'a length that nobody has, in an answer with the whole file',
+      (_, response) => response.writeHead(200, { 'content-length': 10 ** 15 }).write('x'),
+      { kind: 'failed', error: { code: 'SourceTooLarge', httpStatus: undefined } },
+    ],
+    [
+      'a file as long as a transfer can be',
+      (_, response) =>
+        response.writeHead(206, { 'content-range': 'bytes 0-0/1099511627776' }).end('x'),
+      { kind: 'file', sizeBytes: 1_099_511_627_776 },
+    ],
+    [
       'a missing file',
       (_, response) => response.writeHead(404).end('no'),
       { kind: 'failed', error: { code: 'SourceNotFound' } },

@@ -1,3 +1,4 @@
+import { MAX_TRANSFER_BYTES } from '../pieces/layout.ts';
 import {
   type HttpConnection,
   type HttpSource,
@@ -104,7 +105,7 @@ function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOut
   if (status === 206) {
     const range = contentRangeOf(head);
     if (range?.start === 0 && range.end === 1 && range.totalBytes !== undefined) {
-      return { kind: 'file', sizeBytes: range.totalBytes, validator, ranges: true };
+      return fileOf(range.totalBytes, validator, true);
     }
     const said = head.headers['content-range'] ?? '';
     return failed('BadContentRange', `asked for byte 0, the origin says "${said}"`, status);
@@ -113,7 +114,7 @@ function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOut
     const length = head.headers['content-length'];
     const sizeBytes = length === undefined ? bodyBytes : Number(length);
     if (sizeBytes !== undefined && Number.isSafeInteger(sizeBytes) && sizeBytes >= 0) {
-      return { kind: 'file', sizeBytes, validator, ranges: false };
+      return fileOf(sizeBytes, validator, false);
     }
     return failed('SourceRefused', 'the origin does not tell the length of the file', status);
   }
@@ -135,6 +136,13 @@ function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOut
       ? failed('SourceRefused', `the origin answers ${status}`, status)
       : { kind: 'failed', error: verdict.error };
   return failed('SourceUnavailable', `the origin answers ${status}`, status);
+}
+
+/** What only claims to be a file of such a length is refused before anybody makes room for it. */
+function fileOf(sizeBytes: number, validator: SourceValidator, ranges: boolean): ProbeOutcome {
+  if (sizeBytes <= MAX_TRANSFER_BYTES) return { kind: 'file', sizeBytes, validator, ranges };
+  const message = `the file has ${sizeBytes} bytes, and at most ${MAX_TRANSFER_BYTES} (1 TiB) can be delivered`;
+  return { kind: 'failed', error: new PullError('SourceTooLarge', message) };
 }
 
 function failed(code: PullError['code'], message: string, status: number): ProbeOutcome {

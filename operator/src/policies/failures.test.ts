@@ -22,6 +22,7 @@ describe('a failed source', () => {
     ['OriginBusy', 'OriginBusy', 'wait'],
     ['QuotaExhausted', 'QuotaExhausted', 'wait'],
     ['OriginRequired', 'OriginRequired', 'stall'],
+    ['TooLarge', 'SourceTooLarge', 'stall'],
     ['SpansOrigins', 'SourceSpansOrigins', 'stall'],
     ['InvalidFiles', 'InvalidSource', 'stall'],
     ['AddressForbidden', 'SourceAddressForbidden', 'stall'],

@@ -76,6 +76,10 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
       'put credentials that the origin accepts into a Secret and name it in spec.source.secretRef',
   },
   SourceRefused: { kind: 'stall' },
+  SourceTooLarge: {
+    kind: 'stall',
+    remedy: 'make parts of it, and a Distribution of each',
+  },
   SourceAddressForbidden: { kind: 'stall' },
   NamespaceNotAllowed: { kind: 'stall' },
   SourceSpansOrigins: { kind: 'stall' },
@@ -158,6 +162,8 @@ export type SourceErrorCode =
   | 'OriginRequired'
   | 'OriginBusy'
   | 'QuotaExhausted'
+  /** More bytes, or pieces, than one epoch can have. */
+  | 'TooLarge'
   /** Files of the set are under several Origins. */
   | 'SpansOrigins'
   /** What a list names, or the size that the spec names, cannot be delivered. */
@@ -184,6 +190,7 @@ const SOURCE_REASONS = {
   OriginRequired: 'OriginRequired',
   OriginBusy: 'OriginBusy',
   QuotaExhausted: 'QuotaExhausted',
+  TooLarge: 'SourceTooLarge',
   SpansOrigins: 'SourceSpansOrigins',
   InvalidFiles: 'InvalidSource',
   SecretNotFound: 'SecretNotFound',

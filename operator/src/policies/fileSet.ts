@@ -1,4 +1,5 @@
 /** Sets of files: which one a spec names, whether an epoch is made of it, and what cannot be one. */
+import { type Layout, MAX_TRANSFER_PIECES } from '@sluice/engine/pieces/layout.ts';
 import type { Distribution } from '../api/v1alpha1/distribution.ts';
 import { MAX_FILES } from '../api/v1alpha1/source.ts';
 import type { EpochRecord, NamedFile } from '../controllers/dataSide.ts';
@@ -70,6 +71,14 @@ export function setProblem(paths: readonly string[], field: string): string | un
     }
   }
   return undefined;
+}
+
+/** Why these files, laid out in pieces, are too much for one epoch. */
+export function sizeProblem(layout: Layout): string | undefined {
+  const { files, pieceCount, pieceLengthBytes, totalBytes } = layout;
+  if (pieceCount <= MAX_TRANSFER_PIECES) return undefined;
+  const which = files.length === 1 ? 'the file has' : `the ${files.length} files have`;
+  return `${which} ${totalBytes} bytes in ${pieceCount} pieces of ${pieceLengthBytes}, and at most ${MAX_TRANSFER_PIECES} pieces (1 TiB) can be delivered`;
 }
 
 const MAX_PATH_BYTES = 1024;

@@ -10,6 +10,7 @@ import {
   NodeHttpSource,
 } from '@sluice/engine/adapters/http/nodeHttpSource.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
+import { PullError } from '@sluice/engine/session/originAnswer.ts';
 import type { ProbeResult } from '@sluice/engine/session/originProbe.ts';
 import type { Validator } from '@sluice/protocol/messages.ts';
 import type { OriginPolicy, SourceRequest } from '../controllers/dataSide.ts';
@@ -161,7 +162,9 @@ function asSourceError(error: unknown, url: string, path?: string): Error {
   const address = findAddressError(error);
   if (address !== undefined) return forbidden(address);
   const { message, httpStatus } = error as Error & { httpStatus?: number };
-  const code = httpStatus === undefined ? 'Unreachable' : 'HttpStatus';
+  const tooLarge = error instanceof PullError && error.code === 'SourceTooLarge';
+  const unasked = tooLarge ? 'TooLarge' : 'Unreachable';
+  const code = httpStatus === undefined ? unasked : 'HttpStatus';
   const where = `${new URL(url).host}${path === undefined ? '' : `, '${path}'`}`;
   return new SourceError(code, `${where}: ${message}`, httpStatus, error);
 }

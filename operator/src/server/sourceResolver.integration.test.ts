@@ -1,10 +1,11 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { PullError } from '@sluice/engine/session/originAnswer.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { LeaseError } from '../quota/leases.ts';
-import type { ProbeCharger } from './sourceAsking.ts';
+import { fileOf, type ProbeCharger } from './sourceAsking.ts';
 import { resolveSource } from './sourceResolver.ts';
 
 const NEVER = new AbortController().signal;
@@ -58,6 +59,17 @@ describe('a source', () => {
     await expect(resolve(url, refuse('OriginLimit'))).rejects.toMatchObject({
       code: 'OriginBusy',
     });
+  });
+
+  it('that is too long for a transfer is told from one that cannot be reached', () => {
+    const error = new PullError('SourceTooLarge', 'the file has 10 bytes too many');
+    const probe = { kind: 'failed', error, usedBytes: 0 } as const;
+    expect(() => fileOf(probe, 'http://cdn.example.com/set/', 'a/b')).toThrow(
+      expect.objectContaining({
+        code: 'TooLarge',
+        message: "cdn.example.com, 'a/b': the file has 10 bytes too many",
+      }),
+    );
   });
 
   it('of files that another Origin covers is not asked, and neither is its list', async () => {

@@ -7,6 +7,7 @@ import {
   FEED_NEXT_HEADER,
   MAX_FEED_ANSWER_BYTES,
 } from '../../feed/batchList.ts';
+import { MAX_TRANSFER_PIECES } from '../../pieces/layout.ts';
 import { chooseTopUp } from '../../topup/chooseTopUp.ts';
 
 /** What a relay serves of one swarm; a Transfer with its layout is one. */
@@ -54,8 +55,8 @@ const LIMITED_CHUNK_BYTES = 131_072;
 const TURNS_A_SECOND = 8;
 /** A node that would take anything waits so long for the next piece, instead of asking again. */
 const NOTHING_PATIENCE_MS = 500;
-/** 65,536 pieces: more than any layout has. */
-const MAX_TOP_UP_BODY_BYTES = 8192;
+/** A bit for each piece. */
+const MAX_TOP_UP_BODY_BYTES = MAX_TRANSFER_PIECES / 8;
 /** A client that takes nothing for so long is dropped. */
 const STALLED_MS = 15_000;
 /** The set is not finished, or is being hashed: a gigabyte takes a second or two. */

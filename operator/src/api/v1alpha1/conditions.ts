@@ -54,6 +54,8 @@ export const distributionReasons = {
   SourceForbidden: 'The origin refuses access (401 or 403); look at spec.source.secretRef.',
   SourceUnavailable: 'The origin cannot be reached, does not answer in time, or fails (5xx, 429).',
   SourceRefused: 'The origin gave an answer that cannot be used.',
+  SourceTooLarge:
+    'The origin says that there are more bytes than one epoch can have: 65,536 pieces of 16 MiB (1 TiB); the last piece of each file counts whole.',
   SourceAddressForbidden:
     'The host of the URL has an address that may not be fetched from; see spec.allowPrivateAddresses of the Origin.',
   OriginRequired: 'No Origin covers the URL, and the operator serves only what an Origin covers.',

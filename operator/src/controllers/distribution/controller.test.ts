@@ -124,6 +124,49 @@ describe('a Distribution whose URL is none', () => {
   });
 });
 
+describe('a Distribution of more than one epoch can have', () => {
+  const TIB = 2 ** 40;
+  const conditionsOf = (name: string) => statuses.get(name)?.conditions ?? [];
+
+  it('stalls with its bytes, the bound and what to do, and no process hears of it', async () => {
+    data.source = () => ({ ...FakeDataSide.source(), sizeBytes: TIB + 1 });
+    seen('first', {});
+    await pass(2_000);
+    for (const type of ['Ready', 'Stalled', 'SourceResolved']) {
+      const found = conditionsOf('first').find((condition) => condition.type === type);
+      expect(found?.reason, type).toBe('SourceTooLarge');
+    }
+    const { message } = conditionsOf('first').find(({ type }) => type === 'Ready') ?? {};
+    expect(message).toContain(`${TIB + 1} bytes in 65537 pieces`);
+    expect(message).toContain('at most 65536 pieces (1 TiB)');
+    expect(message).toMatch(/; make parts of it, and a Distribution of each$/);
+    expect(data.records.size).toBe(0);
+    expect(data.plans.size).toBe(0);
+  });
+
+  it('may be one of many small files, whose last pieces count whole', async () => {
+    const small = (at: number) => ({ path: `f${at}`, sizeBytes: 1, validator: {} });
+    const files = [{ path: 'big', sizeBytes: TIB - 100, validator: {} }, small(1)];
+    const source = {
+      url: 'https://cdn.example.com/set/',
+      files: files.map(({ path }) => ({ path })),
+    };
+    data.source = () => ({ sizeBytes: TIB - 99, validator: {}, ranges: true, files });
+    seen('first', { source });
+    await pass(2_000);
+    const ready = conditionsOf('first').find(({ type }) => type === 'Ready');
+    expect(ready?.reason).toBe('SourceTooLarge');
+    expect(ready?.message).toContain(`the 2 files have ${TIB - 99} bytes in 65537 pieces`);
+  });
+
+  it('is none at the bound', async () => {
+    data.source = () => ({ ...FakeDataSide.source(), sizeBytes: TIB });
+    seen('first', {});
+    await pass(2_000);
+    expect(data.records.get('uid-first')?.pieceCount).toBe(65_536);
+  });
+});
+
 describe('a Distribution whose Secret cannot be read', () => {
   const spec = { source: { secretRef: { name: 'cdn' } } };
   const isGone = async () => {

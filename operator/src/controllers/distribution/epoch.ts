@@ -4,10 +4,16 @@ import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
-import { hexOf } from '../../policies/fileSet.ts';
+import type { SourceErrorCode } from '../../policies/failures.ts';
+import { hexOf, sizeProblem } from '../../policies/fileSet.ts';
 import { fileNameOf } from '../../policies/source.ts';
 import type { EpochFile, EpochRecord, ResolvedSource } from '../dataSide.ts';
 
+class EpochError extends Error {
+  readonly code: SourceErrorCode = 'TooLarge';
+}
+
+/** Throws an EpochError for more than processes can tell each other of. */
 export function makeEpoch(
   { metadata, spec }: Distribution,
   { uid, epoch }: { readonly uid: string; readonly epoch: number },
@@ -18,6 +24,8 @@ export function makeEpoch(
   const { files: set, ...resolved } = source;
   const given = new Map((set ?? [theFile(spec.source, source)]).map((file) => [file.path, file]));
   const layout = layoutOf([...given.values()]);
+  const problem = sizeProblem(layout);
+  if (problem !== undefined) throw new EpochError(problem);
   const files = layout.files.map(({ path }) => given.get(path) as EpochFile);
   const { pieceLengthBytes } = layout;
   const keys = generateFeedKeyPair();
