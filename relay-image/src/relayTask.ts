@@ -217,7 +217,10 @@ export class RelayTask implements TaskRunner {
       relayServer.addSwarm(task.swarmId, task.relayToken, served);
       this.#pulling = this.#pull(transfer, layout, noPull);
       transfer.completed.then(
-        () => this.#enter('ready'),
+        // Not of an attempt that is over: it says nothing of the one that goes on.
+        () => {
+          if (this.#transfer === transfer) this.#enter('ready');
+        },
         () => {},
       );
       await Promise.race([transfer.failed, aborted(signal)]);

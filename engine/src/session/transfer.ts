@@ -109,6 +109,8 @@ export class Transfer implements Served {
   readonly #payload = new PayloadCount();
   readonly #downloadBucket: TokenBucket;
   readonly #stopped = new AbortController();
+  /** What is not right any more, or not wanted, is not placed. */
+  readonly #completing = new AbortController();
   #pulledAtMs = Number.NEGATIVE_INFINITY;
   #state: TransferProgress['state'] = 'pending';
   /** Peers think that we have more than we have. */
@@ -225,6 +227,7 @@ export class Transfer implements Served {
   async stop(): Promise<void> {
     if (this.#stopped.signal.aborted) return;
     this.#stopped.abort(new Error('the transfer was stopped'));
+    this.#completing.abort(this.#stopped.signal.reason);
     this.#timer?.cancel();
     this.#publisher.stop();
     this.exchange.stop();
@@ -440,6 +443,7 @@ export class Transfer implements Served {
   broke(error: unknown): void {
     if (this.#stopped.signal.aborted || this.#state === 'failed') return;
     this.#state = 'failed';
+    this.#completing.abort(error);
     this.#fail(error);
   }
 
@@ -488,8 +492,10 @@ export class Transfer implements Served {
       return;
     this.#state = 'verifying';
     this.exchange.connect();
-    this.#options.store.complete(this.#stopped.signal).then(
+    const { signal } = this.#completing;
+    this.#options.store.complete(signal).then(
       () => {
+        if (signal.aborted) return;
         this.#state = 'ready';
         this.#complete();
       },

@@ -66,7 +66,8 @@ export class FileStore implements PieceStore {
   readonly #copies: EarlierCopies;
   #state: StateFile | undefined;
   #feed: FeedFile | undefined;
-  readonly #puts = new Set<Promise<unknown>>();
+  /** What the store is not closed before. */
+  readonly #works = new Set<Promise<unknown>>();
   readonly #modes: FileModes;
   #opening: Promise<unknown> = Promise.resolve();
   readonly #closing = new AbortController();
@@ -113,10 +114,8 @@ export class FileStore implements PieceStore {
   }
 
   put(piece: number, bytes: Uint8Array, expected?: Uint8Array): Promise<PutResult> {
-    return this.#putting(
-      piece,
-      this.#put(piece, expected, (place) => ({ ...place, kind: 'put', bytes })),
-    );
+    const putting = this.#put(piece, expected, (place) => ({ ...place, kind: 'put', bytes }));
+    return this.#working(this.#fileOf(piece).path, putting);
   }
 
   hasEarlier(piece: number, hash: Uint8Array): boolean {
@@ -127,7 +126,7 @@ export class FileStore implements PieceStore {
     const copying = this.#copies.use(piece, expected, (from) =>
       this.#put(piece, expected, (place) => ({ ...place, kind: 'copy', from })),
     );
-    return this.#putting(piece, copying);
+    return this.#working(this.#fileOf(piece).path, copying);
   }
 
   async read(
@@ -159,18 +158,10 @@ export class FileStore implements PieceStore {
     return buffer;
   }
 
-  async complete(signal: AbortSignal): Promise<void> {
-    const { folder, link } = this.#options;
-    const fileSystem = this.#fileSystem;
-    try {
-      await this.#sync.now();
-      if (this.#sync.error !== undefined) throw this.#sync.error;
-      if (this.#state?.isWhole !== true) await this.#makeWhole(signal);
-      await this.#setModes(signal);
-      if (link !== undefined) await placeLink(link, folder, fileSystem);
-    } catch (error) {
-      throw storeErrorOf(error, folder);
-    }
+  /** Places nothing once it is aborted or the store is closed: the version may then be deleted. */
+  complete(signal: AbortSignal): Promise<void> {
+    const completing = this.#complete(AbortSignal.any([signal, this.#closing.signal]));
+    return this.#working(this.#options.folder, completing);
   }
 
   /** Of a version that is complete, now; of another one when it will be. */
@@ -195,8 +186,8 @@ export class FileStore implements PieceStore {
     const state = this.#state;
     if (hash === undefined || state === undefined || this.#isClosed) return true;
     const checking = this.#stands(piece, hash, signal).catch(() => false);
-    this.#puts.add(checking);
-    const stands = await checking.finally(() => this.#puts.delete(checking));
+    this.#works.add(checking);
+    const stands = await checking.finally(() => this.#works.delete(checking));
     if (stands || signal.aborted || this.#isClosed) return true;
     await state.setWhole(false);
     await state.lost([piece]);
@@ -216,7 +207,7 @@ export class FileStore implements PieceStore {
   async #close(): Promise<void> {
     // What it opens until then is closed with the rest.
     await this.#opening;
-    await Promise.allSettled([...this.#puts]);
+    await Promise.allSettled([...this.#works]);
     await this.#modes.changes;
     await this.#sync.stop();
     for (const { number } of this.#files) {
@@ -228,15 +219,15 @@ export class FileStore implements PieceStore {
     await this.#feed?.close();
   }
 
-  /** The store is not closed before it has settled. */
-  async #putting(piece: number, putting: Promise<PutResult>): Promise<PutResult> {
-    this.#puts.add(putting);
+  /** The store is not closed before it has settled; `what` it is about stands in its error. */
+  async #working<Result>(what: string, work: Promise<Result>): Promise<Result> {
+    this.#works.add(work);
     try {
-      return await putting;
+      return await work;
     } catch (error) {
-      throw storeErrorOf(error, this.#fileOf(piece).path);
+      throw storeErrorOf(error, what);
     } finally {
-      this.#puts.delete(putting);
+      this.#works.delete(work);
     }
   }
 
@@ -435,6 +426,16 @@ export class FileStore implements PieceStore {
   }
 
   /* Completing. */
+
+  async #complete(signal: AbortSignal): Promise<void> {
+    const { folder, link } = this.#options;
+    signal.throwIfAborted();
+    await this.#sync.now();
+    if (this.#sync.error !== undefined) throw this.#sync.error;
+    if (this.#state?.isWhole !== true) await this.#makeWhole(signal);
+    await this.#setModes(signal);
+    if (link !== undefined) await placeLink(link, folder, this.#fileSystem, signal);
+  }
 
   async #makeWhole(signal: AbortSignal): Promise<void> {
     const indices = this.#files.map((_, fileIndex) => fileIndex);

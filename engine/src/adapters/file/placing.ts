@@ -54,12 +54,14 @@ export async function syncFoldersUpTo(
 
 /**
  * Lets `link` lead to the version's folder, in one step. What stands there already must be a link
- * to a version: nothing that users put there is replaced.
+ * to a version: nothing that users put there is replaced. Rejects, and has changed nothing, when it is
+ * aborted before that step.
  */
 export async function placeLink(
   link: string,
   folder: string,
   fileSystem: FileSystem,
+  signal: AbortSignal,
 ): Promise<void> {
   const base = commonFolder(link, folder);
   const parent = await makeFolders(base, path.relative(base, path.dirname(link)), fileSystem);
@@ -76,6 +78,7 @@ export async function placeLink(
     const fresh = `${folder}.link`;
     await fileSystem.remove(fresh);
     await fileSystem.makeLink(target, fresh);
+    signal.throwIfAborted();
     await fileSystem.rename(fresh, link);
   }
   // Also when it stands: the crash of the process may have come before this.
