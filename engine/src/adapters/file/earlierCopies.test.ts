@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type Layout, layoutOf } from '../../pieces/layout.ts';
+import { SeededRandom } from '../../sim/seededRandom.ts';
 import { FileStore } from './fileStore.ts';
 import { CrashingDisk } from './testing/crashingDisk.ts';
 
@@ -25,6 +26,8 @@ async function newDisk(): Promise<CrashingDisk> {
   const made = new CrashingDisk();
   await made.makeFolder('/root');
   await made.makeFolder('/root/ns');
+  await made.syncFolder('/root');
+  await made.syncFolder('/');
   return made;
 }
 
@@ -151,12 +154,14 @@ describe.each([
     await expectVisible(third);
   });
 
-  it('comes out right whatever operation fails or ends the process', async () => {
+  it('comes out right whatever operation fails, or ends the process or the power', async () => {
     const start = async () => {
       disk = await newDisk();
       disk.canClone = canClone;
       await build(first);
     };
+    const seeded = new SeededRandom(20);
+    const random = () => seeded.next();
     await start();
     const second = { epoch: 2, bodies: { ...BODIES, 'b/new': bodyOf('new', PIECE + 3) } };
     const before = disk.operations;
@@ -167,6 +172,7 @@ describe.each([
         ['EIO', false],
         ['ENOSPC', false],
         ['CRASH', true],
+        ['POWER', true],
       ] as const) {
         await start();
         disk.fault = { operation: disk.operations + operation, code, onwards };
@@ -176,7 +182,8 @@ describe.each([
         );
         if (!Array.isArray(thrown))
           expect(isCoded, `${code} at ${operation}: ${thrown}`).toBe(true);
-        disk.startAnew();
+        if (code === 'POWER') disk.losePower(random);
+        else disk.startAnew();
         expect(await disk.readLink(LINK)).toMatch(/\/[12]$/);
         // Nothing is lost by it: only what is new has to be given.
         const given = await build(second);

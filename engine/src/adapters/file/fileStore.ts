@@ -136,26 +136,11 @@ export class FileStore implements PieceStore {
     buffer: Uint8Array = Buffer.allocUnsafeSlow(length),
   ): Promise<Uint8Array> {
     const spans = this.#layout.spans(piece);
-    const indices = spans.map(({ fileIndex }) => fileIndex);
     try {
-      await this.#open.use(indices, 'read', async (files) => {
-        let at = 0;
-        let spanStart = 0;
-        for (const [index, span] of spans.entries()) {
-          const from = Math.max(0, offset - spanStart);
-          const to = Math.min(offset + length - spanStart, span.sizeBytes);
-          spanStart += span.sizeBytes;
-          if (from >= to) continue;
-          const part = buffer.subarray(at, at + to - from);
-          const count = await (files[index] as OpenedFile).read(part, span.offset + from);
-          if (count < part.length) throw new Error('it is shorter than it was');
-          at += count;
-        }
-      });
+      return await this.#open.read(spans, offset, buffer.subarray(0, length));
     } catch (error) {
       throw storeErrorOf(error, this.#fileOf(piece).path);
     }
-    return buffer;
   }
 
   /** Places nothing once it is aborted or the store is closed: the version may then be deleted. */
@@ -181,17 +166,8 @@ export class FileStore implements PieceStore {
    * Hashes a piece once more. False: it is not as it was written, or cannot be read; that is noted,
    * and the next open() lacks it. True also when it is not here.
    */
-  async recheck(piece: number, signal: AbortSignal): Promise<boolean> {
-    const hash = this.#written.get(piece);
-    const state = this.#state;
-    if (hash === undefined || state === undefined || this.#isClosed) return true;
-    const checking = this.#stands(piece, hash, signal).catch(() => false);
-    this.#works.add(checking);
-    const stands = await checking.finally(() => this.#works.delete(checking));
-    if (stands || signal.aborted || this.#isClosed) return true;
-    await state.setWhole(false);
-    await state.lost([piece]);
-    return false;
+  recheck(piece: number, signal: AbortSignal): Promise<boolean> {
+    return this.#working(this.#fileOf(piece).path, this.#recheck(piece, signal));
   }
 
   close(): Promise<void> {
@@ -348,6 +324,21 @@ export class FileStore implements PieceStore {
     return result.stored && Buffer.compare(result.hash, hash) === 0;
   }
 
+  async #recheck(piece: number, signal: AbortSignal): Promise<boolean> {
+    const hash = this.#written.get(piece);
+    const state = this.#state;
+    if (hash === undefined || state === undefined || this.#isClosed) return true;
+    const stands = await this.#stands(piece, hash, signal).catch(() => false);
+    if (stands || signal.aborted || this.#isClosed) return true;
+    // It was written once more meanwhile.
+    if (this.#written.get(piece) !== hash) return true;
+    this.#sync.forget(piece);
+    // First, for a version that is not whole is held against its digests, and must lack it then.
+    await state.withdraw(piece);
+    await state.setWhole(false);
+    return false;
+  }
+
   /* Writing. */
 
   async #put(
@@ -358,7 +349,7 @@ export class FileStore implements PieceStore {
     if (this.#sync.error !== undefined) throw this.#sync.error;
     const state = this.#state;
     if (state === undefined || this.#isClosed) throw new Error('the store is not open');
-    if (this.#written.has(piece)) await this.#forgetDigests(piece);
+    if (this.#written.has(piece)) await this.#forget(piece, state);
     // It is put right, and a crash must not leave it half right and called whole.
     if (state.isWhole) await state.setWhole(false);
     const result = await this.#withSpans(piece, 'write', (spans) =>
@@ -398,8 +389,14 @@ export class FileStore implements PieceStore {
     );
   }
 
-  /** It is written once more: a digest that has its old bytes is worth nothing. */
-  async #forgetDigests(piece: number): Promise<void> {
+  /**
+   * It is written once more: a digest that has its old bytes is worth nothing, and what is noted of
+   * them would be said of bytes that a crash cut off.
+   */
+  async #forget(piece: number, state: StateFile): Promise<void> {
+    this.#written.delete(piece);
+    this.#sync.forget(piece);
+    await state.withdraw(piece);
     for (const { fileIndex } of this.#layout.spans(piece)) {
       const file = this.#file(fileIndex);
       file.prefixPieces = 0;

@@ -1,3 +1,4 @@
+import type { FileSpan } from '../../pieces/layout.ts';
 import type { FileSystem, OpenedFile } from './fileSystem.ts';
 
 interface Entry {
@@ -50,6 +51,26 @@ export class OpenFiles {
       for (const entry of entries) this.#release(entry);
       this.#shrink(this.#isClosed ? 0 : this.#limit);
     }
+  }
+
+  /** Fills the buffer with what these spans have, one after the other, from the offset on. */
+  async read(spans: readonly FileSpan[], offset: number, buffer: Uint8Array): Promise<Uint8Array> {
+    const indices = spans.map(({ fileIndex }) => fileIndex);
+    await this.use(indices, 'read', async (files) => {
+      let at = 0;
+      let spanStart = 0;
+      for (const [index, span] of spans.entries()) {
+        const from = Math.max(0, offset - spanStart);
+        const to = Math.min(offset + buffer.length - spanStart, span.sizeBytes);
+        spanStart += span.sizeBytes;
+        if (from >= to) continue;
+        const part = buffer.subarray(at, at + to - from);
+        const count = await (files[index] as OpenedFile).read(part, span.offset + from);
+        if (count < part.length) throw new Error('it is shorter than it was');
+        at += count;
+      }
+    });
+    return buffer;
   }
 
   /** Those that are used, as when a peer is being served, when they are not any more. */

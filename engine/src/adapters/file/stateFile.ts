@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { FileSystem, OpenedFile } from './fileSystem.ts';
 import { ABSENT, RECORD_BYTES, readRecord, recordOf, SYNCED, WRITTEN } from './pieceRecord.ts';
 
@@ -94,7 +95,8 @@ export class StateFile {
 
   /**
    * The noted pieces were checked: from now on this boot counts. Replaces the file in one step, for
-   * a crash must not leave it younger than the files and with what was just found to be wrong.
+   * a crash must not leave it younger than the files and with what was just found to be wrong; nor
+   * may one bring the old file back, with what is withdrawn in the new one.
    */
   async begin(): Promise<void> {
     this.#bytes[WHOLE_AT] = this.#known;
@@ -104,6 +106,7 @@ export class StateFile {
     await this.#file.write(this.#bytes, 0);
     await this.#file.syncData();
     await this.#fileSystem.rename(fresh, this.#path);
+    await this.#fileSystem.syncFolder(path.dirname(this.#path));
   }
 
   /** Undefined: nothing is noted. */
@@ -138,6 +141,12 @@ export class StateFile {
   async lost(pieces: readonly number[]): Promise<void> {
     for (const piece of pieces) this.#record(piece)[0] = ABSENT;
     await this.#writeMarks(pieces);
+  }
+
+  /** What is noted of it counts no more: certain before it is written anew, or told to anybody. */
+  async withdraw(piece: number): Promise<void> {
+    await this.lost([piece]);
+    await this.#opened.syncData();
   }
 
   async setWhole(isWhole: boolean): Promise<void> {

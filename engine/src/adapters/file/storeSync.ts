@@ -33,7 +33,9 @@ export class StoreSync {
   readonly #dependencies: StoreSyncDependencies;
   /** That hold files. */
   readonly #folders = new Set<string>();
-  #unsynced: number[] = [];
+  #unsynced = new Set<number>();
+  /** They were written before the sync that is under way began. */
+  #underSync = new Set<number>();
   #foldersSynced = false;
   #state: StateFile | undefined;
   #syncing: Promise<void> = Promise.resolve();
@@ -59,7 +61,13 @@ export class StoreSync {
 
   /** It is written, and noted as that. */
   add(piece: number): void {
-    this.#unsynced.push(piece);
+    this.#unsynced.add(piece);
+  }
+
+  /** What was written of it counts no more: a sync that is under way says nothing of what comes. */
+  forget(piece: number): void {
+    this.#unsynced.delete(piece);
+    this.#underSync.delete(piece);
   }
 
   start(state: StateFile): void {
@@ -102,13 +110,14 @@ export class StoreSync {
 
   async #sync(): Promise<void> {
     const pieces = this.#unsynced;
-    if (pieces.length === 0 || this.#state === undefined) return;
-    this.#unsynced = [];
+    if (pieces.size === 0 || this.#state === undefined) return;
+    this.#unsynced = new Set();
+    this.#underSync = pieces;
     const { layout } = this.#options;
     const { files } = this.#dependencies;
     try {
       const touched = new Set(
-        pieces.flatMap((piece) => layout.spans(piece).map(({ fileIndex }) => fileIndex)),
+        [...pieces].flatMap((piece) => layout.spans(piece).map(({ fileIndex }) => fileIndex)),
       );
       await eachOf([...touched], SYNCS_AT_ONCE, (fileIndex) =>
         files.use([fileIndex], 'read', ([file]) => (file as OpenedFile).syncData()),
@@ -116,9 +125,9 @@ export class StoreSync {
       if (!this.#foldersSynced) await this.syncFolders();
     } catch (error) {
       // The kernel drops what it could not write: to read it back now would prove nothing.
-      await this.#state.lost(pieces);
+      await this.#state.lost([...pieces]);
       throw error;
     }
-    await this.#state.synced(pieces);
+    await this.#state.synced([...pieces]);
   }
 }

@@ -76,6 +76,13 @@ export class CrashingDisk implements FileSystem {
     this.#work = this.#newWork();
   }
 
+  /** A byte is another one, on the disk and in memory, and nothing tells of it. */
+  rot(path: string, at: number): void {
+    const node = this.#find(path);
+    if (node?.kind !== 'file') throw coded('ENOENT', path);
+    for (const bytes of [node.bytes, node.durable]) bytes[at] = (bytes[at] as number) ^ 1;
+  }
+
   losePower(random: () => number): void {
     this.startAnew();
     this.#boot += 1;
