@@ -7,6 +7,7 @@ import {
 import { RelayServer } from '@sluice/engine/adapters/http/relayServer.ts';
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { EngineHost } from '@sluice/engine/session/host.ts';
+import { MAX_OPEN_AT_RELAY } from '@sluice/engine/session/inboundPlaces.ts';
 import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { ControlWorker } from '@sluice/protocol/client/controlWorker.ts';
 import { HealthServer } from '@sluice/protocol/client/healthServer.ts';
@@ -21,8 +22,6 @@ export interface RelayProcessDependencies {
   /** Milliseconds since the Unix epoch. */
   readonly wallClock: () => number;
 }
-
-const MAX_HTTP_CONNECTIONS = 1_024;
 
 /** The relay's parts, put together. */
 export class RelayProcess {
@@ -40,7 +39,7 @@ export class RelayProcess {
     const { bitTorrentPort, stockPort, httpPort, healthPort, cacheFolder } = config;
     this.#engine = new EngineHost({ port: bitTorrentPort, role: 'relay', stockPort });
     this.#relayServer = new RelayServer(
-      { port: httpPort, maxConnections: MAX_HTTP_CONNECTIONS },
+      { port: httpPort, maxConnections: MAX_OPEN_AT_RELAY },
       { admit: this.#engine.admitUpload },
     );
     const onProblem = (error: unknown) => {

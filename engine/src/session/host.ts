@@ -9,6 +9,7 @@ import type { Transport } from '../ports/transport.ts';
 import { StockHost } from '../stock/stockHost.ts';
 import type { PeerRole } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
+import { InboundPlaces, MAX_OPEN_AT_RELAY } from './inboundPlaces.ts';
 import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
 import { PeerEndpoint } from './peerEndpoint.ts';
 import { PieceMemory } from './pieceMemory.ts';
@@ -75,7 +76,10 @@ export class EngineHost {
     if (options.stockPort !== undefined) {
       this.stock = new StockHost({ port: options.stockPort }, shared);
     }
-    this.#endpoint = new PeerEndpoint(dependencies);
+    const places = new InboundPlaces(
+      options.role === 'relay' ? { maxOpen: MAX_OPEN_AT_RELAY } : {},
+    );
+    this.#endpoint = new PeerEndpoint({ ...dependencies, places });
     this.#connections = {
       clock,
       random,

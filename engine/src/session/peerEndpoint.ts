@@ -2,13 +2,12 @@ import type { Random } from '../ports/random.ts';
 import type { Listener, PeerSocket, SocketHandlers, Transport } from '../ports/transport.ts';
 import { PEER_ID_BYTES } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
-import { type Inbound, InboundPlaces } from './inboundPlaces.ts';
+import type { Inbound, InboundPlaces } from './inboundPlaces.ts';
 
 export interface PeerEndpointDependencies {
   readonly random: Random;
   readonly transport: Transport;
-  /** Absent: for members. */
-  readonly places?: InboundPlaces;
+  readonly places: InboundPlaces;
 }
 
 /** A PeerConnection is one, and a StockConnection. */
@@ -27,7 +26,7 @@ export class PeerEndpoint {
   readonly #closed = new Map<CloseReason, number>();
   #listener: Listener | undefined;
 
-  constructor({ random, transport, places = new InboundPlaces() }: PeerEndpointDependencies) {
+  constructor({ random, transport, places }: PeerEndpointDependencies) {
     this.#transport = transport;
     this.#places = places;
     const tail = random.bytes(PEER_ID_BYTES - PEER_ID_PREFIX.length);

@@ -42,7 +42,7 @@ export class StockHost {
     const { clock } = dependencies;
     this.#options = options;
     this.#dependencies = dependencies;
-    const places = new InboundPlaces(MAX_OPEN_OF_HOST);
+    const places = new InboundPlaces({ maxOpenOfHost: MAX_OPEN_OF_HOST });
     this.#endpoint = new PeerEndpoint({ ...dependencies, places });
     this.#connections = {
       clock,

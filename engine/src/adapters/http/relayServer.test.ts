@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RelayServer, type ServedSwarm } from './relayServer.ts';
 
 const PIECE = 65_536;
@@ -135,5 +136,41 @@ describe('what a relay sends by HTTP', () => {
       if (lastSignal.aborted) resolve();
       else lastSignal.addEventListener('abort', () => resolve());
     });
+  });
+});
+
+describe('who comes to a relay by HTTP', () => {
+  const connections: Socket[] = [];
+  afterEach(() => {
+    for (const socket of connections.splice(0)) socket.destroy();
+  });
+
+  const port = () => Number(new URL(base).port);
+
+  /** The first line of the answer; undefined: it was closed. */
+  function ask(headers: string, localAddress = '127.0.0.1'): Promise<string | undefined> {
+    const socket = connect({ port: port(), host: '127.0.0.1', localAddress });
+    connections.push(socket);
+    socket.on('error', () => {});
+    socket.write(`GET /v1/swarms/${SWARM}/pieces/0 HTTP/1.1\r\nhost: relay\r\n${headers}\r\n`);
+    return new Promise((resolve) => {
+      socket.once('data', (data) => resolve(data.toString('latin1').split('\r\n')[0]));
+      socket.once('close', () => resolve(undefined));
+    });
+  }
+
+  const member = `authorization: ${authorization}\r\n`;
+
+  it('takes no place from members without a token, and from one host not those of all', async () => {
+    const strangers = await Promise.all(Array.from({ length: 70 }, () => ask('', '127.0.0.2')));
+    expect(strangers.filter((answer) => answer === undefined)).toHaveLength(6);
+    expect(strangers.filter((answer) => answer?.includes('401'))).toHaveLength(64);
+    expect(await ask(member, '127.0.0.2')).toBeUndefined();
+    // Ten may be open at once.
+    for (let count = 0; count < 10; count += 1) expect(await ask(member)).toContain('200');
+    expect(await ask(member)).toBeUndefined();
+    const [first] = connections.slice(-2);
+    first?.destroy();
+    await vi.waitFor(async () => expect(await ask(member)).toContain('200'));
   });
 });

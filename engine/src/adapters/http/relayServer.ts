@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import {
   encodeBatchList,
   FEED_LOG_HEADER,
@@ -8,6 +8,7 @@ import {
   MAX_FEED_ANSWER_BYTES,
 } from '../../feed/batchList.ts';
 import { MAX_TRANSFER_PIECES } from '../../pieces/layout.ts';
+import { InboundPlaces } from '../../session/inboundPlaces.ts';
 import { chooseTopUp } from '../../topup/chooseTopUp.ts';
 
 /** What a relay serves of one swarm; a Transfer with its layout is one. */
@@ -39,6 +40,7 @@ export interface RelayServerOptions {
   /** 0 takes any free port. */
   readonly port: number;
   readonly host?: string;
+  /** Of clients that have shown a token. */
   readonly maxConnections: number;
 }
 
@@ -59,6 +61,10 @@ const NOTHING_PATIENCE_MS = 500;
 const MAX_TOP_UP_BODY_BYTES = MAX_TRANSFER_PIECES / 8;
 /** A client that takes nothing for so long is dropped. */
 const STALLED_MS = 15_000;
+/** Nodes that are short ask again at once; to keep what none asks over would take others' places. */
+const KEEP_ALIVE_MS = 5_000;
+/** After a relay has started all its nodes come at once, and it may not know their swarms yet. */
+const MAX_UNPROVEN = 4_096;
 /** The set is not finished, or is being hashed: a gigabyte takes a second or two. */
 const TORRENT_RETRY_SECONDS = 2;
 const ROUTE =
@@ -74,27 +80,38 @@ interface Served {
   readonly log: string;
 }
 
+/** Of a connection. */
+interface Client {
+  readonly remoteHost: string;
+  /** It has shown a token. */
+  isOpen: boolean;
+}
+
 /** Serves pieces, files, top-up and feed of many swarms while they are pulled, and then torrents. */
 export class RelayServer {
   readonly #options: RelayServerOptions;
   readonly #dependencies: RelayServerDependencies;
   readonly #swarms = new Map<string, Served>();
   readonly #server: Server;
+  readonly #places: InboundPlaces;
+  readonly #clients = new WeakMap<Socket, Client>();
 
   constructor(options: RelayServerOptions, dependencies: RelayServerDependencies) {
     this.#options = options;
     this.#dependencies = dependencies;
-    const limits = {
+    const timing = {
       maxHeaderSize: 8192,
       headersTimeout: 5000,
       requestTimeout: 10_000,
-      keepAliveTimeout: 30_000,
+      keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: 1000,
     };
-    this.#server = createServer(limits, (request, response) => {
+    this.#server = createServer(timing, (request, response) => {
       this.#answer(request, response).catch(() => response.destroy());
     });
-    this.#server.maxConnections = options.maxConnections;
+    const limits = { maxOpen: options.maxConnections, maxUnproven: MAX_UNPROVEN };
+    this.#places = new InboundPlaces(limits);
+    this.#server.on('connection', (socket) => this.#meet(socket));
     this.#server.setTimeout(STALLED_MS);
   }
 
@@ -129,6 +146,16 @@ export class RelayServer {
     this.#swarms.delete(swarmId);
   }
 
+  #meet(socket: Socket): void {
+    const client: Client = { remoteHost: socket.remoteAddress ?? '', isOpen: false };
+    if (!this.#places.enter(client)) {
+      socket.destroy();
+      return;
+    }
+    this.#clients.set(socket, client);
+    socket.once('close', () => this.#places.leave(client));
+  }
+
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://relay');
     const [, swarmId = '', resource = '', rest] = ROUTE.exec(url.pathname) ?? [];
@@ -139,6 +166,8 @@ export class RelayServer {
       return refuse(request, response, 405, `only ${method} is served here`);
     if (served === undefined) return refuse(request, response, 404, 'no such swarm at this relay');
     if (!isAuthorized(request, served)) return refuse(request, response, 401, 'wrong token');
+    const client = this.#clients.get(request.socket);
+    if (client !== undefined) client.isOpen = true;
 
     const gone = new AbortController();
     response.once('close', () => gone.abort(new Error('the client is gone')));
