@@ -44,12 +44,24 @@ export class PullError extends Error {
   }
 }
 
-/** What asking again would not mend; undefined: it may. */
-export function refusalIn(error: unknown): PullError | undefined {
-  if (error instanceof PullError) return error;
-  if (!(error instanceof HttpSourceError)) return undefined;
-  if (error.cause instanceof PullError) return error.cause;
-  if (error.code !== 'MalformedAnswer') return undefined;
+/** A message about one of the files. Of a set it says which: without the query, which may be signed. */
+export function aboutFile(file: OriginFile, files: readonly OriginFile[], message: string): string {
+  return files.length === 1 ? message : `${new URL(file.url).pathname}: ${message}`;
+}
+
+/** What asking again would not mend, as a message that `about` completes; undefined: it may. */
+export function refusalIn(
+  error: unknown,
+  about: (message: string) => string,
+): PullError | undefined {
+  const refused = error instanceof HttpSourceError ? refusalBehind(error) : error;
+  if (!(refused instanceof PullError)) return undefined;
+  const { code, message, httpStatus, cause } = refused;
+  return new PullError(code, about(message), httpStatus, cause);
+}
+
+function refusalBehind(error: HttpSourceError): unknown {
+  if (error.cause instanceof PullError || error.code !== 'MalformedAnswer') return error.cause;
   return new PullError('SourceRefused', error.message, undefined, error);
 }
 

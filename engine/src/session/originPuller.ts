@@ -3,6 +3,7 @@ import { LeasePacer, type Permission, type Reservation } from '../pacing/leasePa
 import type { Timer } from '../ports/clock.ts';
 import { HttpSourceError } from '../ports/httpSource.ts';
 import {
+  aboutFile,
   conditionFor,
   judgeAnswer,
   type OriginFile,
@@ -318,7 +319,7 @@ export class OriginPuller implements Puller {
         if (error.stale) return;
       }
       const broughtMost = 2 * received >= range.end - range.start;
-      this.#judgeFailure(error, retry, { sentAtMs, broughtMost });
+      this.#judgeFailure(error, retry, { file, sentAtMs, broughtMost });
     } finally {
       this.#connections.trim(this.#pacer.connections);
     }
@@ -335,16 +336,19 @@ export class OriginPuller implements Puller {
   #judgeFailure(
     error: unknown,
     retry: { afterMs: number; message: string } | undefined,
-    { sentAtMs, broughtMost }: { sentAtMs: number; broughtMost: boolean },
+    { file, sentAtMs, broughtMost }: { file: OriginFile; sentAtMs: number; broughtMost: boolean },
   ): void {
     if (this.#over) return;
-    const refusal = refusalIn(error);
+    const about = (what: string) => aboutFile(file, this.#options.files, what);
+    const refusal = refusalIn(error, about);
     if (refusal !== undefined) {
       this.#finish({ kind: 'failed', error: refusal });
       return;
     }
     const now = this.#dependencies.clock.now();
-    const message = retry?.message ?? (error instanceof Error ? error.message : String(error));
+    const message = about(
+      retry?.message ?? (error instanceof Error ? error.message : String(error)),
+    );
     this.#lastProblem = message;
     if (retry !== undefined) this.#retryAtMs = Math.max(this.#retryAtMs, now + retry.afterMs);
     if (sentAtMs < this.#failedAtMs) return;
@@ -388,7 +392,12 @@ export class OriginPuller implements Puller {
     const count = (this.#mismatches.get(piece) ?? 0) + 1;
     this.#mismatches.set(piece, count);
     if (count < MAX_MISMATCHES) return;
-    const message = `the origin gives other bytes of piece ${piece} than another puller got`;
+    const { fileIndex } = this.#dependencies.layout.locate(piece);
+    const message = aboutFile(
+      this.#options.files[fileIndex] as OriginFile,
+      this.#options.files,
+      `the origin gives other bytes of piece ${piece} than another puller got`,
+    );
     this.#finish({ kind: 'failed', error: new PullError('SourceInconsistent', message) });
   }
 

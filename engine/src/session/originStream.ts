@@ -3,6 +3,7 @@ import { TokenBucket } from '../pacing/tokenBucket.ts';
 import type { Timer } from '../ports/clock.ts';
 import { type HttpConnection, HttpSourceError } from '../ports/httpSource.ts';
 import {
+  aboutFile,
   conditionFor,
   judgeAnswer,
   type OriginFile,
@@ -153,20 +154,26 @@ export class OriginStream implements Puller {
         await this.#sleep(MIN_LEFT_MS);
         continue;
       }
+      const { files } = this.#options;
+      let file = files[0] as OriginFile;
       try {
-        for (const fileIndex of this.#filesLeft()) await this.#streamFile(fileIndex);
+        for (const fileIndex of this.#filesLeft()) {
+          file = files[fileIndex] as OriginFile;
+          await this.#streamFile(fileIndex);
+        }
         failures = 0;
         if (!this.#plan.done) await this.#sleep(FIRST_BACKOFF_MS);
       } catch (error) {
         if (this.#over) return;
-        const refusal = refusalIn(error);
+        const about = (what: string) => aboutFile(file, files, what);
+        const refusal = refusalIn(error, about);
         if (refusal !== undefined) return this.#finish({ kind: 'failed', error: refusal });
         failures += 1;
         await this.#letGo();
         // The origin may have the one connection of the lease open still.
         if (failures >= MAX_FAILURES || this.#lostConnections > 0) {
           const message = error instanceof Error ? error.message : String(error);
-          const failed = new PullError('SourceUnavailable', message, undefined, error);
+          const failed = new PullError('SourceUnavailable', about(message), undefined, error);
           return this.#finish({ kind: 'failed', error: failed });
         }
         await this.#sleep(Math.max(FIRST_BACKOFF_MS * 2 ** (failures - 1), this.#retryAfterMs));
