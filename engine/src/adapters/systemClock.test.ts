@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { systemClock, wakefulTime } from './systemClock.ts';
 
 /** A machine whose time a test lets pass. */
@@ -77,5 +77,38 @@ describe('time that counts while the machine sleeps', () => {
     const before = systemClock.now();
     await new Promise<void>((resolve) => systemClock.setTimer(20, resolve));
     expect(systemClock.now() - before).toBeGreaterThanOrEqual(19);
+  });
+});
+
+describe('a timer of the process', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it.each([24, 25, 60, 366])('goes off after %i days, and not at once', async (days) => {
+    vi.useFakeTimers();
+    const dayMs = 86_400_000;
+    let firedAtMs: number | undefined;
+    const startMs = Date.now();
+    systemClock.setTimer(days * dayMs, () => {
+      firedAtMs = Date.now() - startMs;
+    });
+    await vi.advanceTimersByTimeAsync(days * dayMs - 1);
+    expect(firedAtMs).toBeUndefined();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(firedAtMs).toBe(days * dayMs);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('can be cancelled, also when it has waited long', async () => {
+    vi.useFakeTimers();
+    const dayMs = 86_400_000;
+    const timer = systemClock.setTimer(60 * dayMs, () => {
+      throw new Error('it was cancelled');
+    });
+    await vi.advanceTimersByTimeAsync(30 * dayMs);
+    timer.cancel();
+    expect(vi.getTimerCount()).toBe(0);
+    await vi.advanceTimersByTimeAsync(60 * dayMs);
   });
 });

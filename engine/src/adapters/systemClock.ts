@@ -38,6 +38,9 @@ export function wakefulTime({ monotonicMs, wallMs, bootMs }: TimeSources): () =>
   };
 }
 
+/** A delay that does not fit into 31 bits Node takes for 1 ms. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
 function uptimeMs(): number | undefined {
   try {
     const [seconds] = readFileSync('/proc/uptime', 'utf8').split(' ');
@@ -56,7 +59,14 @@ export const systemClock: Clock = {
     bootMs: uptimeMs,
   }),
   setTimer: (delayMs, callback): Timer => {
-    const timer = setTimeout(callback, delayMs);
+    let timer: NodeJS.Timeout;
+    const arm = (leftMs: number) => {
+      timer =
+        leftMs > LONGEST_TIMEOUT_MS
+          ? setTimeout(() => arm(leftMs - LONGEST_TIMEOUT_MS), LONGEST_TIMEOUT_MS)
+          : setTimeout(callback, leftMs);
+    };
+    arm(delayMs);
     return { cancel: () => clearTimeout(timer) };
   },
 };
