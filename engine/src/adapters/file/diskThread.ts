@@ -12,6 +12,11 @@ export class DiskThread {
   readonly #waiting = new Map<number, Waiting>();
   #worker: Worker | undefined;
   #nextId = 0;
+  readonly #newWorker: () => Worker;
+
+  constructor(newWorker = () => new Worker(new URL('./diskWorker.ts', import.meta.url))) {
+    this.#newWorker = newWorker;
+  }
 
   run(job: DiskJob): Promise<DiskResult> {
     const worker = this.#started();
@@ -26,11 +31,11 @@ export class DiskThread {
 
   #started(): Worker {
     if (this.#worker !== undefined) return this.#worker;
-    const worker = new Worker(new URL('./diskWorker.ts', import.meta.url));
+    const worker = this.#newWorker();
     worker.unref();
     worker.on('message', (answer: DiskAnswer) => this.#answered(answer));
-    worker.on('error', (error) => this.#broke(error));
-    worker.on('exit', () => this.#broke(new Error('the disk thread ended')));
+    worker.on('error', (error) => this.#broke(worker, error));
+    worker.on('exit', () => this.#broke(worker, new Error('the disk thread ended')));
     this.#worker = worker;
     return worker;
   }
@@ -43,8 +48,9 @@ export class DiskThread {
     else waiting?.reject(Object.assign(new Error(answer.error.message), answer.error));
   }
 
-  /** The next job starts another one. */
-  #broke(error: unknown): void {
+  /** The next job starts another one, of which what comes later of this one says nothing. */
+  #broke(worker: Worker, error: unknown): void {
+    if (this.#worker !== worker) return;
     this.#worker = undefined;
     const failed = [...this.#waiting.values()];
     this.#waiting.clear();
