@@ -21,7 +21,7 @@ export class HttpAssembly implements PieceAssembly {
   readonly isWhole: boolean;
   readonly #owner: AssemblyOwner;
   #gaps: Gap[];
-  #wake: (() => void)[] = [];
+  readonly #wake = new Set<() => void>();
   #wasFollowed = false;
   #state: 'open' | 'finishing' | 'verified' | 'givenUp' = 'open';
 
@@ -119,14 +119,17 @@ export class HttpAssembly implements PieceAssembly {
 
   #next(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      this.#wake.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      const wake = () => {
+        signal.removeEventListener('abort', wake);
+        this.#wake.delete(wake);
+        resolve();
+      };
+      this.#wake.add(wake);
+      signal.addEventListener('abort', wake);
     });
   }
 
   #wakeAll(): void {
-    const wake = this.#wake;
-    this.#wake = [];
-    for (const each of wake) each();
+    for (const wake of [...this.#wake]) wake();
   }
 }
