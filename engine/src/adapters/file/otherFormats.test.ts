@@ -1,4 +1,4 @@
-/** What another release has noted of a version, and this one cannot read: nothing is lost by it. */
+/** What another release has noted of a version, or nobody: nothing is lost by it. */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, open, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -70,12 +70,14 @@ async function headOf(file: string, bytes: number): Promise<string> {
 }
 
 describe.each([
-  ['with a digest', true],
-  ['without one', false],
-])('a placed version %s, noted in the format of another release', (_, named) => {
+  ['with a digest, noted in the format of another release', true, asAnotherRelease],
+  ['without one, noted in the format of another release', false, asAnotherRelease],
+  ['with a digest, of which the note is gone', true, () => rm(state())],
+  ['without one, of which the note is gone', false, () => rm(state())],
+])('a placed version %s', (_, named, spoil) => {
   beforeEach(async () => {
     await begin(pieces, named);
-    await asAnotherRelease();
+    await spoil();
   });
 
   it('stays visible, is hashed where it stands, and is whole again without a byte from others', async () => {

@@ -11,8 +11,8 @@ import { ABSENT, RECORD_BYTES, readRecord, recordOf, SYNCED, WRITTEN } from './p
  * was changed by somebody else, or by a write that a crash cut off.
  *
  * The last two digits of the magic are the format's version. A file of another one, or of another
- * length, says nothing of the pieces; but it says that there may be some: they are hashed where they
- * stand before anybody is asked for them.
+ * length, says nothing of the pieces, and neither does none: those that stand in their places are
+ * hashed there before anybody is asked for them.
  */
 const MAGIC = Buffer.from('sluice02');
 const BOOT_BYTES = 55;
@@ -22,7 +22,7 @@ const HEAD_BYTES = 64;
 /** What stands at WHOLE_AT. */
 const PARTIAL = 0;
 const WHOLE = 1;
-/** What stood here was of another format: also of what is not noted the bytes may be there. */
+/** What stood here was of another format, or nothing: also of what is not noted bytes may be there. */
 const UNTOLD = 2;
 
 export class StateFile {
@@ -56,9 +56,10 @@ export class StateFile {
     MAGIC.copy(fresh);
     fresh.write(fileSystem.bootId().slice(0, BOOT_BYTES), MAGIC.length, 'latin1');
     const unknown = { sameBoot: false, changedAtNs: undefined };
+    // Also where there is none: who removes it has not removed the files.
+    fresh[WHOLE_AT] = UNTOLD;
     const facts = await fileSystem.facts(path);
     if (facts?.kind !== 'file') return new StateFile(place, fresh, unknown);
-    fresh[WHOLE_AT] = UNTOLD;
     if (facts.sizeBytes !== fresh.length) return new StateFile(place, fresh, unknown);
     const old = await readWhole(path, facts.sizeBytes, fileSystem);
     if (!isOfThisFormat(old)) return new StateFile(place, fresh, unknown);
