@@ -40,8 +40,9 @@ class Fixture {
       const hash = hashOf(bytes);
       return { stored: expected === undefined || hash.equals(expected), hash };
     };
+    const copy: PieceStore['copy'] = async (_, hash) => ({ stored: true, hash });
     this.intake = new Intake(
-      { owner: 'a', layout, store: { put } as PieceStore, blockBytes: BLOCK },
+      { owner: 'a', layout, store: { put, copy } as PieceStore, blockBytes: BLOCK },
       {
         clock: this.clock,
         memory: this.memory,
@@ -223,5 +224,23 @@ describe('the intake: what a node that is short takes from peers', () => {
     expect(here.intake.mayAssemble(0)).toBe(true);
     here.picker.rejected(1, block);
     expect(here.intake.mayTopUp(0)).toBe(true);
+  });
+});
+
+describe('the intake: who waits for more to give', () => {
+  const never = new AbortController().signal;
+
+  it('is told of a piece that an earlier version had', async () => {
+    const { intake } = new Fixture();
+    const arrival = intake.arrival(never);
+    intake.copy(0, hashOf(origin));
+    await arrival;
+  });
+
+  it('is told when a piece that is here may have got its name', async () => {
+    const { intake } = new Fixture();
+    const arrival = intake.arrival(never);
+    intake.feedGrew();
+    await arrival;
   });
 });

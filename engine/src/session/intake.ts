@@ -119,6 +119,7 @@ export class Intake {
   /** Pieces may be named that were not. */
   feedGrew(): void {
     for (const wake of this.#unnamedWaiters) wake();
+    this.#arrived();
   }
 
   /* From an earlier version. */
@@ -157,6 +158,7 @@ export class Intake {
       this.#picker.enter(piece, stored ? 'held' : 'missing');
       if (stored) this.#dependencies.onStored(piece, hash, false);
       else this.#dependencies.onFreed();
+      this.#arrived();
     } catch (error) {
       this.#picker.enter(piece, 'missing');
       this.#dependencies.onBroken(error);
@@ -273,7 +275,7 @@ export class Intake {
     return assembly;
   }
 
-  /** Resolves when a piece begins to come by HTTP, or is stored; rejects when it is aborted. */
+  /** Resolves when a piece begins to come by HTTP, is stored, or named; rejects when it is aborted. */
   arrival(signal: AbortSignal): Promise<void> {
     const ended = AbortSignal.any([signal, this.#stopped.signal]);
     return new Promise((resolve, reject) => {

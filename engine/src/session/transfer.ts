@@ -319,7 +319,7 @@ export class Transfer implements Served {
     return this.#memory.lend(this.#options.swarmId, piece);
   }
 
-  /** Resolves when a piece begins to come by HTTP, or is stored; rejects when it is aborted. */
+  /** Resolves when there may be more to give; rejects when it is aborted. */
   arrival(signal: AbortSignal): Promise<void> {
     return this.#intake.arrival(signal);
   }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RelayServer, type ServedSwarm } from './relayServer.ts';
@@ -23,7 +24,7 @@ class LimitedSwarm implements ServedSwarm {
   pieceSizeBytes = () => PIECE;
   locate = (piece: number) => ({ fileIndex: 0, offset: piece * PIECE });
   holds = (piece: number) => piece === 0;
-  assembles = (piece: number) => piece === 1;
+  assembles = (piece: number): boolean => piece === 1;
   arrival = async () => {};
   torrent = () => undefined;
   uploadLimit = () => this.limit;
@@ -136,6 +137,59 @@ describe('what a relay sends by HTTP', () => {
       if (lastSignal.aborted) resolve();
       else lastSignal.addEventListener('abort', () => resolve());
     });
+  });
+});
+
+describe('a file of which a piece has not begun to come', () => {
+  it('goes on when it has, and ends when the distribution is gone', async () => {
+    const arrivals: PromiseWithResolvers<void>[] = [];
+    swarm.arrival = () => {
+      const arrival = Promise.withResolvers<void>();
+      arrivals.push(arrival);
+      return arrival.promise;
+    };
+    swarm.assembles = () => false;
+    const ask = () =>
+      fetch(`${base}/files/a`, { headers: { authorization } })
+        .then((answer) => answer.arrayBuffer())
+        .then(
+          ({ byteLength }) => byteLength,
+          () => 'cut off',
+        );
+    const first = ask();
+    await vi.waitFor(() => expect(arrivals).toHaveLength(1));
+    swarm.assembles = () => true;
+    arrivals.pop()?.resolve();
+    expect(await first).toBe(2 * PIECE);
+    swarm.assembles = () => false;
+    const second = ask();
+    await vi.waitFor(() => expect(arrivals).toHaveLength(1));
+    arrivals.pop()?.reject(new Error('the transfer was stopped'));
+    expect(await second).toBe('cut off');
+  });
+});
+
+describe('a top-up that names more pieces than there can be', () => {
+  const LONG = Buffer.alloc(200_000);
+
+  it.each([
+    ['tells its length', { 'content-length': `${LONG.length}` }],
+    ['does not tell its length', { 'transfer-encoding': 'chunked' }],
+  ])('is told so when it %s', async (_, headers) => {
+    const { hostname, port } = new URL(base);
+    const asking = request({
+      hostname,
+      port,
+      method: 'POST',
+      path: `/v1/swarms/${SWARM}/top-up`,
+      headers: { authorization, ...headers },
+    });
+    const answered = new Promise<number | undefined>((resolve, reject) => {
+      asking.once('response', (answer) => resolve(answer.resume().statusCode));
+      asking.once('error', reject);
+    });
+    asking.end(LONG);
+    expect(await answered).toBe(413);
   });
 });
 

@@ -295,10 +295,7 @@ export class RelayServer {
 
   /** A file is served in order: the piece may not have begun to come yet. */
   async #arrival(swarm: ServedSwarm, piece: number, signal: AbortSignal): Promise<void> {
-    while (!swarm.holds(piece) && !swarm.assembles(piece)) {
-      signal.throwIfAborted();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    while (!swarm.holds(piece) && !swarm.assembles(piece)) await swarm.arrival(signal);
   }
 
   /** Bytes [start, end) of a piece, as they come when it is not complete. */
