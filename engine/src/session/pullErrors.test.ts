@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HttpSource } from '../ports/httpSource.ts';
 import { VirtualClock } from '../sim/virtualClock.ts';
+import { DroppingTarget } from '../testing/droppingTarget.ts';
 import { createPuller } from './originPuller.ts';
 
 const PIECE = 65_536;
@@ -38,21 +39,7 @@ function originOf(last: string, ranges: boolean, told: Told): HttpSource {
 /** The message with which a pull of these files fails. */
 async function failureOf(paths: readonly string[], ranges: boolean, told: Told): Promise<string> {
   const clock = new VirtualClock();
-  const held = new Set<number>();
-  const target = {
-    holds: (piece: number) => held.has(piece),
-    assemble: (piece: number) => ({
-      piece,
-      sizeBytes: PIECE,
-      missing: () => [{ offset: 0, length: PIECE }],
-      write: () => {},
-      finish: async () => {
-        held.add(piece);
-        return 'verified' as const;
-      },
-      abort: () => {},
-    }),
-  };
+  const target = new DroppingTarget(() => PIECE);
   const layout = {
     pieceSizeBytes: () => PIECE,
     locate: (piece: number) => ({ fileIndex: piece, offset: 0 }),

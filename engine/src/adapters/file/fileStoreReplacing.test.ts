@@ -157,8 +157,7 @@ describe('a piece that is written once more', () => {
 describe('a piece that is found to be rotten', () => {
   it('stays found when the power goes, and is no reason to refuse the others', async () => {
     const disk = await slowDisk();
-    const clock = new Times();
-    const store = storeOn(disk, clock);
+    const store = storeOn(disk);
     await store.open(never);
     for (const piece of [0, 1, 2]) await store.put(piece, right(piece));
     await store.complete(never);
