@@ -1,8 +1,8 @@
 import type { EventEmitter } from 'node:events';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import { removeOlderVersions } from '@sluice/engine/adapters/file/olderVersions.ts';
-import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
-import { type Layout, layoutOf } from '@sluice/engine/pieces/layout.ts';
+import { checkSwarmId } from '@sluice/engine/feed/swarmId.ts';
+import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
 import type { EngineHost } from '@sluice/engine/session/host.ts';
@@ -12,6 +12,7 @@ import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import type { HelpSource } from '@sluice/engine/topup/ladder.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
+import { DonorFolders } from '@sluice/protocol/client/donorFolders.ts';
 import type { HeldHashes } from '@sluice/protocol/client/heldHashes.ts';
 import { revokedPullersOf } from '@sluice/protocol/client/revokedPullersOf.ts';
 import { aborted, TaskLife } from '@sluice/protocol/client/taskLife.ts';
@@ -80,9 +81,8 @@ export class AgentTask implements TaskRunner {
   #origin: OriginTopUp | OriginPull | undefined;
   #held: HeldHashes | undefined;
   #change = new AbortController();
-  /** Folders that the attempt takes from, if what it needs is there. */
-  #donors: ReadonlySet<string> = new Set();
-  readonly #onPlaced = () => void this.#lookForDonors();
+  readonly #donors: DonorFolders;
+  readonly #onPlaced = () => void this.#donors.look();
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
   #pieceCount = 0;
   #failure: TaskError | undefined;
@@ -96,6 +96,11 @@ export class AgentTask implements TaskRunner {
       attempt: (signal) => this.#keep(signal),
       onFailure: (error) => this.#fail(error),
       mayRetry: (error) => !FINAL_REASONS.has(taskErrorOf(error).reason),
+    });
+    this.#donors = new DonorFolders({
+      life: this.#life,
+      whole: () => wholeDonors(options.root, this.#task),
+      isLacking: () => this.#state !== 'ready' && this.#state !== 'failed',
     });
   }
 
@@ -112,7 +117,7 @@ export class AgentTask implements TaskRunner {
     this.#held?.update(task);
     this.#applyDelivery();
     this.#applyTarget();
-    void this.#lookForDonors();
+    void this.#donors.look();
   }
 
   setPeers(peers: readonly Peer[]): void {
@@ -160,14 +165,6 @@ export class AgentTask implements TaskRunner {
     }
   }
 
-  /** What another version on this node has by now is not fetched: the attempt begins anew with it. */
-  async #lookForDonors(): Promise<void> {
-    const renew = this.#life.renewer();
-    const folders = await wholeDonors(this.#options.root, this.#task).catch(() => []);
-    const isNews = folders.some((folder) => !this.#donors.has(folder));
-    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renew();
-  }
-
   /** Works until aborted, or what is placed is damaged; rejects when the transfer fails. */
   async #attempt(isSuspicious: boolean, signal: AbortSignal): Promise<Damage | undefined> {
     const paths = versionPathsOf(this.#options.root, this.#task);
@@ -189,9 +186,9 @@ export class AgentTask implements TaskRunner {
     const layout = layoutOf(task.files, task.pieceLengthBytes);
     this.#pieceCount = layout.pieceCount;
     const { engine, http, clock, logger } = this.#dependencies;
-    checkSwarmId(task, layout);
-    const donors = await wholeDonors(this.#options.root, task);
-    this.#donors = new Set(donors);
+    const feedKey = Buffer.from(task.feedKey, 'base64');
+    checkSwarmId(task.swarmId, layout, { ...task, feedKey });
+    const donors = await this.#donors.take();
     const store = new FileStore({
       folder: paths.versionFolder,
       layout,
@@ -208,7 +205,7 @@ export class AgentTask implements TaskRunner {
       role: 'agent',
       layout,
       store,
-      feedKey: Buffer.from(task.feedKey, 'base64'),
+      feedKey,
       swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
       onBanned: (peer, piece) => {
         const { uid, epoch } = task;
@@ -356,13 +353,4 @@ function relaysOf(peers: readonly Peer[]): TopUpRelay[] {
   return peers.flatMap(({ id, role, host, httpPort }) =>
     role === 'relay' && httpPort !== undefined ? [{ id, host, httpPort }] : [],
   );
-}
-
-/** A swarm is named by what is in it: another name means another idea of the files. */
-function checkSwarmId({ uid, epoch, feedKey, swarmId }: Task, layout: Layout): void {
-  const owner = { uid, epoch, feedKey: Buffer.from(feedKey, 'base64') };
-  const own = swarmIdOf(layout, owner).toString('hex');
-  if (own === swarmId) return;
-  const message = `the control server names swarm ${swarmId}, its files make ${own}`;
-  throw Object.assign(new Error(message), { code: 'SwarmMismatch' });
 }

@@ -2,7 +2,7 @@ import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
 import type { RelayServer, ServedSwarm } from '@sluice/engine/adapters/http/relayServer.ts';
 import { FeedSigner, signerUnder } from '@sluice/engine/feed/feedSigner.ts';
 import { type FeedKeyPair, generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import { swarmIdOf } from '@sluice/engine/feed/swarmId.ts';
+import { checkSwarmId } from '@sluice/engine/feed/swarmId.ts';
 import { type Layout, layoutOf } from '@sluice/engine/pieces/layout.ts';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { HttpSource } from '@sluice/engine/ports/httpSource.ts';
@@ -13,6 +13,7 @@ import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import { uploadGate } from '@sluice/engine/session/uploadGate.ts';
 import type { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import { digestsOf } from '@sluice/protocol/client/digestsOf.ts';
+import { DonorFolders } from '@sluice/protocol/client/donorFolders.ts';
 import { HeldHashes } from '@sluice/protocol/client/heldHashes.ts';
 import { LeaseLoop, type LeaseWant, type SourcedGrant } from '@sluice/protocol/client/leaseLoop.ts';
 import { revokedPullersOf } from '@sluice/protocol/client/revokedPullersOf.ts';
@@ -76,8 +77,7 @@ export class RelayTask implements TaskRunner {
   readonly #draining = new AbortController();
   #pulling: Promise<void> = Promise.resolve();
   #held: HeldHashes | undefined;
-  /** Folders that the attempt takes from, if what it needs is there. */
-  #donors: ReadonlySet<string> = new Set();
+  readonly #donors: DonorFolders;
   #state: 'pending' | 'transferring' | 'ready' | 'failed' = 'pending';
   #failure: TaskError | undefined;
   /** Why the origin gives nothing; peers may. */
@@ -98,6 +98,11 @@ export class RelayTask implements TaskRunner {
       onFailure: (error) => this.#fail(error),
       mayRetry: (error) => taskErrorOf(error).reason !== 'SwarmMismatch',
     });
+    this.#donors = new DonorFolders({
+      life: this.#life,
+      whole: () => this.#wholeDonors(this.#task),
+      isLacking: () => this.#state !== 'ready' && this.#state !== 'failed',
+    });
   }
 
   start(): void {
@@ -109,7 +114,7 @@ export class RelayTask implements TaskRunner {
     this.#transfer?.revoke(revokedPullersOf(task));
     this.#transfer?.setRates(uploadRatesOf(task));
     this.#held?.update(task);
-    void this.#lookForDonors();
+    void this.#donors.look();
   }
 
   setPeers(peers: readonly Peer[]): void {
@@ -154,22 +159,14 @@ export class RelayTask implements TaskRunner {
     await this.#life.stop();
   }
 
-  /** What another version has here by now is not fetched: the attempt begins anew with it. */
-  async #lookForDonors(): Promise<void> {
-    const renew = this.#life.renewer();
-    const folders = await this.#wholeDonors(this.#task).catch(() => []);
-    const isNews = folders.some((folder) => !this.#donors.has(folder));
-    if (isNews && this.#state !== 'ready' && this.#state !== 'failed') renew();
-  }
-
   /** Works until aborted; rejects when the transfer fails. */
   async #attempt(signal: AbortSignal): Promise<void> {
     const { engine, relayServer, clock, logger } = this.#dependencies;
     const task = this.#task;
     const layout = layoutOf(task.files, task.pieceLengthBytes);
-    checkSwarmId(task, layout);
-    const donors = await this.#wholeDonors(task);
-    this.#donors = new Set(donors);
+    const feedKey = Buffer.from(task.feedKey, 'base64');
+    checkSwarmId(task.swarmId, layout, { ...task, feedKey });
+    const donors = await this.#donors.take();
     const store = new FileStore({
       folder: this.#folder,
       layout,
@@ -182,7 +179,7 @@ export class RelayTask implements TaskRunner {
       role: 'relay',
       layout,
       store,
-      feedKey: Buffer.from(task.feedKey, 'base64'),
+      feedKey,
       swarmSecret: Buffer.from(task.swarmSecret, 'base64'),
       onBanned: (peer, piece) => {
         const { uid, epoch } = task;
@@ -341,15 +338,6 @@ export class RelayTask implements TaskRunner {
     this.#dependencies.logger.error('transfer failed', { uid, epoch, ...errorFields(error) });
     this.#dependencies.onChange();
   }
-}
-
-/** A swarm is named by what is in it: another name means another idea of the files. */
-function checkSwarmId({ uid, epoch, feedKey, swarmId }: Task, layout: Layout): void {
-  const owner = { uid, epoch, feedKey: Buffer.from(feedKey, 'base64') };
-  const own = swarmIdOf(layout, owner).toString('hex');
-  if (own === swarmId) return;
-  const message = `the control server names swarm ${swarmId}, its files make ${own}`;
-  throw Object.assign(new Error(message), { code: 'SwarmMismatch' });
 }
 
 /** What the relay's HTTP serves of a transfer. */
