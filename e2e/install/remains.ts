@@ -1,12 +1,12 @@
 /** What is left of a Distribution: on the disks of nodes and relays, and in the database. */
-import { readdir } from 'node:fs/promises';
+import { access, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import {
   type Assignment,
   MongoAssignmentStore,
   rowsIn,
 } from '@sluice/operator/store/assignments.ts';
-import { MongoClient } from 'mongodb';
+import { type Db, MongoClient } from 'mongodb';
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts';
 import { NAMESPACE, ROOT } from './sluice.ts';
 
@@ -28,14 +28,27 @@ export async function foldersOf(cluster: Cluster, uid: string): Promise<string[]
 
 /** The agent's root, and the caches of the relays that run or ran there. */
 async function rootsOn(node: ClusterNode): Promise<string[]> {
+  return [node.hostPath(ROOT), ...(await relayCachesOn(node))];
+}
+
+/** Folders that are there for relays, whether they run or not. */
+export async function relayCachesOn(node: ClusterNode): Promise<string[]> {
   const pods = node.hostPath('/var/lib/kubelet/pods');
-  const names = await readdir(pods);
-  return [node.hostPath(ROOT), ...names.map((name) => path.join(pods, name, RELAY_CACHE))];
+  const caches = (await readdir(pods)).map((name) => path.join(pods, name, RELAY_CACHE));
+  const found = await Promise.all(
+    caches.map((cache) =>
+      access(cache).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return caches.filter((_, at) => found[at]);
 }
 
 export async function withDatabase<T>(
   cluster: Cluster,
-  use: (database: DistributionRows) => Promise<T>,
+  use: (rows: DistributionRows, database: Db) => Promise<T>,
 ): Promise<T> {
   const pod = ['get', 'pod', 'sluice-mongodb-0', '-n', NAMESPACE];
   const address = await cluster.kubectl([...pod, '-o', 'jsonpath={.status.podIP}']);
@@ -45,7 +58,7 @@ export async function withDatabase<T>(
     socketTimeoutMS: DATABASE_TIMEOUT_MS,
   });
   try {
-    return await use(new DistributionRows(client));
+    return await use(new DistributionRows(client), client.db());
   } finally {
     await client.close();
     await close();
@@ -75,14 +88,6 @@ export class DistributionRows {
       if (!secret) throw new Error(`${uid} has no such secret`);
       return secret;
     });
-  }
-
-  /** Of all distributions that have rows of any kind. */
-  async uids(): Promise<Set<string>> {
-    const database = this.#client.db();
-    const rows = await database.collection<{ _id: string }>('distributions').find().toArray();
-    const assigned = await database.collection('assignments').distinct('uid');
-    return new Set([...rows.map(({ _id }) => _id), ...assigned]);
   }
 
   /** What is kept of its nodes, by name. */

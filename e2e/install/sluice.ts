@@ -182,6 +182,7 @@ interface Settings {
   readonly rehashSeconds?: number;
   /** What agents tolerate besides what every DaemonSet does; absent: every taint. */
   readonly agentTolerations?: readonly object[];
+  readonly operatorReplicas?: number;
 }
 
 const AGENTS = 'daemonset/sluice-agent';
@@ -271,7 +272,14 @@ async function rolledOut(cluster: Cluster, workload: string): Promise<void> {
 }
 
 async function helmUpgrade(cluster: Cluster, values: string, settings: Settings): Promise<void> {
-  const { relayIdleSeconds, nodeLabels, checkSeconds, rehashSeconds, agentTolerations } = settings;
+  const {
+    relayIdleSeconds,
+    nodeLabels,
+    operatorReplicas,
+    checkSeconds,
+    rehashSeconds,
+    agentTolerations,
+  } = settings;
   await cluster.helm([
     ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
     ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
@@ -283,6 +291,7 @@ async function helmUpgrade(cluster: Cluster, values: string, settings: Settings)
     ...(agentTolerations === undefined
       ? []
       : ['--set-json', `agent.tolerations=${JSON.stringify(agentTolerations)}`]),
+    ...(operatorReplicas === undefined ? [] : ['--set', `operator.replicas=${operatorReplicas}`]),
   ]);
 }
 

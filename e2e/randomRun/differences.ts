@@ -2,172 +2,157 @@
  * What the cluster, the database and the disks say that is not as a run wants it: sentences, none
  * when it has come to rest. Each of the three is read by itself, not by way of another.
  */
-import { readdir, readlink, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { ClusterNode } from '../cluster/cluster.ts';
-import { foldersOf, withDatabase } from '../install/remains.ts';
 import { type Sluice, sha256OfFile } from '../install/sluice.ts';
-import type { Digests } from './act.ts';
-import { NAMES, type Wanted, type World } from './world.ts';
+import { placedName } from './act.ts';
+import type { AtOrigin } from './atOrigin.ts';
+import { type ClusterFacts, readCluster } from './clusterFacts.ts';
+import { type RecordFacts, readDatabase } from './databaseFacts.ts';
+import { type DiskFacts, readDisk } from './diskFacts.ts';
+import { judgeCluster } from './judgeCluster.ts';
+import { judgeDatabase, recordsOf } from './judgeDatabase.ts';
+import { judgeDisk, ruleOf } from './judgeDisk.ts';
+import { type Memory, placeKey } from './memory.ts';
+import type { Version } from './steps.ts';
+import { isAway, type World } from './world.ts';
 
-interface DistributionState {
-  readonly metadata: { readonly name: string; readonly uid: string; readonly generation: number };
-  readonly status?: {
-    readonly observedGeneration?: number;
-    readonly conditions?: readonly {
-      readonly type: string;
-      readonly status: string;
-      readonly message: string;
-    }[];
-    readonly nodes?: { readonly desired: number; readonly ready: number; readonly failed: number };
-  };
+interface Seen {
+  readonly cluster: ClusterFacts;
+  readonly records: ReadonlyMap<string, RecordFacts>;
+  /** By the uid of the node's object. */
+  readonly disks: ReadonlyMap<string, DiskFacts>;
 }
 
-interface NodeState {
-  readonly metadata: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
+export interface Look {
+  readonly differences: readonly string[];
+  /** Undefined while there are differences. */
+  readonly seen: Seen | undefined;
 }
 
-/** `gone`: uids of Distributions that were deleted. */
-export async function differences(
+export async function look(
   sluice: Sluice,
   world: World,
-  gone: ReadonlySet<string>,
-  digests: Digests,
-): Promise<string[]> {
-  const objects = await list<DistributionState>(sluice, ['distributions', '-n', 'default']);
-  const nodes = await list<NodeState>(sluice, ['nodes']);
-  const found = [...differentObjects(world, objects), ...differentLabels(sluice, world, nodes)];
-  // The disks are read only when the cluster says that all is well: it takes a while.
-  if (found.length > 0) return found;
-  for (const node of sluice.cluster.nodes) {
-    found.push(...(await differentFiles(sluice, world, node, digests)));
-  }
-  for (const uid of gone) {
-    found.push(...(await foldersOf(sluice.cluster, uid)).map((folder) => `${folder} is left`));
-  }
-  found.push(...(await rowsLeft(sluice, gone)));
-  return found;
-}
-
-function differentObjects(world: World, objects: readonly DistributionState[]): string[] {
-  const names = new Set(objects.map(({ metadata }) => metadata.name));
-  const missing = [...world.wanted.keys()].filter((name) => !names.has(name));
-  return [
-    ...missing.map((name) => `Distribution ${name} is not there`),
-    ...objects.flatMap((object) => differentObject(world, object)),
-  ];
-}
-
-function differentObject(world: World, { metadata, status }: DistributionState): string[] {
-  const { name, generation } = metadata;
-  const wanted = world.wanted.get(name);
-  if (wanted === undefined) return [`Distribution ${name} is still there`];
-  if (status?.observedGeneration !== generation) {
-    return [`${name} has generation ${generation}, its status is of ${status?.observedGeneration}`];
-  }
-  if (wanted.settings.suspend) return [];
-  const ready = status.conditions?.find(({ type }) => type === 'Ready');
-  const counts = JSON.stringify(status.nodes);
-  return ready?.status === 'True' ? [] : [`${name} is not Ready: ${ready?.message} (${counts})`];
-}
-
-/** The nodes of a zone, but for a cordoned one, of which either is right. */
-function judgedNodes(sluice: Sluice, world: World, zone: string | undefined): ClusterNode[] {
-  return sluice.cluster.nodes.filter(
-    (node) => node.name !== world.cordoned && (zone === undefined || node.zone === zone),
+  memory: Memory,
+  origin: AtOrigin,
+  sinceMs: number,
+): Promise<Look> {
+  const cluster = await readCluster(sluice);
+  const found = judgeCluster(world, cluster);
+  // The others are read only when the cluster says that all is well: it takes a while.
+  if (found.length > 0) return { differences: found, seen: undefined };
+  const { records: all, ...database } = await readDatabase(sluice.cluster);
+  const { connections, bytesTotal } = await sluice.cluster.origin.stats();
+  const meter = { openConnections: connections.open, bytesTotal, sinceMs };
+  found.push(...judgeDatabase(world, cluster, { records: all, ...database }, meter));
+  const records = new Map(
+    [...world.wanted.values()].flatMap((wanted) => {
+      const [record] = recordsOf(wanted, cluster.distributions, all);
+      return record === undefined ? [] : [[wanted.name, record] as const];
+    }),
   );
+  const disks = await readDisks(sluice, world, cluster.nodes);
+  for (const [nodeUid, disk] of disks) {
+    found.push(...judgeDisk({ world, disk, nodeUid, records, memory }));
+  }
+  if (found.length > 0) return { differences: found, seen: undefined };
+  const seen = { cluster, records, disks };
+  const differences = await wrongFiles(sluice, world, memory, origin, seen);
+  return { differences, seen: differences.length > 0 ? undefined : seen };
 }
 
-function differentLabels(sluice: Sluice, world: World, nodes: readonly NodeState[]): string[] {
-  const prefix = 'default.dist.sluice.dev/';
-  const expected = new Set<string>();
-  for (const { name, settings } of world.wanted.values()) {
-    if (!settings.nodeLabel || settings.suspend) continue;
-    for (const node of judgedNodes(sluice, world, settings.zone))
-      expected.add(`${node.name} ${name}`);
-  }
-  const shown = new Set<string>();
+/** Of the nodes that are here. */
+export async function readDisks(
+  sluice: Sluice,
+  world: World,
+  nodes: ClusterFacts['nodes'],
+): Promise<Map<string, DiskFacts>> {
+  const disks = new Map<string, DiskFacts>();
   for (const { metadata } of nodes) {
-    for (const label of Object.keys(metadata.labels)) {
-      if (label.startsWith(prefix)) shown.add(`${metadata.name} ${label.slice(prefix.length)}`);
+    if (isAway(world, metadata.name)) continue;
+    disks.set(metadata.uid, await readDisk(sluice, nodeNamed(sluice, metadata.name)));
+  }
+  return disks;
+}
+
+/** What came to rest is what the next rest is held against. */
+export function remember(world: World, memory: Memory, { records, disks }: Seen): void {
+  const versions = new Map<string, readonly number[]>();
+  for (const { name, version, settings } of world.wanted.values()) {
+    const record = records.get(name);
+    if (record === undefined || settings.suspend) continue;
+    memory.contents.set(`${record.uid}/${record.epoch}`, version);
+    for (const [nodeUid, { folders }] of disks) {
+      const own = folders.find(({ uid }) => uid === record.uid)?.versions ?? [];
+      const whole = own.filter(({ isWhole }) => isWhole).map(({ epoch }) => epoch);
+      versions.set(placeKey(nodeUid, name), whole);
     }
   }
-  const mayBe = (entry: string) => {
-    const [node = '', name = ''] = entry.split(' ');
-    const settings = world.wanted.get(name)?.settings;
-    return settings?.nodeLabel && (settings.suspend || node === world.cordoned);
-  };
-  return [
-    ...[...expected].filter((each) => !shown.has(each)).map((each) => `no label: ${each}`),
-    ...[...shown]
-      .filter((each) => !expected.has(each) && !mayBe(each))
-      .map((each) => `a label too many: ${each}`),
-  ];
+  memory.versions = versions;
 }
 
-async function differentFiles(
+/** Also of the versions that are kept for pods that run on them. */
+async function wrongFiles(
   sluice: Sluice,
   world: World,
-  node: ClusterNode,
-  digests: Digests,
+  memory: Memory,
+  origin: AtOrigin,
+  { records, disks }: Seen,
 ): Promise<string[]> {
   const found: string[] = [];
-  const folder = path.join(sluice.root(node), 'default');
-  const entries: string[] = await readdir(folder).catch(() => []);
-  // What other Distributions were told to leave behind is not this run's.
-  for (const name of entries.filter((each) => each.startsWith(NAMES))) {
-    if (!world.wanted.has(name)) found.push(`${node.name} still shows ${name}`);
-  }
-  for (const wanted of world.wanted.values()) {
-    const { zone, suspend } = wanted.settings;
-    const isJudged = node.name !== world.cordoned && !suspend;
-    const isTarget = zone === undefined || node.zone === zone;
-    if (isJudged && isTarget) {
-      const wrong = await wrongIn(path.join(folder, wanted.name), wanted, digests);
-      found.push(...wrong.map((what) => `${node.name}: ${wanted.name}: ${what}`));
-    }
-    if (isJudged && !isTarget && entries.includes(wanted.name)) {
-      found.push(`${node.name} is in ${node.zone} and still shows ${wanted.name}`);
+  for (const [nodeUid, disk] of disks) {
+    const root = path.join(sluice.root(nodeNamed(sluice, disk.node)), 'default/.sluice');
+    for (const wanted of world.wanted.values()) {
+      const { name, settings } = wanted;
+      const record = records.get(name);
+      if (record === undefined || ruleOf({ world, disk }, wanted) !== 'must') continue;
+      const versions = disk.folders.find(({ uid }) => uid === record.uid)?.versions ?? [];
+      const isDamaged = memory.damaged.has(placeKey(nodeUid, name));
+      for (const { epoch } of versions) {
+        const id = `${record.uid}/${epoch}`;
+        const isCurrent = epoch === record.epoch;
+        const version = isCurrent ? wanted.version : memory.contents.get(id);
+        if (version === undefined || (isDamaged && !isCurrent)) continue;
+        const mode = isCurrent ? settings.fileMode : undefined;
+        const wrong = await wrongIn(path.join(root, id), version, mode, origin);
+        found.push(...wrong.map((what) => `${disk.node}: ${name}: version ${epoch}: ${what}`));
+      }
     }
   }
   return found;
 }
 
-async function wrongIn(folder: string, wanted: Wanted, digests: Digests): Promise<string[]> {
-  const { version, settings } = wanted;
-  const target = await readlink(folder).catch(() => undefined);
-  if (target === undefined) return ['is not shown'];
-  const root = path.resolve(path.dirname(folder), target);
+/** `mode`: undefined where it does not matter. */
+async function wrongIn(
+  root: string,
+  version: Version,
+  mode: string | undefined,
+  origin: AtOrigin,
+): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
   const names = entries
     .filter((entry) => entry.isFile())
     .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)));
-  const expected = new Map(
-    version.files.map((file) => [version.isSet ? file.path : path.basename(file.path), file]),
-  );
+  const expected = new Map(version.files.map((file) => [placedName(version, file.path), file]));
   const wrong = names.filter((name) => !expected.has(name)).map((name) => `${name} is too many`);
-  for (const [name, { seed }] of expected) {
+  for (const [name, wanted] of expected) {
     const file = path.join(root, name);
     const facts = await stat(file).catch(() => undefined);
     if (facts === undefined) {
       wrong.push(`${name} is missing`);
       continue;
     }
-    const mode = `0${(facts.mode & 0o777).toString(8)}`;
-    if (mode !== settings.fileMode) wrong.push(`${name} has mode ${mode}`);
+    const found = `0${(facts.mode & 0o777).toString(8)}`;
+    if (mode !== undefined && found !== mode) wrong.push(`${name} has mode ${found}`);
     const sha256 = await sha256OfFile(file);
-    if (sha256 !== digests.of.get(seed)) wrong.push(`${name} has SHA-256 ${sha256}`);
+    if (sha256 !== origin.digestOf(wanted)) wrong.push(`${name} has SHA-256 ${sha256}`);
   }
   return wrong;
 }
 
-async function rowsLeft(sluice: Sluice, gone: ReadonlySet<string>): Promise<string[]> {
-  const known = await withDatabase(sluice.cluster, (database) => database.uids());
-  const rows = [...known].filter((uid) => gone.has(uid));
-  return rows.map((uid) => `the database has rows of ${uid}, which is gone`);
-}
-
-async function list<T>(sluice: Sluice, args: readonly string[]): Promise<readonly T[]> {
-  const said = await sluice.cluster.kubectl(['get', ...args, '-o', 'json']);
-  return (JSON.parse(said) as { items: T[] }).items;
+function nodeNamed(sluice: Sluice, name: string): ClusterNode {
+  const found = sluice.cluster.nodes.find((node) => node.name === name);
+  if (found === undefined) throw new Error(`there is no node ${name}`);
+  return found;
 }

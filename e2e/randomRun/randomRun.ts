@@ -1,20 +1,29 @@
 /**
  * A cluster with Sluice to which random things happen: Distributions are applied, edited and
- * deleted, nodes cordoned and drained, processes killed and evicted, often in mid-transfer. After
- * some of them it is left alone, and then cluster, database and disks must say what was asked for.
+ * deleted, nodes cordoned, drained, switched off and installed anew, processes killed and frozen,
+ * the origin spoilt, often in mid-transfer. After some of them it is left alone, and then cluster,
+ * database and disks must say what was asked for.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { Sluice } from '../install/sluice.ts';
-import { act, type Digests } from './act.ts';
-import { differences } from './differences.ts';
-import { after, describeStep, emptyWorld, nextStep, type Step, type World } from './world.ts';
+import { act, type Mend } from './act.ts';
+import { AtOrigin } from './atOrigin.ts';
+import { readNodes } from './clusterFacts.ts';
+import { type Look, look, readDisks, remember } from './differences.ts';
+import { nextStep } from './draw.ts';
+import { judgeEvents } from './judgeCluster.ts';
+import { Memory, placeKey } from './memory.ts';
+import { describeStep, type Step } from './steps.ts';
+import { after, emptyWorld, rested, type World } from './world.ts';
 
 export interface RandomRunOptions {
   readonly seed: number;
   readonly steps: number;
   /** So many steps, and then a rest. */
   readonly stepsBetweenRests: number;
+  /** Names of nodes that may be switched off, deleted and installed anew; empty: none. */
+  readonly losable?: readonly string[];
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal;
 }
@@ -22,6 +31,8 @@ export interface RandomRunOptions {
 export interface Rest {
   readonly afterSteps: number;
   readonly seconds: number;
+  /** Of one Distribution, since the rest before. */
+  readonly mostEvents: number;
   /** What was not as it should be when the time was over. */
   readonly differences: readonly string[];
 }
@@ -35,65 +46,120 @@ export class RandomRun {
   readonly #sluice: Sluice;
   readonly #options: RandomRunOptions;
   readonly #random: SeededRandom;
-  readonly #digests: Digests = { of: new Map() };
-  readonly #gone = new Set<string>();
+  readonly #origin: AtOrigin;
+  readonly #memory = new Memory();
+  /** What was spoilt for a while, and is being mended. */
+  readonly #mending = new Set<Promise<void>>();
+  readonly #sinceMs = Date.now();
   #world: World;
 
   constructor(sluice: Sluice, options: RandomRunOptions) {
     this.#sluice = sluice;
     this.#options = options;
     this.#random = new SeededRandom(options.seed);
-    const { nodes } = sluice.cluster;
-    const zones = [...new Set(nodes.map(({ zone }) => zone))];
-    this.#world = emptyWorld(
-      nodes.map(({ name }) => name),
-      zones,
-    );
+    this.#origin = new AtOrigin(sluice.cluster.origin);
+    const nodes = sluice.cluster.nodes.map(({ name, zone }) => ({ name, zone }));
+    this.#world = emptyWorld(nodes, options.losable);
   }
 
   /** All rests, the last one after everything was deleted; ends at the first with differences. */
   async play(): Promise<Rest[]> {
     const { steps, stepsBetweenRests } = this.#options;
     const rests: Rest[] = [];
-    for (let at = 1; at <= steps; at += 1) {
-      await this.#step(nextStep(this.#world, this.#random), at);
-      if (at % stepsBetweenRests === 0 || at === steps) rests.push(await this.#rest(at));
-      if (rests.at(-1)?.differences.length) return rests;
+    try {
+      for (let at = 1; at <= steps; at += 1) {
+        await this.#step(nextStep(this.#world, this.#random), at);
+        if (at % stepsBetweenRests === 0 || at === steps) rests.push(await this.#rest(at));
+        if (rests.at(-1)?.differences.length) return rests;
+      }
+      for (const step of this.#cleanUp()) await this.#step(step, steps);
+      return [...rests, await this.#rest(steps)];
+    } finally {
+      await Promise.all(this.#mending);
     }
-    const { cordoned, wanted } = this.#world;
-    if (cordoned !== undefined) await this.#step({ kind: 'uncordon', node: cordoned }, steps);
-    for (const name of wanted.keys()) await this.#step({ kind: 'delete', name }, steps);
-    return [...rests, await this.#rest(steps)];
+  }
+
+  /** After these nothing is left of the run. */
+  #cleanUp(): Step[] {
+    const { away, cordoned, pool, wanted } = this.#world;
+    return [
+      ...(away === undefined
+        ? []
+        : [{ kind: away.isDeleted ? 'joinNode' : 'powerOn', node: away.node } as const]),
+      ...(cordoned === undefined ? [] : [{ kind: 'uncordon', node: cordoned } as const]),
+      ...[...wanted.keys()].map((name) => ({ kind: 'delete', name }) as const),
+      ...[...pool].map((node) => ({ kind: 'relabel', node, inPool: false }) as const),
+    ];
   }
 
   async #step(step: Step, at: number): Promise<void> {
     const { log, signal } = this.#options;
     signal?.throwIfAborted();
     log(`${at}: ${describeStep(step)}`);
-    if (step.kind === 'delete') {
-      this.#gone.add((await this.#sluice.distribution(step.name)).metadata.uid);
-    }
+    await this.#note(step);
     this.#world = after(this.#world, step);
-    const name = step.kind === 'apply' ? step.wanted.name : 'name' in step ? step.name : '';
-    await act(this.#sluice, step, this.#world.wanted.get(name), this.#digests);
+    const mend = await act(this.#sluice, step, this.#world, this.#origin);
+    if ('seconds' in step) this.#mendLater(mend, step.seconds * 1000);
     const pauseMs = this.#random.below(MAX_PAUSE_MS);
     await sleep(pauseMs, undefined, signal && { signal });
   }
 
+  /** What cannot be seen afterwards. */
+  async #note(step: Step): Promise<void> {
+    const memory = this.#memory;
+    if (step.kind === 'apply') memory.takeOver(step.wanted.path);
+    if (step.kind === 'damage') {
+      const nodes = await readNodes(this.#sluice);
+      const node = nodes.find(({ metadata }) => metadata.name === step.node);
+      memory.damaged.add(placeKey(node?.metadata.uid ?? '', step.name));
+    }
+    if (step.kind !== 'delete' || !this.#world.everRetained.has(step.name)) return;
+    const { path, settings } = this.#world.wanted.get(step.name)!;
+    const { metadata } = await this.#sluice.distribution(step.name);
+    const nodes = await readNodes(this.#sluice);
+    const disks = await readDisks(this.#sluice, this.#world, nodes);
+    memory.retain(path, metadata.uid, settings.deletionPolicy === 'Retain', disks);
+  }
+
+  #mendLater(mend: Mend, afterMs: number): void {
+    if (mend === undefined) return;
+    const { signal } = this.#options;
+    const due = sleep(afterMs, undefined, signal && { signal }).catch(() => {});
+    const mending = due.then(mend).finally(() => this.#mending.delete(mending));
+    this.#mending.add(mending);
+    // Who waits for it hears of it.
+    mending.catch(() => {});
+  }
+
   async #rest(afterSteps: number): Promise<Rest> {
     const { log, signal } = this.#options;
+    await Promise.all(this.#mending);
     const beganAtMs = performance.now();
-    const seconds = () => (performance.now() - beganAtMs) / 1000;
     for (;;) {
-      // The API server or the database may not answer while something of it was killed just now.
-      const found = await differences(this.#sluice, this.#world, this.#gone, this.#digests).catch(
-        (error: unknown) => [String(error)],
-      );
-      if (found.length === 0) log(`at rest after ${seconds().toFixed(0)} s`);
-      if (found.length === 0 || performance.now() - beganAtMs > REST_TIMEOUT_MS) {
-        return { afterSteps, seconds: seconds(), differences: found };
+      const { differences, seen } = await this.#look();
+      const seconds = (performance.now() - beganAtMs) / 1000;
+      if (seen !== undefined) {
+        const { events } = seen.cluster;
+        const { most: mostEvents, wrong } = judgeEvents(events, this.#memory.events);
+        this.#memory.events = new Set(events.map(({ metadata }) => metadata.name));
+        remember(this.#world, this.#memory, seen);
+        this.#world = rested(this.#world);
+        log(`at rest after ${seconds.toFixed(0)} s, ${mostEvents} events at most`);
+        return { afterSteps, seconds, mostEvents, differences: wrong };
+      }
+      if (performance.now() - beganAtMs > REST_TIMEOUT_MS) {
+        return { afterSteps, seconds, mostEvents: 0, differences };
       }
       await sleep(POLL_MS, undefined, signal && { signal });
+    }
+  }
+
+  /** The API server or the database may not answer while something of it was killed just now. */
+  async #look(): Promise<Look> {
+    try {
+      return await look(this.#sluice, this.#world, this.#memory, this.#origin, this.#sinceMs);
+    } catch (error) {
+      return { differences: [String(error)], seen: undefined };
     }
   }
 }
