@@ -25,7 +25,8 @@ export class ControlWorker {
     const { client, host, disk, onProblem } = dependencies;
     this.#dependencies = dependencies;
     const onChange = () => this.#reports.now();
-    this.#work = new WorkLoop(options, { host, onChange, onProblem });
+    const onTombstone = (uid: string) => this.#reports.forgetOne(uid);
+    this.#work = new WorkLoop(options, { host, onChange, onTombstone, onProblem });
     this.#reports = new ReportLoop({
       client,
       reports: () => this.#work.reports(),

@@ -112,6 +112,21 @@ describe('reports', () => {
     await vi.waitFor(() => expect(said(sent)).toEqual(['a ready', 'a ready']));
   });
 
+  it('tell anew what was forgotten of one distribution, also while a report is under way', async () => {
+    const { loop, sent, state, signal } = build();
+    const reports = ['a', 'ab'].map((uid) => reportOf({ uid, epoch: 1 }, { state: 'ready' }));
+    state.reports = reports;
+    const sending = loop.send(signal);
+    loop.forgetOne('a');
+    await sending;
+    await loop.send(signal);
+    expect(said(sent)).toEqual(['a ready, ab ready', 'a ready, ab ready']);
+    loop.forgetOne('a');
+    await loop.send(signal);
+    await loop.send(signal);
+    expect(said(sent).slice(2)).toEqual(['a ready']);
+  });
+
   it('that were lost with their work stream are no problem besides that', async () => {
     const { loop, state, problems, signal } = build(5);
     state.away = true;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { TransferReport } from '../messages.ts';
 import { backoffMs } from './backoff.ts';
 import type { ReportContent } from './controlClient.ts';
-import { taskKey } from './workLoop.ts';
+import { isTaskOf, taskKey } from './workLoop.ts';
 
 export interface ReportLoopDependencies {
   readonly client: {
@@ -61,6 +61,16 @@ export class ReportLoop {
     this.#sentAtMs = Number.NEGATIVE_INFINITY;
     this.#spreadMs = this.#dependencies.client.spreadMs * Math.random();
     this.now();
+  }
+
+  /**
+   * With a tombstone the control server has forgotten what it was told of this distribution: what is
+   * said from now on is the answer, also if the same was said before.
+   */
+  forgetOne(uid: string): void {
+    // What is under way notes in the map before that it was told.
+    this.#known = new Map(this.#known);
+    for (const key of this.#known.keys()) if (isTaskOf(key, uid)) this.#known.delete(key);
   }
 
   /** Until aborted; never throws. */

@@ -78,7 +78,12 @@ function build(newestOnly = false) {
   const problems: unknown[] = [];
   const loop = new WorkLoop(
     { newestOnly },
-    { host, onChange: () => {}, onProblem: (error) => problems.push(error) },
+    {
+      host,
+      onChange: () => {},
+      onTombstone: (uid) => said.push(`${uid} said anew`),
+      onProblem: (error) => problems.push(error),
+    },
   );
   const hear = async (...events: WorkEvent[]) => {
     for (const event of events) loop.handle(event);
@@ -145,7 +150,7 @@ describe('the work loop', () => {
     const { said, hear, loop } = build();
     await hear({ type: 'task', task: task('a') });
     await hear({ type: 'remove', uid: 'a', deleteFiles: true });
-    expect(said).toEqual(['a/1 start', 'a/1 stop', 'a/all delete']);
+    expect(said).toEqual(['a/1 start', 'a/1 stop', 'a/all delete', 'a said anew']);
     expect(states(loop)).toEqual(['a/1 removed']);
     loop.acknowledged(loop.reports());
     expect(states(loop)).toEqual([]);
@@ -161,7 +166,7 @@ describe('the work loop', () => {
     const { said, hear, loop } = build();
     await hear({ type: 'task', task: task('a') });
     await hear({ type: 'remove', uid: 'a', deleteFiles: false });
-    expect(said).toEqual(['a/1 start', 'a/1 stop']);
+    expect(said).toEqual(['a/1 start', 'a/1 stop', 'a said anew']);
     expect(states(loop)).toEqual([]);
   });
 

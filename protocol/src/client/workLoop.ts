@@ -37,6 +37,8 @@ export interface WorkLoopDependencies {
   readonly host: TaskHost;
   /** Something is worth a report at once. */
   readonly onChange: () => void;
+  /** What was reported of this distribution does not count any more: all of it is to be said anew. */
+  readonly onTombstone: (uid: string) => void;
   readonly onProblem: (error: unknown) => void;
 }
 
@@ -48,6 +50,11 @@ interface Running {
 /** Names one epoch of one distribution. */
 export function taskKey({ uid, epoch }: { uid: string; epoch: number }): string {
   return `${uid}/${epoch}`;
+}
+
+/** Whether it names an epoch of this distribution. */
+export function isTaskOf(key: string, uid: string): boolean {
+  return key.startsWith(`${uid}/`);
 }
 
 /**
@@ -176,7 +183,10 @@ export class WorkLoop {
       epochs.push(task.epoch);
       await this.#end(key);
     }
-    if (!deleteFiles) return;
+    if (!deleteFiles) {
+      if (epoch === undefined) this.#dependencies.onTombstone(uid);
+      return;
+    }
     epochs.push(...(await this.#dependencies.host.deleteFiles(uid, epoch)));
     // A tombstone is confirmed also when there was nothing: epochs count from 1.
     if (epochs.length === 0) epochs.push(epoch ?? 1);
@@ -184,6 +194,7 @@ export class WorkLoop {
       const removed = { uid, epoch: each };
       this.#removed.set(taskKey(removed), reportOf(removed, { state: 'removed' }));
     }
+    if (epoch === undefined) this.#dependencies.onTombstone(uid);
     this.#dependencies.onChange();
   }
 
