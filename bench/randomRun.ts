@@ -12,6 +12,7 @@ import { sluiceImages } from '../e2e/cluster/images.ts';
 import { originResource } from '../e2e/install/resources.ts';
 import { archivesOf, installSluice, type Sluice } from '../e2e/install/sluice.ts';
 import { RandomRun, type Rest } from '../e2e/randomRun/randomRun.ts';
+import { mostStatusWrites, WINDOW_MS } from '../e2e/randomRun/statusWrites.ts';
 import { LIMITS } from '../e2e/scenarios/limits.ts';
 import { figureOf } from './lib/figures.ts';
 import { partName, record } from './lib/record.ts';
@@ -42,6 +43,7 @@ interface Run {
   readonly rests: readonly Rest[];
   readonly mostConnections: number;
   readonly mostBytesInASecond: number;
+  readonly mostStatusWrites: number;
 }
 
 try {
@@ -80,8 +82,13 @@ async function play(sluice: Sluice, seed: number): Promise<Run> {
   try {
     const rests = await new RandomRun(sluice, options).play();
     const { connections, maxOneSecondWindowBytes } = await cluster.origin.stats();
-    const mostConnections = connections.peak;
-    return { seed, rests, mostConnections, mostBytesInASecond: maxOneSecondWindowBytes };
+    return {
+      seed,
+      rests,
+      mostConnections: connections.peak,
+      mostBytesInASecond: maxOneSecondWindowBytes,
+      mostStatusWrites: await mostStatusWrites(cluster),
+    };
   } catch (error) {
     if (!signal.aborted) await cluster.dumpState(`e2e/results/random-${seed}`);
     throw error;
@@ -130,6 +137,12 @@ function recordAll(runs: readonly Run[]): Promise<boolean> {
         'most events of one Distribution between two rests',
         '',
         rests.map(({ mostEvents }) => mostEvents),
+      ),
+      figureOf(
+        `most writes of a status in ${WINDOW_MS / 1000} s`,
+        '',
+        runs.map((run) => run.mostStatusWrites),
+        { atMost: WINDOW_MS / 1000 + 1, judgedBy: 'everyRun' },
       ),
       figureOf(
         'most connections at the origin / limit',

@@ -23,6 +23,9 @@ export interface AuditEvent {
     readonly name?: string;
   };
   readonly responseStatus?: { readonly code?: number };
+  readonly sourceIPs?: readonly string[];
+  /** RFC 3339. */
+  readonly requestReceivedTimestamp?: string;
 }
 
 const CREATED = 201;

@@ -20,16 +20,16 @@ const WHICH = 1000;
 export function nextStep(world: World, random: SeededRandom): Step {
   const { wanted } = world;
   const roll = random.below(100);
-  if (wanted.size === 0 || (roll < 24 && wanted.size < MAX_DISTRIBUTIONS)) {
+  if (wanted.size === 0 || (roll < 20 && wanted.size < MAX_DISTRIBUTIONS)) {
     return { kind: 'apply', wanted: newWanted(world, random) };
   }
   const { name, version, settings } = pick([...wanted.values()], random);
-  if (roll < 36) return { kind: 'replace', name, version: nextVersion(version, world, random) };
-  if (roll < 54) return { kind: 'edit', name, settings: oneEdit(name, settings, world, random) };
-  if (roll < 64) return { kind: 'delete', name };
-  if (roll < 78) return nodeStep(world, random);
-  if (roll < 91) return processStep(random);
-  if (roll < 94) {
+  if (roll < 32) return { kind: 'replace', name, version: nextVersion(version, world, random) };
+  if (roll < 48) return { kind: 'edit', name, settings: oneEdit(name, settings, world, random) };
+  if (roll < 56) return { kind: 'delete', name };
+  if (roll < 76) return nodeStep(world, random);
+  if (roll < 89) return processStep(random);
+  if (roll < 93) {
     const how = pick(['cut', 'fail', 'stall'] as const, random);
     return { kind: 'originTrouble', how, seconds: 2 + random.below(14) };
   }
@@ -42,7 +42,7 @@ export function nextStep(world: World, random: SeededRandom): Step {
       which: random.below(WHICH),
     };
   }
-  if (roll < 97) {
+  if (roll < 98) {
     const how = pick(['scaleRelays', 'deleteRelays', 'deleteAgents'] as const, random);
     return { kind: 'meddle', how };
   }
@@ -51,12 +51,17 @@ export function nextStep(world: World, random: SeededRandom): Step {
 }
 
 function nodeStep(world: World, random: SeededRandom): Step {
-  const { away, cordoned, losable, pool } = world;
+  const { away, cordoned, losable, pool, wanted } = world;
   const roll = random.below(14);
+  const isPoolMissed =
+    pool.size === 0 && [...wanted.values()].some(({ settings }) => settings.isForPool);
+  if (isPoolMissed && roll % 2 === 0) {
+    return { kind: 'relabel', node: present(world, random), inPool: true };
+  }
   if (away !== undefined && roll < 9) {
     return { kind: away.isDeleted ? 'joinNode' : 'powerOn', node: away.node };
   }
-  if (losable.length > 0 && away === undefined && roll < 7) {
+  if (losable.length > 0 && away === undefined && roll < 8) {
     const kind = pick(['powerOff', 'removeNode', 'reinstall', 'reinstall'] as const, random);
     return { kind, node: pick(losable, random) };
   }
@@ -131,7 +136,7 @@ function newVersion(world: World, random: SeededRandom): Version {
 
 function newFile(folder: string, path: string, random: SeededRandom): WorldFile {
   // Now and then nothing, a byte, or just over a piece; else a few seconds of the origin's rate.
-  const sizeBytes = pick([0, 1, MIB + 1, 4 * MIB, random.below(24 * MIB)], random);
+  const sizeBytes = pick([0, 1, MIB + 1, random.below(24 * MIB), random.below(24 * MIB)], random);
   return { path, sizeBytes, seed: `${folder}/${path}` };
 }
 
