@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { link, MBIT, times } from './links.ts';
-import { flipped } from './mutation.ts';
+import { flipped, isPayload } from './mutation.ts';
 import { wrongIn } from './randomWorld.ts';
 import type { OriginConduct } from './simulatedOrigin.ts';
 import { type SimulatedPeer, SwarmWorld, type WorldOptions } from './swarmWorld.ts';
@@ -45,7 +45,6 @@ interface Feature {
   readonly judge?: () => void;
 }
 
-const isPayload = (bytes: Uint8Array) => bytes.byteLength > 4_096;
 const first = () => world.nodes[0] as SimulatedPeer;
 const others = () => world.nodes.slice(1);
 

@@ -1,4 +1,5 @@
 import type { PieceStore, PutResult, StoredState } from '../ports/pieceStore.ts';
+import { flipped } from './mutation.ts';
 import { PieceView } from './pieceView.ts';
 import type { TrueFile } from './trueFile.ts';
 import type { VirtualClock } from './virtualClock.ts';
@@ -28,8 +29,11 @@ export class MemoryStore implements PieceStore {
   readonly earlier = new Set<string>();
   /** What copy() was asked for. */
   copied = 0;
-  /** Set: what every write fails with. */
+  /** Set: what every write, and what every read, fails with. */
   failure: Error | undefined;
+  readFailure: Error | undefined;
+  /** One bit of everything that is read is another one than was written. */
+  isCorrupt = false;
   readonly #file: TrueFile;
   readonly #clock: VirtualClock;
   readonly #options: DiskOptions;
@@ -68,6 +72,14 @@ export class MemoryStore implements PieceStore {
     return kept;
   }
 
+  /** As an earlier run left it: these pieces as they are, or as something else. */
+  leave(pieces: readonly number[], isRight = true): void {
+    for (const piece of pieces) {
+      const hash = this.#file.trueHash(piece);
+      this.#enter(piece, isRight ? hash : flipped(hash));
+    }
+  }
+
   async open(): Promise<StoredState> {
     return { verified: this.kept(), proven: new Map(), feed: [...this.#feed] };
   }
@@ -98,7 +110,9 @@ export class MemoryStore implements PieceStore {
 
   async read(piece: number, offset: number, length: number, into?: Uint8Array) {
     this.#clock.settleSoon();
-    const bytes = this.#file.piece(piece).subarray(offset, offset + length);
+    if (this.readFailure !== undefined) throw this.readFailure;
+    const right = this.#file.piece(piece).subarray(offset, offset + length);
+    const bytes = this.isCorrupt ? flipped(right) : right;
     into?.set(bytes);
     return into ?? bytes;
   }
@@ -123,19 +137,26 @@ export class MemoryStore implements PieceStore {
   }
 
   #keep(piece: number, hash: Uint8Array, sizeBytes: number): void {
-    if (this.#hashes[piece] !== undefined) {
-      this.writtenTwice += 1;
+    const standing = this.#hashes[piece];
+    if (standing !== undefined) {
+      // What was something else is put right.
+      if (hash.every((byte, at) => byte === standing[at])) this.writtenTwice += 1;
+      this.#hashes[piece] = hash;
       return;
     }
     const { capacityBytes = Number.POSITIVE_INFINITY } = this.#options;
     if (this.#usedBytes + sizeBytes > capacityBytes) {
       throw Object.assign(new Error('no space left on the disk'), { code: 'ENOSPC' });
     }
-    this.#hashes[piece] = hash;
-    this.#keptCount += 1;
-    this.#usedBytes += sizeBytes;
+    this.#enter(piece, hash);
     this.#unsynced.push({ piece, atMs: this.#clock.now() });
     if ((this.#unsynced[0] as Written).atMs < this.#syncedAtMs) this.#unsynced = this.#sinceSync();
+  }
+
+  #enter(piece: number, hash: Uint8Array): void {
+    this.#hashes[piece] = hash;
+    this.#keptCount += 1;
+    this.#usedBytes += this.#file.layout.pieceSizeBytes(piece);
   }
 
   #sinceSync(): Written[] {

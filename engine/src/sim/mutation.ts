@@ -5,6 +5,7 @@ const TELLING = [
   0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x0002_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
 ];
 const MAX_INSERTED_BYTES = 64;
+const SMALL_BYTES = 4_096;
 
 /** A copy with one to three mistakes in it: what a broken or hostile peer might send instead. */
 export function mutate(bytes: Uint8Array, random: SeededRandom): Buffer {
@@ -14,8 +15,13 @@ export function mutate(bytes: Uint8Array, random: SeededRandom): Buffer {
   return mutant;
 }
 
+/** Of what goes over a connection; the rest are messages and headers. */
+export function isPayload(bytes: Uint8Array): boolean {
+  return bytes.byteLength > SMALL_BYTES;
+}
+
 /** Of a message, or the payload of a block, one bit. */
-export function flipped(bytes: Uint8Array): Uint8Array {
+export function flipped(bytes: Uint8Array): Buffer {
   const wrong = Buffer.from(bytes);
   wrong[wrong.length >> 1] = (wrong[wrong.length >> 1] as number) ^ 1;
   return wrong;

@@ -72,21 +72,23 @@ export class PieceView extends Uint8Array {
   }
 }
 
-/** Of one host, for its one transfer: whatever it has on disk it can also lend. */
+/** Of one host, for its one transfer: whatever it has on disk it can also lend, or nothing of it. */
 export class SharedPieces implements PieceBuffers {
   readonly roomBytes = Number.POSITIVE_INFINITY;
   readonly sendingRoomBytes = Number.POSITIVE_INFINITY;
-  readonly #file: TrueFile;
-  readonly #kept: Uint8Array;
+  readonly #fileNow: () => TrueFile;
+  readonly #isLending: boolean;
+  #kept: Uint8Array;
 
-  constructor(file: TrueFile) {
-    this.#file = file;
-    this.#kept = new Uint8Array(file.layout.pieceCount);
+  constructor(fileNow: () => TrueFile, { isLending = true } = {}) {
+    this.#fileNow = fileNow;
+    this.#isLending = isLending;
+    this.#kept = new Uint8Array(fileNow().layout.pieceCount);
   }
 
   take(sizeBytes: number): Uint8Array {
     const incoming = { sizeBytes, start: undefined, writtenBytes: 0, own: undefined };
-    return new PieceView(this.#file, incoming, 0, sizeBytes);
+    return new PieceView(this.#fileNow(), incoming, 0, sizeBytes);
   }
 
   takeToSend(sizeBytes: number): Loan {
@@ -107,8 +109,8 @@ export class SharedPieces implements PieceBuffers {
   }
 
   lend(_owner: string, piece: number): Loan | undefined {
-    if (this.#kept[piece] === 0) return undefined;
-    return { bytes: this.#file.piece(piece), release: () => {} };
+    if (!this.#isLending || this.#kept[piece] === 0) return undefined;
+    return { bytes: this.#fileNow().piece(piece), release: () => {} };
   }
 
   discard(_owner: string, piece: number): void {
@@ -116,6 +118,6 @@ export class SharedPieces implements PieceBuffers {
   }
 
   forget(): void {
-    this.#kept.fill(0);
+    this.#kept = new Uint8Array(this.#fileNow().layout.pieceCount);
   }
 }

@@ -1,4 +1,4 @@
-import { flipped } from './mutation.ts';
+import { flipped, isPayload } from './mutation.ts';
 import type { SimulatedHost } from './network.ts';
 import { SeededRandom } from './seededRandom.ts';
 import type { OriginConduct } from './simulatedOrigin.ts';
@@ -11,8 +11,6 @@ import {
 
 const MBIT_BYTES = 125_000;
 const PIECE_BYTES = 262_144;
-/** Longer ones are payload. */
-const SMALL_MESSAGE_BYTES = 4_096;
 /** The last fault has begun by then, and nodes that it stopped are back so much later. */
 const FAULTS_MS = 10_000;
 const MAX_DOWN_MS = 5_000;
@@ -225,7 +223,6 @@ function lie(liars: Set<SimulatedPeer>): Draw {
     const liar = pick(nodes, random);
     if (nodes.length < 2 || liars.size > 0) return { name: 'nobody lies', atMs, act: () => {} };
     liars.add(liar);
-    const isPayload = (bytes: Uint8Array) => bytes.byteLength > SMALL_MESSAGE_BYTES;
     return {
       name: `${liar.name} lies`,
       atMs,

@@ -4,10 +4,11 @@ import { chooseTopUp } from '../topup/chooseTopUp.ts';
 import type { HttpServer } from './simulatedHttp.ts';
 import { inChunks } from './simulatedOrigin.ts';
 
-/** Top-up and feed over HTTP, as a relay serves them. */
-export function relayServer(transfer: Transfer): HttpServer {
+/** Top-up and feed over HTTP, as a relay serves them. `swarmId` in hex. */
+export function relayServer(swarmId: string, transfer: Transfer): HttpServer {
   const sent = new Uint32Array(transfer.pieceCount);
   return ({ path, body }) => {
+    if (!path.includes(swarmId)) return { status: 404, headers: {}, body: [] };
     if (path.includes('/feed?')) {
       const from = Number(new URL(path, 'http://relay').searchParams.get('from') ?? 0);
       const batches = [...transfer.feed.batches(from)];

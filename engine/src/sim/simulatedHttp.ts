@@ -12,6 +12,8 @@ import type { Tamper } from './simulatedTransport.ts';
 import type { VirtualClock } from './virtualClock.ts';
 
 export interface HttpAsked {
+  /** The host that asks. */
+  readonly from: string;
   readonly path: string;
   readonly range: RangeRequest['range'];
   readonly body: Uint8Array;
@@ -110,7 +112,12 @@ export class SimulatedHttp {
     const sent = new Uint8Array(HEAD_BYTES + body.byteLength);
     const answer = () => {
       if (isOver || !to.isAlive) return;
-      const said = server({ path: url.pathname + url.search, range: request.range, body });
+      const said = server({
+        from: from.name,
+        path: url.pathname + url.search,
+        range: request.range,
+        body,
+      });
       if (said === undefined) return;
       const head: ResponseHead = {
         status: said.status,
@@ -119,6 +126,7 @@ export class SimulatedHttp {
         timeToHeadMs: this.#clock.now() + network.delayMs - startedAtMs,
       };
       let bodyBytes = 0;
+      let reading: Promise<void> | undefined;
       back.send(
         [new Uint8Array(HEAD_BYTES)],
         () => {
@@ -127,21 +135,44 @@ export class SimulatedHttp {
           try {
             request.onHead(head);
           } catch (cause) {
-            const details = { wireBytes, exact: true, cause };
-            reject(new HttpSourceError('AnswerRefused', 'the answer was refused', details));
+            refuse(cause);
           }
         },
-        () => sendBody(tampered(said.body), back, chunk, () => isOver).then(finish, reject),
+        () =>
+          sendBody(
+            tampered(said.body),
+            back,
+            chunk,
+            () => isOver,
+            () => reading,
+          ).then(finish, reject),
       );
+      const refuse = (cause: unknown) => {
+        const details = { wireBytes, exact: true, cause };
+        reject(new HttpSourceError('AnswerRefused', 'the answer was refused', details));
+      };
       const tampered = (body: HttpAnswer['body']) =>
         this.tamper === undefined ? body : eachBy(body, to.name, this.tamper);
       const chunk = (part: Uint8Array) => {
         heardAtMs = this.#clock.now();
         wireBytes += part.byteLength;
         bodyBytes += part.byteLength;
-        request.onChunk(part);
+        if (isOver) return;
+        if (reading === undefined) read(part);
+        else reading = reading.then(() => request.onChunk(part)).catch(refuse);
       };
-      const finish = () => resolve({ head, bodyBytes, wireBytes });
+      /** Who does not want more yet answers a promise. */
+      const read = (part: Uint8Array) => {
+        try {
+          reading = request.onChunk(part)?.catch(refuse) ?? undefined;
+        } catch (cause) {
+          refuse(cause);
+        }
+      };
+      const finish = async () => {
+        await reading;
+        resolve({ head, bodyBytes, wireBytes });
+      };
     };
     out.send([sent], () => {}, answer);
     try {
@@ -172,9 +203,11 @@ async function sendBody(
   back: Flow,
   deliver: (part: Uint8Array) => void,
   isOver: () => boolean,
+  reading: () => Promise<void> | undefined,
 ): Promise<void> {
   let last: Promise<void> = Promise.resolve();
   for await (const part of body) {
+    await reading();
     if (isOver()) return;
     last = new Promise((resolve) => back.send([part], deliver, resolve));
     if (back.queuedBytes > MAX_QUEUED_BYTES) await last;

@@ -1,14 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { BatchVerifier } from '../feed/batchJudge.ts';
-import { certify } from '../feed/certificate.ts';
-import { FeedSigner } from '../feed/feedSigner.ts';
 import { generateFeedKeyPair } from '../feed/keys.ts';
-import { swarmIdOf } from '../feed/swarmId.ts';
 import { layoutOf } from '../pieces/layout.ts';
 import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import { EngineHost } from '../session/host.ts';
 import type { PullError } from '../session/originAnswer.ts';
-import { createPuller } from '../session/originPuller.ts';
 import type { ListedPeer } from '../session/peerList.ts';
 import type { TopUpRelay } from '../session/relayUrl.ts';
 import { TopUp, type TopUpPolicy } from '../session/topUp.ts';
@@ -16,6 +10,7 @@ import type { Transfer } from '../session/transfer.ts';
 import type { PeerRole } from '../wire/hello.ts';
 import { DeafMember } from './deafMember.ts';
 import { type DiskOptions, MemoryStore } from './memoryStore.ts';
+import { flipped } from './mutation.ts';
 import {
   type LinkRates,
   type NetworkOptions,
@@ -26,9 +21,10 @@ import { openMembership } from './openMembership.ts';
 import { SharedPieces } from './pieceView.ts';
 import { relayServer } from './relayServer.ts';
 import { SeededRandom } from './seededRandom.ts';
-import { SharedJudge } from './sharedJudge.ts';
+import { ORIGIN, SimulatedEpoch } from './simulatedEpoch.ts';
 import { SimulatedHttp } from './simulatedHttp.ts';
-import { ETAG, type OriginConduct, SimulatedLeases, serveFile } from './simulatedOrigin.ts';
+import { type OriginConduct, serveFiles } from './simulatedOrigin.ts';
+import { type OriginSide, pullerOf, SimulatedOriginHelp } from './simulatedPull.ts';
 import { SimulatedPorts, type Tamper } from './simulatedTransport.ts';
 import { TrueFile } from './trueFile.ts';
 import { VirtualClock } from './virtualClock.ts';
@@ -37,7 +33,11 @@ export interface WorldOptions {
   readonly seed: number;
   readonly pieceCount: number;
   readonly pieceLengthBytes: number;
+  /** Absent: one file of so many whole pieces. */
+  readonly file?: TrueFile;
   readonly originRate: number;
+  /** Whether the origin honours ranges; absent: it does. */
+  readonly ranges?: boolean;
   readonly relays: readonly LinkRates[];
   readonly nodes: readonly LinkRates[];
   readonly delayMs?: number;
@@ -51,6 +51,8 @@ export interface WorldOptions {
   readonly network?: Omit<NetworkOptions, 'delayMs'>;
   /** What the origin allows; a pull takes up to two of them. */
   readonly originConnections?: number;
+  /** What nodes may take of the origin by HTTP, all together; absent: nothing. */
+  readonly topUpBytes?: number;
   /** Who knows whom; absent: everybody, and in large swarms some. */
   readonly neighbours?: (members: readonly Member[]) => ReadonlyMap<string, readonly string[]>;
 }
@@ -64,10 +66,13 @@ export interface SimulatedPeer {
   readonly name: string;
   readonly role: PeerRole;
   readonly host: SimulatedHost;
-  readonly store: MemoryStore;
+  store: MemoryStore;
   engine: EngineHost;
   transfer: Transfer;
   topUp: TopUp | undefined;
+  originHelp: SimulatedOriginHelp | undefined;
+  /** Of a relay: with which it signs. Another one for each process. */
+  pullerKey: Buffer | undefined;
   doneAtMs: number | undefined;
   failure: unknown;
   /** How its pulls failed. */
@@ -77,7 +82,6 @@ export interface SimulatedPeer {
 export const BITTORRENT_PORT = 6881;
 const HTTP_PORT = 8081;
 const PULL_RETRY_MS = 200;
-const ORIGIN = 'origin';
 const RELAY_TOKEN = 'token';
 /** What the kubelet needs to report a container's end. */
 const ENDED_MS = 1_000;
@@ -96,7 +100,6 @@ export class SwarmWorld {
   readonly clock = new VirtualClock();
   readonly random: SeededRandom;
   readonly network: SimulatedNetwork;
-  readonly file: TrueFile;
   readonly relays: SimulatedPeer[] = [];
   readonly nodes: SimulatedPeer[] = [];
   readonly origin: SimulatedHost;
@@ -104,11 +107,7 @@ export class SwarmWorld {
   readonly #options: WorldOptions;
   readonly #ports: SimulatedPorts;
   readonly #http: SimulatedHttp;
-  readonly #leases: SimulatedLeases;
-  readonly #keys = generateFeedKeyPair();
-  readonly #secret = randomBytes(32);
-  readonly #swarmId: Buffer;
-  readonly #judge: SharedJudge;
+  #epoch: SimulatedEpoch;
   readonly #stops = new AbortController();
   #hasBegun = false;
 
@@ -122,34 +121,32 @@ export class SwarmWorld {
     );
     this.#ports = new SimulatedPorts(this.network);
     this.#http = new SimulatedHttp(this.network, this.clock);
-    const layout = layoutOf(
-      [{ path: 'file.bin', sizeBytes: pieceCount * pieceLengthBytes }],
-      pieceLengthBytes,
-    );
-    this.file = new TrueFile(layout);
-    const owner = { uid: 'sim', epoch: 1, feedKey: this.#keys.publicKey };
-    this.#swarmId = swarmIdOf(layout, owner);
-    this.#judge = new SharedJudge(
-      new BatchVerifier({ swarmId: this.#swarmId, feedKey: this.#keys.publicKey }),
-    );
-    this.#leases = new SimulatedLeases({
-      rateBytesPerSecond: originRate * LIMIT_OVER_LINK,
-      pieceLengthBytes,
-      pieceCount,
-      connections: options.originConnections ?? ORIGIN_CONNECTIONS,
-    });
+    const sizeBytes = pieceCount * pieceLengthBytes;
+    const one = () => layoutOf([{ path: 'file.bin', sizeBytes }], pieceLengthBytes);
+    this.#epoch = this.#epochOf(1, options.file ?? new TrueFile(one()));
     this.origin = this.network.add(ORIGIN, { upRate: originRate, downRate: originRate });
-    this.#http.serve(
-      this.origin,
-      80,
-      serveFile(this.file, () => this.originConduct),
-    );
+    const server = serveFiles({
+      version: () => this.#epoch,
+      conduct: () => this.originConduct,
+      ranges: options.ranges ?? true,
+    });
+    this.#http.serve(this.origin, 80, server);
     for (const [at, rates] of options.relays.entries()) {
       this.relays.push(this.#peer(`relay${at + 1}`, 'relay', rates));
     }
     for (const [at, rates] of options.nodes.entries()) {
       this.nodes.push(this.#peer(`node${at + 1}`, 'agent', rates));
     }
+  }
+
+  /** As it is at the origin now. */
+  get file(): TrueFile {
+    return this.#epoch.file;
+  }
+
+  /** What a puller that is gone has signed: a node that was there has it on its disk. */
+  wholeFeed(): Buffer[] {
+    return this.#epoch.wholeFeed();
   }
 
   /** From now on, on connections between peers. */
@@ -168,7 +165,7 @@ export class SwarmWorld {
       clock: this.clock,
       random: this.random,
       transport: this.#ports.transportOf(this.network.add(name, rates)),
-      swarmId: this.#swarmId,
+      swarmId: this.#epoch.swarmId,
       pieceCount: this.file.layout.pieceCount,
     });
   }
@@ -192,13 +189,20 @@ export class SwarmWorld {
 
   async start(peer: SimulatedPeer): Promise<void> {
     await peer.engine.start();
-    await peer.transfer.start();
-    peer.transfer.setRates({ maxRate: this.#options.maxRate });
-    peer.transfer.completed.then(() => {
-      peer.doneAtMs = this.clock.now();
+    await this.#startTransfer(peer);
+  }
+
+  async #startTransfer(peer: SimulatedPeer): Promise<void> {
+    const { transfer } = peer;
+    peer.doneAtMs = undefined;
+    peer.failure = undefined;
+    await transfer.start();
+    transfer.setRates({ maxRate: this.#options.maxRate });
+    transfer.completed.then(() => {
+      if (peer.transfer === transfer) peer.doneAtMs = this.clock.now();
     });
-    peer.transfer.failed.catch((error) => {
-      peer.failure = error;
+    transfer.failed.catch((error) => {
+      if (peer.transfer === transfer) peer.failure = error;
     });
     if (peer.role === 'relay') this.#pull(peer);
     peer.topUp?.start();
@@ -217,7 +221,7 @@ export class SwarmWorld {
     const isAlive = ({ host }: SimulatedPeer) => host.isAlive;
     const names = new Set([...this.relays, ...this.nodes].filter(isAlive).map(({ name }) => name));
     const alive = holders.filter(isAlive);
-    this.#leases.release(
+    this.#epoch.leases.release(
       (holder) => !names.has(holder),
       (piece) => alive.some(({ transfer }) => transfer.holds(piece)),
     );
@@ -226,13 +230,68 @@ export class SwarmWorld {
   /** The same process again, with its disk. */
   async restart(peer: SimulatedPeer): Promise<void> {
     peer.host.isAlive = true;
-    const { engine, transfer, topUp } = this.#parts(peer.host, peer.role, peer.store);
-    peer.engine = engine;
-    peer.transfer = transfer;
-    peer.topUp = topUp;
-    peer.doneAtMs = undefined;
+    peer.engine = this.#engine(peer.host, peer.role);
+    Object.assign(peer, this.#transfer(peer));
     await this.start(peer);
     this.#tellPeers();
+  }
+
+  /**
+   * The origin has another version, and everybody who lives goes over to it: with the same process,
+   * and what it has of the version before.
+   */
+  async nextEpoch(file: TrueFile): Promise<void> {
+    const { number, swarmId } = this.#epoch;
+    this.#epoch = this.#epochOf(number + 1, file);
+    for (const peer of this.#alive()) {
+      this.#stopTopUp(peer);
+      await peer.engine.removeTransfer(swarmId.toString('hex'));
+      const hashes = [...peer.store.kept().values()];
+      peer.store = this.#store(peer.name);
+      for (const hash of hashes) peer.store.earlier.add(Buffer.from(hash).toString('hex'));
+      Object.assign(peer, this.#transfer(peer));
+      await this.#startTransfer(peer);
+    }
+    this.#tellPeers();
+  }
+
+  /** Signs under the distribution's certificate that these pieces are something else. */
+  falseBatches(pieces: readonly number[]): Buffer[] {
+    const other = (piece: number) => flipped(this.file.trueHash(piece));
+    return this.#epoch.signer().sign(pieces.map((piece) => ({ piece, hash: other(piece) })));
+  }
+
+  /**
+   * As the control server does, which reads disputed pieces at the origin: who signed something else
+   * is believed no more, and what nobody else names is pulled again. Answers how many those are.
+   */
+  settleDisputes(): number {
+    const wrong = new Set<string>();
+    for (const { transfer } of this.#alive()) {
+      for (const piece of transfer.feed.disputed) {
+        const right = this.file.trueHash(piece).toString('hex');
+        for (const [hash, pullers] of transfer.feed.claimsOf(piece)) {
+          if (hash !== right) for (const puller of pullers) wrong.add(puller);
+        }
+      }
+    }
+    const keys = [...wrong].map((key) => Buffer.from(key, 'hex'));
+    for (const key of keys) this.#epoch.revoke(key);
+    for (const { transfer } of this.#alive()) transfer.revoke(keys);
+    const relays = this.relays.filter(({ host }) => host.isAlive);
+    const unnamed = Array.from({ length: this.file.layout.pieceCount }, (_, piece) => piece).filter(
+      (piece) => relays.every(({ transfer }) => !transfer.feed.names(piece)),
+    );
+    if (keys.length > 0) this.#epoch.leases.free(unnamed);
+    return keys.length;
+  }
+
+  /** As if its process had ended: others pull what it was to pull. */
+  takeBack(relay: SimulatedPeer): void {
+    this.#epoch.leases.release(
+      (holder) => holder === relay.name,
+      () => false,
+    );
   }
 
   /** Until all of these that live have the file; false when they do not get it in this time. */
@@ -266,54 +325,85 @@ export class SwarmWorld {
 
   #peer(name: string, role: PeerRole, rates: LinkRates): SimulatedPeer {
     const host = this.network.add(name, rates);
-    const store = new MemoryStore(
-      this.file,
-      this.clock,
-      (batch) => this.#judge.intern(batch),
-      this.#options.disks?.[name] ?? this.#options.disk,
-    );
-    const parts = this.#parts(host, role, store);
+    const store = this.#store(name);
+    const engine = this.#engine(host, role);
     const state = { doneAtMs: undefined, failure: undefined, pullErrors: [] };
-    return { name, role, host, store, ...state, ...parts };
+    const peer = { name, role, host, store, engine };
+    return { ...peer, ...state, ...this.#transfer(peer) };
   }
 
-  #parts(host: SimulatedHost, role: PeerRole, store: MemoryStore) {
-    const engine = new EngineHost(
-      { port: BITTORRENT_PORT, role },
-      {
-        clock: this.clock,
-        random: this.random,
-        transport: this.#ports.transportOf(host),
-        memory: this.#options.memory?.() ?? new SharedPieces(this.file),
-      },
-    );
-    const swarmId = this.#swarmId.toString('hex');
+  #epochOf(number: number, file: TrueFile): SimulatedEpoch {
+    const { originRate, originConnections, ranges = true, topUpBytes = 0 } = this.#options;
+    const rateBytesPerSecond = originRate * LIMIT_OVER_LINK;
+    const connections = originConnections ?? ORIGIN_CONNECTIONS;
+    const leases = { rateBytesPerSecond, connections, ranges, topUpBytes };
+    return new SimulatedEpoch({ number, file, leases });
+  }
+
+  #store(name: string): MemoryStore {
+    const { judge, file } = this.#epoch;
+    const { disks, disk } = this.#options;
+    return new MemoryStore(file, this.clock, (batch) => judge.intern(batch), disks?.[name] ?? disk);
+  }
+
+  #engine(host: SimulatedHost, role: PeerRole): EngineHost {
+    const shared = {
+      clock: this.clock,
+      random: this.random,
+      transport: this.#ports.transportOf(host),
+    };
+    const memory = this.#options.memory?.() ?? new SharedPieces(() => this.file);
+    return new EngineHost({ port: BITTORRENT_PORT, role }, { ...shared, memory });
+  }
+
+  /** Of this epoch. */
+  #transfer(peer: Pick<SimulatedPeer, 'name' | 'role' | 'host' | 'store' | 'engine'>) {
+    const { name, role, host, store, engine } = peer;
+    const { file, feedKey, judge, secret, revoked } = this.#epoch;
+    const swarmId = this.#epoch.swarmId.toString('hex');
     const transfer = engine.addTransfer({
       swarmId,
       role,
-      layout: this.file.layout,
+      layout: file.layout,
       store,
-      feedKey: this.#keys.publicKey,
-      judge: this.#judge,
+      feedKey,
+      judge,
       membership: openMembership,
-      swarmSecret: this.#secret,
+      swarmSecret: secret,
     });
+    transfer.revoke(revoked);
     if (role === 'relay') {
-      this.#http.serve(host, HTTP_PORT, relayServer(transfer));
-      return { engine, transfer, topUp: undefined };
+      this.#http.serve(host, HTTP_PORT, relayServer(swarmId, transfer));
+      return { transfer, topUp: undefined, originHelp: undefined, pullerKey: undefined };
     }
+    const pulling = () => this.#pullers().length;
+    const originHelp = new SimulatedOriginHelp(name, transfer, this.#originSide(host), pulling);
     const topUp = new TopUp(
       { swarmId, relayToken: RELAY_TOKEN },
-      { http: this.#http.sourceOf(host), clock: this.clock, target: transfer },
+      { http: this.#http.sourceOf(host), clock: this.clock, target: transfer, origin: originHelp },
     );
     topUp.setPolicy(this.#options.topUp ?? { sources: ['relay'], isCarried: false });
-    return { engine, transfer, topUp };
+    return { transfer, topUp, originHelp, pullerKey: undefined };
   }
 
-  async #stop({ engine, topUp }: SimulatedPeer): Promise<void> {
+  #originSide(host: SimulatedHost): OriginSide {
+    const http = this.#http.sourceOf(host);
+    return { epoch: this.#epoch, clock: this.clock, http, ranges: this.#options.ranges ?? true };
+  }
+
+  #alive(): SimulatedPeer[] {
+    return [...this.relays, ...this.nodes].filter(({ host }) => host.isAlive);
+  }
+
+  async #stop(peer: SimulatedPeer): Promise<void> {
     // Not waited for: their ends need time to pass.
+    this.#stopTopUp(peer);
+    peer.engine.stop();
+  }
+
+  #stopTopUp({ topUp, originHelp }: SimulatedPeer): void {
     topUp?.stop();
-    engine.stop();
+    originHelp?.stop();
   }
 
   #tellPeers(): void {
@@ -350,50 +440,41 @@ export class SwarmWorld {
     );
   }
 
-  /** As a relay does: one grant after the other, until everything is somebody's. */
+  /** Relays that may pull now. */
+  #pullers(): SimulatedPeer[] {
+    const { leases, revoked } = this.#epoch;
+    const isRevoked = ({ pullerKey }: SimulatedPeer) =>
+      pullerKey !== undefined && revoked.some((key) => key.equals(pullerKey));
+    const able = this.relays.filter((each) => each.host.isAlive && !isRevoked(each));
+    return able.slice(0, leases.holdersOf(able.length));
+  }
+
+  /** As a relay does: one grant after the other, as long as there is something to pull. */
   async #pull(peer: SimulatedPeer): Promise<void> {
     const { transfer, host, name } = peer;
+    const side = this.#originSide(host);
+    const { leases } = side.epoch;
     const keyPair = generateFeedKeyPair();
-    const { layout } = this.file;
-    const whole = [{ first: 0, count: layout.pieceCount }];
-    const certificate = certify(this.#keys, this.#swarmId, keyPair.publicKey, whole);
-    transfer.setSigner(new FeedSigner({ swarmId: this.#swarmId, keyPair, certificate }));
-    const pullers = () => {
-      const alive = this.relays.filter((each) => each.host.isAlive);
-      return alive.slice(0, this.#leases.holdersOf(alive.length));
-    };
+    peer.pullerKey = keyPair.publicKey;
+    transfer.setSigner(side.epoch.signer(keyPair));
     const over = () => this.#stops.signal.aborted || !host.isAlive || transfer !== peer.transfer;
-    while (!over() && transfer.progress().verifiedPieces < layout.pieceCount) {
-      const holders = pullers();
-      const grant = holders.includes(peer) ? this.#leases.grant(name, holders.length) : undefined;
+    const isFull = () => transfer.progress().verifiedPieces === transfer.pieceCount;
+    while (!over()) {
+      const pullers = this.#pullers();
+      const mayPull = !isFull() && pullers.includes(peer);
+      const grant = mayPull ? leases.grant(name, pullers.length) : undefined;
       if (grant === undefined) {
         await this.#sleep(PULL_RETRY_MS);
         continue;
       }
-      const puller = createPuller(
-        grant,
-        this.clock.now(),
-        {
-          files: [
-            {
-              url: `http://${ORIGIN}/file.bin`,
-              sizeBytes: layout.totalBytes,
-              validator: { etag: ETAG },
-            },
-          ],
-          headers: {},
-          ranges: true,
-          pieceLengthBytes: layout.pieceLengthBytes,
-          isFirst: transfer.progress().verifiedPieces === 0,
-        },
-        { http: this.#http.sourceOf(host), clock: this.clock, layout, target: transfer },
-      );
+      const isFirst = transfer.progress().verifiedPieces === 0;
+      const puller = pullerOf(side, grant, transfer, isFirst);
       puller.start();
       const end = await puller.ended;
       if (over()) return;
       await puller.close();
       if (end.kind === 'completed') continue;
-      this.#leases.giveBack(name, puller.unfinished());
+      leases.giveBack(name, puller.unfinished());
       if (end.kind === 'failed') peer.pullErrors.push(end.error);
       await this.#sleep(PULL_RETRY_MS);
     }

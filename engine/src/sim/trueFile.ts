@@ -1,24 +1,40 @@
 import { leafCountOf, pieceHash } from '../feed/pieceHash.ts';
-import type { Layout } from '../pieces/layout.ts';
+import type { Layout, LayoutFile } from '../pieces/layout.ts';
 
-/** Every so many bytes of the file there is a number of its own. */
+/** Every so many bytes of a file there is a number of its own. */
 const STEP_BYTES = 4_096;
+const NUMBER_BYTES = 4;
+
+export interface TrueFileOptions {
+  /** Of these pieces one bit is another one than in the file that is made without them. */
+  readonly changed?: readonly number[];
+}
 
 /**
- * The file as it is at its origin, once for all hosts: what they have of it are views of these
- * bytes, and whoever compares looks at the place in memory first.
+ * The file, or the set of them, as it is at its origin, once for all hosts: what they have of it are
+ * views of these bytes, and whoever compares looks at the place in memory first. Worlds may share it.
  */
 export class TrueFile {
+  /** Of all files, one after the other. */
   readonly bytes: Buffer<ArrayBuffer>;
   readonly layout: Layout;
+  /** Of each file, in all of them. */
+  readonly #starts: number[] = [];
   readonly #hashes = new Map<number, Buffer>();
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, { changed = [] }: TrueFileOptions = {}) {
     this.layout = layout;
     // Not of the pool: no other view shares this memory.
     this.bytes = Buffer.from(new ArrayBuffer(layout.totalBytes));
-    for (let at = 0; at + 4 <= layout.totalBytes; at += STEP_BYTES) {
-      this.bytes.writeUInt32LE(at / STEP_BYTES + 1, at);
+    let start = 0;
+    for (const { sizeBytes } of layout.files) {
+      this.#starts.push(start);
+      this.#number(start, start + sizeBytes);
+      start += sizeBytes;
+    }
+    for (const piece of changed) {
+      const at = this.startOf(piece);
+      this.bytes[at] = (this.bytes[at] as number) ^ 0x80;
     }
   }
 
@@ -27,11 +43,20 @@ export class TrueFile {
     return this.bytes.subarray(start, start + this.layout.pieceSizeBytes(piece));
   }
 
-  startOf(piece: number): number {
-    return this.layout.locate(piece).offset;
+  /** Undefined: there is no such file. */
+  file(path: string): Buffer | undefined {
+    const index = this.layout.files.findIndex((file) => file.path === path);
+    const start = this.#starts[index];
+    if (start === undefined) return undefined;
+    return this.bytes.subarray(start, start + (this.layout.files[index] as LayoutFile).sizeBytes);
   }
 
-  /** Where in the file a view of it begins; undefined: these are other bytes. */
+  startOf(piece: number): number {
+    const { fileIndex, offset } = this.layout.locate(piece);
+    return (this.#starts[fileIndex] as number) + offset;
+  }
+
+  /** Where a view of it begins; undefined: these are other bytes. */
   placeOf(bytes: Uint8Array): number | undefined {
     return bytes.buffer === this.bytes.buffer ? bytes.byteOffset : undefined;
   }
@@ -48,9 +73,17 @@ export class TrueFile {
     return this.piece(piece).equals(bytes) ? this.trueHash(piece) : this.#hash(piece, bytes);
   }
 
+  #number(start: number, end: number): void {
+    for (let at = start; at + NUMBER_BYTES <= end; at += STEP_BYTES) {
+      this.bytes.writeUInt32LE(at + 1, at);
+    }
+  }
+
   #hash(piece: number, bytes: Uint8Array): Buffer {
+    const { pieceLengthBytes, files } = this.layout;
+    const { fileIndex } = this.layout.locate(piece);
+    const { sizeBytes: fileSizeBytes } = files[fileIndex] as LayoutFile;
     const sizeBytes = this.layout.pieceSizeBytes(piece);
-    const { pieceLengthBytes, totalBytes: fileSizeBytes } = this.layout;
     return pieceHash(bytes, leafCountOf({ sizeBytes, pieceLengthBytes, fileSizeBytes }));
   }
 }
