@@ -3,8 +3,9 @@
  * plants a violation of each and checks that it is caught.
  */
 
-/** What a package ships: its sources without its tests. */
+/** What a package ships: its sources without its tests, and what those share. */
 const TEST = '\\.test\\.ts$';
+const TESTING = '/testing/';
 const PACKAGES = '^(engine|protocol|operator|relay-image|node-agent)/';
 
 /** Folders of decisions: the same input always gives the same output. */
@@ -60,8 +61,15 @@ module.exports = {
       name: 'products-import-no-simulation',
       comment: 'sim/ is for tests and benchmarks; nothing that is shipped knows of it.',
       severity: 'error',
-      from: { path: PACKAGES, pathNot: `${TEST}|^(engine|operator)/src/sim/` },
+      from: { path: PACKAGES, pathNot: `${TEST}|${TESTING}|^(engine|operator)/src/sim/` },
       to: { path: '^(engine|operator)/src/sim/' },
+    },
+    {
+      name: 'products-import-no-testing',
+      comment: 'Folders called testing/ hold what several tests share.',
+      severity: 'error',
+      from: { path: PACKAGES, pathNot: `${TEST}|${TESTING}` },
+      to: { path: TESTING },
     },
     {
       name: 'simulation-touches-nothing-real',

@@ -1,7 +1,7 @@
 /**
  * Random worlds, one a seed: real transfers on a virtual clock, with links, disks and faults that
  * the seed decides. A world that comes to a bad end is named by its seed, which repeats it.
- *   node bench/simulation.ts [--worlds 1000] [--seed 1]
+ *   node bench/simulation.ts [--worlds 1000] [--seed 1] [--plain]
  */
 import { parseArgs } from 'node:util';
 import { tryRandomWorld } from '@sluice/engine/sim/randomWorld.ts';
@@ -15,6 +15,7 @@ const { values } = parseArgs({
   options: {
     worlds: { type: 'string', default: '1000' },
     seed: { type: 'string', default: '1' },
+    plain: { type: 'boolean', default: false },
   },
 });
 
@@ -29,9 +30,10 @@ async function tryAll(first: number, count: number): Promise<boolean> {
   let faultCount = 0;
   let virtualSeconds = 0;
   const duplicateShares: number[] = [];
+  const plainly = values.plain ? ' --plain' : '';
   const beganAtMs = performance.now();
   for (let seed = first; seed < first + count; seed += 1) {
-    const verdict = await tryRandomWorld(seed);
+    const verdict = await tryRandomWorld(seed, { isPlain: values.plain });
     virtualSeconds += verdict.virtualSeconds;
     duplicateShares.push(verdict.duplicateShare);
     faultCount += verdict.faults.length;
@@ -39,7 +41,9 @@ async function tryAll(first: number, count: number): Promise<boolean> {
     if (verdict.problems.length > 0) {
       bad.push({ seed, ...verdict });
       console.log(`seed ${seed}: ${verdict.problems.join('; ')} (${verdict.faults.join(', ')})`);
-      console.log(`  repeat it: make bench NAME=simulation ARGS='--seed ${seed} --worlds 1'`);
+      console.log(
+        `  repeat it: make bench NAME=simulation ARGS='--seed ${seed} --worlds 1${plainly}'`,
+      );
     }
     if (done % TELL_EVERY === 0) console.log(`${done} of ${count} worlds, ${bad.length} bad`);
   }
@@ -47,8 +51,8 @@ async function tryAll(first: number, count: number): Promise<boolean> {
   const seconds = (performance.now() - beganAtMs) / 1000;
   return record({
     name: 'simulation',
-    about: `Worlds of seeds ${first} to ${first + count - 1}: up to 3 relays and 10 nodes, random rates, delays, disks and faults.`,
-    command: `make bench NAME=simulation ARGS='--seed ${first} --worlds ${count}'`,
+    about: `Worlds of seeds ${first} to ${first + count - 1}: up to 3 relays and 10 nodes, random files, rates, delays, disks, origins and faults.`,
+    command: `make bench NAME=simulation ARGS='--seed ${first} --worlds ${count}${plainly}'`,
     runs: bad,
     figures: [
       figureOf('worlds', 'worlds', [count]),

@@ -19,6 +19,7 @@ const innocent: Record<string, string> = {
     "import { open } from 'node:fs/promises'; export const disk = open;",
   'engine/src/sim/virtualClock.ts':
     "import type { Clock } from '../ports/clock.ts'; export const clockOf = (clock: Clock) => clock;",
+  'engine/src/testing/mutantOf.ts': "export { clockOf as mutantOf } from '../sim/virtualClock.ts';",
   'protocol/src/messages.ts':
     "import type { Clock } from '@sluice/engine/ports/clock.ts';\n" +
     'export type Stamped = { clock: Clock }; export const VERSION = 1;',
@@ -104,6 +105,12 @@ const planted: { rule: string; what: string; file: string; source: string }[] = 
     what: 'the session importing the simulation',
     file: 'engine/src/session/d.ts',
     source: "export { clockOf } from '../sim/virtualClock.ts';",
+  },
+  {
+    rule: 'products-import-no-testing',
+    what: 'a session importing what tests share',
+    file: 'engine/src/session/e.ts',
+    source: "export { mutantOf } from '../testing/mutantOf.ts';",
   },
   {
     rule: 'simulation-touches-nothing-real',

@@ -7,6 +7,7 @@ import { generateFeedKeyPair } from '../feed/keys.ts';
 import { Bitfield } from '../pieces/bitfield.ts';
 import { layoutOf } from '../pieces/layout.ts';
 import { contentRangeOf } from '../session/originAnswer.ts';
+import { chooseTopUp } from '../topup/chooseTopUp.ts';
 import { buildTorrent } from '../torrent/buildTorrent.ts';
 import { loadTorrent } from '../torrent/loadTorrent.ts';
 import { TorrentError } from '../torrent/torrentError.ts';
@@ -124,6 +125,20 @@ function decodersOf(): Decoder[] {
       decode: (bytes) => {
         const headers = { 'content-range': bytes.toString('latin1') };
         contentRangeOf({ status: 206, headers, headerBytes: 0, timeToHeadMs: 0 });
+      },
+    },
+    {
+      name: 'top-up body',
+      valid: (random) => random.bytes(PIECES / 8),
+      decode: (bytes) => {
+        const holds = (piece: number) => piece % 3 === 0;
+        const assembles = (piece: number) => piece % 3 === 1;
+        const sent = new Uint32Array(PIECES);
+        const given = { pieceCount: PIECES, sent, holds, assembles, random: () => 0 };
+        const piece = chooseTopUp(bytes, given);
+        if (piece === undefined) return;
+        const isAcceptable = ((bytes[piece >> 3] ?? 0) & (128 >> (piece & 7))) !== 0;
+        if (!isAcceptable || !(holds(piece) || assembles(piece))) throw new Error(`gives ${piece}`);
       },
     },
     {

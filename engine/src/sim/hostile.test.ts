@@ -1,8 +1,12 @@
 import { describe, expect, it, vi } from 'vitest';
+import { fuzzStoredFiles } from '../adapters/file/testing/storedFilesFuzz.ts';
+import { fuzzRelayRequests } from '../adapters/http/testing/relayRequestFuzz.ts';
 import { fuzzDecoders } from './decoderFuzz.ts';
 import { tryDeafWorld, tryHostileWorld } from './hostileWorld.ts';
 import { mutate } from './mutation.ts';
+import { fuzzRelayAnswers } from './relayAnswerFuzz.ts';
 import { SeededRandom } from './seededRandom.ts';
+import { trySpoiledSessions, trySpoiledStockSessions } from './strangersWorld.ts';
 
 // A world takes as long as the machine needs, whatever its clock says.
 vi.setConfig({ testTimeout: 60_000 });
@@ -21,9 +25,41 @@ it('decoders make nothing of mutated inputs but a refusal (make bench NAME=fuzz 
   expect(fuzzDecoders(1, 20_000)).toEqual([]);
 });
 
+it('a node makes nothing of what relays answer but a refusal', async () => {
+  expect(await fuzzRelayAnswers(1, 2_000)).toEqual([]);
+});
+
+it('a relay answers what it is asked wrongly by a refusal', async () => {
+  expect(await fuzzRelayRequests(1, 2_000)).toEqual([]);
+});
+
+it('a store takes nothing from its own files that it did not write', async () => {
+  expect(await fuzzStoredFiles(1, 2_000)).toEqual([]);
+});
+
+describe('one that is called by strangers, who say right and spoiled messages in any order,', () => {
+  it.each([1, 2])('is done in time as a swarm: seed %d', async (seed) => {
+    const { problems, spoiled, closed } = await trySpoiledSessions(seed);
+    expect(problems).toEqual([]);
+    expect(spoiled).toBeGreaterThan(1_000);
+    for (const reason of ['Malformed', 'Oversized', 'OutOfOrder']) {
+      expect([...closed.keys()]).toContain(reason);
+    }
+  });
+
+  it.each([1, 2])('is done in time as an ordinary client: seed %d', async (seed) => {
+    const { problems, spoiled, closed } = await trySpoiledStockSessions(seed);
+    expect(problems).toEqual([]);
+    expect(spoiled).toBeGreaterThan(1_000);
+    for (const reason of ['Malformed', 'Oversized', 'OutOfOrder']) {
+      expect([...closed.keys()]).toContain(reason);
+    }
+  });
+});
+
 describe('a swarm with members that spoil what they say', () => {
   it.each(Array.from({ length: 8 }, (_, at) => ({ seed: at + 1 })))(
-    'serves the others: seed $seed (make bench NAME=fuzz ARGS="--inputs 0 --worlds 1 --seed $seed")',
+    'serves the others: seed $seed (make bench NAME=fuzz ARGS="--inputs 0 --strangers 0 --worlds 1 --seed $seed")',
     async ({ seed }) => {
       expect((await tryHostileWorld(seed)).problems).toEqual([]);
     },

@@ -76,7 +76,7 @@ export async function tryHostileWorld(
   const honest = world.nodes.filter(({ name }) => !names.has(name));
   const isDone = await world.run(MAX_SECONDS, honest);
   const all = [...world.relays, ...honest];
-  const closed = closedBy(all);
+  const closed = closedBy(all.map(({ engine }) => engine));
   const problems = wrongIn(world).filter((problem) => !isOf(hostile, problem));
   if (!isDone) problems.push(`honest nodes are not done after ${MAX_SECONDS} s`);
   if (closed.has('InternalError')) problems.push('a message led to an error of ours');
@@ -117,7 +117,7 @@ export async function tryDeafWorld(seed: number, deafCount: number): Promise<Hos
   await world.pass(40);
   const problems = wrongIn(world);
   if (!isDone) problems.push(`nodes are not done after ${MAX_SECONDS} s`);
-  const closed = closedBy(all);
+  const closed = closedBy(all.map(({ engine }) => engine));
   await world.stop();
   return { problems, seconds, spoiled: 0, closed };
 }
@@ -126,10 +126,13 @@ function isOf(peers: readonly SimulatedPeer[], problem: string): boolean {
   return peers.some(({ name }) => problem.startsWith(`${name}:`));
 }
 
-function closedBy(peers: readonly SimulatedPeer[]): Map<string, number> {
+/** Of these hosts. */
+export function closedBy(
+  hosts: readonly { readonly closedConnections: ReadonlyMap<string, number> }[],
+): Map<string, number> {
   const closed = new Map<string, number>();
-  for (const { engine } of peers) {
-    for (const [reason, count] of engine.closedConnections) {
+  for (const { closedConnections } of hosts) {
+    for (const [reason, count] of closedConnections) {
       closed.set(reason, (closed.get(reason) ?? 0) + count);
     }
   }

@@ -40,6 +40,8 @@ export class MemoryStore implements PieceStore {
   /** The same batch is the same memory for all stores. */
   readonly #intern: (batch: Uint8Array) => Uint8Array;
   readonly #hashes: (Uint8Array | undefined)[];
+  /** Pieces that may be written once more. */
+  readonly #doubted = new Set<number>();
   readonly #feed: Uint8Array[] = [];
   #keptCount = 0;
   #usedBytes = 0;
@@ -57,6 +59,11 @@ export class MemoryStore implements PieceStore {
     this.#intern = intern;
     this.#options = options;
     this.#hashes = new Array(file.layout.pieceCount).fill(undefined);
+  }
+
+  /** Whether it is of this version. */
+  isOf(file: TrueFile): boolean {
+    return file === this.#file;
   }
 
   get keptCount(): number {
@@ -78,6 +85,11 @@ export class MemoryStore implements PieceStore {
       const hash = this.#file.trueHash(piece);
       this.#enter(piece, isRight ? hash : flipped(hash));
     }
+  }
+
+  /** Nobody vouches for them any more: that they are fetched again is no mistake. */
+  doubt(pieces: readonly number[]): void {
+    for (const piece of pieces) this.#doubted.add(piece);
   }
 
   async open(): Promise<StoredState> {
@@ -140,7 +152,8 @@ export class MemoryStore implements PieceStore {
     const standing = this.#hashes[piece];
     if (standing !== undefined) {
       // What was something else is put right.
-      if (hash.every((byte, at) => byte === standing[at])) this.writtenTwice += 1;
+      const isSame = hash.every((byte, at) => byte === standing[at]);
+      if (isSame && !this.#doubted.delete(piece)) this.writtenTwice += 1;
       this.#hashes[piece] = hash;
       return;
     }

@@ -1,5 +1,7 @@
+import { type Draw, FAULTS_MS, type Fault, pick } from './fault.ts';
 import { flipped, isPayload } from './mutation.ts';
 import type { SimulatedHost } from './network.ts';
+import { furtherFaults, varied } from './randomVariety.ts';
 import { SeededRandom } from './seededRandom.ts';
 import type { OriginConduct } from './simulatedOrigin.ts';
 import {
@@ -11,8 +13,7 @@ import {
 
 const MBIT_BYTES = 125_000;
 const PIECE_BYTES = 262_144;
-/** The last fault has begun by then, and nodes that it stopped are back so much later. */
-const FAULTS_MS = 10_000;
+/** Nodes that a fault stopped are back after this. */
 const MAX_DOWN_MS = 5_000;
 /**
  * Bytes per second: ten nodes with three requests each at it get 8 KB/s by each. A connection that
@@ -20,10 +21,17 @@ const MAX_DOWN_MS = 5_000;
  */
 const SLOWEST_RELAY = 250_000;
 const LATE_SHARE = 0.3;
+/** What is mixed into the seed of the second row of random numbers. */
+const MORE = 0x5bd1e995;
 /** For so long an origin misbehaves, or a limit of the user's is another one, at most. */
 const MAX_CHANGE_MS = 10_000;
 /** More than the slowest world needs by far: who is not done by then never will be. */
 const MAX_SECONDS = 900;
+
+export interface RandomWorldOptions {
+  /** One file of whole pieces from an origin with ranges, and nothing on any disk; as ever. */
+  readonly isPlain?: boolean;
+}
 
 /** What came of one world; empty when everything is as it should be. */
 export interface WorldVerdict {
@@ -34,17 +42,18 @@ export interface WorldVerdict {
   readonly duplicateShare: number;
 }
 
-interface Fault {
-  readonly name: string;
-  readonly atMs: number;
-  act(): Promise<void> | void;
-}
-
 /** Everything about it follows from the seed: sizes, rates, delays, disks, and what goes wrong. */
-export async function tryRandomWorld(seed: number): Promise<WorldVerdict> {
+export async function tryRandomWorld(
+  seed: number,
+  { isPlain = false }: RandomWorldOptions = {},
+): Promise<WorldVerdict> {
   const random = new SeededRandom(seed);
-  const world = new SwarmWorld(optionsFrom(seed, random));
+  const plain = optionsFrom(seed, random);
+  // Of its own: with and without it the rest is the same.
+  const more = new SeededRandom(seed ^ MORE);
+  const world = new SwarmWorld(isPlain ? plain : varied(plain, more));
   const { early, faults, liars } = storyOf(world, random);
+  if (!isPlain) faults.push(...furtherFaults(world, more, early));
   for (const { atMs, act } of faults) world.clock.setTimer(atMs, () => act());
   await world.begin(early);
   // A node that is down counts as done: not before all are back.
@@ -91,17 +100,10 @@ function optionsFrom(seed: number, random: SeededRandom): WorldOptions {
 interface Story {
   /** Nodes that are there from the beginning: with the others nothing but their links goes wrong. */
   readonly early: readonly SimulatedPeer[];
-  readonly faults: readonly Fault[];
+  readonly faults: Fault[];
   /** Nodes that send wrong bytes from some time on. */
   readonly liars: ReadonlySet<SimulatedPeer>;
 }
-
-type Draw = (
-  world: SwarmWorld,
-  random: SeededRandom,
-  atMs: number,
-  nodes: readonly SimulatedPeer[],
-) => Fault;
 
 function storyOf(world: SwarmWorld, random: SeededRandom): Story {
   const { nodes } = world;
@@ -280,10 +282,6 @@ function slowLink(world: SwarmWorld, random: SeededRandom, atMs: number): Fault 
   };
 }
 
-function pick<T>(from: readonly T[], random: SeededRandom): T {
-  return from[random.below(from.length)] as T;
-}
-
 function unfinished(world: SwarmWorld, nodes: readonly SimulatedPeer[]): string {
   return nodes
     .filter(({ doneAtMs }) => doneAtMs === undefined)
@@ -298,6 +296,8 @@ export function wrongIn(world: SwarmWorld): string[] {
 
 function wrongAt({ file }: SwarmWorld, { name, store, failure }: SimulatedPeer): string[] {
   const problems: string[] = [];
+  // Of who has been down since the version before.
+  if (!store.isOf(file)) return problems;
   for (const [piece, hash] of store.kept()) {
     if (!file.trueHash(piece).equals(hash)) problems.push(`${name}: piece ${piece} is another one`);
   }

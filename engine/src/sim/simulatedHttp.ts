@@ -64,7 +64,7 @@ export class SimulatedHttp {
   #connection(from: SimulatedHost, url: URL): HttpConnection {
     const line: Line = { flows: undefined };
     return {
-      request: (request, signal) => this.#request(from, url, request, signal, line),
+      request: (request, signal) => this.#request(from, request.url ?? url, request, signal, line),
       close: async () => this.#hangUp(line),
       unprovenEnds: 0,
       unaskedBytes: 0,

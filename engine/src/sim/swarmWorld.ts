@@ -1,6 +1,7 @@
 import { generateFeedKeyPair } from '../feed/keys.ts';
 import { layoutOf } from '../pieces/layout.ts';
 import type { PieceBuffers } from '../ports/pieceBuffers.ts';
+import type { Transport } from '../ports/transport.ts';
 import { EngineHost } from '../session/host.ts';
 import type { PullError } from '../session/originAnswer.ts';
 import type { ListedPeer } from '../session/peerList.ts';
@@ -82,6 +83,7 @@ export interface SimulatedPeer {
 export const BITTORRENT_PORT = 6881;
 const HTTP_PORT = 8081;
 const PULL_RETRY_MS = 200;
+const NEXT_ATTEMPT_MS = 1_000;
 const RELAY_TOKEN = 'token';
 /** What the kubelet needs to report a container's end. */
 const ENDED_MS = 1_000;
@@ -109,7 +111,7 @@ export class SwarmWorld {
   readonly #http: SimulatedHttp;
   #epoch: SimulatedEpoch;
   readonly #stops = new AbortController();
-  #hasBegun = false;
+  readonly #begun = new Set<SimulatedPeer>();
 
   constructor(options: WorldOptions) {
     const { seed, pieceCount, pieceLengthBytes, originRate } = options;
@@ -159,13 +161,22 @@ export class SwarmWorld {
     this.#http.tamper = tamper;
   }
 
+  get swarmId(): Buffer {
+    return this.#epoch.swarmId;
+  }
+
+  /** Of a host that is none of the nodes. */
+  transportOf(name: string, rates: LinkRates): Transport {
+    return this.#ports.transportOf(this.network.add(name, rates));
+  }
+
   /** Knows the swarm's secret, and is none of the nodes. */
   deafMember(name: string, rates: LinkRates): DeafMember {
     return new DeafMember({
       clock: this.clock,
       random: this.random,
-      transport: this.#ports.transportOf(this.network.add(name, rates)),
-      swarmId: this.#epoch.swarmId,
+      transport: this.transportOf(name, rates),
+      swarmId: this.swarmId,
       pieceCount: this.file.layout.pieceCount,
     });
   }
@@ -181,13 +192,13 @@ export class SwarmWorld {
 
   /** These nodes begin, and the first time the relays. */
   async begin(nodes: readonly SimulatedPeer[] = this.nodes): Promise<void> {
-    if (!this.#hasBegun) for (const relay of this.relays) await this.start(relay);
-    this.#hasBegun = true;
+    for (const relay of this.relays) if (!this.#begun.has(relay)) await this.start(relay);
     for (const node of nodes) await this.start(node);
     this.#tellPeers();
   }
 
   async start(peer: SimulatedPeer): Promise<void> {
+    this.#begun.add(peer);
     await peer.engine.start();
     await this.#startTransfer(peer);
   }
@@ -201,11 +212,29 @@ export class SwarmWorld {
     transfer.completed.then(() => {
       if (peer.transfer === transfer) peer.doneAtMs = this.clock.now();
     });
-    transfer.failed.catch((error) => {
-      if (peer.transfer === transfer) peer.failure = error;
-    });
+    transfer.failed.catch((error) => this.#failed(peer, transfer, error));
     if (peer.role === 'relay') this.#pull(peer);
     peer.topUp?.start();
+  }
+
+  /** An attempt ends with its transfer. A version that is revoked is put right by the next one. */
+  #failed(peer: SimulatedPeer, transfer: Transfer, error: unknown): void {
+    if (peer.transfer !== transfer) return;
+    peer.failure = error;
+    this.#stopTopUp(peer);
+    peer.engine.removeTransfer(this.#epoch.swarmId.toString('hex'));
+    const { code } = error as { readonly code?: string };
+    if (code !== 'PieceRevoked') return;
+    this.clock.setTimer(NEXT_ATTEMPT_MS, () => {
+      if (peer.transfer === transfer && peer.host.isAlive) this.attempt(peer);
+    });
+  }
+
+  /** The next one in the same process, after one that has failed. */
+  async attempt(peer: SimulatedPeer): Promise<void> {
+    Object.assign(peer, this.#transfer(peer));
+    await this.#startTransfer(peer);
+    this.#tellPeers();
   }
 
   /** Its process ends as by SIGKILL; what is on its disk stays. */
@@ -230,6 +259,7 @@ export class SwarmWorld {
   /** The same process again, with its disk. */
   async restart(peer: SimulatedPeer): Promise<void> {
     peer.host.isAlive = true;
+    if (!peer.store.isOf(this.file)) this.#renewStore(peer);
     peer.engine = this.#engine(peer.host, peer.role);
     Object.assign(peer, this.#transfer(peer));
     await this.start(peer);
@@ -246,13 +276,18 @@ export class SwarmWorld {
     for (const peer of this.#alive()) {
       this.#stopTopUp(peer);
       await peer.engine.removeTransfer(swarmId.toString('hex'));
-      const hashes = [...peer.store.kept().values()];
-      peer.store = this.#store(peer.name);
-      for (const hash of hashes) peer.store.earlier.add(Buffer.from(hash).toString('hex'));
+      this.#renewStore(peer);
       Object.assign(peer, this.#transfer(peer));
-      await this.#startTransfer(peer);
+      if (this.#begun.has(peer)) await this.#startTransfer(peer);
     }
     this.#tellPeers();
+  }
+
+  /** For this epoch, with what stands there from the one before. */
+  #renewStore(peer: SimulatedPeer): void {
+    const hashes = [...peer.store.kept().values()];
+    peer.store = this.#store(peer.name);
+    for (const hash of hashes) peer.store.earlier.add(Buffer.from(hash).toString('hex'));
   }
 
   /** Signs under the distribution's certificate that these pieces are something else. */
@@ -267,8 +302,9 @@ export class SwarmWorld {
    */
   settleDisputes(): number {
     const wrong = new Set<string>();
+    const disputed = new Set(this.#alive().flatMap(({ transfer }) => [...transfer.feed.disputed]));
     for (const { transfer } of this.#alive()) {
-      for (const piece of transfer.feed.disputed) {
+      for (const piece of disputed) {
         const right = this.file.trueHash(piece).toString('hex');
         for (const [hash, pullers] of transfer.feed.claimsOf(piece)) {
           if (hash !== right) for (const puller of pullers) wrong.add(puller);
@@ -278,11 +314,14 @@ export class SwarmWorld {
     const keys = [...wrong].map((key) => Buffer.from(key, 'hex'));
     for (const key of keys) this.#epoch.revoke(key);
     for (const { transfer } of this.#alive()) transfer.revoke(keys);
+    const all = Array.from({ length: this.file.layout.pieceCount }, (_, piece) => piece);
+    const unnamedBy = (peers: readonly SimulatedPeer[]) =>
+      all.filter((piece) => peers.every(({ transfer }) => !transfer.feed.names(piece)));
+    for (const peer of [...this.relays, ...this.nodes]) {
+      peer.store.doubt([...disputed, ...unnamedBy([peer])]);
+    }
     const relays = this.relays.filter(({ host }) => host.isAlive);
-    const unnamed = Array.from({ length: this.file.layout.pieceCount }, (_, piece) => piece).filter(
-      (piece) => relays.every(({ transfer }) => !transfer.feed.names(piece)),
-    );
-    if (keys.length > 0) this.#epoch.leases.free(unnamed);
+    if (keys.length > 0) this.#epoch.leases.free(unnamedBy(relays));
     return keys.length;
   }
 

@@ -4,6 +4,7 @@ import type { Layout, LayoutFile } from '../pieces/layout.ts';
 /** Every so many bytes of a file there is a number of its own. */
 const STEP_BYTES = 4_096;
 const NUMBER_BYTES = 4;
+const NUMBERS_OF_A_FILE = 1_000_000;
 
 export interface TrueFileOptions {
   /** Of these pieces one bit is another one than in the file that is made without them. */
@@ -27,9 +28,9 @@ export class TrueFile {
     // Not of the pool: no other view shares this memory.
     this.bytes = Buffer.from(new ArrayBuffer(layout.totalBytes));
     let start = 0;
-    for (const { sizeBytes } of layout.files) {
+    for (const [index, { sizeBytes }] of layout.files.entries()) {
       this.#starts.push(start);
-      this.#number(start, start + sizeBytes);
+      this.#number(this.bytes.subarray(start, start + sizeBytes), index * NUMBERS_OF_A_FILE);
       start += sizeBytes;
     }
     for (const piece of changed) {
@@ -73,9 +74,10 @@ export class TrueFile {
     return this.piece(piece).equals(bytes) ? this.trueHash(piece) : this.#hash(piece, bytes);
   }
 
-  #number(start: number, end: number): void {
-    for (let at = start; at + NUMBER_BYTES <= end; at += STEP_BYTES) {
-      this.bytes.writeUInt32LE(at + 1, at);
+  /** The same whatever lies before the file. */
+  #number(file: Buffer, first: number): void {
+    for (let at = 0; at + NUMBER_BYTES <= file.length; at += STEP_BYTES) {
+      file.writeUInt32LE(first + at / STEP_BYTES + 1, at);
     }
   }
 
