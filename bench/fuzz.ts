@@ -27,7 +27,7 @@ const KINDS = [
   },
   { name: 'answers of relays', fuzz: fuzzRelayAnswers, share: 0.1 },
   { name: 'requests to relays', fuzz: fuzzRelayRequests, share: 0.1 },
-  { name: 'stored files', fuzz: fuzzStoredFiles, share: 0.05 },
+  { name: 'stored files', fuzz: fuzzStoredFiles, share: 0.02 },
 ];
 
 /** Swarms by who spoils what in them, and the option that says how many there are. */

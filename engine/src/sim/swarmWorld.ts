@@ -10,8 +10,10 @@ import { TopUp, type TopUpPolicy } from '../session/topUp.ts';
 import type { Transfer } from '../session/transfer.ts';
 import type { PeerRole } from '../wire/hello.ts';
 import { DeafMember } from './deafMember.ts';
+import { unnamedBy, wrongPullers } from './disputes.ts';
 import { type DiskOptions, MemoryStore } from './memoryStore.ts';
 import { flipped } from './mutation.ts';
+import { type Member, neighboursOf } from './neighbours.ts';
 import {
   type LinkRates,
   type NetworkOptions,
@@ -58,11 +60,6 @@ export interface WorldOptions {
   readonly neighbours?: (members: readonly Member[]) => ReadonlyMap<string, readonly string[]>;
 }
 
-export interface Member {
-  readonly id: string;
-  readonly kind: PeerRole;
-}
-
 export interface SimulatedPeer {
   readonly name: string;
   readonly role: PeerRole;
@@ -92,10 +89,6 @@ const SPREAD_MS = 10_000;
 /** The link limits, not the lease, whose usable share is 95 %. */
 const LIMIT_OVER_LINK = 1.1;
 const ORIGIN_CONNECTIONS = 8;
-/** As many peers as the tracker names. */
-const NEIGHBOURS = 20;
-/** Of a swarm that small everybody knows everybody. */
-const SMALL = 24;
 
 /** A file, its origin, relays and nodes: everything but time, network and disk is the product. */
 export class SwarmWorld {
@@ -301,28 +294,17 @@ export class SwarmWorld {
    * is believed no more, and what nobody else names is pulled again. Answers how many those are.
    */
   settleDisputes(): number {
-    const wrong = new Set<string>();
-    const disputed = new Set(this.#alive().flatMap(({ transfer }) => [...transfer.feed.disputed]));
-    for (const { transfer } of this.#alive()) {
-      for (const piece of disputed) {
-        const right = this.file.trueHash(piece).toString('hex');
-        for (const [hash, pullers] of transfer.feed.claimsOf(piece)) {
-          if (hash !== right) for (const puller of pullers) wrong.add(puller);
-        }
-      }
-    }
-    const keys = [...wrong].map((key) => Buffer.from(key, 'hex'));
-    for (const key of keys) this.#epoch.revoke(key);
-    for (const { transfer } of this.#alive()) transfer.revoke(keys);
-    const all = Array.from({ length: this.file.layout.pieceCount }, (_, piece) => piece);
-    const unnamedBy = (peers: readonly SimulatedPeer[]) =>
-      all.filter((piece) => peers.every(({ transfer }) => !transfer.feed.names(piece)));
+    const wrong = wrongPullers(this.#alive(), this.file);
+    const disputed = this.#alive().flatMap(({ transfer }) => [...transfer.feed.disputed]);
+    for (const key of wrong) this.#epoch.revoke(key);
+    for (const { transfer } of this.#alive()) transfer.revoke(wrong);
+    const relays = this.relays.filter(({ host }) => host.isAlive);
     for (const peer of [...this.relays, ...this.nodes]) {
+      // Where two were wrong together it was given up for what they said.
       peer.store.doubt([...disputed, ...unnamedBy([peer])]);
     }
-    const relays = this.relays.filter(({ host }) => host.isAlive);
-    if (keys.length > 0) this.#epoch.leases.free(unnamedBy(relays));
-    return keys.length;
+    if (wrong.length > 0) this.#epoch.leases.free(unnamedBy(relays));
+    return wrong.length;
   }
 
   /** As if its process had ended: others pull what it was to pull. */
@@ -449,7 +431,7 @@ export class SwarmWorld {
     const isHttp = this.#options.topUp?.isCarried === true;
     const alive = [...this.relays, ...this.nodes].filter(({ host }) => host.isAlive);
     const members = alive.map(({ name, role }) => ({ id: name, kind: role }));
-    const lists = (this.#options.neighbours ?? ((all) => this.#someOf(all)))(members);
+    const lists = (this.#options.neighbours ?? ((all) => neighboursOf(all, this.random)))(members);
     const listed = new Map(
       alive.map(({ name, role }): [string, ListedPeer] => [
         name,
@@ -461,22 +443,6 @@ export class SwarmWorld {
       peer.transfer.setPeers(isHttp && peer.role === 'agent' ? [] : peers);
       peer.topUp?.setRelays(peers.filter(({ role }) => role === 'relay') as TopUpRelay[]);
     }
-  }
-
-  /** Everybody, or all relays and some of the nodes. */
-  #someOf(members: readonly Member[]): Map<string, string[]> {
-    const relays = members.filter(({ kind }) => kind === 'relay').map(({ id }) => id);
-    const nodes = members.filter(({ kind }) => kind === 'agent').map(({ id }) => id);
-    return new Map(
-      members.map(({ id }) => {
-        const chosen = new Set(relays);
-        if (members.length <= SMALL) for (const node of nodes) chosen.add(node);
-        const wanted = relays.length + Math.min(NEIGHBOURS, nodes.length);
-        while (chosen.size < wanted) chosen.add(nodes[this.random.below(nodes.length)] as string);
-        chosen.delete(id);
-        return [id, [...chosen]];
-      }),
-    );
   }
 
   /** Relays that may pull now. */
