@@ -90,7 +90,13 @@ describe.each([
 });
 
 /** Of Kubernetes, of Argo CD and of Flux. */
-const OTHERS_FIELDS = ['spec.wait', 'spec.holderIdentity', 'status.podIP', 'spec.nodeName'];
+const OTHERS_FIELDS = [
+  'spec.wait',
+  'spec.holderIdentity',
+  'status.podIP',
+  'spec.nodeName',
+  'spec.template.spec.containers',
+];
 /** Of Kubernetes, and what the processes say to each other. */
 const OTHERS_WORDS = ['NotIn', 'DoesNotExist', 'IfNotPresent', 'UnknownVersion', 'UnknownSwarm'];
 const FIELD = /\b(?:spec|status)(?:\.[A-Za-z]+)+/g;

@@ -13,6 +13,12 @@ import {
 import { NODE_FAILURES } from '../operator/src/policies/nodeFailures.ts';
 import type { EventRule } from '../operator/src/policies/story.ts';
 
+interface Validation {
+  readonly rule?: string;
+  readonly message?: string;
+  readonly messageExpression?: string;
+}
+
 export interface Schema {
   readonly type?: string;
   readonly description?: string;
@@ -31,7 +37,7 @@ export interface Schema {
   readonly items?: Schema;
   readonly additionalProperties?: Schema;
   readonly 'x-kubernetes-int-or-string'?: boolean;
-  readonly 'x-kubernetes-validations'?: readonly { message?: string; messageExpression?: string }[];
+  readonly 'x-kubernetes-validations'?: readonly Validation[];
 }
 
 export function fieldTable(schema: Schema, at: string): string {
@@ -87,6 +93,8 @@ function defaultOf(field: Schema, required: boolean): string {
   return required ? 'required' : '';
 }
 
+const NOT_EMPTY = 'size(self) > 0';
+
 function boundsOf(field: Schema): string {
   const allowed = field.enum ?? field.items?.enum;
   const bounds = [
@@ -97,15 +105,19 @@ function boundsOf(field: Schema): string {
     field.type === 'string' && field.maxLength !== undefined
       ? `at most ${field.maxLength} characters`
       : undefined,
-    field.maxItems === undefined
-      ? undefined
-      : `${field.minItems ?? 0} to ${field.maxItems} entries`,
+    field.maxItems === undefined ? undefined : `${leastItems(field)} to ${field.maxItems} entries`,
     field.maxProperties === undefined ? undefined : `at most ${field.maxProperties} entries`,
   ];
   return bounds
     .filter((bound) => bound !== undefined)
     .join('; ')
     .replace(/ to$/, ' or more');
+}
+
+/** A rule may refuse the empty list in place of minItems: with a sentence of its own. */
+function leastItems(field: Schema): number {
+  const mayBeEmpty = !field['x-kubernetes-validations']?.some((each) => each.rule === NOT_EMPTY);
+  return field.minItems ?? (mayBeEmpty ? 0 : 1);
 }
 
 /** The sentences with which the API server refuses a value, as far as they do not depend on it. */
@@ -119,7 +131,7 @@ export function refusalTable(schema: Schema): string {
 }
 
 /** From a CEL expression that joins strings: what stands in for a value becomes VALUE. */
-function sentenceOf(rule: { message?: string; messageExpression?: string }): string {
+function sentenceOf(rule: Validation): string {
   if (rule.message !== undefined) return rule.message;
   return (rule.messageExpression ?? '')
     .replace(/" \+ (string\()?[A-Za-z.]+\)? \+ "/g, 'VALUE')

@@ -59,14 +59,14 @@ ${cluster.name} runs. Go on with:
 Files in ${files}
 are at ${cluster.origin.url}/ for its pods. That is a private address: Sluice wants an Origin for it
 
-  kubectl apply -f - <<END
-  apiVersion: sluice.dev/v1alpha1
-  kind: Origin
-  metadata: {name: test}
-  spec:
-    hosts: [${new URL(cluster.origin.url).host}]
-    allowPrivateAddresses: true
-    limits: {maxConnections: 8, maxBandwidth: 20Mi, maxTraffic: {bytes: 1Ti, period: 720h}}
-  END
+kubectl apply -f - <<END
+apiVersion: sluice.dev/v1alpha1
+kind: Origin
+metadata: {name: test}
+spec:
+  hosts: [${new URL(cluster.origin.url).host}]
+  allowPrivateAddresses: true
+  limits: {maxConnections: 8, maxBandwidth: 20Mi, maxTraffic: {bytes: 1Ti, period: 720h}}
+END
 `;
 }

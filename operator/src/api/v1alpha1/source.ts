@@ -24,7 +24,7 @@ const isHost = (url: string) =>
   `${url}.matches('^https?://([[][0-9a-fA-F:.]+[]]|[-0-9a-zA-Z._~%]+)(:${PORT})?([/?#]|$)') && (${url}.matches('^https?://${IPV4}([:/?#]|$)') || !${url}.matches('^https?://([^/?#:]*[.])?(0[xX][0-9a-fA-F]*|[0-9]+)[.]?([:/?#]|$)'))`;
 
 const MIRROR_CREDENTIALS =
-  'leave them out: a mirror gets those of spec.source.secretRef when it is on the host of spec.source.url, and else none';
+  'leave them out: a mirror gets those of spec.source.secretRef when it has the scheme, host and port of spec.source.url, and else none';
 
 function Url(field: string, passwordRemedy: string, description?: string) {
   return Type.String({
@@ -151,7 +151,7 @@ export const Source = Type.Object(
         maxItems: MAX_MIRRORS,
         'x-kubernetes-list-type': 'set',
         description:
-          'Further URLs of the same bytes, each like url, in the order in which they are used when url does not answer or its limits leave no room; each under the limits of its own Origin. Credentials go only to those on the host of url. Every file needs a digest. Changes act in place.',
+          'Further URLs of the same bytes, each like url, in the order in which they are used when url does not answer or its limits leave no room; each under the limits of its own Origin. Credentials go only to those with the scheme, host and port of url. Every file needs a digest. Changes act in place.',
       }),
     ),
     digest: Type.Optional(
