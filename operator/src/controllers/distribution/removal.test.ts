@@ -79,13 +79,17 @@ describe('a Distribution that is deleted', () => {
     expect(data.plots.has(uid)).toBe(false);
   });
 
-  it.each(['Delete', 'Retain'] as const)(
-    'with %s waits a minute for a database that is away',
-    async (deletionPolicy) => {
+  it.each([
+    ['Delete', 60],
+    ['Delete', 0],
+    ['Retain', 60],
+  ] as const)(
+    'with %s and a grace of %d s waits a minute for a database that is away, and leaves its files',
+    async (deletionPolicy, deletionGraceSeconds) => {
       const away = () => Promise.reject(new Error('no server'));
       data.bury = away;
       data.delete = away;
-      const distribution = deleted({ deletionPolicy, deletionGraceSeconds: 60 });
+      const distribution = deleted({ deletionPolicy, deletionGraceSeconds });
       data.confirm(uid);
       await expect(removal.step('ml/llama', distribution, memory)).rejects.toThrow('no server');
       await clock.advance(60_000);

@@ -36,14 +36,16 @@ export class Removal {
     const isAtOnce = deletes && deletionGraceSeconds === 0;
     memory.removingSinceMs ??= clock.now();
     const isLate = clock.now() - memory.removingSinceMs >= WAIT_MS;
+    let isDurable = true;
     if (deletes && record !== undefined) {
       const graceMs = deletionGraceSeconds * 1000;
-      await this.#unlessLate(isLate, key, async () => {
+      isDurable = await this.#unlessLate(isLate, key, async () => {
         await graveyard.bury(record, target.path, graceMs);
         memory.isBuried = true;
       });
     }
-    coordinator.remove(uid, { deleteFiles: isAtOnce });
+    // Not before it is written down: the next leader goes by that.
+    coordinator.remove(uid, { deleteFiles: isAtOnce && isDurable });
     const removed = coordinator.removed(uid);
     if (!removed && !isLate) return false;
     if (!removed) logger.warn('deleted without every confirmation', { distribution: key });
@@ -55,14 +57,19 @@ export class Removal {
     return true;
   }
 
-  /** A database that is away does not keep the object alive for ever: then the files stay. */
-  async #unlessLate(isLate: boolean, key: string, act: () => Promise<void>): Promise<void> {
+  /**
+   * A database that is away does not keep the object alive for ever: then the files stay, and the
+   * answer is false.
+   */
+  async #unlessLate(isLate: boolean, key: string, act: () => Promise<void>): Promise<boolean> {
     try {
       await act();
+      return true;
     } catch (error) {
       if (!isLate) throw error;
       const fields = { distribution: key, error };
       this.#deps.logger.warn('deleted without the database: its files stay on the nodes', fields);
+      return false;
     }
   }
 
