@@ -6,7 +6,7 @@ const MAX_NAMES = 5;
 
 type Kind = 'cordoned' | 'not ready' | 'NoAgent';
 
-/** Ends a sentence: empty when there is none. */
+/** Goes on with a sentence: empty when there is none. */
 export function absentNodes(
   nodes: readonly TargetNode[],
   reports: ReadonlyMap<string, NodeProgress>,

@@ -3,6 +3,7 @@ import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { aProgress, aRecord, aReport, troubles } from '../testing/objects.ts';
 import { aStatusInput, aTarget } from '../testing/statusInput.ts';
 import { distributionStatus, type StatusInput, sameStatus } from './distributionStatus.ts';
+import { FAILURES, type FailureReason } from './failures.ts';
 import { distributionEvents } from './story.ts';
 
 const NOW = '2026-01-01T00:10:00Z';
@@ -66,6 +67,19 @@ describe('the conditions', () => {
     expect(status.conditions?.[0]?.message).toBe(
       '1 of 1 nodes ready; not waited for: n2 (cordoned), n3 (not ready)',
     );
+  });
+
+  const cordoned = aTarget('n2', true);
+  it.each([
+    ['all others failed', { progress: aProgress([failed('n1', 'DiskFull')]) }],
+    ['nothing moves', { progress: aProgress([aReport('n1')], { pull: quotaExhausted }) }],
+    ['nobody is waited for', { nodes: [cordoned] }],
+  ])('end with what to do, after the names of nodes, when %s', (_, overrides) => {
+    const nodes = [aTarget('n1'), cordoned];
+    const status = distributionStatus(aStatusInput({ nodes, idleForMs: 5_000, ...overrides }));
+    const { reason, message } = status.conditions![0]!;
+    expect(message).toContain('; not waited for: n2 (cordoned)');
+    expect(message.split('; ').at(-1)).toBe(FAILURES[reason as FailureReason].remedy);
   });
 
   it('stay Ready for the generation while a node that joined is served', () => {

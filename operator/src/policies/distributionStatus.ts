@@ -130,23 +130,12 @@ function conditionsOf(
 ): DistributionCondition[] {
   const relays = relaysAvailable(input);
   return [
-    ...named(readyOf(input, counts, reports), input, reports),
+    ...readyOf(input, counts, reports),
     sourceResolved(input),
     ...(relays === undefined ? [] : [relays]),
     ...(input.mirrors === undefined ? [] : [input.mirrors]),
     ...input.workloads,
   ];
-}
-
-/** Whoever reads why it is, or is not, Ready reads of which nodes it is not the file's fault. */
-function named(
-  ready: Readiness,
-  { verdict, nodes }: StatusInput,
-  reports: ReadonlyMap<string, NodeProgress>,
-): Readiness {
-  if (verdict.action !== 'serve') return ready;
-  const absent = absentNodes(nodes, reports);
-  return ready.map((condition) => ({ ...condition, message: condition.message + absent }));
 }
 
 /** Ready, and the condition that goes with it while it is False. */
@@ -166,7 +155,9 @@ function readyOf(
     case 'resolve':
       return resolving(input);
     case 'suspend':
-      if (input.recordIsCurrent && isEnough(counts, input)) return complete(counts);
+      if (input.recordIsCurrent && isEnough(counts, input)) {
+        return complete(counts, describe(counts));
+      }
       return suspended(counts);
     case 'serve':
       return serving(input, counts, reports);
@@ -185,28 +176,30 @@ function serving(
   counts: Counts,
   reports: ReadonlyMap<string, NodeProgress>,
 ): Readiness {
-  if (isEnough(counts, input)) return complete(counts);
+  // Whoever reads why it is, or is not, Ready reads of which nodes it is not the file's fault.
+  const absent = absentNodes(input.nodes, reports);
+  const nodes = describe(counts) + absent;
+  if (isEnough(counts, input)) return complete(counts, nodes);
   if (counts.desired === 0 && !wasReady(input)) {
-    return failing(failure('NodesUnavailable', allUnavailable(input)));
+    return failing(failure('NodesUnavailable', allUnavailable(input) + absent));
   }
   const open = counts.pending + counts.transferring + counts.unreachable;
-  if (counts.failed > 0 && open === 0) return failed(counts, reports);
+  if (counts.failed > 0 && open === 0) return failed(nodes, reports);
   if (input.idleForMs > input.progressDeadlineSeconds * 1000) {
     const idle = formatSeconds(input.progressDeadlineSeconds);
     const short = shortage(input, reports);
     const cause = short === undefined ? firstError(reports) : `; ${short.message}`;
-    const message = `no byte moved for ${idle}; ${describe(counts)}${cause}`;
+    const message = `no byte moved for ${idle}; ${nodes}${cause}`;
     return failing(failure('ProgressDeadlineExceeded', message));
   }
   if (wasReady(input) && counts.failed === 0) {
-    const message = `${describe(counts)}; nodes that joined later are being served`;
-    return delivered(message);
+    return delivered(`${nodes}; nodes that joined later are being served`);
   }
   const short = shortage(input, reports);
   if (short !== undefined) {
-    return failing({ ...short, message: `${describe(counts)}; ${short.message}` });
+    return failing({ ...short, message: `${nodes}; ${short.message}` });
   }
-  return goingOn('Transferring', describe(counts) + firstError(reports));
+  return goingOn('Transferring', nodes + firstError(reports));
 }
 
 /** Of what is served only the credentials can have failed: the last ones may do, and peers too. */
@@ -246,8 +239,8 @@ function isEnough(counts: Counts, { maxUnready, nodes }: StatusInput): boolean {
   return counts.desired - counts.ready <= nodesOf(maxUnready, counts.desired, 'down');
 }
 
-function complete(counts: Counts): Readiness {
-  if (counts.desired > 0) return delivered(describe(counts));
+function complete(counts: Counts, nodes: string): Readiness {
+  if (counts.desired > 0) return delivered(nodes);
   const message =
     'no node matches spec.target; label nodes, or correct the selector: they are served when they match';
   return [{ type: 'Ready', status: 'True', reason: 'NoNodesMatch', message }];
@@ -272,9 +265,9 @@ function goingOn(
   ];
 }
 
-function failed(counts: Counts, reports: ReadonlyMap<string, NodeProgress>): Readiness {
+function failed(nodes: string, reports: ReadonlyMap<string, NodeProgress>): Readiness {
   const errors = [...reports.values()].filter((node) => node.state === 'failed');
-  return failing(failure(commonReason(errors), describe(counts) + firstError(reports)));
+  return failing(failure(commonReason(errors), nodes + firstError(reports)));
 }
 
 function failing({ kind, reason, message }: Failure<ReadyFailure>): Readiness {
