@@ -9,8 +9,18 @@ describe('the scaling of relays', () => {
   it('keeps relays for a while after nobody needs them', () => {
     const scaling = new RelayScaling(IDLE_MS);
     expect(scaling.decide([need(2)], 0).run).toEqual([need(2)]);
-    expect(scaling.decide([], 1000)).toEqual({ run: [need(2)], againInMs: IDLE_MS - 1000 });
-    expect(scaling.decide([], IDLE_MS).run).toEqual([]);
+    expect(scaling.decide([], 1000)).toEqual({ run: [need(2)], againInMs: IDLE_MS });
+    expect(scaling.decide([], 2000)).toEqual({ run: [need(2)], againInMs: IDLE_MS - 1000 });
+    expect(scaling.decide([], IDLE_MS + 999).run).toEqual([need(2)]);
+    expect(scaling.decide([], IDLE_MS + 1000).run).toEqual([]);
+  });
+
+  it('forgets that they were idle when they are needed again', () => {
+    const scaling = new RelayScaling(IDLE_MS);
+    scaling.decide([need(2)], 0);
+    scaling.decide([], 1);
+    expect(scaling.decide([need(2)], IDLE_MS)).toEqual({ run: [need(2)], againInMs: undefined });
+    expect(scaling.decide([], 2 * IDLE_MS)).toEqual({ run: [need(2)], againInMs: IDLE_MS });
   });
 
   it('grows at once and shrinks late', () => {
@@ -18,7 +28,8 @@ describe('the scaling of relays', () => {
     scaling.decide([need(1)], 0);
     expect(scaling.decide([need(3)], 1).run).toEqual([need(3)]);
     expect(scaling.decide([need(1)], IDLE_MS).run).toEqual([need(3)]);
-    expect(scaling.decide([need(1)], IDLE_MS + 1).run).toEqual([need(1)]);
+    expect(scaling.decide([need(1)], 2 * IDLE_MS - 1).run).toEqual([need(3)]);
+    expect(scaling.decide([need(1)], 2 * IDLE_MS).run).toEqual([need(1)]);
   });
 
   it('gives the relays of an earlier leader the same time', () => {

@@ -6,8 +6,10 @@ import type { RelayNeed } from '../../policies/relays.ts';
 
 interface Kept {
   need: RelayNeed;
-  /** When so many were last needed. */
-  neededMs: number;
+  /** So many are. */
+  isNeeded: boolean;
+  /** Since when so many are not needed any more, while they are not. */
+  idleSinceMs: number;
 }
 
 export class RelayScaling {
@@ -22,7 +24,8 @@ export class RelayScaling {
   /** A Deployment of an earlier leader: it stays as long as any other. */
   adopt(need: RelayNeed, nowMs: number): void {
     const key = keyOf(need);
-    if (!this.#kept.has(key)) this.#kept.set(key, { need, neededMs: nowMs });
+    if (this.#kept.has(key)) return;
+    this.#kept.set(key, { need, isNeeded: false, idleSinceMs: nowMs });
   }
 
   /** What is to run now, and when to look again because something will have been idle too long. */
@@ -34,20 +37,20 @@ export class RelayScaling {
     for (const [key, need] of wanted) {
       const kept = this.#kept.get(key);
       if (kept === undefined || need.replicas >= kept.need.replicas) {
-        this.#kept.set(key, { need, neededMs: nowMs });
+        this.#kept.set(key, { need, isNeeded: true, idleSinceMs: nowMs });
       }
     }
     let againInMs: number | undefined;
     for (const [key, kept] of this.#kept) {
-      const idleMs = nowMs - kept.neededMs;
-      if (idleMs === 0) continue;
-      if (idleMs < this.#idleMs) {
-        againInMs = Math.min(againInMs ?? Number.POSITIVE_INFINITY, this.#idleMs - idleMs);
-        continue;
-      }
       const need = wanted.get(key);
-      if (need === undefined) this.#kept.delete(key);
-      else this.#kept.set(key, { need, neededMs: nowMs });
+      if (need === kept.need) continue;
+      // They may have been needed for long without a look.
+      if (kept.isNeeded) kept.idleSinceMs = nowMs;
+      kept.isNeeded = false;
+      const leftMs = this.#idleMs - (nowMs - kept.idleSinceMs);
+      if (leftMs > 0) againInMs = Math.min(againInMs ?? Number.POSITIVE_INFINITY, leftMs);
+      else if (need === undefined) this.#kept.delete(key);
+      else this.#kept.set(key, { need, isNeeded: true, idleSinceMs: nowMs });
     }
     return { run: [...this.#kept.values()].map((kept) => kept.need), againInMs };
   }
