@@ -179,6 +179,11 @@ export interface DistributionPlan {
   readonly dedicatedRelays?: boolean;
   /** Nodes that may transfer at once; absent: all. */
   readonly maxParallelNodes?: number;
+  /**
+   * The epoch before is not in the database any more, and was of the same bytes as far as its
+   * status tells: nodes may have them.
+   */
+  readonly isRestored?: true;
   /** What becomes of the files of a node that is no target any more; absent: they stay. */
   readonly leaving?: { readonly deleteFiles: boolean; readonly graceMs: number };
 }

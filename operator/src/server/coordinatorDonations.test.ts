@@ -2,7 +2,7 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { LeaseAnswer, LeaseRequest, WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { EpochRecord } from '../controllers/dataSide.ts';
+import type { DistributionPlan, EpochRecord } from '../controllers/dataSide.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import { type FakeClock, settle } from '../testing/fakeClock.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
@@ -30,7 +30,12 @@ function connect(kind: 'relay' | 'agent', node: string, domain?: string): FleetP
   return test.connect(kind, node, domain);
 }
 
-function applyPlan(uid: string, names: readonly string[], change: Partial<EpochRecord> = {}) {
+function applyPlan(
+  uid: string,
+  names: readonly string[],
+  change: Partial<EpochRecord> = {},
+  more: Partial<DistributionPlan> = {},
+) {
   const record = aRecord({
     uid,
     files: [{ path: 'file.bin', sizeBytes: MIB, sha256: 'a'.repeat(64) }],
@@ -41,7 +46,7 @@ function applyPlan(uid: string, names: readonly string[], change: Partial<EpochR
     ...change,
   });
   const nodes = names.map((name) => ({ name, domain: 'a' }));
-  coordinator.apply(aPlanOf(record, { nodes }));
+  coordinator.apply(aPlanOf(record, { nodes, ...more }));
 }
 
 let sequence = 0;
@@ -138,5 +143,36 @@ describe('two distributions of the same bytes', () => {
     await clock.advance(5_000);
     expect(taskOf('n1', 'second')).not.toHaveProperty('donors');
     expect(await ask(relay, 'acquire', 'second')).toMatchObject({ outcome: 'granted' });
+  });
+});
+
+describe('an epoch whose predecessor the database has lost', () => {
+  const restored = { isRestored: true } as const;
+
+  it('is not pulled while nodes look for its bytes, and one of those that find them signs', async () => {
+    const relay = connect('relay', 'r1');
+    const [first, second] = [connect('agent', 'n1'), connect('agent', 'n2')];
+    connect('agent', 'n3');
+    applyPlan('lost', ['n1', 'n2', 'n3'], {}, restored);
+    coordinator.primed();
+    await clock.advance(1_000);
+    expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ reason: 'NothingToPull' });
+    report(first, 'lost', 'ready');
+    report(second, 'lost', 'ready');
+    await clock.advance(2_000);
+    expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ reason: 'NothingToPull' });
+    expect(taskOf('n1', 'lost')).toMatchObject({ signs: true });
+    expect(await ask(first, 'certify', 'lost')).toMatchObject({ outcome: 'certified' });
+  });
+
+  it('is pulled when they find nothing', async () => {
+    const relay = connect('relay', 'r1');
+    connect('agent', 'n1');
+    applyPlan('lost', ['n1'], {}, restored);
+    coordinator.primed();
+    await clock.advance(25_000);
+    expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ reason: 'NothingToPull' });
+    await clock.advance(15_000);
+    expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ outcome: 'granted' });
   });
 });

@@ -59,6 +59,8 @@ interface State {
   donors: readonly Donor[];
   /** By match. */
   readonly signers: Map<string, string>;
+  /** Of its nodes that had it, at some time. */
+  wasEnough: boolean;
   mark: number;
   movedAtMs: number;
   /** Nothing came of it: until then everything may be pulled. */
@@ -110,6 +112,7 @@ export class Donations {
       earlier: undefined,
       donors: isSameEpoch ? known.donors : [],
       signers: new Map(),
+      wasEnough: false,
       mark: 0,
       movedAtMs: nowMs,
       givenUpUntilMs: Number.NEGATIVE_INFINITY,
@@ -166,6 +169,7 @@ export class Donations {
     const matches = this.#matchesOf(state, book);
     const giving: Match[] = [];
     let isStill = false;
+    state.wasEnough ||= isEnough(book);
     if (book.isEverywhere) {
       // Who signs goes on: nodes that join later find everything named.
       const here = new Set(members.map(({ process }) => process.id));
@@ -173,8 +177,9 @@ export class Donations {
     } else {
       for (const match of matches) {
         const holders = this.#holdersOf(match, seen);
-        if (match.kind !== 'own') chooseSigner(state, match, holders);
-        if (holders.length > 0 || this.#isComing(match, seen, nowMs)) giving.push(match);
+        // What nodes have without a pull nobody has named.
+        if (match.kind !== 'own' || book.plan.isRestored) chooseSigner(state, match, holders);
+        if (holders.length > 0 || this.#isComing(state, match, seen, nowMs)) giving.push(match);
       }
       isStill = this.#isStill(state, seen, giving, nowMs);
     }
@@ -208,9 +213,7 @@ export class Donations {
     const { plan } = seen.book;
     const isReady = (name: string) => seen.book.recordOf(name).state === 'ready';
     if (match.kind === 'own') {
-      // A few nodes are no source for many.
-      const isEnough = 2 * seen.book.readyCount >= plan.nodes.length;
-      return isEnough && plan.delivery.transport !== 'HTTP' && !seen.isDisputed;
+      return isEnough(seen.book) && plan.delivery.transport !== 'HTTP' && !seen.isDisputed;
     }
     if (plan.delivery.transport !== 'HTTP') return true;
     // Nodes give nothing over HTTP: only what each of them has itself needs no pull.
@@ -224,8 +227,10 @@ export class Donations {
   }
 
   /** Nobody has it who could give it, and somebody will soon. */
-  #isComing(match: Match, seen: Seen, nowMs: number): boolean {
+  #isComing(state: State, match: Match, seen: Seen, nowMs: number): boolean {
     const { book, agents, members } = seen;
+    // Its nodes look for the bytes first.
+    if (match.kind === 'own' && book.plan.isRestored && !state.wasEnough) return true;
     const isYoung = nowMs - this.#startedAtMs < RETURN_MS;
     if (isYoung && this.#mayAgentsGive(match, seen)) {
       const isAway = (name: string) => agents.get(name) !== 'connected';
@@ -319,6 +324,11 @@ export class Donations {
   #namedIn(record: EpochRecord): string[] {
     return digestsIn(record).flatMap((digest) => this.#byDigest.get(digest) ?? []);
   }
+}
+
+/** A few nodes are no source for many. */
+function isEnough({ readyCount, plan }: NodeBook): boolean {
+  return 2 * readyCount >= plan.nodes.length;
 }
 
 /** Nodes that have all of it give it to those that do not. */

@@ -294,6 +294,29 @@ describe('a database that was restored empty', () => {
     expect(data.tombstones.size).toBe(0);
   });
 
+  it.each([
+    ['looks on the nodes first', { digest: `sha256:${'a'.repeat(64)}` }, {}, true],
+    ['does not where no digest tells that they have it', {}, {}, undefined],
+    [
+      'does not where the origin has another version',
+      { digest: `sha256:${'a'.repeat(64)}` },
+      { validator: { etag: '"v2"' } },
+      undefined,
+    ],
+  ])('%s', async (_, source, change, isRestored) => {
+    objects.set('ml/first', { ...objects.get('ml/first')!, spec: aSpec({ source }) });
+    data.source = () => ({ ...FakeDataSide.source(), ...change });
+    await controller.start();
+    await pass(5_000);
+    expect(data.plans.get('uid-first')?.record.epoch).toBe(3);
+    expect(data.plans.get('uid-first')?.isRestored).toBe(isRestored);
+    seen('first', newer, { resourceVersion: '3', generation: 3 });
+    await pass(5_000);
+    const next = data.plans.get('uid-first');
+    expect(next?.record.epoch, 'an edit begins the next').toBe(4);
+    expect(next).not.toHaveProperty('isRestored');
+  });
+
   it('does so also when the origin answers later, under another leader', async () => {
     data.source = unreachable;
     await controller.start();

@@ -335,7 +335,8 @@ export class DistributionController {
     }
     // With the mirrors that are known by now.
     const newest = memory.record?.epoch === record.epoch ? memory.record : record;
-    this.#deps.coordinator.apply(planOf(input.spec, newest, headers, input.nodes));
+    const plan = planOf(input.spec, newest, headers, input.nodes);
+    this.#deps.coordinator.apply({ ...plan, ...(memory.isRestored && { isRestored: true }) });
   }
 
   #demandRelays(memory: Memory, input: DistributionInput, record: EpochRecord | undefined): void {

@@ -5,7 +5,7 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
-import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
 import { keyOf } from '../../kube/reflector.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
 import { classifyError, requeueMs } from '../../policies/failures.ts';
@@ -135,6 +135,7 @@ export class Sourcing {
     const record = withoutMirrors(made, before, distribution.spec.source, wrongMirrors);
     await epochs.save(record);
     memory.begin(record, clock.now());
+    memory.isRestored = before === undefined && isOfSameBytes(distribution.status?.epoch, record);
     // An origin that alternates between versions must not make epochs without end.
     if (sourceChanged || wrongMirrors.length > 0) {
       memory.nextTryMs = clock.now() + requeueMs({ kind: 'retry' }, number, random.next(), 0);
@@ -154,6 +155,18 @@ function isProvenBy(
   spec: Distribution['spec']['source'],
 ): boolean {
   return record.unproven === true && isMadeFrom(record, spec) && isSameSource(record, source);
+}
+
+/** Whether what was told last was a version like this one, which every file's digest tells apart. */
+function isOfSameBytes(
+  told: DistributionStatus['epoch'],
+  { files, source: { sizeBytes, validator } }: EpochRecord,
+): boolean {
+  return (
+    told?.sizeBytes === sizeBytes &&
+    told.validator === (validator.etag ?? validator.lastModified) &&
+    files.every((file) => file.sha256 !== undefined || file.sizeBytes === 0)
+  );
 }
 
 /** Mirrors that were dropped stay so while the source is the same. */
