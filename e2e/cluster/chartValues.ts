@@ -27,6 +27,6 @@ function imageValues(image: Image): Record<string, string> {
   return {
     repository: image.name.slice(0, colon),
     tag: image.name.slice(colon + 1),
-    pullPolicy: 'Never',
+    pullPolicy: 'IfNotPresent',
   };
 }

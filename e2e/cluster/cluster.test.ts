@@ -89,6 +89,17 @@ describe('the test cluster', () => {
     await expect(cluster.kubectl(['get', 'pod', 'nobody'])).rejects.toThrow('"nobody" not found');
   });
 
+  it('has an API server that can be away for a while', async () => {
+    const nodes = ['get', 'nodes', '-o', 'name'];
+    await cluster.freezeApiServer();
+    try {
+      await expect(cluster.kubectl(nodes, { timeoutMs: 2_000 })).rejects.toThrow();
+    } finally {
+      await cluster.thawApiServer();
+    }
+    expect(await cluster.kubectl(nodes)).toContain('node/node-1');
+  });
+
   it('writes down its whole state', async () => {
     const folder = await mkdtemp(path.join(tmpdir(), 'sluice-dump-'));
     try {

@@ -17,6 +17,7 @@ import {
   failOnEnded,
   ORIGIN_NAMES,
   STATE,
+  setApiServerFrozen,
   startApiServer,
   startControllers,
   TOOLS,
@@ -166,6 +167,15 @@ export class Cluster {
     const { stateFolder } = this;
     const close = await forwardPort(this.sandbox, { stateFolder, port, target, targetPort });
     return { port, close };
+  }
+
+  /** Whoever asks the API server, kubectl too, waits until it is thawed. */
+  freezeApiServer(): Promise<void> {
+    return setApiServerFrozen(this.sandbox, true);
+  }
+
+  thawApiServer(): Promise<void> {
+    return setApiServerFrozen(this.sandbox, false);
   }
 
   /** Runs a program on the origin's host. */

@@ -171,6 +171,12 @@ rules: [{level: Metadata}]
   return [etcd, apiServer];
 }
 
+/** While it is frozen nothing is answered, and what is connected to it stays so. */
+export async function setApiServerFrozen(sandbox: Sandbox, isFrozen: boolean): Promise<void> {
+  // Of the processes of this sandbox, which has one.
+  await sandbox.script({}, `kill -${isFrozen ? 'STOP' : 'CONT'} $(pidof kube-apiserver)`);
+}
+
 /** Starts what works on the API server, once that is ready. */
 export async function startControllers(sandbox: Sandbox, stateFolder: string): Promise<Daemon[]> {
   const start = (name: string, args: string[]) =>

@@ -152,10 +152,22 @@ export class Sluice {
 
   /** The operator's pod that leads, if one does. */
   async leader(): Promise<Pod | undefined> {
-    const lease = ['get', 'lease', 'sluice-operator', '-n', NAMESPACE, '-o'];
-    const identity = await this.cluster.kubectl([...lease, 'jsonpath={.spec.holderIdentity}']);
+    const identity = await this.leaderIdentity();
     const pods = await this.pods('operator');
     return pods.find(({ name }) => identity.startsWith(`${name}/`));
+  }
+
+  /** Another one in each process, also of the same pod; empty when the last leader gave it back. */
+  leaderIdentity(): Promise<string> {
+    const lease = ['get', 'lease', 'sluice-operator', '-n', NAMESPACE, '-o'];
+    return this.cluster.kubectl([...lease, 'jsonpath={.spec.holderIdentity}']);
+  }
+
+  async untilLeaderOtherThan(identity: string): Promise<string> {
+    return this.until('another leader', async () => {
+      const now = await this.leaderIdentity();
+      return now === '' || now === identity ? undefined : now;
+    });
   }
 
   /** Until each node has an agent that is ready and of the newest template. */
@@ -183,6 +195,8 @@ interface Settings {
   /** What agents tolerate besides what every DaemonSet does; absent: every taint. */
   readonly agentTolerations?: readonly object[];
   readonly operatorReplicas?: number;
+  /** Instead of the tags of the images for relays and agents. */
+  readonly fleetTag?: string;
 }
 
 const AGENTS = 'daemonset/sluice-agent';
@@ -216,6 +230,11 @@ export async function installAgain(cluster: Cluster, settings: Settings = {}): P
     throw new Error(`Sluice does not come up in ${cluster.name}:\n${pods}`, { cause });
   }
   return new Sluice(cluster, await ReadClient.open(cluster, NAMESPACE));
+}
+
+/** With the images of the installation; resolves when the operator has been replaced. */
+export function changeSettings(cluster: Cluster, settings: Settings): Promise<void> {
+  return helmUpgrade(cluster, valuesFile(cluster), settings);
 }
 
 /**
@@ -279,7 +298,9 @@ async function helmUpgrade(cluster: Cluster, values: string, settings: Settings)
     checkSeconds,
     rehashSeconds,
     agentTolerations,
+    fleetTag,
   } = settings;
+  const tags = ['relay', 'agent'].map((of) => `${of}.image.tag=${fleetTag}`);
   await cluster.helm([
     ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
     ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
@@ -292,6 +313,7 @@ async function helmUpgrade(cluster: Cluster, values: string, settings: Settings)
       ? []
       : ['--set-json', `agent.tolerations=${JSON.stringify(agentTolerations)}`]),
     ...(operatorReplicas === undefined ? [] : ['--set', `operator.replicas=${operatorReplicas}`]),
+    ...(fleetTag === undefined ? [] : ['--set', tags.join(',')]),
   ]);
 }
 

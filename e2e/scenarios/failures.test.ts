@@ -1,12 +1,24 @@
+import path from 'node:path';
 import { describe, expect } from 'vitest';
+import type { ClusterNode } from '../cluster/cluster.ts';
 import { distributionResource, originResource } from '../install/resources.ts';
-import type { DistributionObject, Sluice } from '../install/sluice.ts';
-import { LIMITS } from './limits.ts';
-import { MIB, nameOf, scenario } from './scenario.ts';
+import {
+  changeSettings,
+  type DistributionObject,
+  NAMESPACE,
+  ROOT,
+  type Sluice,
+  sha256OfFile,
+} from '../install/sluice.ts';
+import type { OriginFile } from '../origin/origin.ts';
+import { LIMITS, SETTINGS } from './limits.ts';
+import { MIB, nameOf, type Scenario, scenario, untilEverywhere } from './scenario.ts';
 
 type Condition = NonNullable<NonNullable<DistributionObject['status']>['conditions']>[number];
 
 const ALWAYS = 200;
+/** Room for both files beside the part that must stay free. */
+const SMALL_DISK_BYTES = 96 * MIB;
 
 /** Of this type, once it has this reason. */
 function untilReason(
@@ -21,6 +33,51 @@ function untilReason(
     if (found?.reason === reason) return found;
     throw new Error(JSON.stringify(status?.conditions));
   });
+}
+
+/** Where the agent was replaced by one that does not start. */
+function untilNodeWithoutAgent(sluice: Sluice): Promise<string> {
+  const pending = '{.items[?(@.status.phase=="Pending")].spec.nodeName}';
+  const agents = ['get', 'pods', '-n', NAMESPACE, '-l', 'app.kubernetes.io/component=agent'];
+  return sluice.until('an agent that does not start', async () => {
+    const name = await sluice.cluster.kubectl([...agents, '-o', `jsonpath=${pending}`]);
+    return name === '' ? undefined : name;
+  });
+}
+
+/** Hosts that the origin has given more than an answer about the file. */
+async function pullersOf({ cluster }: Scenario): Promise<string[]> {
+  const bytes = new Map<string, number>();
+  for (const { client, bytes: more } of (await cluster.origin.stats()).connections.list) {
+    const host = client.slice(0, client.lastIndexOf(':'));
+    bytes.set(host, (bytes.get(host) ?? 0) + more);
+  }
+  return [...bytes].filter(([, sum]) => sum > MIB).map(([host]) => host);
+}
+
+/** The agent of a node has a disk of its own, in memory, until it is over. */
+async function withSmallDisk(
+  { cluster, sluice }: Scenario,
+  node: ClusterNode,
+  use: () => Promise<void>,
+): Promise<void> {
+  const replaceAgent = async () => {
+    const agentOf = async () => (await sluice.pods('agent')).find((pod) => pod.node === node.name);
+    const before = await agentOf();
+    await cluster.kubectl(['delete', 'pod', before!.name, '-n', NAMESPACE]);
+    await sluice.until('the next agent', agentOf);
+  };
+  const options = `size=${SMALL_DISK_BYTES},mode=755`;
+  await node.run('mount', ['-n', '-t', 'tmpfs', '-o', options, 'small', ROOT]);
+  try {
+    await replaceAgent();
+    await use();
+  } finally {
+    // Nobody is to look for files that go with the disk.
+    await cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']);
+    await node.run('umount', ['-n', ROOT]);
+    await replaceAgent();
+  }
 }
 
 describe('a failure says what it is, and what to do', () => {
@@ -110,5 +167,126 @@ describe('a failure says what it is, and what to do', () => {
     await sluice.apply(origin(100 * MIB));
     await sluice.untilReady(name);
     await on.cluster.kubectl(['delete', 'origin', 'quota']);
+  });
+
+  scenario('when images cannot be pulled, and agents stand in for relays', async (on) => {
+    const { sluice, cluster } = on;
+    const stoodIn = await on.putFile('stood-in.bin', 24 * MIB);
+    const relayed = await on.putFile('relayed.bin', 2 * MIB);
+    const single = await on.putFile('without-agent.bin', MIB);
+    // Relays that run already have the image, and would do.
+    const relays = { dedicated: true };
+    let without: string;
+    try {
+      await changeSettings(cluster, { ...SETTINGS, fleetTag: 'missing' });
+      without = await untilNodeWithoutAgent(sluice);
+      await on.distribute(stoodIn, { spec: { relays } });
+      await on.distribute(relayed, { spec: { relays, delivery: { transport: 'HTTP' } } });
+      const nodeSelector = { 'kubernetes.io/hostname': without };
+      await on.distribute(single, { spec: { target: { path: nameOf(single), nodeSelector } } });
+
+      const image = (of: string) =>
+        `image '\\S+${of}:missing' cannot be pulled \\(.+\\); correct the image or imagePullSecrets in the chart's values$`;
+      const short = await untilReason(
+        sluice,
+        nameOf(relayed),
+        'RelaysAvailable',
+        'ImageNotPullable',
+      );
+      expect(short).toMatchObject({ status: 'False' });
+      expect(short.message).toMatch(new RegExp(`^relays of zone-a, zone-b: ${image('relay')}`));
+      const relayless = await untilReason(sluice, nameOf(relayed), 'Stalled', 'ImageNotPullable');
+      expect(relayless.message).toMatch(new RegExp(`; relays do not start: ${image('relay')}`));
+      const told = (await sluice.events(nameOf(relayed))).map(({ reason }) => reason);
+      expect(told).toContain('ImageNotPullable');
+
+      const { conditions, failedNodes } = await sluice.until('a failed node', async () => {
+        const { status } = await sluice.distribution(nameOf(single));
+        return status?.failedNodes?.length ? status : undefined;
+      });
+      expect(failedNodes).toEqual([
+        {
+          name: without,
+          reason: 'NoAgent',
+          message: expect.stringMatching(
+            /^image '\S+agent:missing' cannot be pulled .+; run `kubectl describe daemonset sluice-agent` in/,
+          ),
+        },
+      ]);
+      const agentless = conditions?.find(({ type }) => type === 'Stalled');
+      expect(agentless).toMatchObject({ reason: 'ImageNotPullable' });
+      expect(agentless?.message).toMatch(new RegExp(`; agents do not start: ${image('agent')}`));
+
+      await sluice.until('the nodes with agents have it', async () => {
+        const { status } = await sluice.distribution(nameOf(stoodIn));
+        return status?.nodes?.ready === cluster.nodes.length - 1 || undefined;
+      });
+      const agents = await sluice.pods('agent');
+      const zones = (await pullersOf(on)).map((host) => {
+        const agent = agents.find(({ address }) => address === host);
+        return cluster.nodes.find(({ name }) => name === agent?.node)?.zone;
+      });
+      expect(zones, 'zones of those that pull').not.toEqual([]);
+      expect(zones, 'who pulls is an agent').not.toContain(undefined);
+      expect(zones, 'one a zone').toHaveLength(new Set(zones).size);
+      const { bytesTotal } = await cluster.origin.stats();
+      expect(bytesTotal, 'bytes of the origin').toBeLessThan(stoodIn.sizeBytes * 1.03 + MIB);
+      const waits = await sluice.distribution(nameOf(relayed));
+      expect(waits.status?.nodes?.ready, 'without relays nobody has it over HTTP').toBe(0);
+    } finally {
+      await changeSettings(cluster, SETTINGS);
+      await sluice.untilAgentsReady();
+    }
+    for (const file of [stoodIn, relayed]) await untilEverywhere(sluice, file);
+    await sluice.untilReady(nameOf(single));
+  });
+
+  scenario('when the disk of one node is full, until there is room', async (on) => {
+    const { sluice, cluster } = on;
+    const [node, ...others] = cluster.nodes;
+    const file = await on.putFile('disk-full.bin', 48 * MIB);
+    const next = await on.putFile('disk-pressure.bin', 8 * MIB);
+    const remedy = 'free space on the disk of the agent root, or take the node out of the selector';
+    const placed = ({ name }: OriginFile) =>
+      path.posix.join('default', path.parse(name).name, name);
+    await withSmallDisk(on, node!, async () => {
+      const uid = await on.distribute(file);
+      await sluice.untilVerified(uid, 4 * MIB, node!.name);
+      const filler = `${ROOT}/filler`;
+      await node!.run('sh', ['-c', `dd if=/dev/zero of=${filler} bs=64k 2>/dev/null || true`]);
+      const [failed] = await sluice.until('a node that failed', async () => {
+        const { status } = await sluice.distribution(nameOf(file));
+        return status?.failedNodes?.length ? status.failedNodes : undefined;
+      });
+      expect(failed).toMatchObject({ name: node!.name, reason: 'DiskFull' });
+      expect(failed?.message).toMatch(new RegExp(`; ${remedy}$`));
+
+      const nextUid = await on.distribute(next);
+      for (const each of [file, next]) {
+        const stalled = await untilReason(sluice, nameOf(each), 'Stalled', 'DiskFull');
+        expect(stalled.message).toMatch(new RegExp(`2 of 3 nodes ready, 1 failed; .+; ${remedy}$`));
+        for (const other of others) {
+          const found = await sha256OfFile(sluice.placed(other, nameOf(each), each.name));
+          expect(found, `SHA-256 on ${other.name}`).toBe(each.sha256);
+        }
+      }
+      const { status } = await sluice.distribution(nameOf(next));
+      expect(status?.failedNodes).toMatchObject([{ name: node!.name, reason: 'DiskPressure' }]);
+      const nodes = await sluice.read.assignments(nextUid);
+      const refused = nodes.find(({ name }) => name === node!.name);
+      expect(refused?.received, 'before the first byte').toEqual({
+        fromPeers: 0,
+        fromRelays: 0,
+        fromRelayHttp: 0,
+        fromOrigin: 0,
+      });
+
+      await node!.run('rm', [filler]);
+      for (const each of [file, next]) {
+        await sluice.untilReady(nameOf(each));
+        const said = await node!.run('sha256sum', [path.posix.join(ROOT, placed(each))]);
+        expect(said, `SHA-256 on ${node!.name}`).toMatch(new RegExp(`^${each.sha256} `));
+      }
+    });
   });
 });

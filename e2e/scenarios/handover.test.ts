@@ -1,43 +1,135 @@
-import { describe, expect } from 'vitest';
-import { NAMESPACE, type Sluice } from '../install/sluice.ts';
-import { MIB, scenario, untilEverywhere } from './scenario.ts';
+/** Replicas of the operator that take over from each other in mid-transfer. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { askPod } from '../install/podHttp.ts';
+import { killPod } from '../install/processes.ts';
+import { NAMESPACE, type Pod } from '../install/sluice.ts';
+import type { OriginFile } from '../origin/origin.ts';
+import {
+  expectEverywhere,
+  leaderOf,
+  MIB,
+  nameOf,
+  type Scenario,
+  scaleOperator,
+  scenario,
+  untilEverywhere,
+} from './scenario.ts';
 
-async function leader(sluice: Sluice): Promise<string> {
-  const args = ['get', 'lease', 'sluice-operator', '-n', NAMESPACE, '-o', 'json'];
-  const { spec } = JSON.parse(await sluice.cluster.kubectl(args)) as {
-    spec: { holderIdentity: string };
-  };
-  return spec.holderIdentity.split('/')[0] ?? '';
+const METRICS_PORT = 8080;
+const AWAY_MS = 60_000;
+/** A leader stops by itself after 7 s, and the leases that it renewed last live for 10 s. */
+const QUIET_AFTER_MS = 30_000;
+const API_AWAY_TIMEOUT_MS = 300_000;
+
+/** Nothing is begun anew: what relays had under leases of the leaders before counts on. */
+async function expectFetchedOnce(on: Scenario, ...files: readonly OriginFile[]): Promise<void> {
+  const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const { bytesTotal } = await on.cluster.origin.stats();
+  expect(bytesTotal, 'bytes of the origin').toBeLessThan(sizeBytes * 1.03 + 8 * MIB);
+  for (const file of files) {
+    const events = await on.sluice.events(nameOf(file));
+    const begun = events.filter(({ reason }) => reason === 'EpochStarted');
+    expect(begun, `epochs of ${file.name}`).toHaveLength(1);
+  }
 }
 
-async function scale(sluice: Sluice, replicas: number): Promise<void> {
-  const deployment = ['deployment/sluice-operator', '-n', NAMESPACE];
-  await sluice.cluster.kubectl(['scale', ...deployment, `--replicas=${replicas}`]);
-  await sluice.cluster.kubectl(['rollout', 'status', ...deployment, '--timeout=60s']);
+/** How often each container of relays and agents was started again, by its pod. */
+async function restartsOfFleet({ cluster }: Scenario): Promise<string[]> {
+  const selector = 'app.kubernetes.io/component in (relay,agent)';
+  const columns =
+    '{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\\n"}{end}';
+  const args = ['get', 'pods', '-n', NAMESPACE, '-l', selector, '-o', `jsonpath=${columns}`];
+  return (await cluster.kubectl(args)).split('\n').filter(Boolean);
 }
 
-describe('with two replicas', () => {
+/** The origin has given all of it away, and each relay has it. */
+async function untilRelayed({ sluice }: Scenario, uid: string, file: OriginFile): Promise<void> {
+  await sluice.until('relays have the whole file', async () => {
+    const { relays } = await sluice.read.distribution(uid);
+    const isWhole = relays.every(({ verifiedBytes }) => verifiedBytes === file.sizeBytes);
+    return relays.length > 0 && isWhole ? true : undefined;
+  });
+}
+
+/** What each replica says of itself; `led` before the API server went away, and has begun anew. */
+async function expectTruth({ cluster }: Scenario, replicas: readonly Pod[], led: Pod) {
+  for (const replica of replicas) {
+    const ask = (path: string) => askPod(cluster, replica, METRICS_PORT, path);
+    expect((await ask('/healthz')).status, `${replica.name} runs`).toBe(200);
+    // It serves as soon as its copies of the objects are complete, whatever goes away later.
+    const ready = replica.uid === led.uid ? 503 : 200;
+    expect((await ask('/readyz')).status, `${replica.name} is ready`).toBe(ready);
+    const { text } = await ask('/metrics');
+    expect(text, `${replica.name} does not lead`).toMatch(/^sluice_operator_leader 0$/m);
+  }
+}
+
+describe('with three replicas', () => {
+  beforeAll(() => scaleOperator(3));
+  afterAll(() => scaleOperator(1));
+
   scenario('the leader goes in mid-transfer and the transfer does not notice', async (on) => {
     const { sluice } = on;
-    await scale(sluice, 2);
     const file = await on.putFile('handover.bin', 64 * MIB);
     const uid = await on.distribute(file);
     await sluice.untilVerified(uid, file.sizeBytes / 4);
-    const first = await leader(sluice);
-    await sluice.cluster.kubectl(['delete', 'pod', first, '-n', NAMESPACE, '--wait=false']);
-    const second = await sluice.until('another leader', async () => {
-      const now = await leader(sluice);
-      return now !== '' && now !== first ? now : undefined;
-    });
-    expect(second).not.toBe(first);
+    const first = await leaderOf(sluice);
+    const identity = await sluice.leaderIdentity();
+    await sluice.cluster.kubectl(['delete', 'pod', first.name, '-n', NAMESPACE, '--wait=false']);
+    await sluice.untilLeaderOtherThan(identity);
     await untilEverywhere(sluice, file);
-    // Nothing is begun anew: what relays had under leases of the first leader counts on.
-    const { bytesTotal } = await on.cluster.origin.stats();
-    expect(bytesTotal).toBeLessThan(file.sizeBytes * 1.03 + 8 * MIB);
-    const restarted = (await sluice.events('handover')).filter(
-      ({ reason }) => reason === 'EpochStarted',
-    );
-    expect(restarted).toHaveLength(1);
-    await scale(sluice, 1);
+    await expectFetchedOnce(on, file);
   });
+
+  scenario(
+    'the leader is killed, and the API server is away for a minute: files go on, and limits hold',
+    async (on) => {
+      const { sluice, cluster } = on;
+      // Nodes take longer than until the API server is away, and less than until it is back.
+      const slow = await on.putFile('api-away-slow.bin', 56 * MIB);
+      const slowUid = await on.distribute(slow, { spec: { delivery: { maxRate: '1Mi' } } });
+      await sluice.untilVerified(slowUid, 2 * MIB);
+      const killed = await sluice.leaderIdentity();
+      await killPod(cluster, await leaderOf(sluice));
+      const next = await sluice.untilLeaderOtherThan(killed);
+      await untilRelayed(on, slowUid, slow);
+
+      // Longer than a leader leads without the API server, and its leases live.
+      const pulled = await on.putFile('api-away-pulled.bin', 128 * MIB);
+      const pulledUid = await on.distribute(pulled);
+      await sluice.untilVerified(pulledUid, MIB);
+      const replicas = await sluice.pods('operator');
+      expect(replicas).toHaveLength(3);
+      const led = await leaderOf(sluice);
+      const restarts = await restartsOfFleet(on);
+      for (const { verifiedBytes } of await sluice.read.assignments(slowUid)) {
+        expect(verifiedBytes, 'before the API server is away').toBeLessThan(slow.sizeBytes);
+      }
+
+      await cluster.freezeApiServer();
+      const backAtMs = performance.now() + AWAY_MS;
+      try {
+        await sleep(QUIET_AFTER_MS);
+        const { bytesTotal } = await cluster.origin.stats();
+        await expectTruth(on, replicas, led);
+        await sleep(backAtMs - performance.now());
+        const quiet = await cluster.origin.stats();
+        expect(quiet.bytesTotal, 'bytes of the origin without leases').toBe(bytesTotal);
+        expect(bytesTotal, 'in mid-pull').toBeLessThan(slow.sizeBytes + pulled.sizeBytes);
+        await expectEverywhere(sluice, slow);
+      } finally {
+        await cluster.thawApiServer();
+        // What the kubelets could not say for a minute.
+        const nodes = ['wait', 'node', '--all', '--for=condition=Ready', '--timeout=60s'];
+        await cluster.kubectl(nodes, { timeoutMs: 70_000 });
+      }
+      await sluice.untilLeaderOtherThan(next);
+      expect(await restartsOfFleet(on)).toEqual(restarts);
+      await untilEverywhere(sluice, pulled);
+      await untilEverywhere(sluice, slow);
+      await expectFetchedOnce(on, slow, pulled);
+    },
+    { timeoutMs: API_AWAY_TIMEOUT_MS },
+  );
 });

@@ -8,14 +8,14 @@ import type { ClusterNode } from '../cluster/cluster.ts';
 import { CONTROL } from '../cluster/network.ts';
 import { cutPod, killPod, signalPod } from '../install/processes.ts';
 import { distributionResource, type OriginLimits, originResource } from '../install/resources.ts';
-import { NAMESPACE, type Pod, type Sluice } from '../install/sluice.ts';
+import type { Pod, Sluice } from '../install/sluice.ts';
 import type { MeteredConnection, OriginFile } from '../origin/origin.ts';
 import {
-  attachedSluice,
   leaderOf,
   MIB,
   nameOf,
   type Scenario,
+  scaleOperator,
   scenario,
   sparedNode,
   untilEverywhere,
@@ -106,13 +106,6 @@ function peakOf(connections: readonly MeteredConnection[]): number {
     );
     return Math.max(peak, open.length);
   }, 0);
-}
-
-async function scaleOperator(replicas: number): Promise<void> {
-  const { cluster } = await attachedSluice();
-  const operator = ['deployment/sluice-operator', '-n', NAMESPACE];
-  await cluster.kubectl(['scale', ...operator, `--replicas=${replicas}`]);
-  await cluster.kubectl(['rollout', 'status', ...operator, '--timeout=60s']);
 }
 
 describe('within the limits of the origin a file comes to all nodes', () => {

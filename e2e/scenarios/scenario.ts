@@ -67,7 +67,7 @@ export function scenario(
 }
 
 /** The one that all scenarios share. */
-export function attachedSluice(): Promise<Sluice> {
+function attachedSluice(): Promise<Sluice> {
   attached ??= attach();
   return attached;
 }
@@ -121,6 +121,13 @@ export async function sparedNode({ sluice, cluster }: Scenario): Promise<Cluster
   const node = cluster.nodes.find(({ name }) => needed.every((pod) => pod.node !== name));
   if (node === undefined) throw new Error('leader and database are on all nodes');
   return node;
+}
+
+export async function scaleOperator(replicas: number): Promise<void> {
+  const { cluster } = await attachedSluice();
+  const operator = ['deployment/sluice-operator', '-n', NAMESPACE];
+  await cluster.kubectl(['scale', ...operator, `--replicas=${replicas}`]);
+  await cluster.kubectl(['rollout', 'status', ...operator, '--timeout=60s']);
 }
 
 /** What the origin itself saw, over all that the scenario did. */

@@ -1,7 +1,8 @@
 /** All processes are replaced by those of another minor release while they work. */
 import { describe, expect } from 'vitest';
 import { nextMinorImages, type SluiceImages } from '../cluster/images.ts';
-import { changeImages, NAMESPACE } from '../install/sluice.ts';
+import { askPod } from '../install/podHttp.ts';
+import { changeImages } from '../install/sluice.ts';
 import { SETTINGS } from './limits.ts';
 import { MIB, nameOf, type Scenario, scenario, untilEverywhere } from './scenario.ts';
 
@@ -12,17 +13,10 @@ const TIMEOUT_MS = 400_000;
 async function versionsSpoken({ cluster, sluice }: Scenario): Promise<number[]> {
   const pods = [...(await sluice.pods('agent')), ...(await sluice.pods('relay'))];
   const versions: number[] = [];
-  // One after the other: a way in takes the first port that is free.
-  for (const { name } of pods) {
-    const args = ['get', 'pod', name, '-n', NAMESPACE, '-o', 'jsonpath={.status.podIP}'];
-    const { port, close } = await cluster.reach(await cluster.kubectl(args), HEALTH_PORT);
-    try {
-      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-      const found = /^sluice_(?:agent|relay)_control_protocol_version (\d+)$/m.exec(text);
-      versions.push(Number(found?.[1]));
-    } finally {
-      await close();
-    }
+  for (const pod of pods) {
+    const { text } = await askPod(cluster, pod, HEALTH_PORT, '/metrics');
+    const found = /^sluice_(?:agent|relay)_control_protocol_version (\d+)$/m.exec(text);
+    versions.push(Number(found?.[1]));
   }
   return versions;
 }
