@@ -30,6 +30,8 @@ interface Manifest {
 
 /** A thousand paths of a KiB with their digests, and as much again. */
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+/** Many times as many as a transfer may have: a list that says more is rotten. */
+const MAX_PIECES = 1_048_576;
 
 export async function writeManifest(
   folder: string,
@@ -165,6 +167,7 @@ function isManifest(value: Manifest): boolean {
     Number.isSafeInteger(value?.pieceLengthBytes) &&
     value.pieceLengthBytes > 0 &&
     Array.isArray(value.files) &&
+    piecesOf(value) <= MAX_PIECES &&
     value.files.every(
       ({ path: relative, sizeBytes, sha256 }) =>
         typeof relative === 'string' &&
@@ -174,4 +177,9 @@ function isManifest(value: Manifest): boolean {
         (sha256 === undefined || typeof sha256 === 'string'),
     )
   );
+}
+
+/** NaN where it is none: that is not few enough. */
+function piecesOf({ pieceLengthBytes, files }: Manifest): number {
+  return files.reduce((sum, file) => sum + Math.ceil(file?.sizeBytes / pieceLengthBytes), 0);
 }
