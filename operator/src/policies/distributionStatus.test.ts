@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
+import type { DistributionProgress, NodeProgress } from '../controllers/dataSide.ts';
 import { aProgress, aRecord, aReport, troubles } from '../testing/objects.ts';
 import { aStatusInput, aTarget } from '../testing/statusInput.ts';
 import { distributionStatus, type StatusInput, sameStatus } from './distributionStatus.ts';
@@ -57,6 +58,23 @@ describe('the conditions', () => {
     expect(say(2)).toBe('Ready=True/Delivered');
     expect(say('50%')).toBe('Ready=True/Delivered');
     expect(say('49%')).toBe('Ready=False/Transferring');
+  });
+
+  it.each([2, 5, '100%'])('wait for one node at least when maxUnready is %s', (maxUnready) => {
+    const say = (first: NodeProgress) => {
+      const progress = aProgress([first, aReport('n2')]);
+      return conditions(distributionStatus(aStatusInput({ progress, maxUnready })))[0];
+    };
+    expect(say(aReport('n1'))).toBe('Ready=False/Transferring');
+    expect(say(ready('n1'))).toBe('Ready=True/Delivered');
+  });
+
+  it('tell where to look when nothing tells why no byte moved', () => {
+    const say = (progress: DistributionProgress) =>
+      distributionStatus(aStatusInput({ progress, idleForMs: 600_001 })).conditions?.[0]?.message;
+    expect(say(aProgress([]))).toBe(
+      "no byte moved for 10m; 0 of 2 nodes ready; see the condition RelaysAvailable, `kubectl get origins`, and the logs of relays and agents in the operator's namespace",
+    );
   });
 
   it('do not wait for a node that is cordoned or not ready, and name it', () => {

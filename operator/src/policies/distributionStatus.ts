@@ -57,6 +57,9 @@ export interface StatusInput {
 /** No relay for so long: agents pull themselves, and the user should know. */
 export const RELAYS_MISSING_MS = 30_000;
 const MAX_RELAY_DOMAINS = 256;
+/** Of a standstill that neither a dependency nor a node explains. */
+const WHERE_TO_LOOK =
+  "; see the condition RelaysAvailable, `kubectl get origins`, and the logs of relays and agents in the operator's namespace";
 
 export function distributionStatus(input: StatusInput): DistributionStatus {
   const reports = reportsOf(input);
@@ -189,7 +192,7 @@ function serving(
     const idle = formatSeconds(input.progressDeadlineSeconds);
     const short = shortage(input, reports);
     const cause = short === undefined ? firstError(reports) : `; ${short.message}`;
-    const message = `no byte moved for ${idle}; ${nodes}${cause}`;
+    const message = `no byte moved for ${idle}; ${nodes}${cause || WHERE_TO_LOOK}`;
     return failing(failure('ProgressDeadlineExceeded', message));
   }
   if (wasReady(input) && counts.failed === 0) {
@@ -236,6 +239,8 @@ function allUnavailable({ nodes }: StatusInput): string {
 function isEnough(counts: Counts, { maxUnready, nodes }: StatusInput): boolean {
   // Nobody is waited for, and nobody has it.
   if (counts.desired === 0 && nodes.length > 0) return false;
+  // However many may lack it: what nobody has is not delivered.
+  if (counts.desired > 0 && counts.ready === 0) return false;
   return counts.desired - counts.ready <= nodesOf(maxUnready, counts.desired, 'down');
 }
 
