@@ -108,12 +108,11 @@ export function judgeAnswer(
       `the origin answers ${status} to a request that it took before`,
     );
   }
-  if (status !== 200 && status !== 206)
-    return error('SourceRefused', `the origin answers ${status}`);
+  if (status !== 200 && status !== 206) return error('SourceRefused', refusedStatus(status));
 
   const encoding = head.headers['content-encoding'] ?? 'identity';
   if (encoding.toLowerCase() !== 'identity') {
-    return error('SourceRefused', `the origin sends the file encoded as ${encoding}`);
+    return error('SourceRefused', refusedEncoding(encoding));
   }
   const changed = differenceOf(head, file.validator);
   if (changed !== undefined) return error('SourceChanged', changed);
@@ -149,6 +148,15 @@ export function judgeAnswer(
     );
   }
   return { kind: 'body' };
+}
+
+/** What a user reads of an answer with which no file can be had: what it is, then what to do. */
+export function refusedStatus(status: number): string {
+  return `the origin answers ${status}; give a URL that answers GET with 200 or 206`;
+}
+
+export function refusedEncoding(encoding: string): string {
+  return `the origin sends the file encoded as ${encoding}; serve it without Content-Encoding`;
 }
 
 /** `bytes a-b/total` as [start, end); total is undefined for `*`. */

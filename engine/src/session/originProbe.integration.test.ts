@@ -75,6 +75,10 @@ function halfAndReset(socket: Socket): void {
 
 describe('the probe of an origin', () => {
   const etag = '"e"';
+  const refused = (code: string, remedy: string) => ({
+    kind: 'failed',
+    error: { code, message: expect.stringContaining(remedy) },
+  });
 
   it('learns length, validator and ranges from one byte', async () => {
     const url = await serve((request, response) => {
@@ -155,7 +159,7 @@ describe('the probe of an origin', () => {
     [
       'a lying Content-Range',
       (_, response) => response.writeHead(206, { 'content-range': 'bytes 5-5/9' }).end('x'),
-      { kind: 'failed', error: { code: 'BadContentRange' } },
+      refused('BadContentRange', '; answer 206 with the range that was asked for'),
     ],
     [
       'a file that it compresses',
@@ -163,7 +167,7 @@ describe('the probe of an origin', () => {
         response
           .writeHead(206, { 'content-range': 'bytes 0-0/100', 'content-encoding': 'gzip' })
           .end('x'),
-      { kind: 'failed', error: { code: 'SourceRefused' } },
+      refused('SourceRefused', 'encoded as gzip; serve it without Content-Encoding'),
     ],
     [
       'an endless body without a length',
@@ -171,7 +175,22 @@ describe('the probe of an origin', () => {
         response.writeHead(200);
         response.write(Buffer.alloc(100_000));
       },
-      { kind: 'failed', error: { code: 'SourceRefused' } },
+      refused('SourceRefused', '; send Content-Length or honour ranges'),
+    ],
+    [
+      'a refusal of byte 0',
+      (_, response) => response.writeHead(416, { 'content-range': 'bytes */9' }).end(),
+      refused('BadContentRange', '; answer 206 with the range that was asked for'),
+    ],
+    [
+      'a status that gives no file',
+      (_, response) => response.writeHead(418).end('no'),
+      refused('SourceRefused', 'answers 418; give a URL that answers GET with 200 or 206'),
+    ],
+    [
+      'a redirect to nowhere',
+      (_, response) => response.writeHead(302).end('no'),
+      refused('SourceRefused', 'answers 302; give a URL that answers GET with 200 or 206'),
     ],
     [
       'a broken connection',

@@ -5,7 +5,14 @@ import {
   HttpSourceError,
   type ResponseHead,
 } from '../ports/httpSource.ts';
-import { contentRangeOf, judgeAnswer, PullError, type SourceValidator } from './originAnswer.ts';
+import {
+  contentRangeOf,
+  judgeAnswer,
+  PullError,
+  refusedEncoding,
+  refusedStatus,
+  type SourceValidator,
+} from './originAnswer.ts';
 import { UNSEEN_BYTES, unseenOf } from './puller.ts';
 
 export type ProbeOutcome =
@@ -94,13 +101,16 @@ export async function probeOver(
 
 class EnoughSeen extends Error {}
 
+const UNKNOWN_LENGTH =
+  'the origin does not tell the length of the file; send Content-Length or honour ranges';
+
 /** `bodyBytes`: of a body that was read to its end. */
 function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOutcome {
   const { status } = head;
   const validator = validatorOf(head);
   const encoding = head.headers['content-encoding'] ?? 'identity';
   if (status < 300 && encoding.toLowerCase() !== 'identity') {
-    return failed('SourceRefused', `the origin sends the file encoded as ${encoding}`, status);
+    return failed('SourceRefused', refusedEncoding(encoding), status);
   }
   if (status === 206) {
     const range = contentRangeOf(head);
@@ -108,7 +118,7 @@ function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOut
       return fileOf(range.totalBytes, validator, true);
     }
     const said = head.headers['content-range'] ?? '';
-    return failed('BadContentRange', `asked for byte 0, the origin says "${said}"`, status);
+    return badRange(`asked for byte 0, the origin says "${said}"`, status);
   }
   if (status === 200) {
     const length = head.headers['content-length'];
@@ -116,7 +126,7 @@ function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOut
     if (sizeBytes !== undefined && Number.isSafeInteger(sizeBytes) && sizeBytes >= 0) {
       return fileOf(sizeBytes, validator, false);
     }
-    return failed('SourceRefused', 'the origin does not tell the length of the file', status);
+    return failed('SourceRefused', UNKNOWN_LENGTH, status);
   }
   if (status === 416) {
     // Byte 0 cannot be had: an empty file. It says so as "bytes */0", or says nothing.
@@ -124,17 +134,20 @@ function judgeProbe(head: ResponseHead, bodyBytes: number | undefined): ProbeOut
     if (said === undefined || said === 'bytes */0') {
       return { kind: 'file', sizeBytes: 0, validator, ranges: true };
     }
-    return failed('BadContentRange', `the origin refuses byte 0 of "${said}"`, status);
+    return badRange(`the origin refuses byte 0 of "${said}"`, status);
   }
   const { location } = head.headers;
   if (status >= 300 && status < 400 && location !== undefined && location.length <= 8192) {
     return { kind: 'redirect', status, location };
   }
   const verdict = judgeAnswer(head, { url: '', sizeBytes: 0, validator: {} });
-  if (verdict.kind === 'error')
-    return verdict.error.code === 'SourceChanged'
-      ? failed('SourceRefused', `the origin answers ${status}`, status)
+  if (verdict.kind === 'error') {
+    // Nothing was known of the file that could have changed, nor was it ever taken.
+    const { code } = verdict.error;
+    return code === 'SourceChanged' || code === 'SourceRedirected'
+      ? failed('SourceRefused', refusedStatus(status), status)
       : { kind: 'failed', error: verdict.error };
+  }
   return failed('SourceUnavailable', `the origin answers ${status}`, status);
 }
 
@@ -147,6 +160,11 @@ function fileOf(sizeBytes: number, validator: SourceValidator, ranges: boolean):
 
 function failed(code: PullError['code'], message: string, status: number): ProbeOutcome {
   return { kind: 'failed', error: new PullError(code, message, status) };
+}
+
+function badRange(message: string, status: number): ProbeOutcome {
+  const remedy = 'answer 206 with the range that was asked for, or 200 with the whole file';
+  return failed('BadContentRange', `${message}; ${remedy}`, status);
 }
 
 /** A validator that is too long to be kept is none. */

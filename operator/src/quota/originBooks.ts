@@ -213,7 +213,7 @@ export class OriginBooks {
     const policies = this.#policies;
     if (policies === undefined || this.#leadership === undefined) return undefined;
     if (this.#options.requireOrigin && coveringPolicy(url, policies) === undefined) {
-      const message = `no Origin covers ${hostOf(url)}, and the operator serves only what one covers: create an Origin that names this host`;
+      const message = `no Origin covers ${hostOf(url)}, and the operator serves only what one covers`;
       throw new LeaseError('OriginRequired', message);
     }
     const book = this.#open(regionName(regionOf(url, policies)), this.#leadership);

@@ -95,7 +95,7 @@ function judge(head: ResponseHead, path: string): void {
   const verdict = judgeAnswer(head, { url: '', sizeBytes: 0, validator: {} });
   const message =
     verdict.kind === 'body'
-      ? `the origin answers ${status}`
+      ? `the origin answers ${status}; answer 200 with the whole list`
       : verdict.kind === 'retry'
         ? verdict.message
         : verdict.error.message;

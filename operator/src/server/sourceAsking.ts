@@ -143,12 +143,12 @@ export function fileOf(probe: ProbeResult, url: string, path?: string): FoundFil
 }
 
 export function redirected(status: number, location: string, path?: string): SourceError {
-  const message = `the origin redirects ${path === undefined ? '' : `'${path}' `}(${status}) to ${shown(location)}: name that URL in spec.source.url, so that the limits of its host hold`;
+  const message = `the origin redirects ${path === undefined ? '' : `'${path}' `}(${status}) to ${shown(location)}; name that URL in spec.source.url, so that the limits of its host hold`;
   return new SourceError('Redirect', message);
 }
 
 function busy(url: string): SourceError {
-  const message = `the limits of ${new URL(url).host} leave no room for a request now`;
+  const message = `the limits of ${new URL(url).host} leave no room for a request now; wait, or raise spec.limits of its Origin`;
   return new SourceError('OriginBusy', message);
 }
 
@@ -186,8 +186,8 @@ function judgeLiteral(url: string, allowsPrivate: boolean): void {
 function forbidden(error: AddressError): SourceError {
   const remedy =
     error.verdict === 'private'
-      ? ': create an Origin for this host with spec.allowPrivateAddresses: true'
-      : ', which Sluice never asks';
+      ? '; create an Origin for this host with spec.allowPrivateAddresses: true'
+      : '; name another host: Sluice never asks such addresses';
   const message = `spec.source.url: ${error.message}${remedy}`;
   return new SourceError('AddressForbidden', message, undefined, error);
 }

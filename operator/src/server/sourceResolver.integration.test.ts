@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PullError } from '@sluice/engine/session/originAnswer.ts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { LeaseError } from '../quota/leases.ts';
-import { fileOf, type ProbeCharger } from './sourceAsking.ts';
+import { fileOf, type ProbeCharger, redirected } from './sourceAsking.ts';
 import { resolveSource } from './sourceResolver.ts';
 
 const NEVER = new AbortController().signal;
@@ -37,7 +37,7 @@ describe('a source', () => {
     for (const host of ['127.0.0.1', 'localhost', '[::1]', '169.254.169.254']) {
       await expect(resolve(`http://${host}:${port}/file`), host).rejects.toMatchObject({
         code: 'AddressForbidden',
-        message: expect.stringContaining('which Sluice never asks'),
+        message: expect.stringContaining('; name another host: Sluice never asks such addresses'),
       });
     }
     expect(requests).toBe(0);
@@ -46,7 +46,9 @@ describe('a source', () => {
   it('at a private address is not asked without an Origin that allows it', async () => {
     await expect(resolve('http://10.1.2.3/file')).rejects.toMatchObject({
       code: 'AddressForbidden',
-      message: expect.stringContaining('spec.allowPrivateAddresses: true'),
+      message: expect.stringContaining(
+        '; create an Origin for this host with spec.allowPrivateAddresses: true',
+      ),
     });
   });
 
@@ -59,6 +61,32 @@ describe('a source', () => {
     await expect(resolve(url, refuse('OriginLimit'))).rejects.toMatchObject({
       code: 'OriginBusy',
     });
+  });
+
+  it('that its limits leave no room for says what to do', async () => {
+    const full: ProbeCharger = {
+      charge: (_request, signal) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason));
+        }),
+    };
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const resolving = expect(resolve('http://203.0.113.1/file', full)).rejects.toMatchObject({
+        code: 'OriginBusy',
+        message: expect.stringMatching(/; wait, or raise spec\.limits of its Origin$/),
+      });
+      await vi.advanceTimersByTimeAsync(15_000);
+      await resolving;
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('that redirects says what to name instead', () => {
+    expect(redirected(302, 'https://b.example.com/f?key=secret').message).toBe(
+      'the origin redirects (302) to https://b.example.com/f; name that URL in spec.source.url, so that the limits of its host hold',
+    );
   });
 
   it('that is too long for a transfer is told from one that cannot be reached', () => {

@@ -20,14 +20,16 @@ describe('a Secret for the origin', () => {
   });
 
   it.each([
-    ['nothing', {}],
-    ['half of basic authentication', { username: 'me' }],
-    ['a line that is no header', { headers: 'hidden-value' }],
-    ['a header that Sluice sets', { headers: 'Range: hidden-value' }],
-    ['a token with a line break', { token: 'hidden-value\r\nX: y' }],
-  ])('is refused with %s, without telling what it holds', (_name, values) => {
+    ['nothing', {}, 'add one'],
+    ['half of basic authentication', { username: 'me' }, 'add one'],
+    ['a line that is no header', { headers: 'hidden-value' }, 'correct it'],
+    ['a header that Sluice sets', { headers: 'Range: hidden-value' }, 'remove it'],
+    ['too many headers', { headers: 'X: hidden-value\n'.repeat(33) }, 'remove some'],
+    ['a token with a line break', { token: 'hidden-value\r\nX: y' }, 'write printable ASCII'],
+  ])('is refused with %s, without telling what it holds', (_name, values, remedy) => {
     const refusal = () => headersOf('cdn', secret(values as Record<string, string>));
     expect(refusal).toThrow(/Secret 'cdn'/);
+    expect(refusal).toThrow(`; ${remedy}`);
     expect(refusal).not.toThrow(/hidden-value/);
   });
 });

@@ -50,12 +50,16 @@ export function headersOf(
 
 function parseHeaders(name: string, text: string): Record<string, string> {
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '');
-  if (lines.length > MAX_HEADERS) throw invalid(name, `has over ${MAX_HEADERS} headers`);
+  if (lines.length > MAX_HEADERS)
+    throw invalid(name, `has over ${MAX_HEADERS} headers; remove some`);
   const headers: Record<string, string> = {};
   for (const [index, line] of lines.entries()) {
     const match = line.length <= MAX_HEADER_BYTES ? HEADER.exec(line) : null;
     if (match === null) {
-      throw invalid(name, `has in headers a line ${index + 1} that is not 'Name: value'`);
+      throw invalid(
+        name,
+        `has in headers a line ${index + 1} that is not 'Name: value'; correct it`,
+      );
     }
     const header = match[1]!.toLowerCase();
     if (RESERVED.has(header)) throw invalid(name, `sets the header ${header}; remove it`);
@@ -66,7 +70,10 @@ function parseHeaders(name: string, text: string): Record<string, string> {
 
 function checked(name: string, key: string, value: string): string {
   if (!/^[\x21-\x7e]{1,8192}$/.test(value)) {
-    throw invalid(name, `has a ${key} that cannot stand in a header`);
+    throw invalid(
+      name,
+      `has a ${key} that cannot stand in a header; write printable ASCII without spaces, at most 8192 characters`,
+    );
   }
   return value;
 }
