@@ -88,7 +88,9 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
   SecretInvalid: { kind: 'stall' },
   DigestMismatch: {
     kind: 'stall',
-    remedy: 'correct spec.source.digest, or put the right file at the origin',
+    // Who has all bytes asks the origin for none: a right file there is not seen by itself.
+    remedy:
+      'correct the digest in spec.source, or put the right file at the origin, then change spec.source.url (?v=2 behind a file does) or delete the Distribution and apply it again',
   },
   DiskFull: {
     kind: 'stall',

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { EpochRecord, Grave, ResolvedSource } from '../controllers/dataSide.ts';
-import { aRecord } from '../testing/objects.ts';
+import { aProgress, aRecord, aReport } from '../testing/objects.ts';
 import {
   decideGrave,
   FORGET_AFTER_MS,
+  failedItsDigest,
   type GraveInput,
   heritageOf,
   isInTheWay,
@@ -74,6 +75,26 @@ describe('the files of a deleted Distribution', () => {
     ['web', 'models', false],
   ])('are in the way in %s of %s: %s', (namespace, path, expected) => {
     expect(isInTheWay(aGrave(), namespace, path)).toBe(expected);
+  });
+});
+
+describe('files that failed their digest', () => {
+  const wrong = aReport('n1', {
+    state: 'failed',
+    error: { reason: 'DigestMismatch', message: 'because' },
+  });
+  it.each([
+    ['are those of a node that found them wrong', [wrong, aReport('n2')], 1, true],
+    [
+      'are not those that another node has proved',
+      [wrong, aReport('n2', { state: 'ready' })],
+      1,
+      false,
+    ],
+    ['are not those of another epoch', [wrong], 2, false],
+    ['are not those of which nobody knows', [], 1, false],
+  ])('%s', (_name, nodes, epoch, expected) => {
+    expect(failedItsDigest(aRecord({ epoch: 1 }), aProgress(nodes, { epoch }))).toBe(expected);
   });
 });
 

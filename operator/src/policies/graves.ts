@@ -1,5 +1,10 @@
 /** Files of deleted Distributions: until when they stay, who may have them, when they are forgotten. */
-import type { EpochRecord, Grave, ResolvedSource } from '../controllers/dataSide.ts';
+import type {
+  DistributionProgress,
+  EpochRecord,
+  Grave,
+  ResolvedSource,
+} from '../controllers/dataSide.ts';
 
 /** An agent that did not come back for so long: what its node has are orphans. */
 export const FORGET_AFTER_MS = 7 * 24 * 3600 * 1000;
@@ -39,6 +44,16 @@ export function heritageOf(
 export function isInTheWay(grave: Grave, namespace: string, path: string): boolean {
   if (grave.namespace !== namespace) return false;
   return grave.path.startsWith(`${path}/`) || path.startsWith(`${grave.path}/`);
+}
+
+/** Whether it has only been found wrong: its digest would prove to an heir what it has disproved. */
+export function failedItsDigest(
+  record: EpochRecord,
+  progress: DistributionProgress | undefined,
+): boolean {
+  if (progress?.epoch !== record.epoch) return false;
+  const isWrong = progress.nodes.some(({ error }) => error?.reason === 'DigestMismatch');
+  return isWrong && !progress.nodes.some(({ state }) => state === 'ready');
 }
 
 /** Whether the digests say that adopted files are the right ones; else the origin is asked. */

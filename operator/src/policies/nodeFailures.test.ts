@@ -25,7 +25,7 @@ describe('the worst nodes', () => {
 
   it.each([
     ['DiskFull', /^because; free space/],
-    ['DigestMismatch', /^because; correct spec.source.digest/],
+    ['DigestMismatch', /^because; correct the digest .* spec.source.url .* apply it again$/],
     ['DiskReadOnly', /^because; mount/],
     ['PathConflict', /^because; move it away/],
     ['DiskPressure', /^because; free space .* agent.minFreePercent/],

@@ -53,10 +53,15 @@ export class Graveyard {
   }
 
   /** Durable when it resolves. Without a grace nobody adopts, and the caller tells the agents. */
-  async bury(record: EpochRecord, path: string, graceMs: number): Promise<void> {
+  async bury(
+    record: EpochRecord,
+    path: string,
+    graceMs: number,
+    condemned = graceMs === 0,
+  ): Promise<void> {
     const { uid, owner = uid, namespace } = record;
     if (this.#graves.has(uid)) return;
-    const plot: Plot = { path, dueAtMs: this.#nowMs() + graceMs, condemned: graceMs === 0 };
+    const plot: Plot = { path, dueAtMs: this.#nowMs() + graceMs, condemned };
     await this.#deps.epochs.bury(uid, plot);
     this.#graves.set(uid, { uid, owner, namespace, ...plot });
   }

@@ -3,7 +3,7 @@ import { createLogger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { FakeClock } from '../../testing/fakeClock.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
-import { aRecord, aSpec } from '../../testing/objects.ts';
+import { aRecord, aReport, aSpec } from '../../testing/objects.ts';
 import { Graveyard } from './graveyard.ts';
 import { Memory } from './memory.ts';
 import { Removal } from './removal.ts';
@@ -46,6 +46,15 @@ describe('a Distribution that is deleted', () => {
     data.confirm(uid);
     expect(await removal.step('ml/llama', distribution, memory)).toBe(true);
     expect(data.records.has(uid)).toBe(true);
+  });
+
+  it('leaves files that failed their digest for its grace, and to no heir', async () => {
+    const error = { reason: 'DigestMismatch', message: 'because' };
+    data.report(uid, [aReport('n1', { state: 'failed', error })], { epoch: record.epoch });
+    const distribution = deleted({ deletionGraceSeconds: 60 });
+    expect(await removal.step('ml/llama', distribution, memory)).toBe(false);
+    expect(data.tombstones.get(uid)).toBe(false);
+    expect(data.plots.get(uid)).toEqual({ path: 'model', dueAtMs: 60_000, condemned: true });
   });
 
   it('without one is gone when its files are', async () => {

@@ -2,12 +2,13 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
+import { failedItsDigest } from '../../policies/graves.ts';
 import type { Coordinator, EpochStore } from '../dataSide.ts';
 import type { Graveyard } from './graveyard.ts';
 import type { Memory } from './memory.ts';
 
 export interface RemovalDependencies {
-  readonly coordinator: Pick<Coordinator, 'remove' | 'removed' | 'missing'>;
+  readonly coordinator: Pick<Coordinator, 'remove' | 'removed' | 'missing' | 'progress'>;
   readonly epochs: Pick<EpochStore, 'delete'>;
   readonly graveyard: Pick<Graveyard, 'bury' | 'drop'>;
   readonly clock: Clock;
@@ -39,8 +40,9 @@ export class Removal {
     let isDurable = true;
     if (deletes && record !== undefined) {
       const graceMs = deletionGraceSeconds * 1000;
+      const condemned = isAtOnce || failedItsDigest(record, coordinator.progress(uid));
       isDurable = await this.#unlessLate(isLate, key, async () => {
-        await graveyard.bury(record, target.path, graceMs);
+        await graveyard.bury(record, target.path, graceMs, condemned);
         memory.isBuried = true;
       });
     }
