@@ -128,9 +128,20 @@ describe('what the API server says of custom resources', () => {
     ]) {
       await create('distributions', distribution({ source: { url: `http://${host}/a` } }));
     }
+    for (const url of ['https://h:8080/@scope/a@1', 'http://[::1]:80/a:b@c', 'http://h/a?b:c@d']) {
+      await create('distributions', distribution({ source: { url } }));
+    }
     await create('distributions', distribution({ source: { mirrors: [] } }));
     await create('origins', {
-      hosts: ['10.0.0.1:8080', '[fd00::1]', 'a.b'],
+      hosts: [
+        '10.0.0.1:8080',
+        '[fd00::1]',
+        '[fd00::1]:65535/a',
+        'a.b',
+        'h:1',
+        '1.2.3.4.example',
+        'h-1.7z/1.2.3.256',
+      ],
       limits: {
         maxConnections: 8,
         maxBandwidth: '100Mi',
@@ -182,6 +193,13 @@ describe('what the API server says of custom resources', () => {
       { source: { digest: 'sha256:abc' } },
       /spec\.source\.digest: 'sha256:abc' is not a SHA-256 digest; write/,
     ],
+    ...['.', '..', 'a/b', 'Secret'].map<[string, Parameters<typeof distribution>[0], RegExp]>(
+      (name) => [
+        `the Secret ${name}`,
+        { source: { secretRef: { name } } },
+        /spec\.source\.secretRef\.name: '.*' is not the name of a Secret; write lower-case/,
+      ],
+    ),
     ['an upper-case digest', { source: { digest: DIGEST.toUpperCase() } }, /spec\.source\.digest/],
     [
       'a set of a file',
@@ -373,10 +391,17 @@ describe('what the API server says of custom resources', () => {
     expect(await refusal(create('distributions', distribution(overrides)))).toMatch(message);
   });
 
-  it('refuses credentials in a URL and does not repeat them', async () => {
-    const spec = distribution({ source: { url: 'http://me:hidden@h/a' } });
-    const message = await refusal(create('distributions', spec));
+  it.each([
+    'http://me:hidden@h/a',
+    'http://me:hid/hidden@h/a',
+    'https://me:12345678/hidden@h/',
+    'http://me:hid?hidden@h/a',
+    'http://me:hid#hidden@h/a b',
+    'ftp://me:hid/hidden@h/a',
+  ])('refuses credentials in a URL and does not repeat them: %s', async (url) => {
+    const message = await refusal(create('distributions', distribution({ source: { url } })));
     expect(message).toMatch(/put them into a Secret and name it in spec\.source\.secretRef/);
+    expect(message).not.toContain('hidden');
   });
 
   it('refuses another path later, and names both', async () => {
@@ -412,6 +437,25 @@ describe('what the API server says of custom resources', () => {
       'a window without a limit',
       { hosts: ['h'], schedule: [{ from: '22:00', to: '06:00', limits: {} }] },
       /spec\.schedule\.limits: names no limit; write/,
+    ],
+    ...['h:99999', 'h:65536', 'h:0', 'h:080', '[::1]:70000/a'].map<[string, object, RegExp]>(
+      (host) => [
+        `the port of ${host}`,
+        { hosts: [host] },
+        /spec\.hosts: '.*' has a port that cannot be; write one from 1 to 65535/,
+      ],
+    ),
+    ...['1.2.3.256', '1.2.3', '0x7f.1:80', 'h..x', '[::::]', '[1::2::3]/a', '[fd00:0::1]'].map<
+      [string, object, RegExp]
+    >((host) => [
+      `the host ${host}`,
+      { hosts: [host] },
+      /spec\.hosts: '.*' has a host that cannot be; write/,
+    ]),
+    [
+      'a prefix with a hidden segment',
+      { hosts: ['h/.well-known'] },
+      /'h\/\.well-known' is not a host; .* no segment may begin with a dot/,
     ],
     ['an upper-case host', { hosts: ['CDN'] }, /lower-case/],
     ['no host', { hosts: [] }, /spec\.hosts.*at least 1/],

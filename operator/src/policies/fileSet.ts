@@ -56,7 +56,7 @@ export function setProblem(paths: readonly string[], field: string): string | un
   }
   const unsafe = paths.find((path) => !isSafePath(path));
   if (unsafe !== undefined) {
-    return `${field}: '${shown(unsafe)}' cannot be a path on a node; rename the file, without empty segments, . or .., backslashes and control characters`;
+    return `${field}: '${shown(unsafe)}' cannot be a path on a node; rename the file, without empty segments, . or .., backslashes and control characters, with at most ${MAX_SEGMENT_BYTES} bytes in a segment and ${MAX_PATH_BYTES} in all`;
   }
   const all = new Set(paths);
   if (all.size < paths.length) {

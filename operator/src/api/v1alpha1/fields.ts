@@ -24,6 +24,9 @@ export function refuse(rule: string, field: string, remedy: string, self = 'self
   };
 }
 
+/** A DNS subdomain, as most names of objects are; without anchors. */
+export const OBJECT_NAME = '[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*';
+
 export function rules(...list: readonly Rule[]): { 'x-kubernetes-validations': readonly Rule[] } {
   return { 'x-kubernetes-validations': list };
 }

@@ -13,6 +13,7 @@ import {
   refuse,
   rules,
 } from './fields.ts';
+import { IPV4, NUMBER, PORT } from './hosts.ts';
 import type { ObjectMeta } from './objectMeta.ts';
 import { OriginJournals } from './originJournals.ts';
 
@@ -131,9 +132,20 @@ const OriginSpec = Type.Object({
       maxLength: 512,
       ...rules(
         refuse(
-          "self.matches('^([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[[][0-9a-f:.]+[]])(:[0-9]{1,5})?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$')",
+          "self.matches('^([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[[][0-9a-f:.]+[]])(:[0-9]+)?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$')",
           'spec.hosts',
-          'is not a host; write a lower-case name or address, with :PORT if only that port is meant and /PREFIX if only paths under it are, without https://, and letters, digits and ._~- in the prefix',
+          'is not a host; write a lower-case name or address, with :PORT if only that port is meant and /PREFIX if only paths under it are, without https://, and letters, digits and ._~- in the prefix, where no segment may begin with a dot',
+        ),
+        // Hosts are compared as text: in another form than that of URLs they would never match.
+        refuse(
+          `!self.matches('^[^/[]*[.][.]') && (self.matches('^${IPV4}([:/]|$)') || !self.matches('^([^/:[]*[.])?${NUMBER}([:/]|$)')) && (!self.matches('^[[][0-9a-f:.]+[]]') || (isIP(self.substring(1, self.indexOf(']'))) && ip.isCanonical(self.substring(1, self.indexOf(']')))))`,
+          'spec.hosts',
+          'has a host that cannot be; write a name, an IPv4 address, or an IPv6 address in brackets in its shortest form',
+        ),
+        refuse(
+          `!self.matches('^([^/:[]+|[[][^]]*[]]):[0-9]+(/|$)') || self.matches('^([^/:[]+|[[][^]]*[]]):[1-9]') && self.matches('^([^/:[]+|[[][^]]*[]]):${PORT}(/|$)')`,
+          'spec.hosts',
+          'has a port that cannot be; write one from 1 to 65535, without zeros before it',
         ),
       ),
     }),

@@ -1,27 +1,27 @@
 /** `spec.source` of a Distribution: one file, or a set of files under a folder. */
 import { type Static, Type } from '@sinclair/typebox';
 import { MAX_MIRRORS } from '@sluice/protocol/messages.ts';
-import { refuse, rules } from './fields.ts';
+import { OBJECT_NAME, refuse, rules } from './fields.ts';
+import { IPV4, NUMBER, PORT } from './hosts.ts';
 
 /** Files of a set at most; what processes are told of them is bounded by the same number. */
 export const MAX_FILES = 1_000;
 
-const userinfoIn = (url: string) => `${url}.matches('^[a-zA-Z]+://[^/?#]*@')`;
+/** Also of a password with a slash: to a parser the host ends there, at a port that can be none. */
+const userinfoIn = (url: string) =>
+  `${url}.matches('^[a-zA-Z]+://([^/?#]*@|[^/?#[]*:([^/?#]*[^0-9/?#][^/?#]*|[0-9]{6,})[/?#].*@)')`;
 const DOT_SEGMENT = '^[^?#]*/[.][.]?(/|[?#]|$)';
 const IS_SET = '(has(self.files) || has(self.filesFrom))';
 /** What another rule has refused already is not refused twice, and no password is repeated. */
-const isNoUrl = (url: string) => `!${url}.matches('^https?://[^/?#@]*([/?#]|$)')`;
+const isNoUrl = (url: string) =>
+  `(${userinfoIn(url)} || !${url}.matches('^https?://[^/?#@]*([/?#]|$)'))`;
 const isFile = (url: string) =>
   `(${url}.matches('^https?://[^/?#]+/([^?#]*/)?[^/?#]+([?][^#]*)?$') && !${url}.matches('${DOT_SEGMENT}'))`;
 const isFolder = (url: string) =>
   `(${url}.matches('^https?://[^/?#]+/([^?#]*/)?$') && !${url}.matches('${DOT_SEGMENT}'))`;
 
-const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
-const IPV4 = `(${OCTET}[.]){3}${OCTET}[.]?`;
-const PORT = '0*([0-9]{0,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])';
-/** What ends in a number is an address of four, to whoever asks. */
 const isHost = (url: string) =>
-  `${url}.matches('^https?://([[][0-9a-fA-F:.]+[]]|[-0-9a-zA-Z._~%]+)(:${PORT})?([/?#]|$)') && (${url}.matches('^https?://${IPV4}([:/?#]|$)') || !${url}.matches('^https?://([^/?#:]*[.])?(0[xX][0-9a-fA-F]*|[0-9]+)[.]?([:/?#]|$)'))`;
+  `${url}.matches('^https?://([[][0-9a-fA-F:.]+[]]|[-0-9a-zA-Z._~%]+)(:0*${PORT})?([/?#]|$)') && (${url}.matches('^https?://${IPV4}[.]?([:/?#]|$)') || !${url}.matches('^https?://([^/?#:]*[.])?${NUMBER}[.]?([:/?#]|$)'))`;
 
 const MIRROR_CREDENTIALS =
   'leave them out: a mirror gets those of spec.source.secretRef when it has the scheme, host and port of spec.source.url, and else none';
@@ -48,7 +48,7 @@ function Url(field: string, passwordRemedy: string, description?: string) {
         'holds spaces or characters that are not ASCII; percent-encode them',
       ),
       refuse(
-        `!self.matches('^https?://[^/?#@]+([/?#]|$)') || !self.matches('^[!-~]*$') || (${isHost('self')})`,
+        `${isNoUrl('self')} || !self.matches('^[!-~]*$') || (${isHost('self')})`,
         field,
         'has a host or port that cannot be; write https://HOST/ or https://HOST:PORT/, where HOST is a name, an IPv4 address or an IPv6 address in brackets, and PORT at most 65535',
       ),
@@ -85,7 +85,7 @@ function FilePath(field: string, description: string) {
       refuse(
         "!self.matches('[[:cntrl:]\\\\\\\\]') && !self.matches('[^/]{256}') && !self.matches('^[.]sluice(/|$)')",
         field,
-        'cannot be the path of a file on a node: it has control characters, a backslash or a segment over 255 bytes, or begins with .sluice; rename the file',
+        'cannot be the path of a file on a node: it has control characters, a backslash or a segment over 255 characters, or begins with .sluice; rename the file',
       ),
     ),
   });
@@ -167,6 +167,13 @@ export const Source = Type.Object(
             minLength: 1,
             maxLength: 253,
             description: 'Name of a Secret in the namespace of the Distribution.',
+            ...rules(
+              refuse(
+                `self.matches('^${OBJECT_NAME}$')`,
+                'spec.source.secretRef.name',
+                'is not the name of a Secret; write lower-case letters, digits, dashes and dots',
+              ),
+            ),
           }),
         },
         {

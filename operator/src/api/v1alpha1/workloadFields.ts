@@ -1,6 +1,6 @@
 /** Fields of `spec.target` that are for the pods that use the files. */
 import { Type } from '@sinclair/typebox';
-import { refuse, rules } from './fields.ts';
+import { OBJECT_NAME, refuse, rules } from './fields.ts';
 
 export const workloadFields = {
   persistentVolumeClaim: Type.Optional(
@@ -11,7 +11,7 @@ export const workloadFields = {
         'Name of a PersistentVolumeClaim that the operator keeps in the namespace of the Distribution. Pods that mount it are scheduled to nodes that get the file, wait there until it is complete, and need no right to mount host folders.',
       ...rules(
         refuse(
-          "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')",
+          `self.matches('^${OBJECT_NAME}$')`,
           'spec.target.persistentVolumeClaim',
           'is not the name of a claim; write lower-case letters, digits, dashes and dots',
         ),
