@@ -29,7 +29,10 @@ interface Rendered {
   // The fields that the tests below look at.
   spec: {
     replicas?: number;
-    template: { spec: { securityContext: object; containers: Container[] } };
+    template: {
+      metadata?: { annotations?: object };
+      spec: { securityContext: object; containers: Container[] };
+    };
     podSelector?: { matchLabels: Record<string, string> };
     ingress?: { ports: { port: string }[]; from?: unknown[] }[];
     volumeClaimTemplates?: { spec: { storageClassName?: string } }[];
@@ -326,7 +329,30 @@ describe('the chart', () => {
     ['operator.replica=3', "'/operator': additional properties 'replica' not allowed"],
     ['operator.replicas=0', "'/operator/replicas': minimum: got 0, want 1"],
     ['operator.defaultLimits.maxBandwidth=fast', "'/operator/defaultLimits/maxBandwidth': 'fast'"],
+    ...['0.0', '0.5', '0.0001k', '1.1Pi', '2Pi', '1024.1Ti', '99999999999999999999'].map<
+      [string, string]
+    >((rate) => [
+      `operator.defaultLimits.maxBandwidth=${rate}`,
+      `operator.defaultLimits.maxBandwidth is "${rate}"; write a quantity from 1 to 1Pi`,
+    ]),
     ['agent.root=relative', "'/agent/root': 'relative'"],
+    ...['/..', '/var/../etc', '/var/.', '/./var', '/var/..'].map<[string, string]>((root) => [
+      `agent.root=${root}`,
+      `'/agent/root': '${root}'`,
+    ]),
+    [
+      'agent.namespaceShares.default=0.5',
+      'agent.namespaceShares.default is "0.5"; write a quantity from 1 to 4Pi',
+    ],
+    [
+      'agent.namespaceShares.namespaces.team=5Pi',
+      'agent.namespaceShares.namespaces.team is "5Pi"; write a quantity from 1 to 4Pi',
+    ],
+    [
+      'relay.cache.storageClassName=fast',
+      'relay.cache.storageClassName (fast) needs relay.cache.size; set it',
+    ],
+    ['mongodb.bundled.image.tag=', 'mongodb.bundled.image.tag is empty; name the version'],
     ['agent.minFreePercent=91', "'/agent/minFreePercent': maximum: got 91, want 90"],
     ['agent.minFreePercent=5%', "'/agent/minFreePercent': got string, want integer"],
     ['agent.checkSeconds=0', "'/agent/checkSeconds': minimum: got 0, want 1"],
@@ -336,5 +362,31 @@ describe('the chart', () => {
     ['relay.image.pullPolicy=Always', 'must be the same'],
   ])('refuses %s and names the field', async (value, message) => {
     expect(await refusal(value)).toContain(message);
+  });
+
+  it('takes all that the operator takes', async () => {
+    const operator = async (...values: string[]) =>
+      environment(find(await render(...values), 'Deployment', 'sluice-operator'));
+    for (const rate of ['1Pi', '1024Ti', '0.001k', '1P', '1.5Gi']) {
+      const given = await operator(`operator.defaultLimits.maxBandwidth=${rate}`);
+      expect(given.SLUICE_DEFAULT_MAX_BANDWIDTH).toBe(rate);
+    }
+    for (const root of ['/a/.b', '/..a/b..', '/.../c', '/var/lib/sluice-1_2']) {
+      expect((await operator(`agent.root=${root}`)).SLUICE_AGENT_ROOT).toBe(root);
+    }
+    const kept = await operator('agent.namespaceShares.default=null');
+    expect(kept.SLUICE_NAMESPACE_SHARES).toBe('*=100%');
+    const most = await operator('agent.namespaceShares.default=4Pi');
+    expect(most.SLUICE_NAMESPACE_SHARES).toBe('*=4Pi');
+  });
+
+  it('annotates its pods as it is told, also where it has an annotation of its own', async () => {
+    const key = 'operator.podAnnotations.prometheus\\.io/path';
+    const operator = find(await render(`${key}=/stats`), 'Deployment', 'sluice-operator');
+    expect(operator.spec.template.metadata?.annotations).toEqual({
+      'prometheus.io/scrape': 'true',
+      'prometheus.io/port': '8080',
+      'prometheus.io/path': '/stats',
+    });
   });
 });

@@ -55,6 +55,26 @@ describe('the configuration', () => {
     }
   });
 
+  it('takes a rate for hosts that no Origin covers as an Origin does', () => {
+    const rate = (text: string) =>
+      parseConfig({ ...COMPLETE, SLUICE_DEFAULT_MAX_BANDWIDTH: text }).defaultLimits
+        .maxBandwidthBytesPerSecond;
+    expect(['1', '1Pi'].map(rate)).toEqual([1, 2 ** 50]);
+    for (const text of ['0', '0.5', '2Pi', '16Pi', 'fast']) {
+      expect(() => rate(text)).toThrow(
+        `'${text}': write bytes per second as a quantity from 1 to 1Pi`,
+      );
+    }
+  });
+
+  it('takes an agent root that Kubernetes lets pods mount', () => {
+    const at = (root: string) => parseConfig({ ...COMPLETE, SLUICE_AGENT_ROOT: root }).agentRoot;
+    expect(['/a/.b', '/..a/b..'].map(at)).toEqual(['/a/.b', '/..a/b..']);
+    for (const root of ['a', '/a/', '/..', '/a/../b', '/a/.']) {
+      expect(() => at(root)).toThrow(`SLUICE_AGENT_ROOT='${root}': write an absolute path`);
+    }
+  });
+
   it('takes shares of the disk by namespace', () => {
     const shares = (text: string) =>
       parseConfig({ ...COMPLETE, SLUICE_NAMESPACE_SHARES: text }).namespaceShares;

@@ -61,6 +61,8 @@ export class ConfigError extends Error {
 /** What a relay listens on already. */
 const RELAY_PORTS = [6881, 8081, 8082];
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug'];
+/** As that of an Origin: 1Pi. */
+const MAX_RATE = 2 ** 50;
 const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'];
 
 /** Throws a ConfigError. */
@@ -127,15 +129,15 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     agentRoot: read(
       'SLUICE_AGENT_ROOT',
       '/var/lib/sluice',
-      (value) => (/^(\/[^/]+)+$/.test(value) ? value : undefined),
-      'write an absolute path without a slash at the end',
+      (value) => (/^(\/[^/]+)+$/.test(value) && !/\/[.][.]?(\/|$)/.test(value) ? value : undefined),
+      'write an absolute path without . and .. as segments, and without a slash at the end',
     ),
     minFreePercent: integer('SLUICE_MIN_FREE_PERCENT', '15', 90, 0),
     namespaceShares: read(
       'SLUICE_NAMESPACE_SHARES',
       '*=100%',
       sharesInBytes,
-      'write *=SHARE and NAMESPACE=SHARE with commas between, each share from 0% to 100% or a quantity such as 200Gi',
+      'write *=SHARE and NAMESPACE=SHARE with commas between, each share from 0% to 100% or a quantity up to 4Pi, such as 200Gi',
     ),
     checkSeconds: integer('SLUICE_CHECK_SECONDS', '60', 86_400),
     rehashSeconds: integer('SLUICE_REHASH_SECONDS', '604800', 31_536_000),
@@ -151,8 +153,11 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       maxBandwidthBytesPerSecond: read(
         'SLUICE_DEFAULT_MAX_BANDWIDTH',
         '100Mi',
-        (value) => parseBytes(value) || undefined,
-        'write bytes per second as a quantity such as 100Mi',
+        (value) => {
+          const rate = parseBytes(value) ?? 0;
+          return rate >= 1 && rate <= MAX_RATE ? rate : undefined;
+        },
+        'write bytes per second as a quantity from 1 to 1Pi, such as 100Mi',
       ),
     },
     logLevel: oneOf('SLUICE_LOG_LEVEL', 'info', LOG_LEVELS),
