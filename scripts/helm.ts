@@ -36,7 +36,11 @@ export async function renderChart<T>(values: readonly string[] = []): Promise<T[
     { maxBuffer: 16 * 1024 * 1024 },
   );
   return parseAllDocuments(stdout)
-    .map((document) => document.toJS() as T | null)
+    .map((document) => {
+      // Such as a key that stands twice, of which the API server takes the last.
+      for (const error of document.errors) throw error;
+      return document.toJS() as T | null;
+    })
     .filter((object) => object !== null);
 }
 
