@@ -6,7 +6,7 @@ import type { NodeObject } from '../../kube/objects.ts';
 import { keyOf } from '../../kube/reflector.ts';
 import { FakeClock, settle, steadyRandom } from '../../testing/fakeClock.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
-import { aSpec, troubles } from '../../testing/objects.ts';
+import { aReport, aSpec, troubles } from '../../testing/objects.ts';
 import type { DistributionApi } from './api.ts';
 import { DistributionController, type DistributionControllerDependencies } from './controller.ts';
 import { CredentialsError } from './credentials.ts';
@@ -252,6 +252,25 @@ describe('a Distribution that goes', () => {
     data.report('uid-first', []);
     await pass(2_000);
     expect(statuses.get('second')?.epoch?.number).toBe(1);
+  });
+
+  it('leaves nothing that failed its digest: the origin is asked for the same digest anew', async () => {
+    const digest = `sha256:${'ab'.repeat(32)}`;
+    const named = { ...spec, source: { ...aSpec().source, digest } };
+    seen('first', named);
+    await pass(1_000);
+    const error = { reason: 'DigestMismatch', message: 'because' };
+    data.report('uid-first', [aReport('n1', { state: 'failed', error })]);
+    await pass(1_000);
+    seen('first', named, deleted);
+    await pass(1_000);
+    data.confirm('uid-first');
+    await pass(1_000);
+    gone('first');
+    seen('second', named);
+    await pass(5_000);
+    expect(data.plans.get('uid-second')?.record).toMatchObject({ uid: 'uid-second', epoch: 1 });
+    expect(data.records.get('uid-first')?.owner).toBeUndefined();
   });
 
   it('behind the back of its finalizer leaves its files for good, and is forgotten', async () => {
