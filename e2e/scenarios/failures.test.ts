@@ -132,7 +132,7 @@ describe('a failure says what it is, and what to do', () => {
     expect(status?.failedNodes).toHaveLength(on.cluster.nodes.length);
     for (const { reason, message } of status?.failedNodes ?? []) {
       expect(reason).toBe('DigestMismatch');
-      expect(message).toMatch(/; correct spec\.source\.digest/);
+      expect(message).toMatch(/; correct the digest in spec\.source, or /);
     }
   });
 
