@@ -250,6 +250,7 @@ export class Cluster {
 
   private async end(): Promise<void> {
     for (const node of this.nodes) await node.letDie();
+    await this.thawApiServer().catch(() => {});
     await this.sandbox.stop();
     await forget({
       name: this.name,

@@ -173,8 +173,11 @@ rules: [{level: Metadata}]
 
 /** While it is frozen nothing is answered, and what is connected to it stays so. */
 export async function setApiServerFrozen(sandbox: Sandbox, isFrozen: boolean): Promise<void> {
-  // Of the processes of this sandbox, which has one.
-  await sandbox.script({}, `kill -${isFrozen ? 'STOP' : 'CONT'} $(pidof kube-apiserver)`);
+  for (const { pid, parent } of await sandbox.processesOf('kube-apiserver')) {
+    // The nsenter that waits for it stops with it, and goes on only when that is told to.
+    if (!isFrozen) process.kill(parent, 'SIGCONT');
+    process.kill(pid, isFrozen ? 'SIGSTOP' : 'SIGCONT');
+  }
 }
 
 /** Starts what works on the API server, once that is ready. */

@@ -6,7 +6,7 @@
  * `empty` (an empty file); network namespaces are in /run/netns.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { open, readFile } from 'node:fs/promises';
+import { open, readdir, readFile, readlink } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type RunOptions, run } from './run.ts';
@@ -148,6 +148,22 @@ export class Sandbox {
   /** Where a file in the sandbox's /run is for a process outside it. */
   outside(file: string): string {
     return path.join(`/proc/${this.init.pid}/root`, file);
+  }
+
+  /** What runs this program in it, by process ids out here; the parent may be out here, too. */
+  async processesOf(program: string): Promise<{ pid: number; parent: number }[]> {
+    const own = await readlink(`/proc/${this.init.pid}/ns/pid`);
+    const found: { pid: number; parent: number }[] = [];
+    for (const name of await readdir('/proc')) {
+      if (!/^\d+$/.test(name)) continue;
+      const namespace = await readlink(`/proc/${name}/ns/pid`).catch(() => '');
+      if (namespace !== own) continue;
+      const status = await readFile(`/proc/${name}/status`, 'utf8').catch(() => '');
+      const parent = /^PPid:\s+(\d+)$/m.exec(status)?.[1];
+      const isIt = /^Name:\s+(.*)$/m.exec(status)?.[1] === program;
+      if (isIt && parent !== undefined) found.push({ pid: Number(name), parent: Number(parent) });
+    }
+    return found;
   }
 
   /** Ends every process in the sandbox. */
