@@ -216,7 +216,12 @@ export class FileStore implements PieceStore {
     await ensureFolder(parent, fileSystem);
     await makeFolders(parent, path.basename(folder), fileSystem);
     await this.#lookAtFiles(signal);
-    this.#state = await StateFile.read(`${folder}.state`, this.#layout.pieceCount, fileSystem);
+    // Files are made after it: where they stand without one, somebody has removed it.
+    const isPlaced = this.#files.some(
+      ({ found, sizeBytes }) => sizeBytes > 0 && found?.sizeBytes === sizeBytes,
+    );
+    const { pieceCount } = this.#layout;
+    this.#state = await StateFile.read(`${folder}.state`, pieceCount, fileSystem, isPlaced);
     await this.#restore(this.#state, signal);
     const proven = await this.#prove(this.#state, signal);
     signal.throwIfAborted();

@@ -136,6 +136,18 @@ describe.each([
   });
 });
 
+it.each([true, false])(
+  'what is missing of a version of ours is looked for nowhere, digest: %s',
+  async (named) => {
+    await begin([0, 2], named);
+    const store = newStore(named);
+    const { verified, proven } = await store.open(never);
+    expect([...verified.keys()]).toEqual([0, 2]);
+    expect(proven.size).toBe(0);
+    for (const piece of [1, 3]) expect(store.hasEarlier(piece, Buffer.alloc(32))).toBe(false);
+  },
+);
+
 it('a version that was half way keeps what it had, of whatever release', async () => {
   await begin([0, 2], false);
   await asAnotherRelease();

@@ -49,16 +49,23 @@ export class StateFile {
     this.#known = bytes[WHOLE_AT] as number;
   }
 
-  /** What stands at the path. Only begin() writes. */
-  static async read(path: string, pieceCount: number, fileSystem: FileSystem): Promise<StateFile> {
+  /**
+   * What stands at the path. Only begin() writes. `isPlaced`: the files of the version are there, so
+   * that somebody has removed the state file of it; without them it is new.
+   */
+  static async read(
+    path: string,
+    pieceCount: number,
+    fileSystem: FileSystem,
+    isPlaced = false,
+  ): Promise<StateFile> {
     const place = { path, fileSystem };
     const fresh = Buffer.alloc(HEAD_BYTES + pieceCount * RECORD_BYTES);
     MAGIC.copy(fresh);
     fresh.write(fileSystem.bootId().slice(0, BOOT_BYTES), MAGIC.length, 'latin1');
     const unknown = { sameBoot: false, changedAtNs: undefined };
-    // Also where there is none: who removes it has not removed the files.
-    fresh[WHOLE_AT] = UNTOLD;
     const facts = await fileSystem.facts(path);
+    if (facts !== undefined || isPlaced) fresh[WHOLE_AT] = UNTOLD;
     if (facts?.kind !== 'file') return new StateFile(place, fresh, unknown);
     if (facts.sizeBytes !== fresh.length) return new StateFile(place, fresh, unknown);
     const old = await readWhole(path, facts.sizeBytes, fileSystem);
