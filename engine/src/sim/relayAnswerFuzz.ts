@@ -148,8 +148,14 @@ async function answerFeed(random: SeededRandom): Promise<void> {
   const source = sourceOf(answer);
   const http: HttpSource = {
     connection: (url) => {
-      asked.push(url);
-      return source.connection(url);
+      const connection = source.connection(url);
+      return {
+        ...connection,
+        request: (request, signal) => {
+          asked.push(request.url ?? url);
+          return connection.request(request, signal);
+        },
+      };
     },
   };
   const target: FeedTarget = {
