@@ -76,6 +76,11 @@ describe('the files of a deleted Distribution', () => {
   ])('are in the way in %s of %s: %s', (namespace, path, expected) => {
     expect(isInTheWay(aGrave(), namespace, path)).toBe(expected);
   });
+
+  it('are in the way of the very path where nobody may adopt them', () => {
+    expect(isInTheWay(aGrave({ condemned: true }), 'ml', 'models/a')).toBe(true);
+    expect(isInTheWay(aGrave({ condemned: true }), 'web', 'models/a')).toBe(false);
+  });
 });
 
 describe('files that failed their digest', () => {

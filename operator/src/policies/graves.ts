@@ -40,9 +40,13 @@ export function heritageOf(
     .sort((a, b) => b.dueAtMs - a.dueAtMs)[0];
 }
 
-/** What lies in a folder of this path, or around it: on a node only one of both can be. */
+/**
+ * What lies in a folder of this path, or around it: on a node only one of both can be. At the very path
+ * it is what nobody may adopt: there may be no room for both.
+ */
 export function isInTheWay(grave: Grave, namespace: string, path: string): boolean {
   if (grave.namespace !== namespace) return false;
+  if (grave.path === path) return grave.condemned;
   return grave.path.startsWith(`${path}/`) || path.startsWith(`${grave.path}/`);
 }
 

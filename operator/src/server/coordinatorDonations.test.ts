@@ -51,14 +51,19 @@ function applyPlan(
 
 let sequence = 0;
 
-function report(process: FleetProcess, uid: string, state: 'transferring' | 'ready'): void {
+function report(
+  process: FleetProcess,
+  uid: string,
+  state: 'transferring' | 'ready',
+  verifiedBytes = MIB,
+): void {
   sequence += 1;
   const transfer = {
     uid,
     epoch: 1,
     state,
     verifiedPieces: 4,
-    verifiedBytes: MIB,
+    verifiedBytes,
     received: { fromPeers: 0, fromRelays: 0, fromRelayHttp: 0, fromOrigin: 0 },
     uploadedBytes: 0,
     rateBytesPerSecond: 0,
@@ -173,6 +178,19 @@ describe('an epoch whose predecessor the database has lost', () => {
     await clock.advance(25_000);
     expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ reason: 'NothingToPull' });
     await clock.advance(15_000);
+    expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ outcome: 'granted' });
+  });
+
+  it('is not waited for again when its pull takes longer than everything may be pulled', async () => {
+    const relay = connect('relay', 'r1');
+    const agent = connect('agent', 'n1');
+    applyPlan('lost', ['n1'], {}, restored);
+    coordinator.primed();
+    await clock.advance(40_000);
+    for (let seconds = 0; seconds < 320; seconds += 10) {
+      report(agent, 'lost', 'transferring', seconds);
+      await clock.advance(10_000);
+    }
     expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ outcome: 'granted' });
   });
 });

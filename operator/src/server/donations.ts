@@ -229,8 +229,9 @@ export class Donations {
   /** Nobody has it who could give it, and somebody will soon. */
   #isComing(state: State, match: Match, seen: Seen, nowMs: number): boolean {
     const { book, agents, members } = seen;
-    // Its nodes look for the bytes first.
-    if (match.kind === 'own' && book.plan.isRestored && !state.wasEnough) return true;
+    // Its nodes look for the bytes first; who found none in that time will not find them later.
+    const wasWaitedFor = state.wasEnough || state.givenUpUntilMs > Number.NEGATIVE_INFINITY;
+    if (match.kind === 'own' && book.plan.isRestored && !wasWaitedFor) return true;
     const isYoung = nowMs - this.#startedAtMs < RETURN_MS;
     if (isYoung && this.#mayAgentsGive(match, seen)) {
       const isAway = (name: string) => agents.get(name) !== 'connected';

@@ -37,6 +37,13 @@ function podWith(states: readonly object[], uid = 'pod-a'): PodObject {
   } as unknown as PodObject;
 }
 
+it('a process is of the node that its newest session names', () => {
+  const { nodeUid } = fleet.meet({ ...sessionOf('a', 1_000), nodeUid: 'first' }, 0);
+  expect(nodeUid).toBe('first');
+  expect(fleet.meet({ ...sessionOf('a', 2_000), nodeUid: 'again' }, 0).nodeUid).toBe('again');
+  expect(fleet.meet(sessionOf('a', 3_000), 0).nodeUid).toBe('again');
+});
+
 describe('of two runs of a pod', () => {
   it('the one with the newer session proves that the other has ended', () => {
     fleet.meet(sessionOf('before', 1_000), 0);

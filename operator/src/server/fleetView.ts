@@ -26,7 +26,7 @@ export interface FleetProcess extends ProcessInfo {
   readonly pod: string;
   readonly podUid: string;
   /** See Caller. */
-  readonly nodeUid: string | undefined;
+  nodeUid: string | undefined;
   /** Of the control protocol, in its newest session. */
   protocolVersion: number;
   stream: WorkStream | undefined;
@@ -131,6 +131,8 @@ export class FleetView {
     if (known !== undefined) {
       known.seenAtMs = nowMs;
       known.protocolVersion = session.protocolVersion;
+      // A node that was only registered anew keeps its agent.
+      known.nodeUid = session.nodeUid ?? known.nodeUid;
       known.sessionExpiresAtMs = Math.max(known.sessionExpiresAtMs, session.expiresAtMs);
       return known;
     }
