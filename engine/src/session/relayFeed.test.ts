@@ -157,7 +157,7 @@ it('is held up less and less by a relay that is down', async () => {
   expect(ofOther).toBeGreaterThan(0.7 * asked.length);
 });
 
-it('has a relay tell all again, and later, when what it told was not right', async () => {
+it('has a relay tell all again, once and later, when what it told was not right', async () => {
   batches.push(Buffer.of(1), Buffer.of(2), Buffer.of(3));
   judge = ([first]) => first === 2;
   started();
@@ -166,8 +166,19 @@ it('has a relay tell all again, and later, when what it told was not right', asy
   expect(taken).toEqual([1, 2, 3]);
   await pass(200_000);
   expect(asked.length).toBeLessThan(120);
-  expect(asked.map(({ from }) => from)).toEqual(asked.map(() => 0));
+  expect(asked.map(({ from }) => from)).toEqual(asked.map((_, at) => (at < 2 ? 0 : 3)));
   expect(broken).toEqual([]);
+});
+
+it('reads on behind what stays wrong', async () => {
+  judge = ([number]) => number === 0;
+  batches = [Buffer.of(0), Buffer.of(1)];
+  started();
+  await pass(20_000);
+  batches.push(Buffer.of(2));
+  await pass(20_000);
+  expect(asked.filter(({ from }) => from === 0)).toHaveLength(2);
+  expect(taken.at(-1)).toBe(2);
 });
 
 it('says what goes wrong here, which is not the relay to blame for', async () => {

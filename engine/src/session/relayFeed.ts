@@ -45,6 +45,8 @@ interface Source {
   readonly url: URL;
   log: string;
   next: number;
+  /** The log that was asked for from the start once more. */
+  toldAgain: string;
   /** When it had news, or any were likely. */
   newsAtMs: number;
   dueAtMs: number;
@@ -95,7 +97,7 @@ export class RelayFeed {
     this.#sources = relays.map((relay) => {
       const url = relayUrl(relay, this.#options.swarmId, 'feed');
       const known = this.#sources.find((source) => source.url.href === url.href);
-      return known ?? { url, log: '', next: 0, newsAtMs: now, dueAtMs: now };
+      return known ?? { url, log: '', next: 0, toldAgain: '', newsAtMs: now, dueAtMs: now };
     });
   }
 
@@ -147,8 +149,10 @@ export class RelayFeed {
     const batches = await this.#read(source, connection, signal).catch(() => []);
     timer.cancel();
     const areRight = this.#accept(batches);
-    // What was not right is lacking: all of it again.
-    if (!areRight) Object.assign(source, { log: '', next: 0 });
+    // What was not right is lacking: all of it again, once. What stays wrong must not hide the rest.
+    if (!areRight && source.toldAgain !== source.log) {
+      Object.assign(source, { log: '', next: 0, toldAgain: source.log });
+    }
     const now = this.#clock.now();
     if (batches.length > 0 && areRight) source.newsAtMs = now;
     const pauseMs = Math.min(MAX_PAUSE_MS, (now - source.newsAtMs) * PAUSE_SHARE);
