@@ -8,7 +8,7 @@ import { type FastStartRun, fastStartRun } from './lib/fastStartRun.ts';
 import { type Figure, figureOf } from './lib/figures.ts';
 import { PAYLOAD_SHARE } from './lib/fluidBound.ts';
 import { ownArguments, runBenchmark } from './lib/namespaces.ts';
-import { record } from './lib/record.ts';
+import { partName, record } from './lib/record.ts';
 import { bytesPerSecond, type LinkRates, type Setup } from './lib/setups.ts';
 
 const KIB = 1024;
@@ -22,12 +22,13 @@ const PIECES = 16;
 /** At 20 Mbit/s more would take longer than all the rest. */
 const WARM_UP_MIB = 32;
 const HTTP_MS = 50;
+const ALL = ['http', ...PIECES_KIB].join(',');
 
 const { values } = parseArgs({
   args: ownArguments(),
   options: {
     runs: { type: 'string', default: '5' },
-    only: { type: 'string', default: ['http', ...PIECES_KIB].join(',') },
+    only: { type: 'string', default: ALL },
   },
 });
 
@@ -73,6 +74,7 @@ async function measure(signal: AbortSignal): Promise<boolean> {
       );
     }
   }
+  const args = ownArguments().join(' ');
   const figures = CASES.flatMap(({ setup, isHttp }) =>
     figuresOf(
       setup,
@@ -81,7 +83,8 @@ async function measure(signal: AbortSignal): Promise<boolean> {
     ),
   );
   return record({
-    name: 'fastStart',
+    name: partName('fastStart', values.only, ALL),
+    command: `make bench NAME=fastStart${args === '' ? '' : ` ARGS='${args}'`}`,
     about: [
       `Relay and agent processes as in the images, which have delivered ${WARM_UP_MIB} MiB before;`,
       'origin, relay and nodes behind shaped links:',
