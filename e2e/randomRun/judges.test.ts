@@ -388,6 +388,15 @@ describe('a disk', () => {
     expect(judge(only(3), moved, memory)).toEqual([]);
   });
 
+  it('may show what others had left there before', () => {
+    const links = new Map([...disk().links, ['retained', '.sluice/x/1']]);
+    const left = disk({ links, folders: [folder, { ...folder, uid: 'x', path: 'retained' }] });
+    expect(judge(left)).toHaveLength(2);
+    const memory = new Memory();
+    memory.found(new Map([['n', left]]));
+    expect(judge(left, worldWith(), memory)).toEqual([]);
+  });
+
   it('keeps showing what was to stay, until another Distribution comes there', () => {
     const memory = new Memory();
     memory.retain(NAME, 'u', true, new Map([['n', disk()]]));

@@ -25,6 +25,14 @@ export class Memory {
   /** Names of events that were judged. */
   events: ReadonlySet<string> = new Set();
 
+  /** What stood there before the run, retained by others: it may stay. */
+  found(disks: ReadonlyMap<string, DiskFacts>): void {
+    for (const { links, folders } of disks.values()) {
+      for (const { uid } of folders) this.orphans.add(uid);
+      for (const path of links.keys()) this.orphanedPaths.add(path);
+    }
+  }
+
   /**
    * A Distribution at this path, with this uid, is about to be deleted. `stay`: what is shown must
    * go on being so; else only what nodes that left it may have stays.

@@ -66,6 +66,7 @@ export class RandomRun {
   async play(): Promise<Rest[]> {
     const { steps, stepsBetweenRests } = this.#options;
     const rests: Rest[] = [];
+    this.#memory.found(await readDisks(this.#sluice, this.#world, await readNodes(this.#sluice)));
     try {
       for (let at = 1; at <= steps; at += 1) {
         await this.#step(nextStep(this.#world, this.#random), at);
