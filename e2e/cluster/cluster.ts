@@ -186,6 +186,8 @@ export class Cluster {
   /** For a failure: all objects, events, the logs of all pods and of the cluster itself. */
   async dumpState(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
+    // A frozen API server could say nothing of all that.
+    await this.thawApiServer().catch(() => {});
     const ask = async (file: string, args: string[]) => {
       const said = await this.kubectl(args, { timeoutMs: 20_000 }).catch((error) => String(error));
       await writeFile(path.join(folder, file), said);

@@ -18,8 +18,14 @@ const POLL_MS = 250;
 
 /** A condition, event or number that a test looks for, as far as kubectl's JSON has it. */
 export interface DistributionObject {
-  readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly uid: string;
+    readonly generation: number;
+  };
   readonly status?: {
+    readonly observedGeneration?: number;
     readonly conditions?: readonly {
       readonly type: string;
       readonly status: string;
@@ -47,10 +53,13 @@ export interface Pod {
 export class Sluice {
   readonly cluster: Cluster;
   readonly read: ReadClient;
+  /** Ends what is waited for from now on. */
+  signal: AbortSignal | undefined;
 
-  constructor(cluster: Cluster, read: ReadClient) {
+  constructor(cluster: Cluster, read: ReadClient, signal?: AbortSignal) {
     this.cluster = cluster;
     this.read = read;
+    this.signal = signal;
   }
 
   async apply(...objects: readonly object[]): Promise<void> {
@@ -68,6 +77,7 @@ export class Sluice {
     const args = ['delete', 'distribution', name, '-n', 'default', '--ignore-not-found'];
     await this.cluster.kubectl([...args, `--timeout=${timeoutMs / 1000}s`], {
       timeoutMs: timeoutMs + 10_000,
+      signal: this.signal,
     });
   }
 
@@ -104,6 +114,7 @@ export class Sluice {
     check: () => Promise<T | undefined>,
     timeoutMs = 60_000,
   ): Promise<T> {
+    const { signal } = this;
     const endsAt = performance.now() + timeoutMs;
     let complaint: unknown;
     while (performance.now() < endsAt) {
@@ -114,22 +125,45 @@ export class Sluice {
       } catch (error) {
         complaint = error;
       }
-      await sleep(POLL_MS);
+      await sleep(POLL_MS, undefined, signal && { signal });
     }
     throw new Error(`${what}: not within ${timeoutMs / 1000} s`, { cause: complaint });
   }
 
-  async untilReady(name: string, timeoutMs = 120_000): Promise<DistributionObject> {
-    const args = ['wait', `distribution/${name}`, '-n', 'default', '--for=condition=Ready'];
+  async untilReady(
+    name: string,
+    { namespace = 'default', timeoutMs = 120_000 } = {},
+  ): Promise<DistributionObject> {
+    const args = ['wait', `distribution/${name}`, '-n', namespace, '--for=condition=Ready'];
     try {
       await this.cluster.kubectl([...args, `--timeout=${timeoutMs / 1000}s`], {
         timeoutMs: timeoutMs + 10_000,
+        signal: this.signal,
       });
     } catch (cause) {
-      const now = await this.distribution(name).catch(() => undefined);
+      const now = await this.distribution(name, namespace).catch(() => undefined);
       throw new Error(`${name} is not Ready: ${JSON.stringify(now?.status)}`, { cause });
     }
-    return this.distribution(name);
+    return this.distribution(name, namespace);
+  }
+
+  /** Ready with this epoch: one that is Ready may still be so with the one before. */
+  untilEpoch(name: string, epoch: number): Promise<DistributionObject> {
+    return this.until(`epoch ${epoch} of ${name}`, async () => {
+      const found = await this.distribution(name);
+      const { status } = found;
+      const isReady = conditionOf(status, 'Ready')?.status === 'True';
+      if (isReady && status?.epoch?.number === epoch) return found;
+      throw new Error(JSON.stringify(status));
+    });
+  }
+
+  /** Its status is of the spec of now. */
+  untilObserved(name: string): Promise<DistributionObject> {
+    return this.until(`the spec of ${name} is observed`, async () => {
+      const found = await this.distribution(name);
+      return found.status?.observedGeneration === found.metadata.generation ? found : undefined;
+    });
   }
 
   /** Pods of a component that run. */
@@ -183,6 +217,13 @@ export class Sluice {
   root(node: ClusterNode): string {
     return node.hostPath(ROOT);
   }
+}
+
+type Status = NonNullable<DistributionObject['status']>;
+type Condition = NonNullable<Status['conditions']>[number];
+
+export function conditionOf(status: Status | undefined, type: string): Condition | undefined {
+  return status?.conditions?.find((condition) => condition.type === type);
 }
 
 /** What of the chart's values a test sets besides the images. */

@@ -6,7 +6,6 @@ import type { Cluster } from '../cluster/cluster.ts';
 import type { DistributionObject } from './sluice.ts';
 
 type Status = NonNullable<DistributionObject['status']>;
-type Condition = NonNullable<Status['conditions']>[number];
 
 const WATCH_TIMEOUT_MS = 10 * 60_000;
 
@@ -41,20 +40,26 @@ export class StatusWatch {
   /** Resolves when it sees the status of now. */
   static async begin(cluster: Cluster, name: string): Promise<StatusWatch> {
     const watch = new StatusWatch(cluster, name);
-    await watch.#first.promise;
+    try {
+      await watch.#first.promise;
+    } catch (error) {
+      await watch.close();
+      throw error;
+    }
     return watch;
   }
 
   /** All of them; throws when something may have been missed. */
   async end(): Promise<Status[]> {
     const problem = this.#problem;
-    this.#abort.abort();
-    await this.#watching;
+    await this.close();
     if (problem !== undefined) throw problem;
     return this.#lines.map((line) => JSON.parse(line) as Status);
   }
-}
 
-export function conditionOf(status: Status | undefined, type: string): Condition | undefined {
-  return status?.conditions?.find((condition) => condition.type === type);
+  /** Whatever it has seen or missed. */
+  async close(): Promise<void> {
+    this.#abort.abort();
+    await this.#watching;
+  }
 }

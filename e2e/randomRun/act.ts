@@ -56,7 +56,8 @@ export async function act(
       await nodeOf(sluice, step.node).stop();
       return;
     case 'powerOn':
-      await nodeOf(sluice, step.node).start();
+      // It is on when it could not be switched off.
+      if (nodeOf(sluice, step.node).process === undefined) await nodeOf(sluice, step.node).start();
       return;
     case 'removeNode':
       return removeNode(sluice, step.node);
@@ -193,7 +194,7 @@ async function meddleWith(
   }
 }
 
-function ignoreNotFound(error: unknown): void {
+export function ignoreNotFound(error: unknown): void {
   if (!String(error).includes('NotFound')) throw error;
 }
 

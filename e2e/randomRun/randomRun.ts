@@ -7,7 +7,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { Sluice } from '../install/sluice.ts';
-import { act, type Mend } from './act.ts';
+import { Undoings } from '../install/undoings.ts';
+import { act, ignoreNotFound, type Mend } from './act.ts';
 import { AtOrigin } from './atOrigin.ts';
 import { readNodes } from './clusterFacts.ts';
 import { type Look, look, readDisks, remember } from './differences.ts';
@@ -62,7 +63,10 @@ export class RandomRun {
     this.#world = emptyWorld(nodes, options.losable);
   }
 
-  /** All rests, the last one after everything was deleted; ends at the first with differences. */
+  /**
+   * All rests, the last one after everything was deleted; ends at the first with differences, and
+   * leaves everything as it is for who wants to see it.
+   */
   async play(): Promise<Rest[]> {
     const { steps, stepsBetweenRests } = this.#options;
     const rests: Rest[] = [];
@@ -78,6 +82,29 @@ export class RandomRun {
     } finally {
       await Promise.all(this.#mending);
     }
+  }
+
+  /** What a run that ended early has left, for a cluster that others use after it. */
+  async cleanUp(): Promise<void> {
+    const undoings = new Undoings();
+    const { cluster } = this.#sluice;
+    undoings.add(async () => {
+      // A step that failed half way may have left one switched off.
+      for (const node of cluster.nodes) if (node.process === undefined) await node.start();
+      const ready = ['wait', 'node', '--all', '--for=condition=Ready', '--timeout=60s'];
+      await cluster.kubectl(ready, { timeoutMs: 70_000 });
+      await this.#sluice.untilAgentsReady();
+    });
+    for (const step of this.#cleanUp().toReversed()) {
+      undoings.add(async () => {
+        this.#world = after(this.#world, step);
+        const acted = act(this.#sluice, step, this.#world, this.#origin);
+        // What was to be applied may never have been.
+        await (step.kind === 'delete' ? acted.catch(ignoreNotFound) : acted);
+      });
+    }
+    undoings.add(() => Promise.all(this.#mending));
+    await undoings.all();
   }
 
   /** After these nothing is left of the run. */

@@ -2,7 +2,14 @@ import { readdir } from 'node:fs/promises';
 import { describe, expect } from 'vitest';
 import { foldersOf, withDatabase } from '../install/remains.ts';
 import { distributionResource } from '../install/resources.ts';
-import { expectEverywhere, MIB, nameOf, scenario, untilEverywhere } from './scenario.ts';
+import {
+  expectEverywhere,
+  MIB,
+  nameOf,
+  scenario,
+  takenFromOrigin,
+  untilEverywhere,
+} from './scenario.ts';
 
 describe('a Distribution that is deleted', () => {
   scenario('half way leaves nothing behind', async (on) => {
@@ -44,16 +51,16 @@ describe('a Distribution that is deleted', () => {
     await untilEverywhere(on.sluice, file);
     await on.sluice.remove(nameOf(file));
     await expectEverywhere(on.sluice, file);
-    const { bytesTotal } = await on.cluster.origin.stats();
+    const taken = await takenFromOrigin(on);
 
     const name = 'again-by-another-name';
     const target = { path: nameOf(file) };
     const spec = { target, deletionGraceSeconds: 2 };
     const { url, sha256 } = file;
     await on.sluice.apply(distributionResource({ name, url, sha256, spec }));
-    await on.sluice.untilReady(name, 30_000);
+    await on.sluice.untilReady(name, { timeoutMs: 30_000 });
     await expectEverywhere(on.sluice, file);
-    expect((await on.cluster.origin.stats()).bytesTotal, 'bytes of the origin').toBe(bytesTotal);
+    expect(await takenFromOrigin(on), 'bytes of the origin').toBe(taken);
 
     await on.sluice.remove(name);
     await on.sluice.until('the files are gone', async () => {

@@ -4,7 +4,7 @@ import type { ClusterNode } from '../cluster/cluster.ts';
 import { distributionResource, originResource } from '../install/resources.ts';
 import {
   changeSettings,
-  type DistributionObject,
+  conditionOf,
   NAMESPACE,
   ROOT,
   type Sluice,
@@ -12,9 +12,14 @@ import {
 } from '../install/sluice.ts';
 import type { OriginFile } from '../origin/origin.ts';
 import { LIMITS, SETTINGS } from './limits.ts';
-import { MIB, nameOf, type Scenario, scenario, untilEverywhere } from './scenario.ts';
-
-type Condition = NonNullable<NonNullable<DistributionObject['status']>['conditions']>[number];
+import {
+  MIB,
+  nameOf,
+  type Scenario,
+  scenario,
+  takenFromOrigin,
+  untilEverywhere,
+} from './scenario.ts';
 
 const ALWAYS = 200;
 const IMAGES_TIMEOUT_MS = 300_000;
@@ -22,15 +27,10 @@ const IMAGES_TIMEOUT_MS = 300_000;
 const SMALL_DISK_BYTES = 96 * MIB;
 
 /** Of this type, once it has this reason. */
-function untilReason(
-  sluice: Sluice,
-  name: string,
-  type: string,
-  reason: string,
-): Promise<Condition> {
+function untilReason(sluice: Sluice, name: string, type: string, reason: string) {
   return sluice.until(`${type} with ${reason}`, async () => {
     const { status } = await sluice.distribution(name);
-    const found = status?.conditions?.find((condition) => condition.type === type);
+    const found = conditionOf(status, type);
     if (found?.reason === reason) return found;
     throw new Error(JSON.stringify(status?.conditions));
   });
@@ -57,29 +57,21 @@ async function pullersOf({ cluster }: Scenario, file: OriginFile): Promise<Map<s
   return new Map([...taken].filter(([, sum]) => sum > MIB));
 }
 
-/** The agent of a node has a disk of its own, in memory, until it is over. */
-async function withSmallDisk(
-  { cluster, sluice }: Scenario,
-  node: ClusterNode,
-  use: () => Promise<void>,
-): Promise<void> {
+/** The agent of a node has a disk of its own, in memory, until the scenario is over. */
+async function giveSmallDisk({ cluster, sluice, undo }: Scenario, node: ClusterNode) {
   const replaceAgent = async () => {
     const agentOf = async () => (await sluice.pods('agent')).find((pod) => pod.node === node.name);
-    const before = await agentOf();
-    await cluster.kubectl(['delete', 'pod', before!.name, '-n', NAMESPACE]);
+    const before = await sluice.until('an agent', agentOf);
+    await cluster.kubectl(['delete', 'pod', before.name, '-n', NAMESPACE]);
     await sluice.until('the next agent', agentOf);
   };
   const options = `size=${SMALL_DISK_BYTES},mode=755`;
   await node.run('mount', ['-n', '-t', 'tmpfs', '-o', options, 'small', ROOT]);
-  try {
-    await replaceAgent();
-    await use();
-  } finally {
-    // Nobody is to look for files that go with the disk.
-    await cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']);
-    await node.run('umount', ['-n', ROOT]);
-    await replaceAgent();
-  }
+  undo(replaceAgent);
+  undo(() => node.run('umount', ['-n', ROOT]));
+  // Nobody is to look for files that go with the disk.
+  undo(() => cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']));
+  await replaceAgent();
 }
 
 describe('a failure says what it is, and what to do', () => {
@@ -110,6 +102,8 @@ describe('a failure says what it is, and what to do', () => {
       metadata: { name: 'origin-token', namespace: 'default' },
       stringData,
     });
+    const gone = ['delete', 'secret', 'origin-token', '-n', 'default', '--ignore-not-found'];
+    on.undo(() => on.cluster.kubectl(gone));
     await sluice.apply(secret({ pasword: 'misspelt' }));
     const invalid = await untilReason(sluice, name, 'Stalled', 'SecretInvalid');
     expect(invalid.message).toMatch(/has none of the keys token/);
@@ -121,7 +115,6 @@ describe('a failure says what it is, and what to do', () => {
 
     await on.behave(file, {});
     await sluice.untilReady(name);
-    await on.cluster.kubectl(['delete', 'secret', 'origin-token', '-n', 'default']);
   });
 
   scenario('when the bytes have another digest: which nodes, and what to do', async (on) => {
@@ -145,9 +138,9 @@ describe('a failure says what it is, and what to do', () => {
     expect(ready.status).toBe('True');
     const [node] = on.cluster.nodes;
     const label = (text: string) => on.cluster.kubectl(['label', 'node', node!.name, text]);
+    on.undo(() => label('e2e.sluice.test/wanted-'));
     await label('e2e.sluice.test/wanted=yes');
     await untilReason(on.sluice, name, 'Ready', 'Delivered');
-    await label('e2e.sluice.test/wanted-');
   });
 
   scenario('when the quota is used up: until when, and goes on when it is raised', async (on) => {
@@ -157,6 +150,7 @@ describe('a failure says what it is, and what to do', () => {
     const host = 'mirror.sluice.test';
     const origin = (bytes: number) =>
       originResource('quota', host, { ...LIMITS, maxTraffic: { bytes, period: '24h' } });
+    on.undo(() => on.cluster.kubectl(['delete', 'origin', 'quota', '--ignore-not-found']));
     await sluice.apply(origin(6 * MIB));
     const url = file.url.replace('origin.sluice.test', host);
     await sluice.apply(distributionResource({ name, url, sha256: file.sha256 }));
@@ -164,11 +158,9 @@ describe('a failure says what it is, and what to do', () => {
     expect(waiting.message).toMatch(
       /used up until \d{4}-.*Z; wait, or raise spec\.limits\.maxTraffic/,
     );
-    const { bytesTotal } = await on.cluster.origin.stats();
-    expect(bytesTotal, 'bytes at the origin').toBeLessThanOrEqual(6 * MIB);
+    expect(await takenFromOrigin(on), 'bytes at the origin').toBeLessThanOrEqual(6 * MIB);
     await sluice.apply(origin(100 * MIB));
     await sluice.untilReady(name);
-    await on.cluster.kubectl(['delete', 'origin', 'quota']);
   });
 
   scenario(
@@ -180,71 +172,70 @@ describe('a failure says what it is, and what to do', () => {
       const single = await on.putFile('without-agent.bin', MIB);
       // Relays that run already have the image, and would do.
       const relays = { dedicated: true };
-      let without: string;
-      try {
-        await changeSettings(cluster, { ...SETTINGS, fleetTag: 'missing' });
-        without = await untilNodeWithoutAgent(sluice);
-        await on.distribute(stoodIn, { spec: { relays } });
-        await on.distribute(relayed, { spec: { relays, delivery: { transport: 'HTTP' } } });
-        const nodeSelector = { 'kubernetes.io/hostname': without };
-        const target = { path: nameOf(single), nodeSelector };
-        await on.distribute(single, { spec: { relays, target } });
-
-        const image = (of: string) =>
-          `image '\\S+${of}:missing' cannot be pulled \\(.+\\); correct the image or imagePullSecrets in the chart's values$`;
-        const short = await untilReason(
-          sluice,
-          nameOf(relayed),
-          'RelaysAvailable',
-          'ImageNotPullable',
-        );
-        expect(short).toMatchObject({ status: 'False' });
-        expect(short.message).toMatch(new RegExp(`^relays of zone-a, zone-b: ${image('relay')}`));
-        const relayless = await untilReason(sluice, nameOf(relayed), 'Stalled', 'ImageNotPullable');
-        expect(relayless.message).toMatch(new RegExp(`; relays do not start: ${image('relay')}`));
-        await sluice.until('an event', async () => {
-          const events = await sluice.events(nameOf(relayed));
-          return events.some(({ reason }) => reason === 'ImageNotPullable') || undefined;
-        });
-
-        const { conditions, failedNodes } = await sluice.until('a failed node', async () => {
-          const { status } = await sluice.distribution(nameOf(single));
-          return status?.failedNodes?.length ? status : undefined;
-        });
-        expect(failedNodes).toEqual([
-          {
-            name: without,
-            reason: 'NoAgent',
-            message: expect.stringMatching(
-              /^image '\S+agent:missing' cannot be pulled .+; run `kubectl describe daemonset sluice-agent` in/,
-            ),
-          },
-        ]);
-        const agentless = conditions?.find(({ type }) => type === 'Stalled');
-        expect(agentless).toMatchObject({ reason: 'ImageNotPullable' });
-        expect(agentless?.message).toMatch(new RegExp(`; agents do not start: ${image('agent')}`));
-
-        await sluice.until('the nodes with agents have it', async () => {
-          const { status } = await sluice.distribution(nameOf(stoodIn));
-          return status?.nodes?.ready === cluster.nodes.length - 1 || undefined;
-        });
-        const agents = await sluice.pods('agent');
-        const pullers = await pullersOf(on, stoodIn);
-        const zones = [...pullers.keys()].map((host) => {
-          const agent = agents.find(({ address }) => address === host);
-          return cluster.nodes.find(({ name }) => name === agent?.node)?.zone;
-        });
-        expect(zones, 'zones of those that pull').not.toEqual([]);
-        expect(zones, 'who pulls is an agent').not.toContain(undefined);
-        expect(zones, 'one a zone').toHaveLength(new Set(zones).size);
-        const taken = [...pullers.values()].reduce((sum, bytes) => sum + bytes, 0);
-        expect(taken, 'bytes of the origin').toBeLessThan(stoodIn.sizeBytes * 1.03 + MIB);
-        const waits = await sluice.distribution(nameOf(relayed));
-        expect(waits.status?.nodes?.ready, 'without relays nobody has it over HTTP').toBe(0);
-      } finally {
+      const restore = on.undo(async () => {
         await changeSettings(cluster, SETTINGS);
         await sluice.untilAgentsReady();
-      }
+      });
+      await changeSettings(cluster, { ...SETTINGS, fleetTag: 'missing' });
+      const without = await untilNodeWithoutAgent(sluice);
+      await on.distribute(stoodIn, { spec: { relays } });
+      await on.distribute(relayed, { spec: { relays, delivery: { transport: 'HTTP' } } });
+      const nodeSelector = { 'kubernetes.io/hostname': without };
+      const target = { path: nameOf(single), nodeSelector };
+      await on.distribute(single, { spec: { relays, target } });
+
+      const image = (of: string) =>
+        `image '\\S+${of}:missing' cannot be pulled \\(.+\\); correct the image or imagePullSecrets in the chart's values$`;
+      const short = await untilReason(
+        sluice,
+        nameOf(relayed),
+        'RelaysAvailable',
+        'ImageNotPullable',
+      );
+      expect(short).toMatchObject({ status: 'False' });
+      expect(short.message).toMatch(new RegExp(`^relays of zone-a, zone-b: ${image('relay')}`));
+      const relayless = await untilReason(sluice, nameOf(relayed), 'Stalled', 'ImageNotPullable');
+      expect(relayless.message).toMatch(new RegExp(`; relays do not start: ${image('relay')}`));
+      await sluice.until('an event', async () => {
+        const events = await sluice.events(nameOf(relayed));
+        return events.some(({ reason }) => reason === 'ImageNotPullable') || undefined;
+      });
+
+      const { conditions, failedNodes } = await sluice.until('a failed node', async () => {
+        const { status } = await sluice.distribution(nameOf(single));
+        return status?.failedNodes?.length ? status : undefined;
+      });
+      expect(failedNodes).toEqual([
+        {
+          name: without,
+          reason: 'NoAgent',
+          message: expect.stringMatching(
+            /^image '\S+agent:missing' cannot be pulled .+; run `kubectl describe daemonset sluice-agent` in/,
+          ),
+        },
+      ]);
+      const agentless = conditions?.find(({ type }) => type === 'Stalled');
+      expect(agentless).toMatchObject({ reason: 'ImageNotPullable' });
+      expect(agentless?.message).toMatch(new RegExp(`; agents do not start: ${image('agent')}`));
+
+      await sluice.until('the nodes with agents have it', async () => {
+        const { status } = await sluice.distribution(nameOf(stoodIn));
+        return status?.nodes?.ready === cluster.nodes.length - 1 || undefined;
+      });
+      const agents = await sluice.pods('agent');
+      const pullers = await pullersOf(on, stoodIn);
+      const zones = [...pullers.keys()].map((host) => {
+        const agent = agents.find(({ address }) => address === host);
+        return cluster.nodes.find(({ name }) => name === agent?.node)?.zone;
+      });
+      expect(zones, 'zones of those that pull').not.toEqual([]);
+      expect(zones, 'who pulls is an agent').not.toContain(undefined);
+      expect(zones, 'one a zone').toHaveLength(new Set(zones).size);
+      const taken = [...pullers.values()].reduce((sum, bytes) => sum + bytes, 0);
+      expect(taken, 'bytes of the origin').toBeLessThan(stoodIn.sizeBytes * 1.03 + MIB);
+      const waits = await sluice.distribution(nameOf(relayed));
+      expect(waits.status?.nodes?.ready, 'without relays nobody has it over HTTP').toBe(0);
+      await restore();
       for (const file of [stoodIn, relayed]) await untilEverywhere(sluice, file);
       await sluice.untilReady(nameOf(single));
     },
@@ -259,44 +250,43 @@ describe('a failure says what it is, and what to do', () => {
     const remedy = 'free space on the disk of the agent root, or take the node out of the selector';
     const placed = ({ name }: OriginFile) =>
       path.posix.join('default', path.parse(name).name, name);
-    await withSmallDisk(on, node!, async () => {
-      const uid = await on.distribute(file);
-      await sluice.untilVerified(uid, 4 * MIB, node!.name);
-      const filler = `${ROOT}/filler`;
-      await node!.run('sh', ['-c', `dd if=/dev/zero of=${filler} bs=64k 2>/dev/null || true`]);
-      const [failed] = await sluice.until('a node that failed', async () => {
-        const { status } = await sluice.distribution(nameOf(file));
-        return status?.failedNodes?.length ? status.failedNodes : undefined;
-      });
-      expect(failed).toMatchObject({ name: node!.name, reason: 'DiskFull' });
-      expect(failed?.message).toMatch(new RegExp(`; ${remedy}$`));
-
-      const nextUid = await on.distribute(next);
-      for (const each of [file, next]) {
-        const stalled = await untilReason(sluice, nameOf(each), 'Stalled', 'DiskFull');
-        expect(stalled.message).toMatch(new RegExp(`2 of 3 nodes ready, 1 failed; .+; ${remedy}$`));
-        for (const other of others) {
-          const found = await sha256OfFile(sluice.placed(other, nameOf(each), each.name));
-          expect(found, `SHA-256 on ${other.name}`).toBe(each.sha256);
-        }
-      }
-      const { status } = await sluice.distribution(nameOf(next));
-      expect(status?.failedNodes).toMatchObject([{ name: node!.name, reason: 'DiskPressure' }]);
-      const nodes = await sluice.read.assignments(nextUid);
-      const refused = nodes.find(({ name }) => name === node!.name);
-      expect(refused?.received, 'before the first byte').toEqual({
-        fromPeers: 0,
-        fromRelays: 0,
-        fromRelayHttp: 0,
-        fromOrigin: 0,
-      });
-
-      await node!.run('rm', [filler]);
-      for (const each of [file, next]) {
-        await sluice.untilReady(nameOf(each));
-        const said = await node!.run('sha256sum', [path.posix.join(ROOT, placed(each))]);
-        expect(said, `SHA-256 on ${node!.name}`).toMatch(new RegExp(`^${each.sha256} `));
-      }
+    await giveSmallDisk(on, node!);
+    const uid = await on.distribute(file);
+    await sluice.untilVerified(uid, 4 * MIB, node!.name);
+    const filler = `${ROOT}/filler`;
+    await node!.run('sh', ['-c', `dd if=/dev/zero of=${filler} bs=64k 2>/dev/null || true`]);
+    const [failed] = await sluice.until('a node that failed', async () => {
+      const { status } = await sluice.distribution(nameOf(file));
+      return status?.failedNodes?.length ? status.failedNodes : undefined;
     });
+    expect(failed).toMatchObject({ name: node!.name, reason: 'DiskFull' });
+    expect(failed?.message).toMatch(new RegExp(`; ${remedy}$`));
+
+    const nextUid = await on.distribute(next);
+    for (const each of [file, next]) {
+      const stalled = await untilReason(sluice, nameOf(each), 'Stalled', 'DiskFull');
+      expect(stalled.message).toMatch(new RegExp(`2 of 3 nodes ready, 1 failed; .+; ${remedy}$`));
+      for (const other of others) {
+        const found = await sha256OfFile(sluice.placed(other, nameOf(each), each.name));
+        expect(found, `SHA-256 on ${other.name}`).toBe(each.sha256);
+      }
+    }
+    const { status } = await sluice.distribution(nameOf(next));
+    expect(status?.failedNodes).toMatchObject([{ name: node!.name, reason: 'DiskPressure' }]);
+    const nodes = await sluice.read.assignments(nextUid);
+    const refused = nodes.find(({ name }) => name === node!.name);
+    expect(refused?.received, 'before the first byte').toEqual({
+      fromPeers: 0,
+      fromRelays: 0,
+      fromRelayHttp: 0,
+      fromOrigin: 0,
+    });
+
+    await node!.run('rm', [filler]);
+    for (const each of [file, next]) {
+      await sluice.untilReady(nameOf(each));
+      const said = await node!.run('sha256sum', [path.posix.join(ROOT, placed(each))]);
+      expect(said, `SHA-256 on ${node!.name}`).toMatch(new RegExp(`^${each.sha256} `));
+    }
   });
 });

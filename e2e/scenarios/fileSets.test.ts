@@ -5,10 +5,7 @@ import { describe, expect } from 'vitest';
 import { distributionResource } from '../install/resources.ts';
 import { sha256OfFile } from '../install/sluice.ts';
 import type { OriginFile } from '../origin/origin.ts';
-import { MIB, type Scenario, scenario } from './scenario.ts';
-
-/** Heads of answers, the probes of every file, and one piece that may be asked for twice. */
-const OVERHEAD_BYTES = MIB / 2;
+import { MIB, OVERHEAD_BYTES, type Scenario, scenario, takenFromOrigin } from './scenario.ts';
 
 const inSet = (file: OriginFile, folder: string) => file.name.slice(folder.length + 1);
 
@@ -40,14 +37,6 @@ async function expectSetEverywhere(on: Scenario, folder: string, files: readonly
   }
 }
 
-async function untilEpoch(on: Scenario, name: string, epoch: number): Promise<void> {
-  await on.sluice.until(`epoch ${epoch}`, async () => {
-    const { status } = await on.sluice.distribution(name);
-    const isReady = status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True');
-    return isReady && status?.epoch?.number === epoch ? true : undefined;
-  });
-}
-
 describe('a folder of files', () => {
   scenario('is on every node, and of an edited list only what differs is fetched', async (on) => {
     const folder = 'model-set';
@@ -59,26 +48,26 @@ describe('a folder of files', () => {
     ];
     const url = `${on.cluster.origin.url}/${folder}/`;
     await on.sluice.apply(resourceOf(folder, url, { files: namedBy(files, folder) }));
-    await untilEpoch(on, folder, 1);
+    const { metadata } = await on.sluice.untilEpoch(folder, 1);
     await expectSetEverywhere(on, folder, files);
-    const uid = (await on.sluice.distribution(folder)).metadata.uid ?? '';
-    const torrent = await on.sluice.until('its torrent', () => on.sluice.read.torrent(uid));
+    const torrent = await on.sluice.until('its torrent', () => {
+      return on.sluice.read.torrent(metadata.uid);
+    });
     const inTorrent = loadTorrent(torrent).layout.files;
     expect(inTorrent.map(({ path, sizeBytes }) => [path, sizeBytes]).toSorted()).toEqual(
       files.map((file) => [inSet(file, folder), file.sizeBytes]).toSorted(),
     );
     const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-    const { bytesTotal } = await on.cluster.origin.stats();
-    expect(bytesTotal).toBeGreaterThanOrEqual(sizeBytes);
-    expect(bytesTotal).toBeLessThan(sizeBytes + OVERHEAD_BYTES);
+    const before = await takenFromOrigin(on);
+    expect(before).toBeGreaterThanOrEqual(sizeBytes);
+    expect(before).toBeLessThan(sizeBytes + OVERHEAD_BYTES);
 
     const changed = await on.putFile(`${folder}/weights/part-2.bin`, 3 * MIB);
     const next = [...files.slice(0, 3), changed];
-    const before = (await on.cluster.origin.stats()).bytesTotal;
     await on.sluice.apply(resourceOf(folder, url, { files: namedBy(next, folder) }));
-    await untilEpoch(on, folder, 2);
+    await on.sluice.untilEpoch(folder, 2);
     await expectSetEverywhere(on, folder, next);
-    const fetched = (await on.cluster.origin.stats()).bytesTotal - before;
+    const fetched = (await takenFromOrigin(on)) - before;
     expect(fetched).toBeGreaterThanOrEqual(changed.sizeBytes);
     expect(fetched).toBeLessThan(changed.sizeBytes + OVERHEAD_BYTES);
   });
@@ -94,7 +83,7 @@ describe('a folder of files', () => {
     const url = `${on.cluster.origin.url}/${folder}/`;
     const filesFrom = { path: 'SHA256SUMS' };
     await on.sluice.apply(resourceOf(folder, url, { filesFrom }));
-    await untilEpoch(on, folder, 1);
+    await on.sluice.untilEpoch(folder, 1);
     await expectSetEverywhere(on, folder, files);
   });
 });

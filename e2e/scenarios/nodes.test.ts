@@ -5,17 +5,26 @@ import { PROTOCOL_VERSIONS } from '@sluice/protocol/versions.ts';
 import { describe, expect } from 'vitest';
 import type { ClusterNode } from '../cluster/cluster.ts';
 import { withDatabase } from '../install/remains.ts';
-import { type DistributionObject, NAMESPACE, type Pod, sha256OfFile } from '../install/sluice.ts';
-import { conditionOf, StatusWatch } from '../install/statusWatch.ts';
+import {
+  conditionOf,
+  type DistributionObject,
+  NAMESPACE,
+  type Pod,
+  sha256OfFile,
+} from '../install/sluice.ts';
+import { StatusWatch } from '../install/statusWatch.ts';
 import type { OriginFile } from '../origin/origin.ts';
 import {
   expectEverywhere,
   leaderOf,
   MIB,
   nameOf,
+  PIECE,
   type Scenario,
   scenario,
   sparedNode,
+  switchOff,
+  takenFromOrigin,
   untilEverywhere,
 } from './scenario.ts';
 
@@ -26,7 +35,6 @@ const TAINT = 'e2e.sluice.test/no-agents';
 const CONTROL_PORT = 8443;
 /** Kubernetes takes 50 s to believe that a silent node is not ready. */
 const NOT_READY_TIMEOUT_MS = 90_000;
-const PIECE = 256 * 1024;
 
 const namesOf = (nodes: readonly ClusterNode[]) => nodes.map(({ name }) => name);
 const othersThan = ({ cluster }: Scenario, node: ClusterNode) =>
@@ -48,10 +56,6 @@ function expectReadyThroughout(statuses: readonly Status[]): void {
   const first = conditions.findIndex((ready) => ready?.status === 'True');
   expect(first, 'it was Ready').toBeGreaterThanOrEqual(0);
   expect(conditions.slice(first).filter((ready) => ready?.status !== 'True')).toEqual([]);
-}
-
-async function takenFromOrigin({ cluster }: Scenario): Promise<number> {
-  return (await cluster.origin.stats()).bytesTotal;
 }
 
 /** Waits until the database has rows of these nodes, and of no others; answers their nodes' uids. */
@@ -102,13 +106,11 @@ async function deleteNode({ cluster }: Scenario, { name }: ClusterNode): Promise
   await cluster.kubectl(['delete', ...pods, '--force', '--grace-period=0']);
 }
 
-/** Ready, with its agent: whoever comes next finds the cluster as it was. */
-async function switchOn({ cluster, sluice }: Scenario, node: ClusterNode): Promise<void> {
-  if (node.process === undefined) await node.start();
-  const object = `node/${node.name}`;
-  await cluster.kubectl(['wait', object, '--for=create', '--timeout=60s']);
-  await cluster.kubectl(['wait', object, '--for=condition=Ready', '--timeout=60s']);
-  await sluice.untilAgentsReady();
+/** Ends with the scenario at the latest. */
+async function watchStatus({ cluster, undo }: Scenario, file: OriginFile): Promise<StatusWatch> {
+  const watch = await StatusWatch.begin(cluster, nameOf(file));
+  undo(() => watch.close());
+  return watch;
 }
 
 describe('a node', () => {
@@ -120,38 +122,34 @@ describe('a node', () => {
     const later = await on.putFile('after-deletion.bin', 4 * MIB);
     const uid = await on.distribute(file);
     await untilEverywhere(sluice, file);
-    const watch = await StatusWatch.begin(cluster, nameOf(file));
+    const watch = await watchStatus(on, file);
     const token = await tokenOf(node, await agentOn(on, node));
     const before = await uidOf(on, node);
-    try {
-      await node.stop();
-      await deleteNode(on, node);
-      await untilNodes(on, file, others.length, others.length);
-      await untilRowsOf(on, uid, others);
+    await switchOff(on, node);
+    await deleteNode(on, node);
+    await untilNodes(on, file, others.length, others.length);
+    await untilRowsOf(on, uid, others);
 
-      // To this one it will be a node that joins after it was Ready.
-      await on.distribute(later);
-      await untilNodes(on, later, others.length, others.length);
-      const watchOfLater = await StatusWatch.begin(cluster, nameOf(later));
-      const taken = await takenFromOrigin(on);
+    // To this one it will be a node that joins after it was Ready.
+    await on.distribute(later);
+    await untilNodes(on, later, others.length, others.length);
+    const watchOfLater = await watchStatus(on, later);
+    const taken = await takenFromOrigin(on);
 
-      await node.emptyDisk();
-      await node.start();
-      // Nothing that its agent of before has said counts: what is said to be there is there.
-      for (const each of [file, later]) {
-        await untilNodes(on, each, cluster.nodes.length, cluster.nodes.length);
-        await expectEverywhere(sluice, each);
-      }
-      expect(await takenFromOrigin(on), 'bytes from the origin').toBe(taken);
-      expect(await uidOf(on, node)).not.toBe(before);
-      const uids = await untilRowsOf(on, uid, cluster.nodes);
-      expect(uids).toEqual(await Promise.all(cluster.nodes.map((each) => uidOf(on, each))));
-      expectReadyThroughout(await watch.end());
-      expectReadyThroughout(await watchOfLater.end());
-      expect(JSON.parse(await sessionWith(on, token))).toMatchObject({ code: 'Unauthenticated' });
-    } finally {
-      await switchOn(on, node);
+    await node.emptyDisk();
+    await node.start();
+    // Nothing that its agent of before has said counts: what is said to be there is there.
+    for (const each of [file, later]) {
+      await untilNodes(on, each, cluster.nodes.length, cluster.nodes.length);
+      await expectEverywhere(sluice, each);
     }
+    expect(await takenFromOrigin(on), 'bytes from the origin').toBe(taken);
+    expect(await uidOf(on, node)).not.toBe(before);
+    const uids = await untilRowsOf(on, uid, cluster.nodes);
+    expect(uids).toEqual(await Promise.all(cluster.nodes.map((each) => uidOf(on, each))));
+    expectReadyThroughout(await watch.end());
+    expectReadyThroughout(await watchOfLater.end());
+    expect(JSON.parse(await sessionWith(on, token))).toMatchObject({ code: 'Unauthenticated' });
   });
 
   scenario('that is drained is not waited for, is named, and is served last', async (on) => {
@@ -160,30 +158,27 @@ describe('a node', () => {
     const all = cluster.nodes.length;
     const file = await on.putFile('drained.bin', 4 * MIB);
     const flags = ['--ignore-daemonsets', '--delete-emptydir-data', '--timeout=60s'];
+    on.undo(() => cluster.kubectl(['uncordon', node.name]));
     await cluster.kubectl(['drain', node.name, ...flags]);
-    try {
-      // One after the other, two seconds each: what lasts for a second is in the status.
-      const delivery = { maxParallelNodes: 1, maxRate: '2Mi' };
-      await on.distribute(file, { spec: { delivery } });
-      const watch = await StatusWatch.begin(cluster, nameOf(file));
-      await untilNodes(on, file, all, all);
-      await expectEverywhere(sluice, file);
-      const statuses = await watch.end();
-      expectReadyThroughout(statuses);
+    // One after the other, two seconds each: what lasts for a second is in the status.
+    const delivery = { maxParallelNodes: 1, maxRate: '2Mi' };
+    await on.distribute(file, { spec: { delivery } });
+    const watch = await watchStatus(on, file);
+    await untilNodes(on, file, all, all);
+    await expectEverywhere(sluice, file);
+    const statuses = await watch.end();
+    expectReadyThroughout(statuses);
 
-      const isBefore = ({ nodes }: Status) => nodes?.desired === all - 1;
-      const messages = statuses.filter(isBefore).flatMap((status) => {
-        const { reason = '', message } = conditionOf(status, 'Ready') ?? {};
-        return ['Transferring', 'Delivered'].includes(reason) ? [message] : [];
-      });
-      const named = `; not waited for: ${node.name} (cordoned)`;
-      expect(messages.filter((message) => message?.endsWith(named) !== true)).toEqual([]);
-      expect(messages).toContain(`${all - 1} of ${all - 1} nodes ready${named}`);
-      const last = conditionOf(statuses.at(-1), 'Ready');
-      expect(last?.message).toBe(`${all} of ${all} nodes ready`);
-    } finally {
-      await cluster.kubectl(['uncordon', node.name]);
-    }
+    const isBefore = ({ nodes }: Status) => nodes?.desired === all - 1;
+    const messages = statuses.filter(isBefore).flatMap((status) => {
+      const { reason = '', message } = conditionOf(status, 'Ready') ?? {};
+      return ['Transferring', 'Delivered'].includes(reason) ? [message] : [];
+    });
+    const named = `; not waited for: ${node.name} (cordoned)`;
+    expect(messages.filter((message) => message?.endsWith(named) !== true)).toEqual([]);
+    expect(messages).toContain(`${all - 1} of ${all - 1} nodes ready${named}`);
+    const last = conditionOf(statuses.at(-1), 'Ready');
+    expect(last?.message).toBe(`${all} of ${all} nodes ready`);
   });
 
   scenario('that is not ready, or has no agent, is named, and served when it is', async (on) => {
@@ -193,55 +188,49 @@ describe('a node', () => {
     const file = await on.putFile('not-ready.bin', 2 * MIB);
     const taint = (suffix: string) =>
       cluster.kubectl(['taint', 'node', agentless!.name, `${TAINT}${suffix}`]);
-    await off.stop();
-    try {
-      await taint('=true:NoSchedule');
-      const { name } = await agentOn(on, agentless!);
-      await cluster.kubectl(['delete', 'pod', name, '-n', NAMESPACE]);
-      await on.distribute(file);
+    await switchOff(on, off);
+    await taint('=true:NoSchedule');
+    const untaint = on.undo(() => taint('-'));
+    const { name } = await agentOn(on, agentless!);
+    await cluster.kubectl(['delete', 'pod', name, '-n', NAMESPACE]);
+    await on.distribute(file);
 
-      const failed = await sluice.until('NoAgent', async () => {
+    const failed = await sluice.until('NoAgent', async () => {
+      const { status } = await sluice.distribution(nameOf(file));
+      const found = status?.failedNodes?.find((node) => node.name === agentless!.name);
+      if (found !== undefined) return { ...found, said: conditionOf(status, 'Ready')?.message };
+      throw new Error(JSON.stringify(status));
+    });
+    expect(failed.reason).toBe('NoAgent');
+    expect(failed.message).toMatch(
+      /; run `kubectl describe daemonset sluice-agent` in the operator's namespace$/,
+    );
+    // Until Kubernetes says that it is not ready, the node that is off is one without an agent, too.
+    expect(failed.said).toMatch(new RegExp(`; NoAgent: no agent runs on [^;]*${agentless!.name}`));
+
+    await sluice.until(
+      'the node that is off is not waited for',
+      async () => {
         const { status } = await sluice.distribution(nameOf(file));
-        const found = status?.failedNodes?.find((node) => node.name === agentless!.name);
-        if (found !== undefined) return { ...found, said: conditionOf(status, 'Ready')?.message };
+        const { message } = conditionOf(status, 'Ready') ?? {};
+        if (message?.includes(`; not waited for: ${off.name} (not ready)`)) return true;
         throw new Error(JSON.stringify(status));
-      });
-      expect(failed.reason).toBe('NoAgent');
-      expect(failed.message).toMatch(
-        /; run `kubectl describe daemonset sluice-agent` in the operator's namespace$/,
-      );
-      // Until Kubernetes says that it is not ready, the node that is off is one without an agent, too.
-      expect(failed.said).toMatch(
-        new RegExp(`; NoAgent: no agent runs on [^;]*${agentless!.name}`),
-      );
-
-      await sluice.until(
-        'the node that is off is not waited for',
-        async () => {
-          const { status } = await sluice.distribution(nameOf(file));
-          const { message } = conditionOf(status, 'Ready') ?? {};
-          if (message?.includes(`; not waited for: ${off.name} (not ready)`)) return true;
-          throw new Error(JSON.stringify(status));
-        },
-        NOT_READY_TIMEOUT_MS,
-      );
-      await taint('-');
-      const { status } = await sluice.untilReady(nameOf(file));
-      expect(conditionOf(status, 'Ready')?.message).toBe(
-        `2 of 2 nodes ready; not waited for: ${off.name} (not ready)`,
-      );
-      for (const node of [agentless!, other!]) {
-        expect(await sha256OfFile(sluice.placed(node, nameOf(file), file.name))).toBe(file.sha256);
-      }
-      const watch = await StatusWatch.begin(cluster, nameOf(file));
-      await off.start();
-      await untilNodes(on, file, cluster.nodes.length, cluster.nodes.length);
-      await expectEverywhere(sluice, file);
-      expectReadyThroughout(await watch.end());
-    } finally {
-      await taint('-').catch(() => {});
-      await switchOn(on, off);
+      },
+      NOT_READY_TIMEOUT_MS,
+    );
+    await untaint();
+    const { status } = await sluice.untilReady(nameOf(file));
+    expect(conditionOf(status, 'Ready')?.message).toBe(
+      `2 of 2 nodes ready; not waited for: ${off.name} (not ready)`,
+    );
+    for (const node of [agentless!, other!]) {
+      expect(await sha256OfFile(sluice.placed(node, nameOf(file), file.name))).toBe(file.sha256);
     }
+    const watch = await watchStatus(on, file);
+    await off.start();
+    await untilNodes(on, file, cluster.nodes.length, cluster.nodes.length);
+    await expectEverywhere(sluice, file);
+    expectReadyThroughout(await watch.end());
   });
 
   scenario('whose file vanishes or rots has it brought back by the checks', async (on) => {
@@ -249,7 +238,7 @@ describe('a node', () => {
     const file = await on.putFile('damaged.bin', 4 * MIB);
     const uid = await on.distribute(file);
     await untilEverywhere(sluice, file);
-    const watch = await StatusWatch.begin(cluster, nameOf(file));
+    const watch = await watchStatus(on, file);
     const taken = await takenFromOrigin(on);
     const [bare, rotten] = cluster.nodes;
     const placed = (node: ClusterNode) => sluice.placed(node, nameOf(file), file.name);
@@ -274,7 +263,8 @@ describe('a node', () => {
   scenario('that leaves the selector keeps what is retained, and loses the rest', async (on) => {
     const { cluster, sluice } = on;
     const [leaver, stayer] = cluster.nodes;
-    const graceSeconds = 10;
+    // Longer than it can be away by mistake; and as short as one can wait for.
+    const [longSeconds, shortSeconds] = [600, 3];
     const files = await Promise.all(
       ['retained-on-leaver.bin', 'deleted-on-leaver.bin'].map((name) => on.putFile(name, MIB)),
     );
@@ -282,41 +272,44 @@ describe('a node', () => {
     const label = (node: ClusterNode, suffix: string) =>
       cluster.kubectl(['label', 'node', node.name, `${LABEL}${suffix}`, '--overwrite']);
     const shown = (file: OriginFile) => sluice.placed(leaver!, nameOf(file), file.name);
-    try {
-      for (const node of [leaver!, stayer!]) await label(node, '=target');
-      const uids: string[] = [];
-      for (const file of files) {
-        const target = { path: nameOf(file), nodeSelector: { [LABEL]: 'target' } };
-        const deletionPolicy = file === retained ? 'Retain' : 'Delete';
-        const spec = { target, deletionPolicy, deletionGraceSeconds: graceSeconds };
-        uids.push(await on.distribute(file, { spec }));
-      }
-      for (const file of files) await untilNodes(on, file, 2, 2);
-      const taken = await takenFromOrigin(on);
-      const { ino } = await stat(shown(deleted!));
-
-      // It matches again before the grace is over: nothing is lost, or fetched.
-      await label(leaver!, '-');
-      for (const file of files) await untilNodes(on, file, 1, 1);
-      await label(leaver!, '=target');
-      for (const file of files) await untilNodes(on, file, 2, 2);
-      expect((await stat(shown(deleted!))).ino, 'the file as it was').toBe(ino);
-      expect(await takenFromOrigin(on), 'bytes from the origin').toBe(taken);
-
-      const leftAtMs = performance.now();
-      await label(leaver!, '-');
-      await sluice.until('the files that are to go are gone', async () => {
-        const isShown = await lstat(path.dirname(shown(deleted!))).catch(() => undefined);
-        return isShown === undefined || undefined;
-      });
-      expect(performance.now() - leftAtMs, 'after the grace').toBeGreaterThan(graceSeconds * 1000);
-      for (const uid of uids) await untilRowsOf(on, uid, [stayer!]);
-      const left = await readdir(sluice.root(leaver!), { recursive: true });
-      expect(left.filter((name) => name.includes(uids[1]!))).toEqual([]);
-      expect(await sha256OfFile(shown(retained!))).toBe(retained!.sha256);
-    } finally {
-      for (const node of [leaver!, stayer!]) await label(node, '-');
+    for (const node of [leaver!, stayer!]) {
+      on.undo(() => label(node, '-'));
+      await label(node, '=target');
     }
+    const distribute = (file: OriginFile, deletionGraceSeconds: number) => {
+      const target = { path: nameOf(file), nodeSelector: { [LABEL]: 'target' } };
+      const deletionPolicy = file === retained ? 'Retain' : 'Delete';
+      return on.distribute(file, { spec: { target, deletionPolicy, deletionGraceSeconds } });
+    };
+    const uids: string[] = [];
+    for (const file of files) uids.push(await distribute(file, longSeconds));
+    for (const file of files) await untilNodes(on, file, 2, 2);
+    const taken = await takenFromOrigin(on);
+    const { ino } = await stat(shown(deleted!));
+
+    // It matches again before the grace is over: nothing is lost, or fetched.
+    await label(leaver!, '-');
+    for (const file of files) await untilNodes(on, file, 1, 1);
+    await label(leaver!, '=target');
+    for (const file of files) await untilNodes(on, file, 2, 2);
+    expect((await stat(shown(deleted!))).ino, 'the file as it was').toBe(ino);
+    expect(await takenFromOrigin(on), 'bytes from the origin').toBe(taken);
+
+    for (const file of files) {
+      await distribute(file, shortSeconds);
+      await sluice.untilObserved(nameOf(file));
+    }
+    const leftAtMs = performance.now();
+    await label(leaver!, '-');
+    await sluice.until('the files that are to go are gone', async () => {
+      const isShown = await lstat(path.dirname(shown(deleted!))).catch(() => undefined);
+      return isShown === undefined || undefined;
+    });
+    expect(performance.now() - leftAtMs, 'after the grace').toBeGreaterThan(shortSeconds * 1000);
+    for (const uid of uids) await untilRowsOf(on, uid, [stayer!]);
+    const left = await readdir(sluice.root(leaver!), { recursive: true });
+    expect(left.filter((name) => name.includes(uids[1]!))).toEqual([]);
+    expect(await sha256OfFile(shown(retained!))).toBe(retained!.sha256);
   });
 });
 

@@ -121,32 +121,27 @@ describe('within the limits of the origin a file comes to all nodes', () => {
   scenario('when the leader is frozen and goes on beside the next one', async (on) => {
     const file = await begun(on, 'leader-frozen');
     const leader = await leaderOf(on.sluice);
+    const goOn = on.undo(() => signalPod(on.cluster, leader, 'SIGCONT'));
     await signalPod(on.cluster, leader, 'SIGSTOP');
-    try {
-      await untilAnotherLeads(on.sluice, leader);
-    } finally {
-      await signalPod(on.cluster, leader, 'SIGCONT');
-    }
+    await untilAnotherLeads(on.sluice, leader);
+    await goOn();
     await untilEverywhere(on.sluice, file);
   });
 
   scenario('when the leader is cut off from the API server, not from its agents', async (on) => {
     const file = await begun(on, 'leader-without-api');
     const leader = await leaderOf(on.sluice);
-    const join = await cutPod(on.cluster, leader, { addresses: API_SERVER });
-    try {
-      await untilAnotherLeads(on.sluice, leader);
-    } finally {
-      await join();
-    }
+    const join = on.undo(await cutPod(on.cluster, leader, { addresses: API_SERVER }));
+    await untilAnotherLeads(on.sluice, leader);
+    await join();
     await untilEverywhere(on.sluice, file);
   });
 
   scenario('when the leader is cut off from its agents, not from the API server', async (on) => {
     const file = await begun(on, 'leader-without-agents');
     const leader = await leaderOf(on.sluice);
-    const join = await cutPod(on.cluster, leader, { port: CONTROL_PORT });
-    await sleep(CUT_MS);
+    const join = on.undo(await cutPod(on.cluster, leader, { port: CONTROL_PORT }));
+    await sleep(CUT_MS, undefined, { signal: on.signal });
     await join();
     await untilEverywhere(on.sluice, file);
   });
@@ -164,9 +159,10 @@ describe('within the limits of the origin a file comes to all nodes', () => {
     // A relay's connections would stay open at the origin, which keeps idle ones for minutes.
     const node = on.cluster.nodes.find(({ name }) => relays.every((pod) => pod.node !== name));
     if (node === undefined) throw new Error('a relay runs on every node');
+    const reconnect = on.undo(() => node.reconnect());
     await node.cutOff();
-    await sleep(CUT_MS);
-    await node.reconnect();
+    await sleep(CUT_MS, undefined, { signal: on.signal });
+    await reconnect();
     await untilEverywhere(on.sluice, file);
   });
 
@@ -178,44 +174,41 @@ describe('within the limits of the origin a file comes to all nodes', () => {
       const file = await on.putFile('holder-cut-off.bin', HELD_BYTES);
       // A name that nothing was taken from yet: the file is all that its traffic allows.
       const host = 'fresh.sluice.test';
+      on.undo(() => cluster.kubectl(['delete', 'origin', 'fresh', '--ignore-not-found']));
       await sluice.apply(originResource('fresh', host, HELD_LIMITS, CLOSE_AFTER));
       const url = file.url.replace(new URL(file.url).host, host);
       const { sha256 } = file;
       const spec = { relays: { nodesPerRelay: 1 } };
       const node = await sparedNode(on);
+      on.undo(() => origin.closeIdleAfter(undefined));
       await origin.closeIdleAfter(IDLE_TIMEOUT_MS);
-      try {
-        await sluice.apply(distributionResource({ name: nameOf(file), url, sha256, spec }));
-        const relay = await holdingRelay(on, node);
-        const { uid } = (await sluice.distribution(nameOf(file))).metadata;
+      await sluice.apply(distributionResource({ name: nameOf(file), url, sha256, spec }));
+      const relay = await holdingRelay(on, node);
+      const { uid } = (await sluice.distribution(nameOf(file))).metadata;
 
-        await node.cutOff();
-        const held = await openOf(on, relay);
-        expect(held.length, 'connections of the lost relay').toBeGreaterThan(0);
-        const { nowMs: cutAtMs } = await origin.stats();
-        const haveAll = async () => {
-          const nodes = await sluice.read.assignments(uid);
-          const others = nodes.filter(({ name }) => name !== node.name);
-          return others.every(({ verifiedBytes }) => verifiedBytes === HELD_BYTES) || undefined;
-        };
-        await sluice.until('the other nodes have the file', haveAll, 150_000);
-        // What the lost relay had was given on: that is when there may be too many.
-        const others = await connectionsOf(on, relay, false);
-        const since = others.filter(({ closeMs = cutAtMs }) => closeMs >= cutAtMs);
-        expect(peakOf(since)).toBe(HELD_LIMITS.maxConnections);
+      const reconnect = on.undo(() => node.reconnect());
+      await node.cutOff();
+      const held = await openOf(on, relay);
+      expect(held.length, 'connections of the lost relay').toBeGreaterThan(0);
+      const { nowMs: cutAtMs } = await origin.stats();
+      const haveAll = async () => {
+        const nodes = await sluice.read.assignments(uid);
+        const others = nodes.filter(({ name }) => name !== node.name);
+        return others.every(({ verifiedBytes }) => verifiedBytes === HELD_BYTES) || undefined;
+      };
+      await sluice.until('the other nodes have the file', haveAll, 150_000);
+      // What the lost relay had was given on: that is when there may be too many.
+      const others = await connectionsOf(on, relay, false);
+      const since = others.filter(({ closeMs = cutAtMs }) => closeMs >= cutAtMs);
+      expect(peakOf(since)).toBe(HELD_LIMITS.maxConnections);
 
-        await node.reconnect();
-        // A node that is not ready is not waited for, so it was Ready without this one.
-        await sluice.until('the node has the file, too', async () => {
-          const { status } = await sluice.distribution(nameOf(file));
-          return status?.nodes?.ready === cluster.nodes.length || undefined;
-        });
-        await untilEverywhere(sluice, file);
-      } finally {
-        await node.reconnect();
-        await origin.closeIdleAfter(undefined);
-        await cluster.kubectl(['delete', 'origin', 'fresh', '--ignore-not-found']);
-      }
+      await reconnect();
+      // A node that is not ready is not waited for, so it was Ready without this one.
+      await sluice.until('the node has the file, too', async () => {
+        const { status } = await sluice.distribution(nameOf(file));
+        return status?.nodes?.ready === cluster.nodes.length || undefined;
+      });
+      await untilEverywhere(sluice, file);
     },
     { limits: HELD_LIMITS, timeoutMs: 300_000 },
   );

@@ -10,7 +10,7 @@ const TIMEOUT_MS = 900_000;
 describe('whatever happens, in whatever order', () => {
   scenario(
     'cluster, database and disks say the same when it is over',
-    async ({ sluice }) => {
+    async ({ sluice, signal, undo }) => {
       const steps: string[] = [];
       const log = (line: string) => void steps.push(line);
       const run = new RandomRun(sluice, {
@@ -18,7 +18,10 @@ describe('whatever happens, in whatever order', () => {
         steps: STEPS,
         stepsBetweenRests: STEPS,
         log,
+        signal,
       });
+      // What was found is written down before.
+      undo(() => run.cleanUp());
       const rests = await run.play();
       expect(rests.at(-1)?.differences, steps.join('\n')).toEqual([]);
       expect(rests).toHaveLength(2);

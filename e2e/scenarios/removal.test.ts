@@ -13,6 +13,8 @@ import {
   scaleOperator,
   scenario,
   sparedNode,
+  switchOff,
+  takenFromOrigin,
   untilEverywhere,
 } from './scenario.ts';
 
@@ -60,25 +62,21 @@ describe('a Distribution that is deleted', () => {
     await untilEverywhere(sluice, file);
     const node = await sparedNode(on);
     const isThere = (folder: string) => folder.startsWith(`${node.name}:`);
-    await node.stop();
-    try {
-      await sluice.remove(nameOf(file), GONE_WITHIN_MS);
-      await sluice.until('files are gone but where nobody is', async () => {
-        const folders = await foldersOf(cluster, uid);
-        return folders.every(isThere) ? true : undefined;
-      });
-      expect(await foldersOf(cluster, uid), 'files of the node').not.toEqual([]);
-      expect(await rowsOf(on, uid), 'rows that remember them').toBeGreaterThan(0);
-    } finally {
-      await node.start();
-    }
+    const switchOn = await switchOff(on, node);
+    await sluice.remove(nameOf(file), GONE_WITHIN_MS);
+    await sluice.until('files are gone but where nobody is', async () => {
+      const folders = await foldersOf(cluster, uid);
+      return folders.every(isThere) ? true : undefined;
+    });
+    expect(await foldersOf(cluster, uid), 'files of the node').not.toEqual([]);
+    expect(await rowsOf(on, uid), 'rows that remember them').toBeGreaterThan(0);
+    await switchOn();
     await sluice.until('the files of the node are gone', async () => {
       return (await foldersOf(cluster, uid)).length === 0 ? true : undefined;
     });
     await sluice.until('the rows are gone', async () => {
       return (await rowsOf(on, uid)) === 0 ? true : undefined;
     });
-    await sluice.untilAgentsReady();
   });
 
   scenario(
@@ -90,41 +88,35 @@ describe('a Distribution that is deleted', () => {
       const goneUid = await on.distribute(gone, { spec: { deletionGraceSeconds: 2 } });
       await on.distribute(kept);
       for (const file of [gone, kept]) await untilEverywhere(sluice, file);
-      const before = await cluster.origin.stats();
-      try {
-        await scaleDatabase(cluster, 0);
-        try {
-          await sluice.remove(nameOf(gone), GONE_WITHIN_MS);
-          for (const file of [gone, kept]) await expectEverywhere(sluice, file);
-          // A database is restored while the operator is stopped: docs/operations.md.
-          await scaleOperator(0);
-          await sluice.until('no operator runs', async () => {
-            return (await sluice.pods('operator')).length === 0 || undefined;
-          });
-          await emptyDatabase(cluster);
-        } finally {
-          await scaleDatabase(cluster, 1);
-          await scaleOperator(1);
-        }
-        await sluice.until('the next epoch is everywhere', async () => {
-          const { status } = await sluice.distribution(nameOf(kept));
-          const ready = status?.conditions?.find(({ type }) => type === 'Ready');
-          if (status?.epoch?.number === 2 && ready?.status === 'True') return true;
-          throw new Error(JSON.stringify(status));
-        });
-        for (const file of [gone, kept]) await expectEverywhere(sluice, file);
-        const { bytesTotal } = await cluster.origin.stats();
-        // The origin was asked what it has.
-        expect(bytesTotal - before.bytesTotal, 'bytes of the origin').toBeLessThan(MIB / 16);
-        expect(await rowsOf(on, goneUid), 'rows of what nobody knows').toBe(0);
-      } finally {
+      const before = await takenFromOrigin(on);
+      on.undo(async () => {
         for (const node of cluster.nodes) {
           for (const folder of [`.sluice/${goneUid}`, nameOf(gone)]) {
             const file = path.join(sluice.root(node), 'default', folder);
             await rm(file, { recursive: true, force: true });
           }
         }
-      }
+      });
+      // Undone in the other order: an operator is not ready before its database is.
+      const startOperator = on.undo(() => scaleOperator(1));
+      const startDatabase = on.undo(() => scaleDatabase(cluster, 1));
+      await scaleDatabase(cluster, 0);
+      await sluice.remove(nameOf(gone), GONE_WITHIN_MS);
+      for (const file of [gone, kept]) await expectEverywhere(sluice, file);
+      // A database is restored while the operator is stopped: docs/operations.md.
+      await scaleOperator(0);
+      await sluice.until('no operator runs', async () => {
+        return (await sluice.pods('operator')).length === 0 || undefined;
+      });
+      await emptyDatabase(cluster);
+      await startDatabase();
+      await startOperator();
+      await sluice.untilEpoch(nameOf(kept), 2);
+      for (const file of [gone, kept]) await expectEverywhere(sluice, file);
+      const taken = (await takenFromOrigin(on)) - before;
+      // The origin was asked what it has.
+      expect(taken, 'bytes of the origin').toBeLessThan(MIB / 16);
+      expect(await rowsOf(on, goneUid), 'rows of what nobody knows').toBe(0);
     },
     { timeoutMs: DATABASE_TIMEOUT_MS },
   );

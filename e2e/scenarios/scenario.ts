@@ -1,6 +1,7 @@
 /**
  * What every scenario shares: the cluster, the origin's meter as the judge of the limits, and a
- * clean table for the next one. On failure the state of everything goes to e2e/results/.
+ * clean table for the next one. On failure the state of everything goes to e2e/results/ before
+ * anything is undone.
  */
 import path from 'node:path';
 import { afterAll, expect, inject, it } from 'vitest';
@@ -9,17 +10,29 @@ import { repositoryRoot } from '../cluster/paths.ts';
 import { ReadClient } from '../install/readClient.ts';
 import { distributionResource, type OriginLimits } from '../install/resources.ts';
 import { NAMESPACE, type Pod, Sluice, sha256OfFile } from '../install/sluice.ts';
+import { Undoings } from '../install/undoings.ts';
 import type { Behaviour, OriginFile } from '../origin/origin.ts';
 import { LIMITS } from './limits.ts';
 
 export const MIB = 1024 * 1024;
+/** Of small files, as the operator chooses it. */
+export const PIECE = 256 * 1024;
+/** Heads of answers, probes of all files, and a piece that may be asked for twice. */
+export const OVERHEAD_BYTES = MIB / 2;
 const TIMEOUT_MS = 180_000;
 
 export interface Scenario {
   readonly sluice: Sluice;
   readonly cluster: Cluster;
-  /** A file of its own at the origin. */
-  putFile(name: string, sizeBytes: number): Promise<OriginFile>;
+  /** Ends when the scenario has taken too long; what `sluice` waits for ends with it. */
+  readonly signal: AbortSignal;
+  /**
+   * Said before something is done that others are not to find: how it is undone when the scenario
+   * is over, however it ends, the last one first. Who calls the answer undoes it at once.
+   */
+  undo(how: () => Promise<unknown>): () => Promise<void>;
+  /** At the origin, with its own bytes, or those of the file whose name is the seed. */
+  putFile(name: string, sizeBytes: number, seed?: string): Promise<OriginFile>;
   behave(file: OriginFile, behaviour: Behaviour): Promise<void>;
   /** Applies a Distribution named like the file without its ending; returns its uid. */
   distribute(file: OriginFile, options?: DistributeOptions): Promise<string>;
@@ -46,23 +59,33 @@ export function scenario(
   run: (scenario: Scenario) => Promise<void>,
   { limits = LIMITS, removesSluice = false, timeoutMs = TIMEOUT_MS }: ScenarioOptions = {},
 ): void {
-  it(what, { timeout: timeoutMs }, async () => {
-    const sluice = await attachedSluice();
-    const { origin } = sluice.cluster;
-    const files = new Set<OriginFile>();
-    await origin.reset();
-    try {
-      await run(scenarioOn(sluice, files));
-      await expectLimitsHeld(sluice, limits);
-    } catch (error) {
-      await sluice.cluster.dumpState(path.join(repositoryRoot, 'e2e/results', slugOf(what)));
-      throw error;
-    } finally {
-      for (const file of files) await origin.behave(`/${file.name}`, undefined);
-      if (!removesSluice) {
-        await sluice.cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']);
-      }
+  it(what, { timeout: timeoutMs }, async ({ signal, onTestFinished }) => {
+    const { cluster, read } = await attachedSluice();
+    signal.throwIfAborted();
+    const sluice = new Sluice(cluster, read, signal);
+    const undoings = new Undoings();
+    if (!removesSluice) {
+      undoings.add(() => cluster.kubectl(['delete', 'distributions', '--all', '-n', 'default']));
     }
+    const play = async () => {
+      await cluster.origin.reset();
+      await run(scenarioOn(sluice, signal, undoings));
+      await expectLimitsHeld(sluice, limits);
+    };
+    const played = play();
+    // vitest does not wait for a test that took too long, but for this.
+    onTestFinished(async () => {
+      const isPlayed = await played.then(
+        () => true,
+        () => false,
+      );
+      if (!isPlayed || signal.aborted) {
+        await cluster.dumpState(path.join(repositoryRoot, 'e2e/results', slugOf(what)));
+      }
+      sluice.signal = undefined;
+      await undoings.all();
+    });
+    await played;
   });
 }
 
@@ -72,15 +95,16 @@ function attachedSluice(): Promise<Sluice> {
   return attached;
 }
 
-function scenarioOn(sluice: Sluice, files: Set<OriginFile>): Scenario {
+function scenarioOn(sluice: Sluice, signal: AbortSignal, undoings: Undoings): Scenario {
   const { origin } = sluice.cluster;
   return {
     sluice,
     cluster: sluice.cluster,
-    async putFile(name, sizeBytes) {
-      const file = await origin.putFile(name, { sizeBytes, seed: name });
-      files.add(file);
-      return file;
+    signal,
+    undo: (how) => undoings.add(how),
+    async putFile(name, sizeBytes, seed = name) {
+      undoings.add(() => origin.behave(`/${name}`, undefined));
+      return origin.putFile(name, { sizeBytes, seed });
     },
     behave: (file, behaviour) => origin.behave(`/${file.name}`, behaviour),
     async distribute(file, { sha256 = file.sha256, spec } = {}) {
@@ -109,6 +133,34 @@ export async function expectEverywhere(sluice: Sluice, file: OriginFile): Promis
     const found = await sha256OfFile(sluice.placed(node, nameOf(file), file.name));
     expect(found, `SHA-256 on ${node.name}`).toBe(file.sha256);
   }
+}
+
+/** Bytes, by its own meter. */
+export async function takenFromOrigin({ cluster }: Scenario): Promise<number> {
+  return (await cluster.origin.stats()).bytesTotal;
+}
+
+/** Said before it is made: it is gone with the scenario, and before it the Distributions there. */
+export function undoNamespace({ cluster, undo }: Scenario, namespace: string): () => Promise<void> {
+  return undo(async () => {
+    await cluster.kubectl(['delete', 'distributions', '--all', '-n', namespace]);
+    const gone = ['delete', 'namespace', namespace, '--ignore-not-found', '--wait=false'];
+    await cluster.kubectl(gone);
+  });
+}
+
+/** Power off, until the scenario is over or the answer is called; then it is Ready, with its agent. */
+export async function switchOff(on: Scenario, node: ClusterNode): Promise<() => Promise<void>> {
+  const { cluster, sluice } = on;
+  const isBack = on.undo(async () => {
+    if (node.process === undefined) await node.start();
+    const object = `node/${node.name}`;
+    await cluster.kubectl(['wait', object, '--for=create', '--timeout=60s']);
+    await cluster.kubectl(['wait', object, '--for=condition=Ready', '--timeout=60s']);
+    await sluice.untilAgentsReady();
+  });
+  await node.stop();
+  return isBack;
 }
 
 export function leaderOf(sluice: Sluice): Promise<Pod> {

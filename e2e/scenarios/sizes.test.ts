@@ -1,8 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { describe, expect } from 'vitest';
-import { expectEverywhere, nameOf, scenario } from './scenario.ts';
-
-const PIECE = 256 * 1024;
+import { expectEverywhere, nameOf, PIECE, scenario } from './scenario.ts';
 
 describe('files of every size', () => {
   scenario('of 0 bytes, 1 byte and a piece plus one byte are on every node', async (on) => {

@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { createPod, podManifest, untilPod } from '../cluster/testing.ts';
 import { distributionResource } from '../install/resources.ts';
 import { ROOT } from '../install/sluice.ts';
-import { MIB, nameOf, type Scenario, scenario } from './scenario.ts';
+import { MIB, nameOf, type Scenario, scenario, undoNamespace } from './scenario.ts';
 
 const CLAIM = 'model';
 const LABEL = 'default.dist.sluice.dev/labelled';
@@ -52,52 +52,46 @@ describe('pods that use the files', () => {
       const file = await on.putFile('claimed.bin', 4 * MIB);
       const next = await on.putFile('claimed-next.bin', 3 * MIB);
       const pod = { image, script: WAIT, claim: CLAIM };
-      try {
-        // Before there is a claim, or a file.
-        await createPod(cluster, { ...pod, name: 'early' });
-        const target = {
-          path: nameOf(file),
-          persistentVolumeClaim: CLAIM,
-          nodeSelector: { 'kubernetes.io/hostname': 'node-2' },
-        };
-        await on.distribute(file, { spec: { target, suspend: true } });
-        await sluice.until('the pod is on the node of the file', async () => {
-          return (await phaseOf(cluster, 'early')) === 'Pending node-2' ? true : undefined;
-        });
-        await sluice.until('the kubelet says that the folder is not there', async () => {
-          const about = ['--field-selector', 'involvedObject.name=early,reason=FailedMount'];
-          const events = await cluster.kubectl(['get', 'events', ...about, '-o', 'name']);
-          return events.trim() === '' ? undefined : true;
-        });
-        await patch(on, nameOf(file), { suspend: false });
-        await sluice.untilReady(nameOf(file));
-        // The kubelet tries again at growing intervals.
-        await sluice.until('the pod runs', async () => {
-          return (await phaseOf(cluster, 'early')) === 'Running node-2' ? true : undefined;
-        });
-        expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
+      const removePods = on.undo(() =>
+        cluster.kubectl(['delete', 'pod', 'early', 'late', '--ignore-not-found']),
+      );
+      // Before there is a claim, or a file.
+      await createPod(cluster, { ...pod, name: 'early' });
+      const target = {
+        path: nameOf(file),
+        persistentVolumeClaim: CLAIM,
+        nodeSelector: { 'kubernetes.io/hostname': 'node-2' },
+      };
+      await on.distribute(file, { spec: { target, suspend: true } });
+      await sluice.until('the pod is on the node of the file', async () => {
+        return (await phaseOf(cluster, 'early')) === 'Pending node-2' ? true : undefined;
+      });
+      await sluice.until('the kubelet says that the folder is not there', async () => {
+        const about = ['--field-selector', 'involvedObject.name=early,reason=FailedMount'];
+        const events = await cluster.kubectl(['get', 'events', ...about, '-o', 'name']);
+        return events.trim() === '' ? undefined : true;
+      });
+      await patch(on, nameOf(file), { suspend: false });
+      await sluice.untilReady(nameOf(file));
+      // The kubelet tries again at growing intervals.
+      await sluice.until('the pod runs', async () => {
+        return (await phaseOf(cluster, 'early')) === 'Running node-2' ? true : undefined;
+      });
+      expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
 
-        await patch(on, nameOf(file), {
-          source: { url: next.url, digest: `sha256:${next.sha256}` },
-        });
-        await sluice.until('the second epoch', async () => {
-          const { status } = await sluice.distribution(nameOf(file));
-          const isReady = status?.conditions?.some(
-            (c) => c.type === 'Ready' && c.status === 'True',
-          );
-          return isReady && status?.epoch?.number === 2 ? true : undefined;
-        });
-        await createPod(cluster, { ...pod, name: 'late' });
-        await untilPod(cluster, 'late', 'Ready');
-        expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
-        expect(await look(cluster, 'late')).toBe(`${next.name} ${next.sha256}\n`);
+      await patch(on, nameOf(file), {
+        source: { url: next.url, digest: `sha256:${next.sha256}` },
+      });
+      await sluice.untilEpoch(nameOf(file), 2);
+      await createPod(cluster, { ...pod, name: 'late' });
+      await untilPod(cluster, 'late', 'Ready');
+      expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
+      expect(await look(cluster, 'late')).toBe(`${next.name} ${next.sha256}\n`);
 
-        // Neither waits for the other: the Distribution goes, the claim stays for its pods.
-        await sluice.remove(nameOf(file));
-        expect(await remaining(cluster)).toHaveLength(2);
-      } finally {
-        await cluster.kubectl(['delete', 'pod', 'early', 'late', '--ignore-not-found']);
-      }
+      // Neither waits for the other: the Distribution goes, the claim stays for its pods.
+      await sluice.remove(nameOf(file));
+      expect(await remaining(cluster)).toHaveLength(2);
+      await removePods();
       await sluice.until('claim and volume are gone', async () => {
         return (await remaining(cluster)).length === 0 ? true : undefined;
       });
@@ -113,30 +107,26 @@ describe('pods that use the files', () => {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
     const target = { path: name, persistentVolumeClaim: CLAIM };
     const source = { url, digest: `sha256:${sha256}` };
+    const removeNamespace = undoNamespace(on, namespace);
     await sluice.apply(
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } },
       distributionResource({ name, namespace, url, spec: { source, target } }),
     );
-    try {
-      const wait = ['wait', `distribution/${name}`, '-n', namespace, '--for=condition=Ready'];
-      await cluster.kubectl([...wait, '--timeout=120s'], { timeoutMs: 130_000 });
-      const image = await agentImage(cluster);
-      const pod = { name: 'tenant', namespace, image, script: WAIT, claim: CLAIM };
-      // It is enforced: the same pod may not mount the folder itself.
-      const manifest = podManifest(pod);
-      const hostPath = { path: `${ROOT}/${namespace}/${name}`, type: 'Directory' };
-      const volumes = [{ name: 'data', hostPath }];
-      const input = JSON.stringify({ ...manifest, spec: { ...manifest.spec, volumes } });
-      await expect(cluster.kubectl(['create', '-f', '-'], { input })).rejects.toThrow(
-        /violates PodSecurity "restricted/,
-      );
-      await createPod(cluster, pod);
-      await untilPod(cluster, 'tenant', 'Ready', namespace);
-      expect(await look(cluster, 'tenant', namespace)).toBe(`${file.name} ${sha256}\n`);
-    } finally {
-      await cluster.kubectl(['delete', 'distributions', '--all', '-n', namespace]);
-      await cluster.kubectl(['delete', 'namespace', namespace, '--wait=false']);
-    }
+    await sluice.untilReady(name, { namespace });
+    const image = await agentImage(cluster);
+    const pod = { name: 'tenant', namespace, image, script: WAIT, claim: CLAIM };
+    // It is enforced: the same pod may not mount the folder itself.
+    const manifest = podManifest(pod);
+    const hostPath = { path: `${ROOT}/${namespace}/${name}`, type: 'Directory' };
+    const volumes = [{ name: 'data', hostPath }];
+    const input = JSON.stringify({ ...manifest, spec: { ...manifest.spec, volumes } });
+    await expect(cluster.kubectl(['create', '-f', '-'], { input })).rejects.toThrow(
+      /violates PodSecurity "restricted/,
+    );
+    await createPod(cluster, pod);
+    await untilPod(cluster, 'tenant', 'Ready', namespace);
+    expect(await look(cluster, 'tenant', namespace)).toBe(`${file.name} ${sha256}\n`);
+    await removeNamespace();
     await sluice.until('claim and volume are gone', async () => {
       return (await remaining(cluster)).length === 0 ? true : undefined;
     });

@@ -38,6 +38,8 @@ describe('least rights', () => {
       stringData: { token },
     };
     const file = await on.putFile('with-credentials.bin', MIB);
+    const gone = ['delete', 'secret', 'origin', '-n', 'default', '--ignore-not-found'];
+    on.undo(() => on.cluster.kubectl(gone));
     await on.sluice.apply(secret);
     await on.distribute(file, {
       sha256: null,
@@ -72,7 +74,6 @@ describe('least rights', () => {
     expect(heldCredentials(new Map([...logs, ...changes, ['objects', objects]]), secrets)).toEqual(
       [],
     );
-    await on.cluster.kubectl(['delete', 'secret', 'origin', '-n', 'default']);
   });
 
   scenario('the operator has the rights that it uses, and no others', async (on) => {
