@@ -71,8 +71,8 @@ export interface EventFacts {
 }
 
 /** A Deployment, or a DaemonSet. */
-interface WorkloadFacts {
-  readonly metadata: { readonly generation: number };
+export interface WorkloadFacts {
+  readonly metadata: { readonly generation: number; readonly deletionTimestamp?: string };
   readonly spec: { readonly replicas?: number };
   readonly status: {
     readonly observedGeneration?: number;

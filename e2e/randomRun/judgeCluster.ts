@@ -6,6 +6,7 @@ import type {
   DistributionFacts,
   EventFacts,
   StorageFacts,
+  WorkloadFacts,
 } from './clusterFacts.ts';
 import { bytesOf, type Wanted } from './steps.ts';
 import { isAway, targetsOf, type World } from './world.ts';
@@ -42,7 +43,8 @@ function judgeStatus(
   { version, settings }: Wanted,
   { metadata, status }: DistributionFacts,
 ): string[] {
-  const { generation } = metadata;
+  const { generation, deletionTimestamp } = metadata;
+  if (deletionTimestamp !== undefined) return ['is being deleted'];
   if (status?.observedGeneration !== generation) {
     return [`generation ${generation}, its status is of ${status?.observedGeneration}`];
   }
@@ -140,6 +142,10 @@ function judgeStorage(world: World, facts: ClusterFacts): string[] {
   for (const { metadata } of [...facts.claims, ...facts.volumes]) {
     const uid = metadata.labels?.[UID_LABEL] ?? '';
     if (!uids.has(uid)) wrong.push(`${metadata.name} is of ${uid}, which is gone`);
+    // Nobody uses it, so it should be gone, and another one be there.
+    else if (metadata.deletionTimestamp !== undefined) {
+      wrong.push(`${metadata.name} is being deleted`);
+    }
   }
   return wrong;
 }
@@ -186,6 +192,7 @@ function judgeWorkloads(world: World, { operator, agents, ofRelays }: ClusterFac
   // Pods of a node that is away are given up minutes later.
   if (world.away !== undefined) return [];
   const wrong = ofRelays.map((what) => `nobody needs relays, and there is ${what}`);
+  wrong.push(...judgeWorkload('the operator', operator), ...judgeWorkload('the agents', agents));
   const { replicas } = operator.spec;
   const { status } = operator;
   const counts = [status.replicas, status.availableReplicas, status.updatedReplicas];
@@ -197,6 +204,15 @@ function judgeWorkloads(world: World, { operator, agents, ofRelays }: ClusterFac
     wrong.push(`of ${nodes} nodes agents run on ${scheduled}`);
   }
   return wrong;
+}
+
+/** What its status counts may be pods of a template of before. */
+function judgeWorkload(name: string, { metadata, status }: WorkloadFacts): string[] {
+  const { generation, deletionTimestamp } = metadata;
+  if (deletionTimestamp !== undefined) return [`the workload of ${name} is being deleted`];
+  const { observedGeneration } = status;
+  if (observedGeneration === generation) return [];
+  return [`generation ${generation} of ${name}, its status is of ${observedGeneration}`];
 }
 
 /** What repeats is one event with a count. `seen`: names of those that were judged before. */

@@ -65,8 +65,13 @@ function distribution(
 }
 
 function cluster(change: Partial<ClusterFacts> = {}): ClusterFacts {
-  const pods = { replicas: 2, availableReplicas: 2, updatedReplicas: 2 };
-  const agents = { desiredNumberScheduled: 2, numberAvailable: 2, updatedNumberScheduled: 2 };
+  const pods = { replicas: 2, availableReplicas: 2, updatedReplicas: 2, observedGeneration: 1 };
+  const agents = {
+    desiredNumberScheduled: 2,
+    numberAvailable: 2,
+    updatedNumberScheduled: 2,
+    observedGeneration: 1,
+  };
   return {
     distributions: [distribution()],
     nodes: NODES.map(({ name }) => ({ metadata: { name, uid: `${name}-uid`, labels: {} } })),
@@ -118,6 +123,11 @@ describe('the cluster', () => {
   it('shows what is missing, and what should be gone', () => {
     expect(judgeCluster(worldWith(), cluster({ distributions: [] }))).toHaveLength(1);
     expect(judgeCluster(emptyWorld(NODES), cluster())).toHaveLength(1);
+    const { metadata, status } = distribution();
+    const going = { metadata: { ...metadata, deletionTimestamp: 'now' }, status: status! };
+    expect(judgeCluster(worldWith(), cluster({ distributions: [going] }))).toEqual([
+      `${NAME}: is being deleted`,
+    ]);
   });
 
   it('waits neither for a cordoned node nor for one that is away', () => {
@@ -193,15 +203,31 @@ describe('the cluster', () => {
     };
     expect(judgeCluster(world, cluster({ ...good, claims: [claim, strange] }))).toHaveLength(1);
     expect(judgeCluster(worldWith({ zone: 'zone-a' }), cluster(good))).toHaveLength(3);
+    const going = { ...claim, metadata: { ...claim.metadata, deletionTimestamp: 'now' } };
+    expect(judgeCluster(world, cluster({ ...good, claims: [going] }))).toEqual([
+      'c is being deleted',
+    ]);
   });
 
   it('shows relays that nobody needs, and pods that do not run, unless a node is away', () => {
-    const operator = { ...cluster().operator, status: { replicas: 2, availableReplicas: 1 } };
+    const status = { ...cluster().operator.status, availableReplicas: 1 };
+    const operator = { ...cluster().operator, status };
     const facts = cluster({ operator, ofRelays: ['Deployment/sluice-relay-a'] });
     expect(judgeCluster(worldWith(), facts)).toHaveLength(2);
     const away = after(worldWith(), { kind: 'powerOff', node: 'node-2' });
     expect(judgeCluster(away, facts)).toEqual([]);
   });
+
+  it.each(['operator', 'agents'] as const)(
+    'shows a workload of %s that is changed or deleted just now',
+    (which) => {
+      const { metadata, ...rest } = cluster()[which];
+      for (const change of [{ generation: 2 }, { deletionTimestamp: 'now' }]) {
+        const facts = cluster({ [which]: { ...rest, metadata: { ...metadata, ...change } } });
+        expect(judgeCluster(worldWith(), facts)).toHaveLength(1);
+      }
+    },
+  );
 
   it('shows events that come too often, and too many of one Distribution', () => {
     const event = (number: number, note: string) => ({
