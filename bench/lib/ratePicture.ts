@@ -30,7 +30,7 @@ export function ratePicture(picture: RatePicture): string {
   const { title, subtitle, panels, floorBytesPerSecond } = picture;
   const rates = panels.flatMap(({ curves }) => curves.flat());
   const mostMib = Math.ceil(
-    Math.max(floorBytesPerSecond, ...rates.map(({ bytesPerSecond }) => bytesPerSecond)) / MIB,
+    Math.max(1, floorBytesPerSecond, ...rates.map(({ bytesPerSecond }) => bytesPerSecond)) / MIB,
   );
   const rows = Math.ceil(panels.length / COLUMNS);
   const height = PANEL.top + rows * (PANEL.height + PANEL.gapY);
@@ -62,13 +62,16 @@ function drawn({ name, curves }: Panel, at: number, mostMib: number, scale: Rate
       text(x(tick), bottom + 16, `${tick} s`, 'middle'),
     );
   }
-  const lines = curves.map((curve, node) => {
+  const lines = curves.flatMap((curve, node) => {
     const within = curve.filter(({ seconds }) => seconds >= fromSeconds && seconds <= toSeconds);
+    // A path of no points is none.
+    if (within.length === 0) return [];
     const points = within.map(
       ({ seconds, bytesPerSecond }) => `${fixed(x(seconds))} ${fixed(y(bytesPerSecond / MIB))}`,
     );
     const colour = COLOURS[node % COLOURS.length];
-    return `<path d="M${points.join('L')}" fill="none" stroke="${colour}" stroke-width="1.5"/>`;
+    const path = `<path d="M${points.join('L')}" fill="none" stroke="${colour}" stroke-width="1.5"/>`;
+    return [path];
   });
   const floor = y(floorBytesPerSecond / MIB);
   return [
@@ -78,6 +81,6 @@ function drawn({ name, curves }: Panel, at: number, mostMib: number, scale: Rate
     line(x(0), top, x(0), bottom, '#000'),
     `<path d="M${fixed(left)} ${fixed(floor)}H${fixed(right)}" stroke="#000" stroke-dasharray="5 4"/>`,
     text(right + 4, floor + 4, 'floor', 'start'),
-    ...lines.filter((_, node) => (curves[node]?.length ?? 0) > 0),
+    ...lines,
   ];
 }
