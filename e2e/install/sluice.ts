@@ -240,6 +240,17 @@ interface Settings {
   readonly fleetTag?: string;
 }
 
+/** Where they are in the chart. */
+const VALUES: Readonly<Record<keyof Settings, readonly string[]>> = {
+  relayIdleSeconds: ['relay.idleSeconds'],
+  nodeLabels: ['workloads.nodeLabels'],
+  checkSeconds: ['agent.checkSeconds'],
+  rehashSeconds: ['agent.rehashSeconds'],
+  agentTolerations: ['agent.tolerations'],
+  operatorReplicas: ['operator.replicas'],
+  fleetTag: ['relay.image.tag', 'agent.image.tag'],
+};
+
 const AGENTS = 'daemonset/sluice-agent';
 
 /** Helm-installs the chart and waits until the operator and every agent are ready. */
@@ -332,29 +343,16 @@ async function rolledOut(cluster: Cluster, workload: string): Promise<void> {
 }
 
 async function helmUpgrade(cluster: Cluster, values: string, settings: Settings): Promise<void> {
-  const {
-    relayIdleSeconds,
-    nodeLabels,
-    operatorReplicas,
-    checkSeconds,
-    rehashSeconds,
-    agentTolerations,
-    fleetTag,
-  } = settings;
-  const tags = ['relay', 'agent'].map((of) => `${of}.image.tag=${fleetTag}`);
+  const set = Object.entries(settings).flatMap(([name, value]) =>
+    VALUES[name as keyof Settings].flatMap((at) => [
+      '--set-json',
+      `${at}=${JSON.stringify(value)}`,
+    ]),
+  );
   await cluster.helm([
     ...['upgrade', '--install', 'sluice', path.join(repositoryRoot, 'helm/sluice')],
     ...['--namespace', NAMESPACE, '--create-namespace', '--values', values],
-    ...['--wait', '--timeout', INSTALL_TIMEOUT],
-    ...(relayIdleSeconds === undefined ? [] : ['--set', `relay.idleSeconds=${relayIdleSeconds}`]),
-    ...(nodeLabels ? ['--set', 'workloads.nodeLabels=true'] : []),
-    ...(checkSeconds === undefined ? [] : ['--set', `agent.checkSeconds=${checkSeconds}`]),
-    ...(rehashSeconds === undefined ? [] : ['--set', `agent.rehashSeconds=${rehashSeconds}`]),
-    ...(agentTolerations === undefined
-      ? []
-      : ['--set-json', `agent.tolerations=${JSON.stringify(agentTolerations)}`]),
-    ...(operatorReplicas === undefined ? [] : ['--set', `operator.replicas=${operatorReplicas}`]),
-    ...(fleetTag === undefined ? [] : ['--set', tags.join(',')]),
+    ...['--wait', '--timeout', INSTALL_TIMEOUT, ...set],
   ]);
 }
 
