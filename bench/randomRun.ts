@@ -1,8 +1,7 @@
 /**
  * Random things happen to a cluster with Sluice; when it has come to rest, cluster, database and
  * disks must say what was asked for, and the origin's meter that its limits held. Each seed has a
- * cluster of its own. What fails names its seed, and ends the program. Runs
- * of other seeds stay recorded.
+ * cluster of its own. What fails names its seed, and ends the program.
  *   node bench/randomRun.ts [--seeds 1,2,3,4,5] [--steps 50] [--nodes 4] [--zones 2]
  */
 import { parseArgs } from 'node:util';
@@ -15,7 +14,7 @@ import { RandomRun, type Rest } from '../e2e/randomRun/randomRun.ts';
 import { mostStatusWrites, WINDOW_MS } from '../e2e/randomRun/statusWrites.ts';
 import { LIMITS } from '../e2e/scenarios/limits.ts';
 import { figureOf } from './lib/figures.ts';
-import { record, recordedRuns } from './lib/record.ts';
+import { partName, record } from './lib/record.ts';
 
 const SEEDS = '1,2,3,4,5';
 const STEPS_BETWEEN_RESTS = 8;
@@ -109,19 +108,13 @@ function wrongOf({ rests }: Run): string[] {
   return rests.flatMap(({ differences }) => differences);
 }
 
-/** With what is recorded of other seeds. */
-async function recordAll(now: readonly Run[]): Promise<boolean> {
-  const others = ((await recordedRuns('randomRun')) as Partial<Run>[]).filter((run): run is Run => {
-    return run.steps === steps && !now.some(({ seed }) => seed === run.seed);
-  });
-  const runs = [...others, ...now].sort((a, b) => a.seed - b.seed);
-  const seeds = runs.map(({ seed }) => seed).join();
+function recordAll(runs: readonly Run[]): Promise<boolean> {
   const never = { atMost: 0, judgedBy: 'everyRun' } as const;
   const within = { atMost: 1, judgedBy: 'everyRun' } as const;
   const rests = runs.flatMap((run) => run.rests);
   return record({
-    name: 'randomRun',
-    command: `make bench NAME=randomRun ARGS='--seeds ${seeds} --steps ${steps}'`,
+    name: partName('randomRun', values.seeds, SEEDS),
+    command: `make bench NAME=randomRun ARGS='--seeds ${values.seeds} --steps ${steps}'`,
     about: `${steps} random steps with each of ${runs.length} seeds on ${nodes} nodes in ${zones} zones, with ${OPERATOR_REPLICAS} replicas of the operator: Distributions applied, edited, deleted; nodes cordoned, drained, switched off, deleted and installed anew; processes killed, evicted, frozen and rolled out; the origin away; files and objects spoilt by somebody else. After each ${STEPS_BETWEEN_RESTS} it is left alone until cluster, database and disks agree, five minutes at most.`,
     runs,
     figures: [

@@ -50,7 +50,7 @@ async function tryAll(first: number, count: number): Promise<boolean> {
   if (count === 1) return bad.length === 0;
   const seconds = (performance.now() - beganAtMs) / 1000;
   return record({
-    name: 'simulation',
+    name: values.plain ? 'simulation-plain' : 'simulation',
     about: `Worlds of seeds ${first} to ${first + count - 1}: up to 3 relays and 10 nodes, random files, rates, delays, disks, origins and faults.`,
     command: `make bench NAME=simulation ARGS='--seed ${first} --worlds ${count}${plainly}'`,
     runs: bad,

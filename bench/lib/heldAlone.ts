@@ -13,17 +13,20 @@ export async function heldAlone(
   // The others go on: they are read first, so that nothing counts as lost that came meanwhile.
   const others = await Promise.all(folders.map((each) => piecesIn(each, pieceCount)));
   const own = await piecesIn(folder, pieceCount);
-  return own.filter((piece) => !others.some((pieces) => pieces.includes(piece))).length;
+  for (const pieces of others) for (const piece of pieces) own.delete(piece);
+  return own.size;
 }
 
-async function piecesIn(folder: string, pieceCount: number): Promise<number[]> {
+async function piecesIn(folder: string, pieceCount: number): Promise<Set<number>> {
   const names = await readdir(folder, { recursive: true });
   const states = await Promise.all(
     names
       .filter((name) => name.endsWith('.state'))
       .map((name) => StateFile.read(path.join(folder, name), pieceCount, nodeFileSystem)),
   );
-  return Array.from({ length: pieceCount }, (_, piece) => piece).filter((piece) =>
-    states.some((state) => state.noted(piece) !== undefined),
-  );
+  const pieces = new Set<number>();
+  for (let piece = 0; piece < pieceCount; piece += 1) {
+    if (states.some((state) => state.noted(piece) !== undefined)) pieces.add(piece);
+  }
+  return pieces;
 }

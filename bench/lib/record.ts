@@ -1,5 +1,5 @@
 /** Writes what a benchmark measured to bench/results/, and says it. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
 import path from 'node:path';
 import { type Figure, figureLine } from './figures.ts';
@@ -24,13 +24,6 @@ export async function record(measured: Result): Promise<boolean> {
   await writeResult(`${name}.json`, `${JSON.stringify(result, undefined, 2)}\n`);
   console.log(`\n${figures.map(figureLine).join('\n')}\n\nrecorded in bench/results/${name}.json`);
   return holds;
-}
-
-/** What was recorded of a benchmark before; none where nothing was. */
-export async function recordedRuns(name: string): Promise<readonly object[]> {
-  const file = path.join(import.meta.dirname, `../results/${name}.json`);
-  const text = await readFile(file, 'utf8').catch(() => '{"runs":[]}');
-  return (JSON.parse(text) as Pick<Result, 'runs'>).runs;
 }
 
 /** Under which name: a part of what there is leaves what was recorded of all as it is. */
