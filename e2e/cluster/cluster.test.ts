@@ -8,9 +8,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { OriginFile } from '../origin/origin.ts';
 import { ask } from '../origin/testing.ts';
 import { clustersWithGroups } from './cgroups.ts';
-import { type Cluster, type ClusterNode, removeStaleClusters, startCluster } from './cluster.ts';
+import { type Cluster, type ClusterNode, startCluster } from './cluster.ts';
 import { sluiceImages } from './images.ts';
 import { clustersFolder } from './paths.ts';
+import { removeStaleClusters } from './registrations.ts';
 import { createPod, createService, eventually, untilPod } from './testing.ts';
 
 const MIB = 1024 * 1024;

@@ -1,17 +1,16 @@
 /**
  * The test cluster: a real Kubernetes of several nodes on this machine, in namespaces that end with
  * one process. This file is the way in; what it wires is next to it, by concern: sandbox
- * (namespaces), network (links), cgroups, controlPlane, node, forward, images. Nothing here knows
- * Sluice.
+ * (namespaces), network (links), cgroups, controlPlane, node, forward, images, registrations. Nothing
+ * here knows Sluice.
  */
 import { randomBytes } from 'node:crypto';
-import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nginxConfig, OriginHost } from '../origin/origin.ts';
 import { addonManifest } from './addons.ts';
 import { buildClusterBinaries, buildTools } from './build.ts';
-import { clustersWithGroups, hasProcesses, removeGroups } from './cgroups.ts';
 import {
   BIN,
   failOnEnded,
@@ -31,7 +30,15 @@ import { type Image, pauseImage } from './images.ts';
 import { installHostPackages } from './install.ts';
 import { buildNetwork, CONTROL, type LinkRate, MAX_NODES, ORIGIN, setLinkRate } from './network.ts';
 import { ClusterNode, proxyConfig } from './node.ts';
-import { clustersFolder, removeUnused } from './paths.ts';
+import { clustersFolder } from './paths.ts';
+import {
+  forget,
+  newClusterName,
+  type Registration,
+  registrations,
+  removeStaleClusters,
+  writeRegistration,
+} from './registrations.ts';
 import { type RunOptions, run } from './run.ts';
 import { type Daemon, isAlive, type ProcessId, Sandbox } from './sandbox.ts';
 
@@ -57,17 +64,6 @@ export interface ClusterOptions {
 
 export type CommandOptions = Pick<RunOptions, 'input' | 'signal' | 'timeoutMs' | 'onLine'>;
 
-/** What a running cluster writes down, so that others find it, and its remains. */
-interface Registration {
-  readonly name: string;
-  readonly stateFolder: string;
-  readonly ownsStateFolder: boolean;
-  readonly detached: boolean;
-  readonly init: ProcessId;
-  readonly nodes: readonly { name: string; zone: string; process?: ProcessId | undefined }[];
-}
-
-const PREFIX = 'sluice-';
 const COMMAND_TIMEOUT_MS = 120_000;
 const NODES_READY_TIMEOUT_MS = 90_000;
 
@@ -295,7 +291,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   await removeStaleClusters(log);
   await raiseHostLimits();
 
-  const name = `${PREFIX}${randomBytes(4).toString('hex')}`;
+  const name = newClusterName();
   const stateFolder = path.resolve(options.stateFolder ?? path.join(clustersFolder(), name));
   const ownsStateFolder = options.stateFolder === undefined;
   const nodes = nodeNames(options);
@@ -456,57 +452,4 @@ export async function runningClusters(): Promise<Cluster[]> {
     running.push(new Cluster({ ...registration, sandbox: Sandbox.attach(registration.init) }));
   }
   return running;
-}
-
-/** What a crashed or killed run left: its processes are gone, its folders and groups are not. */
-export async function removeStaleClusters(log: (line: string) => void = () => {}): Promise<void> {
-  const known = new Set<string>();
-  for (const registration of await registrations()) {
-    known.add(registration.name);
-    if (await isAlive(registration.init)) continue;
-    log(`cluster: removing what ${registration.name} left`);
-    await forget(registration);
-  }
-  // Folders of runs that were killed before they could write their registration.
-  const isLeft = (name: string) => name.startsWith(PREFIX) && !known.has(path.parse(name).name);
-  await removeUnused(clustersFolder(), isLeft);
-  for (const name of await clustersWithGroups(PREFIX)) {
-    // One that runs under another cache folder has processes.
-    if (!known.has(name) && !(await hasProcesses(name))) await removeGroups(name);
-  }
-}
-
-async function forget(
-  of: Pick<Registration, 'name' | 'stateFolder' | 'ownsStateFolder'>,
-): Promise<void> {
-  await removeGroups(of.name);
-  const disks = ['nodes', 'etcd', 'origin', 'pki', 'kubeconfigs', 'kubeconfig', 'helm'];
-  const gone = of.ownsStateFolder ? ['.'] : disks;
-  for (const name of gone) {
-    await rm(path.join(of.stateFolder, name), { recursive: true, force: true });
-  }
-  await rm(registrationFile(of.name), { force: true });
-}
-
-function registrationFile(name: string): string {
-  return path.join(clustersFolder(), `${name}.json`);
-}
-
-async function writeRegistration(registration: Registration): Promise<void> {
-  await mkdir(clustersFolder(), { recursive: true });
-  const file = registrationFile(registration.name);
-  const unfinished = `${file}.${randomBytes(4).toString('hex')}`;
-  await writeFile(unfinished, JSON.stringify(registration, undefined, 1));
-  await rename(unfinished, file);
-}
-
-async function registrations(): Promise<Registration[]> {
-  const names = await readdir(clustersFolder()).catch(() => []);
-  const found: Registration[] = [];
-  for (const name of names.sort()) {
-    if (!name.startsWith(PREFIX) || !name.endsWith('.json')) continue;
-    const text = await readFile(path.join(clustersFolder(), name), 'utf8').catch(() => '');
-    if (text !== '') found.push(JSON.parse(text) as Registration);
-  }
-  return found;
 }

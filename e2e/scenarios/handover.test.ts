@@ -1,7 +1,7 @@
 /** Replicas of the operator that take over from each other in mid-transfer. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
-import { askPod } from '../install/podHttp.ts';
+import { askPod } from '../install/askPod.ts';
 import { killPod } from '../install/processes.ts';
 import { NAMESPACE, type Pod } from '../install/sluice.ts';
 import type { OriginFile } from '../origin/origin.ts';

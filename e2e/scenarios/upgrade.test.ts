@@ -1,7 +1,7 @@
 /** All processes are replaced by those of another minor release while they work. */
 import { describe, expect } from 'vitest';
 import { nextMinorImages, type SluiceImages } from '../cluster/images.ts';
-import { askPod } from '../install/podHttp.ts';
+import { askPod } from '../install/askPod.ts';
 import { changeImages } from '../install/sluice.ts';
 import { SETTINGS } from './limits.ts';
 import { MIB, nameOf, type Scenario, scenario, untilEverywhere } from './scenario.ts';

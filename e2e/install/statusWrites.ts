@@ -1,8 +1,8 @@
 /** How often statuses are written, as the API server's audit log has it. */
 import path from 'node:path';
 import type { Cluster } from '../cluster/cluster.ts';
-import { type AuditEvent, auditEventsOf } from '../install/auditedRights.ts';
-import { NAMESPACE } from '../install/sluice.ts';
+import { type AuditEvent, auditEventsOf } from './auditedRights.ts';
+import { NAMESPACE } from './sluice.ts';
 
 /** Of one Distribution by one replica: a few written close together are no flood, many are. */
 export const WINDOW_MS = 10_000;

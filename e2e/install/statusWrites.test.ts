@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { AuditEvent } from '../install/auditedRights.ts';
+import type { AuditEvent } from './auditedRights.ts';
 import { mostWritesIn } from './statusWrites.ts';
 
 function write(atMs: number, change: Partial<AuditEvent> = {}): AuditEvent {
