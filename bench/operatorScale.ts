@@ -1,8 +1,9 @@
 /**
  * The operator at scale: the real process on a real kube-apiserver, etcd and database, and for each
  * node an agent that speaks the real control API and only counts its transfer.
- *   node bench/operatorScale.ts [--set-ups 100x1,1000x10,10000x100,100x1000] [--transfer 90] [--profile FOLDER]
- * NODESxDISTRIBUTIONS: the first goes to all nodes, the others to a hundred nodes each.
+ *   node bench/operatorScale.ts [--set-ups 100x1,1000x10,10000x100,100x1000,1000x10+labels] [--transfer 90] [--profile FOLDER]
+ * NODESxDISTRIBUTIONS: the first goes to all nodes, the others to a hundred nodes each; with
+ * `+labels` the first one labels its nodes.
  */
 import { parseArgs } from 'node:util';
 import { figureOf } from './lib/figures.ts';
@@ -10,7 +11,7 @@ import { ownArguments, runBenchmark } from './lib/namespaces.ts';
 import { partName, record } from './lib/record.ts';
 import { runScale, type ScaleRun } from './lib/scale/run.ts';
 
-const ALL_SET_UPS = '100x1,1000x10,10000x100,100x1000';
+const ALL_SET_UPS = '100x1,1000x10,10000x100,100x1000,1000x10+labels';
 
 const { values } = parseArgs({
   args: ownArguments(),
@@ -26,10 +27,12 @@ await runBenchmark(import.meta.filename, measure);
 async function measure(signal: AbortSignal): Promise<boolean> {
   const runs: ScaleRun[] = [];
   for (const name of values['set-ups'].split(',')) {
-    const [nodes = 0, distributions = 0] = name.split('x').map(Number);
+    const [size = '', addition] = name.split('+');
+    const [nodes = 0, distributions = 0] = size.split('x').map(Number);
+    const labels = addition === 'labels';
     const transferMs = Number(values.transfer) * 1000;
     const run = await runScale(
-      { nodes, distributions, transferMs, profile: values.profile },
+      { nodes, distributions, transferMs, labels, profile: values.profile },
       signal,
     );
     console.log(JSON.stringify(run));
@@ -41,7 +44,8 @@ async function measure(signal: AbortSignal): Promise<boolean> {
     command: `make bench NAME=operatorScale${args === '' ? '' : ` ARGS='${args}'`}`,
     about: [
       'The operator as in its image, on kube-apiserver, etcd and FerretDB of the test cluster; nodes',
-      'and pods are objects, agents speak the control API over TLS and only count their bytes, all on',
+      'and pods are objects, whose status is told each five minutes as a kubelet does it, but for its',
+      'Lease; agents speak the control API over TLS and only count their bytes, all on',
       `one machine. Transfers of ${values.transfer} s. Memory in MB of 10^6 bytes.`,
     ].join(' '),
     runs,
@@ -50,14 +54,17 @@ async function measure(signal: AbortSignal): Promise<boolean> {
 }
 
 function figuresOf(run: ScaleRun) {
-  const { nodes, distributions } = run;
+  const { nodes, distributions, labels } = run;
+  const setUp = `${nodes} nodes, ${distributions} distributions${labels ? ', labels' : ''}`;
   const figure = (what: string, unit: string, value: number, atMost?: number) =>
     figureOf(
-      `${nodes} nodes, ${distributions} distributions: ${what}`,
+      `${setUp}: ${what}`,
       unit,
       [value],
       atMost === undefined ? undefined : { atMost, judgedBy: 'everyRun' },
     );
+  const exact = (what: string, value: number, exactly: number) =>
+    figureOf(`${setUp}: ${what}`, '', [value], { exactly, judgedBy: 'everyRun' });
   const isLarge = nodes >= 10_000;
   return [
     figure('processor in transfer', 'cores', run.transfer.cores, isLarge ? 0.5 : undefined),
@@ -76,5 +83,10 @@ function figuresOf(run: ScaleRun) {
     figure('reconciliation, median below', 's', run.transfer.reconcileP50Seconds),
     figure('reconciliation, 99 of 100 below', 's', run.transfer.reconcileP99Seconds),
     figure('database', 'MB', run.databaseMb),
+    exact('writes to nodes', run.nodeWrites, labels ? nodes : 0),
+    exact('nodes with the label', run.labelledNodes, labels ? nodes : 0),
+    ...(run.secondsUntilLabelled === undefined
+      ? []
+      : [figure('all delivered to all labelled', 's', run.secondsUntilLabelled)]),
   ];
 }

@@ -29,6 +29,18 @@ describe('a figure', () => {
     expect(always).toMatchObject({ goal: 'every run >= 0.75', holds: false });
   });
 
+  it('may have to be exactly something', () => {
+    const goal = { exactly: 2, judgedBy: 'everyRun' } as const;
+    expect(figureOf('writes', '', [2, 2], goal)).toMatchObject({
+      goal: 'every run = 2',
+      holds: true,
+    });
+    for (const values of [[2, 3, 2], [1.9999999]]) {
+      expect(figureOf('writes', '', values, goal).holds).toBe(false);
+    }
+    expect(figureOf('writes', '', [2, 3, 2], { ...goal, judgedBy: 'median' }).holds).toBe(true);
+  });
+
   it('without a goal is only told', () => {
     expect(figureOf('share', '%', [70])).not.toHaveProperty('holds');
   });

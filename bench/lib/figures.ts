@@ -4,6 +4,7 @@
 export type Goal = { readonly judgedBy: 'median' | 'everyRun' } & (
   | { readonly atMost: number }
   | { readonly atLeast: number }
+  | { readonly exactly: number }
 );
 
 export interface Figure {
@@ -32,6 +33,11 @@ export function figureOf(
   if ('atMost' in goal) {
     const judged = goal.judgedBy === 'median' ? spread.median : spread.max;
     return { ...figure, goal: `${by} <= ${goal.atMost}`, holds: judged <= goal.atMost };
+  }
+  if ('exactly' in goal) {
+    const judged = goal.judgedBy === 'median' ? [spread.median] : values;
+    const holds = judged.every((value) => value === goal.exactly);
+    return { ...figure, goal: `${by} = ${goal.exactly}`, holds };
   }
   const judged = goal.judgedBy === 'median' ? spread.median : spread.min;
   return { ...figure, goal: `${by} >= ${goal.atLeast}`, holds: judged >= goal.atLeast };

@@ -58,13 +58,18 @@ function nodeOf(name: string, at: number): object {
   };
 }
 
+/** Of a node that is well. */
+export function conditionsAt(time: Date): readonly object[] {
+  const lastHeartbeatTime = time.toISOString().replace(/\.\d+/, '');
+  return [
+    { type: 'Ready', status: 'True', reason: 'KubeletReady', lastHeartbeatTime },
+    { type: 'MemoryPressure', status: 'False', reason: 'Enough', lastHeartbeatTime },
+  ];
+}
+
 function statusOf(): object {
-  const lastHeartbeatTime = '2026-01-01T00:00:00Z';
   return {
-    conditions: [
-      { type: 'Ready', status: 'True', reason: 'KubeletReady', lastHeartbeatTime },
-      { type: 'MemoryPressure', status: 'False', reason: 'Enough', lastHeartbeatTime },
-    ],
+    conditions: conditionsAt(new Date()),
     images: Array.from({ length: IMAGES }, (_, at) => ({
       names: [`registry.example.com/team/image-${at}@sha256:${'0'.repeat(64)}`],
       sizeBytes: 100_000_000,
@@ -77,9 +82,12 @@ export interface ScaleDistribution {
   readonly url: string;
   /** Undefined: all nodes. */
   readonly slice: number | undefined;
+  /** Nodes that have it say so. */
+  readonly nodeLabel?: boolean;
 }
 
-export function distributionBody({ name, url, slice }: ScaleDistribution): object {
+export function distributionBody(distribution: ScaleDistribution): object {
+  const { name, url, slice, nodeLabel = false } = distribution;
   return {
     apiVersion: 'sluice.dev/v1alpha1',
     kind: 'Distribution',
@@ -88,6 +96,7 @@ export function distributionBody({ name, url, slice }: ScaleDistribution): objec
       source: { url },
       target: {
         path: name,
+        nodeLabel,
         ...(slice !== undefined && { nodeSelector: { [SLICE_LABEL]: String(slice) } }),
       },
     },

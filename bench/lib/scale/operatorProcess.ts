@@ -35,6 +35,8 @@ export interface OperatorOptions {
   /** Name and address of its pod. */
   readonly pod: string;
   readonly address: string;
+  /** Besides what it needs in any case. */
+  readonly env?: Readonly<Record<string, string>>;
   /** What comes before its command line, as to run it on another host. */
   readonly within?: readonly string[];
 }
@@ -77,6 +79,7 @@ export class OperatorProcess {
           SLUICE_CONTROL_PORT: String(CONTROL_PORT),
           SLUICE_METRICS_PORT: String(METRICS_PORT),
           SLUICE_LOG_LEVEL: 'warn',
+          ...options.env,
         },
       },
     );

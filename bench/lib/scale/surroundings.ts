@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { labelKey } from '@sluice/operator/controllers/workloads/labelKey.ts';
 import { listPath, resources } from '@sluice/operator/kube/paths.ts';
 import type { TestApiServer } from '@sluice/operator/testing/adapters/apiServer.ts';
 import { BRIDGE_ADDRESS } from '../namespaces.ts';
@@ -28,16 +29,33 @@ export async function applyOrigin(api: TestApiServer): Promise<void> {
   });
 }
 
-export async function allReady(api: TestApiServer, distributions: number): Promise<boolean> {
+export function allReady(api: TestApiServer, distributions: number): Promise<boolean> {
+  return areTrue(api, 'Ready', distributions);
+}
+
+/** So many distributions have the condition, and it is True. */
+export async function areTrue(api: TestApiServer, of: string, count: number): Promise<boolean> {
   interface List {
     items: { status?: { conditions?: { type: string; status: string }[] } }[];
   }
   const path = listPath(resources.distributions, 'default');
   const { items } = await api.admin.request<List>({ method: 'GET', path });
-  const ready = items.filter(({ status }) =>
-    status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
+  const found = items.filter(({ status }) =>
+    status?.conditions?.some(({ type, status }) => type === of && status === 'True'),
   );
-  return ready.length === distributions;
+  return found.length === count;
+}
+
+/** So many nodes have the label of a distribution, with its first epoch. */
+export async function labelledNodes(api: TestApiServer, name: string): Promise<number> {
+  const { items } = await api.admin.request<{ items: unknown[] | null }>({
+    method: 'GET',
+    path: listPath(resources.nodes),
+    query: { labelSelector: `${labelKey({ namespace: 'default', name })}=1` },
+    accept: 'application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io',
+  });
+  // None are null in a list of metadata.
+  return items?.length ?? 0;
 }
 
 /** As it is mounted into the agents' pods. */
