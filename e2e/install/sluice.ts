@@ -97,6 +97,12 @@ export class Sluice {
       .sort((a, b) => (a.eventTime < b.eventTime ? -1 : 1));
   }
 
+  untilEvent(name: string, reason: string): Promise<{ reason: string; note: string }> {
+    return this.until(`event ${reason} of ${name}`, async () => {
+      return (await this.events(name)).find((event) => event.reason === reason);
+    });
+  }
+
   /** Waits until some node, or this one, holds so many verified bytes. */
   async untilVerified(uid: string, bytes: number, node?: string): Promise<NodeView> {
     return this.until(`${bytes} verified bytes`, async () => {

@@ -196,10 +196,7 @@ describe('a failure says what it is, and what to do', () => {
       expect(short.message).toMatch(new RegExp(`^relays of zone-a, zone-b: ${image('relay')}`));
       const relayless = await untilReason(sluice, nameOf(relayed), 'Stalled', 'ImageNotPullable');
       expect(relayless.message).toMatch(new RegExp(`; relays do not start: ${image('relay')}`));
-      await sluice.until('an event', async () => {
-        const events = await sluice.events(nameOf(relayed));
-        return events.some(({ reason }) => reason === 'ImageNotPullable') || undefined;
-      });
+      await sluice.untilEvent(nameOf(relayed), 'ImageNotPullable');
 
       const { conditions, failedNodes } = await sluice.until('a failed node', async () => {
         const { status } = await sluice.distribution(nameOf(single));

@@ -7,9 +7,9 @@ import { NAMESPACE, type Pod } from '../install/sluice.ts';
 import type { OriginFile } from '../origin/origin.ts';
 import {
   expectEverywhere,
+  expectOneEpoch,
   leaderOf,
   MIB,
-  nameOf,
   type Scenario,
   scaleOperator,
   scenario,
@@ -30,11 +30,7 @@ async function expectFetchedOnce(on: Scenario, ...files: readonly OriginFile[]):
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   const most = sizeBytes * 1.03 + 8 * MIB;
   expect(await takenFromOrigin(on), 'bytes of the origin').toBeLessThan(most);
-  for (const file of files) {
-    const events = await on.sluice.events(nameOf(file));
-    const begun = events.filter(({ reason }) => reason === 'EpochStarted');
-    expect(begun, `epochs of ${file.name}`).toHaveLength(1);
-  }
+  for (const file of files) await expectOneEpoch(on, file);
 }
 
 /** How often each container of relays and agents was started again, by its pod. */

@@ -43,10 +43,7 @@ describe('a source with a mirror', () => {
     });
     // The next epoch, without the mirror, begins when the source says what it has.
     await on.behave(source, {});
-    await on.sluice.until('the mirror is dropped', async () => {
-      const events = await on.sluice.events(name);
-      return events.some(({ reason }) => reason === 'MirrorDropped') ? true : undefined;
-    });
+    await on.sluice.untilEvent(name, 'MirrorDropped');
     await untilEverywhere(on.sluice, source);
     const { status } = await on.sluice.distribution(name);
     expect(status?.epoch?.number).toBeGreaterThan(1);

@@ -1,5 +1,6 @@
 import { access } from 'node:fs/promises';
 import { describe, expect } from 'vitest';
+import { conditionOf } from '../install/sluice.ts';
 import { expectEverywhere, MIB, scenario, untilEverywhere } from './scenario.ts';
 
 describe('an origin', () => {
@@ -37,17 +38,14 @@ describe('an origin', () => {
     await on.distribute(file, { sha256: 'ab'.repeat(32) });
     const stalled = await on.sluice.until('Stalled', async () => {
       const { status } = await on.sluice.distribution('wrong-digest');
-      return status?.conditions?.find(({ type }) => type === 'Stalled');
+      return conditionOf(status, 'Stalled');
     });
     expect(stalled.reason).toBe('DigestMismatch');
     for (const node of on.cluster.nodes) {
       const placed = on.sluice.placed(node, 'wrong-digest', file.name);
       await expect(access(placed), node.name).rejects.toThrow('ENOENT');
     }
-    await on.sluice.until('the event', async () => {
-      const events = await on.sluice.events('wrong-digest');
-      return events.find(({ reason }) => reason === 'DigestMismatch');
-    });
+    await on.sluice.untilEvent('wrong-digest', 'DigestMismatch');
   });
 
   scenario('that changes the file half way: all nodes get the new one whole', async (on) => {
@@ -60,8 +58,7 @@ describe('an origin', () => {
     });
     const ready = await on.sluice.until('the second epoch', async () => {
       const { status } = await on.sluice.distribution('changing');
-      const isReady = status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True');
-      return isReady ? status : undefined;
+      return conditionOf(status, 'Ready')?.status === 'True' ? status : undefined;
     });
     expect(ready.epoch?.number).toBe(2);
     await expectEverywhere(on.sluice, changed);

@@ -135,6 +135,13 @@ export async function expectEverywhere(sluice: Sluice, file: OriginFile): Promis
   }
 }
 
+/** Nobody has begun it anew. */
+export async function expectOneEpoch({ sluice }: Scenario, file: OriginFile): Promise<void> {
+  const events = await sluice.events(nameOf(file));
+  const begun = events.filter(({ reason }) => reason === 'EpochStarted');
+  expect(begun, `epochs of ${file.name}`).toHaveLength(1);
+}
+
 /** Bytes, by its own meter. */
 export async function takenFromOrigin({ cluster }: Scenario): Promise<number> {
   return (await cluster.origin.stats()).bytesTotal;

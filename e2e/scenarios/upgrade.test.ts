@@ -4,7 +4,14 @@ import { nextMinorImages, type SluiceImages } from '../cluster/images.ts';
 import { askPod } from '../install/askPod.ts';
 import { changeImages } from '../install/sluice.ts';
 import { SETTINGS } from './limits.ts';
-import { MIB, nameOf, type Scenario, scenario, untilEverywhere } from './scenario.ts';
+import {
+  expectOneEpoch,
+  MIB,
+  type Scenario,
+  scenario,
+  takenFromOrigin,
+  untilEverywhere,
+} from './scenario.ts';
 
 const HEALTH_PORT = 8082;
 const TIMEOUT_MS = 400_000;
@@ -49,12 +56,9 @@ async function replaceHalfWay(
   expect(spoken.size, 'versions of the protocol').toBe(1);
 
   await untilEverywhere(sluice, file);
-  const { bytesTotal } = await on.cluster.origin.stats();
-  expect(bytesTotal / file.sizeBytes, 'copies from the origin').toBeLessThan(1.1);
-  const begun = (await sluice.events(nameOf(file))).filter(
-    ({ reason }) => reason === 'EpochStarted',
-  );
-  expect(begun, 'epochs').toHaveLength(1);
+  const copies = (await takenFromOrigin(on)) / file.sizeBytes;
+  expect(copies, 'copies from the origin').toBeLessThan(1.1);
+  await expectOneEpoch(on, file);
   return Math.max(...spoken);
 }
 

@@ -16,7 +16,14 @@ import {
 import { originResource } from '../../install/resources.ts';
 import { installAgain, NAMESPACE } from '../../install/sluice.ts';
 import { LIMITS } from '../limits.ts';
-import { expectEverywhere, MIB, nameOf, scenario, untilEverywhere } from '../scenario.ts';
+import {
+  expectEverywhere,
+  MIB,
+  nameOf,
+  scenario,
+  takenFromOrigin,
+  untilEverywhere,
+} from '../scenario.ts';
 
 const PURGE_TIMEOUT_MS = 120_000;
 
@@ -109,7 +116,7 @@ describe('Sluice that is uninstalled', () => {
         return (await cluster.kubectl(args)) === '' ? undefined : true;
       });
       await sluice.untilReady(nameOf(file));
-      expect((await cluster.origin.stats()).bytesTotal, 'nothing is fetched again').toBe(0);
+      expect(await takenFromOrigin(on), 'nothing is fetched again').toBe(0);
 
       // One that nobody deletes properly leaves files that no Distribution knows.
       await sluice.apply(originResource('another', 'mirror.sluice.test', LIMITS));
