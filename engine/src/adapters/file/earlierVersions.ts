@@ -84,7 +84,7 @@ export async function unnotedBytes(
 
 /** Whether the version was completed, and its digests were right. */
 async function isWholeVersion(folder: string, fileSystem: FileSystem): Promise<boolean> {
-  return (await StateFile.told(`${folder}.state`, fileSystem)) === 'whole';
+  return (await StateFile.told(folder, fileSystem)) === 'whole';
 }
 
 /** Those of the folders whose versions were completed, and had the right digests. */

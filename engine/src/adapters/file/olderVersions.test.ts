@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { layoutOf } from '../../pieces/layout.ts';
 import { FileStore } from './fileStore.ts';
+import { nodeFileSystem } from './nodeFileSystem.ts';
 import { removeOlderVersions } from './olderVersions.ts';
 
 const NEVER = new AbortController().signal;
@@ -53,6 +54,49 @@ describe('versions before the one that is visible', () => {
     expect(await versions()).toEqual(['2', '3']);
     await removeOlderVersions(path.join(parent, '3'), 1);
     expect(await versions()).toEqual(['2', '3']);
+  });
+
+  it('stay when the note of them is gone: they may be whole', async () => {
+    for (const epoch of [1, 2, 3]) await makeVersion(epoch, true);
+    await rm(path.join(parent, '2.state'));
+    await removeOlderVersions(path.join(parent, '3'), 0);
+    expect(await versions()).toEqual(['2', '3']);
+    // Begun again, and given up before its bytes were looked at.
+    await makeVersion(2, false);
+    await removeOlderVersions(path.join(parent, '3'), 0);
+    expect(await versions()).toEqual(['2', '3']);
+    expect(await readFile(path.join(parent, '2/f'), 'utf8')).toBe('abc');
+  });
+
+  it('stay when the note of them cannot be read', async () => {
+    for (const epoch of [1, 2]) await makeVersion(epoch, true);
+    await rm(path.join(parent, '1.state'));
+    await mkdir(path.join(parent, '1.state'));
+    await removeOlderVersions(path.join(parent, '2'), 0);
+    expect(await versions()).toEqual(['1', '2']);
+  });
+
+  it('go when they had not even begun to be noted', async () => {
+    await mkdir(path.join(parent, '1'));
+    await makeVersion(2, true);
+    await removeOlderVersions(path.join(parent, '2'), 9);
+    expect(await versions()).toEqual(['2']);
+  });
+
+  it.each([1, 2, 3, 4])('go the next time when that was cut off after %i steps', async (steps) => {
+    for (const epoch of [1, 2]) await makeVersion(epoch, true);
+    let left = steps;
+    const remove = async (at: string) => {
+      if (left === 0) throw new Error('cut off');
+      left -= 1;
+      await nodeFileSystem.remove(at);
+    };
+    // The note comes first, as it well may.
+    const list = async (at: string) => (await readdir(at)).sort().reverse();
+    const disk = { ...nodeFileSystem, remove, list };
+    await removeOlderVersions(path.join(parent, '2'), 0, disk).catch(() => {});
+    await removeOlderVersions(path.join(parent, '2'), 0);
+    expect((await readdir(parent)).filter((name) => name.startsWith('1'))).toEqual([]);
   });
 
   it('are none of a later one, and nothing else in the folder is touched', async () => {

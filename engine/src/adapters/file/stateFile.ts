@@ -11,8 +11,9 @@ import { ABSENT, RECORD_BYTES, readRecord, recordOf, SYNCED, WRITTEN } from './p
  * was changed by somebody else, or by a write that a crash cut off.
  *
  * The last two digits of the magic are the format's version. A file of another one, or of another
- * length, says nothing of the pieces, and neither does none: those that stand in their places are
- * hashed there before anybody is asked for them.
+ * length, says nothing of the pieces, and neither does none where files stand: those that stand in
+ * their places are hashed there before anybody is asked for them. Nor does any of these say that the
+ * version was not whole.
  */
 const MAGIC = Buffer.from('sluice02');
 const BOOT_BYTES = 55;
@@ -76,18 +77,23 @@ export class StateFile {
   }
 
   /**
-   * What the state file there says of its version; one that cannot be read says that it is partial,
-   * one of another format nothing.
+   * What is noted of the version in the folder: nothing where the state file is of another format,
+   * was begun where one was, cannot be read, or is gone. Gone, and not yet made, is it where the list
+   * of files is there, for that is written after it; with neither the version has hardly begun.
    */
-  static async told(path: string, fileSystem: FileSystem): Promise<'whole' | 'partial' | 'untold'> {
+  static async told(
+    folder: string,
+    fileSystem: FileSystem,
+  ): Promise<'whole' | 'partial' | 'untold'> {
     try {
       const head = Buffer.alloc(HEAD_BYTES);
-      const file = await fileSystem.open(path, 'read');
+      const file = await fileSystem.open(`${folder}.state`, 'read');
       await file.read(head, 0).finally(() => file.close());
-      if (!isOfThisFormat(head)) return 'untold';
+      if (!isOfThisFormat(head) || head[WHOLE_AT] === UNTOLD) return 'untold';
       return head[WHOLE_AT] === WHOLE ? 'whole' : 'partial';
-    } catch {
-      return 'partial';
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return 'untold';
+      return (await fileSystem.facts(`${folder}.files`)) === undefined ? 'partial' : 'untold';
     }
   }
 
