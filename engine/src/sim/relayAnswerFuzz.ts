@@ -22,22 +22,39 @@ interface Answer {
   body: Buffer;
 }
 
+/**
+ * Each kind of answer, and of how many something is taken at least, mistakes or not: else nothing
+ * would be judged. They are about twice as many.
+ */
+const KINDS = [
+  { name: 'top-up', answer: answerTopUp, takenShare: 0.13 },
+  { name: 'feed', answer: answerFeed, takenShare: 0.28 },
+];
+/** Fewer are repeated to be looked at. */
+const MANY_INPUTS = 1_000;
+
 /** What relays answer, with mistakes in status, headers and body. Answers what went wrong, by seed. */
 export async function fuzzRelayAnswers(firstSeed: number, inputs: number): Promise<string[]> {
   const problems: string[] = [];
+  const taken = KINDS.map(() => 0);
   for (let seed = firstSeed; seed < firstSeed + inputs; seed += 1) {
-    const random = new SeededRandom(seed);
+    const at = seed % KINDS.length;
     try {
-      if (seed % 2 === 0) await answerTopUp(random);
-      else await answerFeed(random);
+      if (await KINDS[at]?.answer(new SeededRandom(seed))) taken[at] = (taken[at] ?? 0) + 1;
     } catch (error) {
       problems.push(`relay's answer, seed ${seed}: ${String(error)}`);
+    }
+  }
+  for (const [at, { name, takenShare }] of KINDS.entries()) {
+    const share = ((taken[at] ?? 0) * KINDS.length) / inputs;
+    if (inputs >= MANY_INPUTS && share < takenShare) {
+      problems.push(`relays' answers: something was taken of ${share} of those to ${name}`);
     }
   }
   return problems;
 }
 
-/** One request is answered, within the bounds that the client keeps; others never are. */
+/** Every request is answered so, within the bounds that the client keeps. */
 function sourceOf(answer: Answer): HttpSource {
   const request = async ({ onHead, onChunk }: RangeRequest) => {
     const head = {
@@ -48,15 +65,21 @@ function sourceOf(answer: Answer): HttpSource {
     };
     const refused = (cause: unknown) =>
       new HttpSourceError('AnswerRefused', 'refused', { wireBytes: 0, exact: true, cause });
+    // As the client holds a body to its length; one without a length ends with its connection.
+    const length = Number(answer.headers['content-length'] ?? answer.body.length) || 0;
+    const body = answer.body.subarray(0, length);
     try {
       onHead(head);
-      for (let at = 0; at < answer.body.length; at += CHUNK_BYTES) {
-        await onChunk(answer.body.subarray(at, at + CHUNK_BYTES));
+      for (let at = 0; at < body.length; at += CHUNK_BYTES) {
+        await onChunk(body.subarray(at, at + CHUNK_BYTES));
       }
     } catch (cause) {
       throw refused(cause);
     }
-    return { head, bodyBytes: answer.body.length, wireBytes: answer.body.length };
+    if (body.length < length) {
+      throw new HttpSourceError('ConnectionLost', 'cut off', { wireBytes: 0, exact: true });
+    }
+    return { head, bodyBytes: body.length, wireBytes: body.length };
   };
   const connection = { request, close: async () => {}, unprovenEnds: 0, unaskedBytes: 0 };
   return { connection: () => connection };
@@ -81,8 +104,11 @@ function spoil(answer: Answer, random: SeededRandom): Answer {
   }
 }
 
-/** Only what was acceptable is begun, nothing is written beyond it, and no other length is taken for it. */
-async function answerTopUp(random: SeededRandom): Promise<void> {
+/**
+ * Only what was acceptable is begun, what is written of it are the bytes that came, and it is finished
+ * when all of them are. Answers whether one was.
+ */
+async function answerTopUp(random: SeededRandom): Promise<boolean> {
   const acceptable = new Bitfield(PIECES);
   for (let piece = 0; piece < PIECES; piece += 1) if (random.below(2) === 0) acceptable.add(piece);
   if (acceptable.count === 0) acceptable.add(0);
@@ -90,24 +116,29 @@ async function answerTopUp(random: SeededRandom): Promise<void> {
   const piece = pieces[random.below(pieces.length)] as number;
   const headers = { 'sluice-piece': String(piece), 'content-length': String(PIECE_BYTES) };
   const answer = spoil({ status: 200, headers, body: random.bytes(PIECE_BYTES) }, random);
-  // As the client holds a body to its length.
-  answer.body = answer.body.subarray(0, Number(answer.headers['content-length']) || 0);
   const wrong: string[] = [];
   let openBytes = 0;
+  let finished = 0;
   const assemble = (begun: number): PieceAssembly | undefined => {
     if (!acceptable.has(begun)) wrong.push(`began piece ${begun}`);
+    const written: Uint8Array[] = [];
     let writtenBytes = 0;
     return {
       piece: begun,
       sizeBytes: PIECE_BYTES,
       missing: () => [],
       write: (offset, chunk) => {
+        if (offset !== writtenBytes) wrong.push(`wrote at ${offset} behind ${writtenBytes} bytes`);
         writtenBytes += chunk.byteLength;
-        if (offset + chunk.byteLength > PIECE_BYTES) wrong.push('wrote beyond the end');
+        if (writtenBytes > PIECE_BYTES) wrong.push('wrote beyond the end');
+        written.push(Uint8Array.from(chunk));
       },
+      // What it throws is the store's matter, so it is said aside.
       finish: async () => {
-        // Ours is a broken assembly when it is not whole: it is said here, and there by an error.
-        if (writtenBytes < PIECE_BYTES) throw new Error('it is not whole');
+        finished += 1;
+        if (writtenBytes !== PIECE_BYTES) wrong.push(`finished with ${writtenBytes} bytes`);
+        const came = answer.body.subarray(0, PIECE_BYTES);
+        if (!Buffer.concat(written).equals(came)) wrong.push('wrote other bytes than came');
         return 'mismatch';
       },
       abort: () => {},
@@ -137,14 +168,20 @@ async function answerTopUp(random: SeededRandom): Promise<void> {
   await downloads.stop();
   if (openBytes < 0 || openBytes > PIECE_BYTES) wrong.push(`${openBytes} bytes are counted`);
   if (wrong.length > 0) throw new Error(wrong.join('; '));
+  return finished > 0;
 }
 
-/** Batches are passed on as they are or not at all, and the next poll begins at a place that is one. */
-async function answerFeed(random: SeededRandom): Promise<void> {
+/**
+ * Batches are passed on as they are or not at all, and the next poll begins at a place that is one.
+ * Answers whether there were any.
+ */
+async function answerFeed(random: SeededRandom): Promise<boolean> {
   const batches = Array.from({ length: 1 + random.below(4) }, () => random.bytes(80));
   const headers = { [FEED_LOG_HEADER]: 'log', [FEED_NEXT_HEADER]: String(batches.length) };
-  const answer = spoil({ status: 200, headers, body: encodeBatchList(batches) }, random);
+  const right = encodeBatchList(batches);
+  const answer = spoil({ status: 200, headers, body: right }, random);
   const asked: URL[] = [];
+  const passedOn: Uint8Array[] = [];
   const source = sourceOf(answer);
   const http: HttpSource = {
     connection: (url) => {
@@ -160,7 +197,10 @@ async function answerFeed(random: SeededRandom): Promise<void> {
   };
   const target: FeedTarget = {
     hasUnnamedPieces: () => true,
-    acceptBatch: () => false,
+    acceptBatch: (batch) => {
+      passedOn.push(batch);
+      return false;
+    },
     receivedBytes: () => ({ bitTorrent: 0, relayHttp: 0 }),
     broke: (error) => {
       throw error;
@@ -177,4 +217,12 @@ async function answerFeed(random: SeededRandom): Promise<void> {
     if (!/^\d{1,16}$/.test(from)) throw new Error(`it asks from ${from}`);
   }
   if (asked.length < 2) throw new Error('it does not go on');
+  const isRight = answer.status === 200 && answer.body.equals(right);
+  if (isRight && passedOn.length === 0) throw new Error('it passes nothing on');
+  if (passedOn.length === 0) return false;
+  if (answer.status !== 200) throw new Error(`it takes batches from an answer ${answer.status}`);
+  // Of each answer all.
+  const all = Buffer.concat(asked.map(() => answer.body));
+  if (!encodeBatchList(passedOn).equals(all)) throw new Error('it passes on something else');
+  return true;
 }
