@@ -29,6 +29,7 @@ interface StoredFile {
 
 const hashOf = (piece: number) => Buffer.alloc(32, piece + 1);
 const BATCHES = [10, 200, 3].map((length) => Buffer.alloc(length, length));
+const ONE_MORE = Buffer.alloc(20, 1);
 const KNOWN = new Set(Array.from({ length: LAYOUT.pieceCount }, (_, at) => hex(hashOf(at))));
 
 const STORED: readonly StoredFile[] = [
@@ -49,13 +50,19 @@ const STORED: readonly StoredFile[] = [
     name: 'feed',
     suffix: '.feed',
     read: async (disk) => {
+      const stored = await get(disk, '.feed');
       const feed = await FeedFile.open(`${FOLDER}.feed`, disk);
-      const bytes = feed.batches.reduce((sum, each) => sum + each.byteLength, 0);
+      const { batches } = feed;
+      feed.append([ONE_MORE]);
       await feed.close();
+      const taken = encodeBatchList(batches);
+      if (!taken.equals(stored.subarray(0, taken.length))) throw new Error('it is another feed');
+      const right = BATCHES.filter((_, at) => startsAlike(stored, BATCHES.slice(0, at + 1)));
+      if (batches.length < right.length) throw new Error('a batch before the mistake is missing');
       const again = await FeedFile.open(`${FOLDER}.feed`, disk);
       await again.close();
-      const left = again.batches.reduce((sum, each) => sum + each.byteLength, 0);
-      if (left !== bytes) throw new Error('it is another feed the next time');
+      const added = encodeBatchList([...batches, ONE_MORE]);
+      if (!encodeBatchList(again.batches).equals(added)) throw new Error('what is added is lost');
     },
   },
   {
@@ -126,6 +133,12 @@ async function get(disk: FileSystem, suffix: string): Promise<Buffer> {
   await file.read(bytes, 0);
   await file.close();
   return bytes;
+}
+
+/** Whether these batches stand at its start as they were written. */
+function startsAlike(stored: Buffer, batches: readonly Buffer[]): boolean {
+  const written = encodeBatchList(batches);
+  return stored.subarray(0, written.length).equals(written);
 }
 
 function hex(bytes: Uint8Array): string {
