@@ -29,11 +29,12 @@ export class MemoryStore implements PieceStore {
   readonly earlier = new Set<string>();
   /** What copy() was asked for. */
   copied = 0;
-  /** Set: what every write, and what every read, fails with. */
+  /** Set: what every write fails with. */
   failure: Error | undefined;
-  readFailure: Error | undefined;
   /** One bit of everything that is read is another one than was written. */
   isCorrupt = false;
+  /** Reads that it spoiled by that. */
+  corruptReads = 0;
   readonly #file: TrueFile;
   readonly #clock: VirtualClock;
   readonly #options: DiskOptions;
@@ -122,8 +123,8 @@ export class MemoryStore implements PieceStore {
 
   async read(piece: number, offset: number, length: number, into?: Uint8Array) {
     this.#clock.settleSoon();
-    if (this.readFailure !== undefined) throw this.readFailure;
     const right = this.#file.piece(piece).subarray(offset, offset + length);
+    if (this.isCorrupt) this.corruptReads += 1;
     const bytes = this.isCorrupt ? flipped(right) : right;
     into?.set(bytes);
     return into ?? bytes;
