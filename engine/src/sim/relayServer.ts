@@ -1,11 +1,12 @@
 import { encodeBatchList, FEED_LOG_HEADER, FEED_NEXT_HEADER } from '../feed/batchList.ts';
 import type { Transfer } from '../session/transfer.ts';
 import { chooseTopUp } from '../topup/chooseTopUp.ts';
+import type { SeededRandom } from './seededRandom.ts';
 import type { HttpServer } from './simulatedHttp.ts';
 import { inChunks } from './simulatedOrigin.ts';
 
 /** Top-up and feed over HTTP, as a relay serves them. `swarmId` in hex. */
-export function relayServer(swarmId: string, transfer: Transfer): HttpServer {
+export function relayServer(swarmId: string, transfer: Transfer, random: SeededRandom): HttpServer {
   const sent = new Uint32Array(transfer.pieceCount);
   return ({ path, body }) => {
     if (!path.includes(swarmId)) return { status: 404, headers: {}, body: [] };
@@ -23,7 +24,7 @@ export function relayServer(swarmId: string, transfer: Transfer): HttpServer {
       sent,
       holds: (each) => transfer.holds(each),
       assembles: (each) => transfer.assembles(each),
-      random: () => 0,
+      random: () => random.next(),
     });
     if (piece === undefined) return { status: 204, headers: {}, body: [] };
     sent[piece] = (sent[piece] ?? 0) + 1;

@@ -394,7 +394,7 @@ export class SwarmWorld {
     });
     transfer.revoke(revoked);
     if (role === 'relay') {
-      this.#http.serve(host, HTTP_PORT, relayServer(swarmId, transfer));
+      this.#http.serve(host, HTTP_PORT, relayServer(swarmId, transfer, this.random));
       return { transfer, topUp: undefined, originHelp: undefined, pullerKey: undefined };
     }
     const pulling = () => this.#pullers().length;
