@@ -8,7 +8,6 @@ import {
   encodeCertificate,
 } from '../feed/certificate.ts';
 import { contentRangeOf } from '../session/originAnswer.ts';
-import { chooseTopUp } from '../topup/chooseTopUp.ts';
 import { WireError } from '../wire/codec.ts';
 import { decodeHashRequest, encodeHashAnswer } from '../wire/hashMessages.ts';
 import { decodeHello, encodeHello } from '../wire/hello.ts';
@@ -217,25 +216,4 @@ describe('any other bytes are refused, or mean what they are:', () => {
       }),
     );
   });
-});
-
-it('a relay gives nothing but what is acceptable and here, whatever it is told', () => {
-  const pieceCount = 40;
-  const set = fc.uniqueArray(fc.nat(pieceCount - 1));
-  fc.assert(
-    fc.property(anyBytes, set, set, (acceptable, held, coming) => {
-      const piece = chooseTopUp(acceptable, {
-        pieceCount,
-        sent: new Uint32Array(pieceCount),
-        holds: (each) => held.includes(each),
-        assembles: (each) => coming.includes(each),
-        random: Math.random,
-      });
-      const fits = [...held, ...coming].filter(
-        (each) => ((acceptable[each >> 3] ?? 0) & (128 >> (each & 7))) !== 0,
-      );
-      if (fits.length === 0) expect(piece).toBeUndefined();
-      else expect(fits).toContain(piece);
-    }),
-  );
 });

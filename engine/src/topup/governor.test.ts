@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { chooseTopUp } from './chooseTopUp.ts';
 import { type GovernorState, govern, INITIAL_GOVERNOR } from './governor.ts';
 
 const FLOOR = 1_000_000;
@@ -100,33 +99,5 @@ describe('the governor', () => {
     const httpBytes = node.httpBytes;
     run(node, 3, 1000);
     expect(node.httpBytes).toBe(httpBytes);
-  });
-});
-
-describe('the choice of a top-up piece', () => {
-  const choice = {
-    pieceCount: 12,
-    sent: [0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    holds: (piece: number) => piece === 1 || piece === 2,
-    assembles: (piece: number) => piece === 9,
-    random: () => 0,
-  };
-
-  it.each([
-    ['the one sent least of those that are whole', [0b1110_0000, 0b0100_0000], 2],
-    ['one that is still coming when nothing else is acceptable', [0b1001_1111, 0b1111_1111], 9],
-    ['none when it has nothing acceptable', [0b1000_0000, 0], undefined],
-    ['none for a bitfield that is too short', [], undefined],
-  ])('is %s', (_, bits, expected) => {
-    expect(chooseTopUp(Uint8Array.from(bits), choice)).toBe(expected);
-  });
-
-  it('is another one at each of two relays that know the same, and among the first', () => {
-    const all = { pieceCount: 100, sent: [1], holds: () => true, assembles: () => false };
-    const acceptable = new Uint8Array(13).fill(255);
-    const chosen = [0, 0.5, 0.99].map((at) =>
-      chooseTopUp(acceptable, { ...all, random: () => at }),
-    );
-    expect(chosen).toEqual([1, 5, 8]);
   });
 });
