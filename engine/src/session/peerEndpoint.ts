@@ -1,8 +1,8 @@
 import type { Random } from '../ports/random.ts';
 import type { Listener, PeerSocket, SocketHandlers, Transport } from '../ports/transport.ts';
+import type { Inbound, InboundPlaces } from '../swarm/inboundPlaces.ts';
 import { PEER_ID_BYTES } from '../wire/hello.ts';
 import type { CloseReason } from './closeReason.ts';
-import type { Inbound, InboundPlaces } from './inboundPlaces.ts';
 
 export interface PeerEndpointDependencies {
   readonly random: Random;

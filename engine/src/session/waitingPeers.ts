@@ -10,7 +10,7 @@ export interface WaitingPeer {
 
 /**
  * As many as a relay that begins later than its agents may have to let wait. Each holds one of the 256
- * places of those who have not proven themselves (inboundPlaces.ts): some are left for who comes.
+ * places of those who have not proven themselves (swarm/inboundPlaces.ts): some are left for who comes.
  */
 const MAX_WAITING = 208;
 

@@ -3,9 +3,9 @@ import type { PieceBuffers } from '../ports/pieceBuffers.ts';
 import type { Random } from '../ports/random.ts';
 import type { Transport } from '../ports/transport.ts';
 import type { CloseReason } from '../session/closeReason.ts';
-import { InboundPlaces } from '../session/inboundPlaces.ts';
 import { PeerEndpoint } from '../session/peerEndpoint.ts';
 import type { Uploader } from '../session/uploader.ts';
+import { InboundPlaces } from '../swarm/inboundPlaces.ts';
 import { StockConnection, type StockConnectionDependencies } from './stockConnection.ts';
 import { StockSwarm, type StockSwarmOptions } from './stockSwarm.ts';
 

@@ -1,6 +1,6 @@
 /*
- * swarm/ decides what to ask of whom, whom to serve and what to announce. Pure: time and
- * randomness come in, nothing goes out.
+ * swarm/ decides whom to let in, what to ask of whom, whom to serve and what to announce. Pure: time
+ * and randomness come in, nothing goes out.
  */
 import type { Bitfield } from '../pieces/bitfield.ts';
 import type { Deadlines } from './peerRate.ts';

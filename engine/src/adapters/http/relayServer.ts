@@ -8,7 +8,7 @@ import {
   MAX_FEED_ANSWER_BYTES,
 } from '../../feed/batchList.ts';
 import { MAX_TRANSFER_PIECES } from '../../pieces/layout.ts';
-import { InboundPlaces } from '../../session/inboundPlaces.ts';
+import { InboundPlaces } from '../../swarm/inboundPlaces.ts';
 import { chooseTopUp } from '../../topup/chooseTopUp.ts';
 
 /** What a relay serves of one swarm; a Transfer with its layout is one. */

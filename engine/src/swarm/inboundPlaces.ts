@@ -1,13 +1,13 @@
-/** A PeerConnection is one. */
+/** That came in: a PeerConnection, a StockConnection, or the client of a relay's HTTP server. */
 export interface Inbound {
   readonly remoteHost: string;
-  /** It has proven that it is a member. */
+  /** It has proven that it is a member; of an ordinary client, that its handshake is over. */
   readonly isOpen: boolean;
 }
 
 /**
- * Anybody can knock; only members of a swarm come further. Those who have not proven it yet have
- * places of their own, so that they take none from members, and one host has not all of them.
+ * Anybody can knock. Those who have not come further have places of their own, so that they take none
+ * from members, and one host has not all of them.
  */
 export interface InboundLimits {
   /** Served at once by a process. */
@@ -17,7 +17,7 @@ export interface InboundLimits {
   readonly maxUnproven: number;
 }
 
-export const DEFAULT_INBOUND_LIMITS: InboundLimits = { maxOpen: 1024, maxUnproven: 256 };
+const DEFAULT_INBOUND_LIMITS: InboundLimits = { maxOpen: 1024, maxUnproven: 256 };
 /**
  * At a relay as many come as its Distributions have nodes, for each of these over BitTorrent, HTTP or
  * both: 10,000 of one (spec.relays.nodesPerRelay at its highest), or 200 of sixty.
@@ -25,7 +25,7 @@ export const DEFAULT_INBOUND_LIMITS: InboundLimits = { maxOpen: 1024, maxUnprove
 export const MAX_OPEN_AT_RELAY = 12_288;
 const MAX_UNPROVEN_OF_HOST = 64;
 
-/** Who is let in. */
+/** Who is let in. PURE. */
 export class InboundPlaces {
   readonly #limits: InboundLimits;
   readonly #unproven = new Set<Inbound>();
