@@ -13,7 +13,7 @@ import type { CloseReason } from './closeReason.ts';
 import { type ConnectionDependencies, PeerConnection } from './peerConnection.ts';
 import { PeerEndpoint } from './peerEndpoint.ts';
 import { PieceMemory } from './pieceMemory.ts';
-import { Transfer, type TransferOptions } from './transfer.ts';
+import { Transfer, type TransferDependencies, type TransferOptions } from './transfer.ts';
 import { Uploader } from './uploader.ts';
 import { uploadGate } from './uploadGate.ts';
 import { WaitingPeers } from './waitingPeers.ts';
@@ -34,6 +34,11 @@ export interface EngineHostDependencies {
   readonly transport: Transport;
   /** Absent: memory that keeps the pieces that came last. */
   readonly memory?: PieceBuffers;
+}
+
+/** One of a host's transfers, and what its process wants to hear of it. */
+interface AddedTransfer extends TransferOptions {
+  readonly onBanned?: TransferDependencies['onBanned'];
 }
 
 const BURST_SECONDS = 0.1;
@@ -131,7 +136,7 @@ export class EngineHost {
   }
 
   /** Not started yet. */
-  addTransfer(options: TransferOptions): Transfer {
+  addTransfer({ onBanned, ...options }: AddedTransfer): Transfer {
     if (this.#transfers.has(options.swarmId)) {
       throw new Error(`there is a transfer of swarm ${options.swarmId} already`);
     }
@@ -145,7 +150,7 @@ export class EngineHost {
       },
       onBanned: (peer, piece) => {
         this.#bannedPeers += 1;
-        options.onBanned?.(peer, piece);
+        onBanned?.(peer, piece);
       },
       connect: (owner) => new PeerConnection(owner, this.#connections),
     });

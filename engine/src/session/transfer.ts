@@ -40,8 +40,6 @@ export interface TransferOptions {
   readonly swarmSecret: Uint8Array;
   /** Absent: by the secret. */
   readonly membership?: Membership;
-  /** A peer, by its address, sent wrong bytes of the piece, and is asked for nothing any more. */
-  readonly onBanned?: (peer: string, piece: number) => void;
 }
 
 export interface TransferDependencies {
@@ -55,6 +53,7 @@ export interface TransferDependencies {
   readonly onStarted: () => void;
   /** A batch of the feed came that only a newer release can read. */
   readonly onNewerBatch: () => void;
+  /** A peer, by its address, sent wrong bytes of the piece, and is asked for nothing any more. */
   readonly onBanned: (peer: string, piece: number) => void;
 }
 
