@@ -44,20 +44,20 @@ export class PullError extends Error {
   }
 }
 
-/** A message about one of the files. Of a set it says which: without the query, which may be signed. */
-export function aboutFile(file: OriginFile, files: readonly OriginFile[], message: string): string {
-  return files.length === 1 ? message : `${new URL(file.url).pathname}: ${message}`;
+/**
+ * What a message about one of the files begins with. Of a set it says which: without the query, which
+ * may be signed.
+ */
+export function aboutFile(file: OriginFile, files: readonly OriginFile[]): string {
+  return files.length === 1 ? '' : `${new URL(file.url).pathname}: `;
 }
 
-/** What asking again would not mend, as a message that `about` completes; undefined: it may. */
-export function refusalIn(
-  error: unknown,
-  about: (message: string) => string,
-): PullError | undefined {
+/** What asking again would not mend, as a message that begins with `about`; undefined: it may. */
+export function refusalIn(error: unknown, about: string): PullError | undefined {
   const refused = error instanceof HttpSourceError ? refusalBehind(error) : error;
   if (!(refused instanceof PullError)) return undefined;
   const { code, message, httpStatus, cause } = refused;
-  return new PullError(code, about(message), httpStatus, cause);
+  return new PullError(code, `${about}${message}`, httpStatus, cause);
 }
 
 function refusalBehind(error: HttpSourceError): unknown {

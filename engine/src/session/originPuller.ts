@@ -339,16 +339,15 @@ export class OriginPuller implements Puller {
     { file, sentAtMs, broughtMost }: { file: OriginFile; sentAtMs: number; broughtMost: boolean },
   ): void {
     if (this.#over) return;
-    const about = (what: string) => aboutFile(file, this.#options.files, what);
+    const about = aboutFile(file, this.#options.files);
     const refusal = refusalIn(error, about);
     if (refusal !== undefined) {
       this.#finish({ kind: 'failed', error: refusal });
       return;
     }
     const now = this.#dependencies.clock.now();
-    const message = about(
-      retry?.message ?? (error instanceof Error ? error.message : String(error)),
-    );
+    const why = retry?.message ?? (error instanceof Error ? error.message : String(error));
+    const message = `${about}${why}`;
     this.#lastProblem = message;
     if (retry !== undefined) this.#retryAtMs = Math.max(this.#retryAtMs, now + retry.afterMs);
     if (sentAtMs < this.#failedAtMs) return;
@@ -393,11 +392,9 @@ export class OriginPuller implements Puller {
     this.#mismatches.set(piece, count);
     if (count < MAX_MISMATCHES) return;
     const { fileIndex } = this.#dependencies.layout.locate(piece);
-    const message = aboutFile(
-      this.#options.files[fileIndex] as OriginFile,
-      this.#options.files,
-      `the origin gives other bytes of piece ${piece} than another puller got`,
-    );
+    const { files } = this.#options;
+    const about = aboutFile(files[fileIndex] as OriginFile, files);
+    const message = `${about}the origin gives other bytes of piece ${piece} than another puller got`;
     this.#finish({ kind: 'failed', error: new PullError('SourceInconsistent', message) });
   }
 

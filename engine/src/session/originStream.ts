@@ -165,15 +165,15 @@ export class OriginStream implements Puller {
         if (!this.#plan.done) await this.#sleep(FIRST_BACKOFF_MS);
       } catch (error) {
         if (this.#over) return;
-        const about = (what: string) => aboutFile(file, files, what);
+        const about = aboutFile(file, files);
         const refusal = refusalIn(error, about);
         if (refusal !== undefined) return this.#finish({ kind: 'failed', error: refusal });
         failures += 1;
         await this.#letGo();
         // The origin may have the one connection of the lease open still.
         if (failures >= MAX_FAILURES || this.#lostConnections > 0) {
-          const message = error instanceof Error ? error.message : String(error);
-          const failed = new PullError('SourceUnavailable', about(message), undefined, error);
+          const message = `${about}${error instanceof Error ? error.message : String(error)}`;
+          const failed = new PullError('SourceUnavailable', message, undefined, error);
           return this.#finish({ kind: 'failed', error: failed });
         }
         await this.#sleep(Math.max(FIRST_BACKOFF_MS * 2 ** (failures - 1), this.#retryAfterMs));

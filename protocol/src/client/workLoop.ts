@@ -183,19 +183,17 @@ export class WorkLoop {
       epochs.push(task.epoch);
       await this.#end(key);
     }
-    if (!deleteFiles) {
-      if (epoch === undefined) this.#dependencies.onTombstone(uid);
-      return;
-    }
-    epochs.push(...(await this.#dependencies.host.deleteFiles(uid, epoch)));
-    // A tombstone is confirmed also when there was nothing: epochs count from 1.
-    if (epochs.length === 0) epochs.push(epoch ?? 1);
-    for (const each of new Set(epochs)) {
-      const removed = { uid, epoch: each };
-      this.#removed.set(taskKey(removed), reportOf(removed, { state: 'removed' }));
+    if (deleteFiles) {
+      epochs.push(...(await this.#dependencies.host.deleteFiles(uid, epoch)));
+      // A tombstone is confirmed also when there was nothing: epochs count from 1.
+      if (epochs.length === 0) epochs.push(epoch ?? 1);
+      for (const each of new Set(epochs)) {
+        const removed = { uid, epoch: each };
+        this.#removed.set(taskKey(removed), reportOf(removed, { state: 'removed' }));
+      }
     }
     if (epoch === undefined) this.#dependencies.onTombstone(uid);
-    this.#dependencies.onChange();
+    if (deleteFiles) this.#dependencies.onChange();
   }
 
   /** What the server did not name in a whole stream is not this process's any more. */

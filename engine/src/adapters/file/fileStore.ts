@@ -151,7 +151,9 @@ export class FileStore implements PieceStore {
 
   /** Of a version that is complete, now; of another one when it will be. */
   async setFileMode(fileMode: number, signal: AbortSignal): Promise<void> {
-    if (this.#modes.choose(fileMode) && this.#state?.isWhole === true) await this.#setModes(signal);
+    const state = this.#state;
+    if (!this.#modes.choose(fileMode) || state?.isWhole !== true) return;
+    await this.#modes.set(state, AbortSignal.any([signal, this.#closing.signal]));
   }
 
   /**
@@ -435,7 +437,7 @@ export class FileStore implements PieceStore {
     await this.#sync.now();
     if (this.#sync.error !== undefined) throw this.#sync.error;
     if (this.#state?.isWhole !== true) await this.#makeWhole(signal);
-    await this.#setModes(signal);
+    if (this.#state !== undefined) await this.#modes.set(this.#state, signal);
     if (link !== undefined) await placeLink(link, folder, this.#fileSystem, signal);
   }
 
@@ -450,11 +452,6 @@ export class FileStore implements PieceStore {
     );
     await this.#sync.syncFolders();
     if (isRight) await this.#state?.setWhole(true);
-  }
-
-  async #setModes(signal: AbortSignal): Promise<void> {
-    if (this.#state === undefined) return;
-    await this.#modes.set(this.#state, AbortSignal.any([signal, this.#closing.signal]));
   }
 
   async #checkDigest(fileIndex: number, signal: AbortSignal): Promise<boolean> {
