@@ -38,15 +38,16 @@ export function swarmIdOf(layout: NamedLayout, owner: SwarmOwner): Buffer {
   return createHash('sha256').update(encoded).digest().subarray(0, 20);
 }
 
-/** What one process makes of the files is not what another one makes of them. */
+/** What one process makes of a plan is not what another one makes of it. */
 class SwarmMismatchError extends Error {
   readonly code = 'SwarmMismatch';
 }
 
-/** A swarm (hex) is named by what is in it: another name means another idea of the files. */
+/** A swarm (hex) is named by its files and its owner: another name means another idea of these. */
 export function checkSwarmId(swarmId: string, layout: NamedLayout, owner: SwarmOwner): void {
   const own = swarmIdOf(layout, owner).toString('hex');
   if (own === swarmId) return;
-  const message = `the control server names swarm ${swarmId}, its files make ${own}`;
+  const made = 'its files, piece length, uid, epoch and key make';
+  const message = `the control server names swarm ${swarmId}, ${made} ${own}`;
   throw new SwarmMismatchError(message);
 }

@@ -103,6 +103,16 @@ it.each([1, 5, 20, 60, 600])(
   },
 );
 
+it('takes what is given up of a block for nothing that came', async () => {
+  received = { bitTorrent: 100, relayHttp: 0 };
+  started();
+  await pass(60_000);
+  asked = [];
+  received = { bitTorrent: 50, relayHttp: 0 };
+  await pass(3_000);
+  expect(asked.length).toBeLessThanOrEqual(1);
+});
+
 it('asks again at once, over the same connection, as long as there is news', async () => {
   started();
   await pass(60_000);

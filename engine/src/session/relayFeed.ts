@@ -17,7 +17,7 @@ export interface FeedTarget {
    * is at fault.
    */
   acceptBatch(batch: Uint8Array): boolean;
-  /** Payload received so far, verified or not. */
+  /** Payload received so far, verified or not; less where a block that was arriving is given up. */
   receivedBytes(): { readonly bitTorrent: number; readonly relayHttp: number };
   /** A mistake of ours: it cannot go on. */
   broke(error: unknown): void;
@@ -111,7 +111,7 @@ export class RelayFeed {
 
   async #pollIfQuiet(): Promise<void> {
     const { bitTorrent, relayHttp } = this.#target.receivedBytes();
-    const isQuiet = bitTorrent === this.#movedBytes.bitTorrent;
+    const isQuiet = bitTorrent <= this.#movedBytes.bitTorrent;
     // What is coming to relays, and from them to here, is about to be named.
     if (!isQuiet || relayHttp !== this.#movedBytes.relayHttp) this.#hurry();
     this.#movedBytes = { bitTorrent, relayHttp };

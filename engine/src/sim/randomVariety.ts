@@ -9,7 +9,7 @@ const SET_SHARE = 0.5;
 const STREAM_SHARE = 0.15;
 const TOP_UP_SHARE = 0.5;
 const STANDING_SHARE = 0.3;
-/** A disk that failed is mended, and a dispute settled, after this at most. */
+/** A disk that failed is mended, and a dispute looked at first, after this at most. */
 const MAX_HEAL_MS = 3_000;
 
 /** The same world with other files, another origin, and a last rung for its floor. */
@@ -44,7 +44,7 @@ function fileOf(totalBytes: number, pieceLengthBytes: number, random: SeededRand
   return new TrueFile(layoutOf(files, pieceLengthBytes));
 }
 
-/** Beside those of a plain world; some of it stands on disks before it begins. */
+/** Beside those of a plain world. In some worlds something stands on the disks before they begin. */
 export function furtherFaults(
   world: SwarmWorld,
   random: SeededRandom,
@@ -103,7 +103,7 @@ const dispute: Draw = (world, random, atMs, nodes) => {
       const pieces = new Set(Array.from({ length: count }, () => random.below(pieceCount)));
       const batches = world.falseBatches([...pieces]);
       if (told.host.isAlive) for (const batch of batches) told.transfer.acceptBatch(batch);
-      // What nobody has pulled yet nobody contradicts before.
+      // Again and again: what nobody has pulled yet nobody contradicts before.
       const settle = () => {
         world.settleDisputes();
         world.clock.setTimer(1_000, settle);

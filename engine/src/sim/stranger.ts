@@ -7,7 +7,7 @@ import type { VirtualClock } from './virtualClock.ts';
 export interface Speech {
   /** The first thing that is said. */
   hello(): Buffer;
-  /** What follows when so much has come back; undefined: not yet. */
+  /** What follows when so much has come back; undefined: too little, and it goes on without. */
   answer(received: Buffer): Buffer | undefined;
   message(): Buffer;
 }
@@ -30,7 +30,7 @@ const PAUSE_MS = 2;
 /** Of what comes back only the beginning is of interest. */
 const MAX_KEPT_BYTES = 1_024;
 
-/** Calls one after the other, says right and spoiled messages, and does not listen. */
+/** Calls one after the other, says right and spoiled messages, and hears only what answers its first. */
 export class Stranger {
   readonly #options: StrangerOptions;
   #spoiled = 0;

@@ -7,7 +7,7 @@ export interface GovernorInput {
   readonly nowMs: number;
   /** Undefined: no floor; then only a node that starves is helped. */
   readonly minRateBytesPerSecond: number | undefined;
-  /** Payload that came without this help, cumulative. */
+  /** Payload that peers brought, and the help that is asked before this one, cumulative. */
   readonly ownBytes: number;
   /** Payload that this help brought, cumulative. */
   readonly helpBytes: number;
@@ -31,7 +31,7 @@ export interface GovernorState {
   readonly debtBytes: number;
   /** Since when the node is clearly above the floor without help. */
   readonly aboveSinceMs: number | undefined;
-  /** When a byte last came without help, or the floor began to be owed. */
+  /** When a byte last came without this help, or the floor began to be owed. */
   readonly movedAtMs: number;
 }
 
@@ -72,7 +72,7 @@ export interface GovernorVerdict {
   readonly wantBytes: number;
   /** The same as a speed, for help that is asked for so; zero: none. */
   readonly wantRateBytesPerSecond: number;
-  /** Over the last second the node was under its floor, help included. */
+  /** Over the last second the node was under its floor, this help included. */
   readonly isShort: boolean;
 }
 

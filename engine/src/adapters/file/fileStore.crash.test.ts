@@ -40,7 +40,7 @@ function hashOf(piece: number, bytes: Uint8Array): Buffer {
   return pieceHash(bytes, leafCountOf({ ...sizes, sizeBytes }));
 }
 
-/** As somebody signed it who is revoked: another one has another size of lies. */
+/** What somebody signed who is revoked: as long, and other bytes most times. */
 function lieOf(piece: number, random: () => number): Buffer {
   return Buffer.alloc(layout.pieceSizeBytes(piece), 200 + Math.floor(random() * 50));
 }
