@@ -1,6 +1,4 @@
 import { describe, expect, it, vi } from 'vitest';
-import { fuzzStoredFiles } from '../adapters/file/testing/storedFilesFuzz.ts';
-import { fuzzRelayRequests } from '../adapters/http/testing/relayRequestFuzz.ts';
 import { fuzzDecoders } from './decoderFuzz.ts';
 import { tryDeafWorld, tryHostileWorld } from './hostileWorld.ts';
 import { mutate } from './mutation.ts';
@@ -27,14 +25,6 @@ it('decoders make nothing of mutated inputs but a refusal (make bench NAME=fuzz 
 
 it('a node makes nothing of what relays answer but a refusal', async () => {
   expect(await fuzzRelayAnswers(1, 2_000)).toEqual([]);
-});
-
-it('a relay answers what it is asked wrongly by a refusal', async () => {
-  expect(await fuzzRelayRequests(1, 2_000)).toEqual([]);
-});
-
-it('a store takes nothing from its own files that it did not write', async () => {
-  expect(await fuzzStoredFiles(1, 2_000)).toEqual([]);
 });
 
 describe('one that is called by strangers, who say right and spoiled messages in any order,', () => {
