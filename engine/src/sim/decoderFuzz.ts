@@ -21,17 +21,16 @@ import {
   OWN_EXTENSIONS,
   WireError,
 } from '../wire/codec.ts';
-import { decodeHashRequest, encodeHashAnswer } from '../wire/hashMessages.ts';
+import { decodeHashRequest } from '../wire/hashMessages.ts';
 import { decodeHello, encodeHello } from '../wire/hello.ts';
 import { decodeStockHandshake, encodeStockHandshake } from '../wire/stockHandshake.ts';
+import { someHashRequest } from './hashRequest.ts';
 import { mutate } from './mutation.ts';
 import { SeededRandom } from './seededRandom.ts';
 
 const PIECES = 200;
 const BLOCK_BYTES = 1_000;
 const MAX_MESSAGES = 12;
-/** Of BEP 52. */
-const HASH_REQUEST_ID = 21;
 
 /** One that reads what strangers send: what is right for it, and what it may make of the rest. */
 interface Decoder {
@@ -73,7 +72,7 @@ function decodersOf(): Decoder[] {
     const pieces = Array.from({ length: 1 + at }, (__, next) => at + next);
     return signer.sign(pieces.map((piece) => ({ piece, hash: hashOf(piece) })))[0] as Buffer;
   });
-  const batch = (random: SeededRandom) => batches[random.below(batches.length)] as Buffer;
+  const batch = (random: SeededRandom) => random.pick(batches);
   const hello = encodeHello({
     swarmId,
     peerId: Buffer.alloc(20, 2),
@@ -87,7 +86,8 @@ function decodersOf(): Decoder[] {
     { name: 'stock handshake', valid: () => handshake, decode: decodeStockHandshake },
     {
       name: 'hash request',
-      valid: hashRequestOf,
+      // As a message is given to its decoder, id first.
+      valid: (random) => someHashRequest(random).subarray(4),
       decode: (bytes) => orThrowsA(WireError, () => decodeHashRequest(bytes)),
     },
     {
@@ -188,20 +188,6 @@ function readStream(stream: Buffer): void {
   orThrowsA(WireError, () => {
     for (let at = 0; at < stream.length; at += 100) reader.push(stream.subarray(at, at + 100));
   });
-}
-
-/** As a message is given to its decoder, id first. */
-function hashRequestOf(random: SeededRandom): Buffer {
-  const range = {
-    root: random.bytes(32),
-    baseLayer: random.below(10),
-    index: random.below(PIECES),
-    length: 2 ** random.below(10),
-    proofLayers: random.below(10),
-  };
-  const message = encodeHashAnswer(range, undefined).subarray(4);
-  message[0] = HASH_REQUEST_ID;
-  return message;
 }
 
 /** Some folders, a file of several pieces, and one of none. */

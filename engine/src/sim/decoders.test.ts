@@ -9,11 +9,12 @@ import {
 } from '../feed/certificate.ts';
 import { contentRangeOf } from '../session/originAnswer.ts';
 import { WireError } from '../wire/codec.ts';
-import { decodeHashRequest, encodeHashAnswer } from '../wire/hashMessages.ts';
+import { decodeHashRequest, type HashRange } from '../wire/hashMessages.ts';
 import { decodeHello, encodeHello } from '../wire/hello.ts';
 import { decodeStockHandshake, encodeStockHandshake } from '../wire/stockHandshake.ts';
+import { encodeHashRequest } from './hashRequest.ts';
 
-const HASH_REQUEST_ID = 21;
+/** Behind the length of a message. */
 const ID_AT = 4;
 
 const bytesOf = (length: number) =>
@@ -70,10 +71,8 @@ function taken<T>(decode: () => T): T | undefined {
   }
 }
 
-function asRequest(range: Parameters<typeof encodeHashAnswer>[0]): Buffer {
-  const message = encodeHashAnswer(range, undefined).subarray(ID_AT);
-  message[0] = HASH_REQUEST_ID;
-  return message;
+function asRequest(range: HashRange): Buffer {
+  return encodeHashRequest(range).subarray(ID_AT);
 }
 
 function rangeSaid(contentRange: string) {

@@ -18,7 +18,3 @@ export type Draw = (
 
 /** The last one has begun by then. */
 export const FAULTS_MS = 10_000;
-
-export function pick<T>(from: readonly T[], random: SeededRandom): T {
-  return from[random.below(from.length)] as T;
-}

@@ -63,8 +63,8 @@ export async function tryHostileWorld(
   });
   const hostile = world.nodes.slice(0, 1 + random.below(2));
   const names = new Set(hostile.map(({ name }) => name));
-  const share = refuses ? 1 : (SHARES[random.below(SHARES.length)] as number);
-  const spoil = refuses ? refuse : (SPOILERS[random.below(SPOILERS.length)] as Spoiler);
+  const share = refuses ? 1 : random.pick(SHARES);
+  const spoil = refuses ? refuse : random.pick(SPOILERS);
   let spoiledCount = 0;
   world.tamper((from, bytes) => {
     if (!names.has(from) || random.next() >= share) return bytes;

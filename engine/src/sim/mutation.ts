@@ -39,7 +39,7 @@ function mutateOnce(bytes: Buffer, random: SeededRandom): Buffer<ArrayBuffer> {
       return mutant;
     case 2:
       if (at + 4 <= bytes.length) {
-        mutant.writeUInt32BE(TELLING[random.below(TELLING.length)] as number, at);
+        mutant.writeUInt32BE(random.pick(TELLING), at);
       }
       return mutant;
     case 3:

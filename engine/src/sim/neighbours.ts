@@ -23,7 +23,7 @@ export function neighboursOf(
       const chosen = new Set(relays);
       if (members.length <= SMALL) for (const node of nodes) chosen.add(node);
       const wanted = relays.length + Math.min(NEIGHBOURS, nodes.length);
-      while (chosen.size < wanted) chosen.add(nodes[random.below(nodes.length)] as string);
+      while (chosen.size < wanted) chosen.add(random.pick(nodes));
       chosen.delete(id);
       return [id, [...chosen]];
     }),

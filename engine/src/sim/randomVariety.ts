@@ -1,5 +1,5 @@
 import { type LayoutFile, layoutOf } from '../pieces/layout.ts';
-import { type Draw, FAULTS_MS, type Fault, pick } from './fault.ts';
+import { type Draw, FAULTS_MS, type Fault } from './fault.ts';
 import type { SeededRandom } from './seededRandom.ts';
 import type { SimulatedPeer, SwarmWorld, WorldOptions } from './swarmWorld.ts';
 import { TrueFile } from './trueFile.ts';
@@ -14,7 +14,7 @@ const MAX_HEAL_MS = 3_000;
 
 /** The same world with other files, another origin, and a last rung for its floor. */
 export function varied(plain: WorldOptions, random: SeededRandom): WorldOptions {
-  const pieceLengthBytes = pick(PIECE_LENGTHS, random);
+  const pieceLengthBytes = random.pick(PIECE_LENGTHS);
   const totalBytes = plain.pieceCount * plain.pieceLengthBytes;
   const file = fileOf(totalBytes, pieceLengthBytes, random);
   const ranges = random.next() >= STREAM_SHARE;
@@ -53,7 +53,7 @@ export function furtherFaults(
   const kinds: readonly Draw[] = [failDisk, dispute, changeSource];
   if (random.next() < STANDING_SHARE) leaveSome(world, random);
   return Array.from({ length: random.below(3) }, () =>
-    pick(kinds, random)(world, random, random.below(FAULTS_MS), nodes),
+    random.pick(kinds)(world, random, random.below(FAULTS_MS), nodes),
   );
 }
 
@@ -74,7 +74,7 @@ function leaveSome(world: SwarmWorld, random: SeededRandom): void {
 
 /** Everything that is written fails for a while; its node then tries again. */
 const failDisk: Draw = (world, random, atMs, nodes) => {
-  const victim = pick(nodes, random);
+  const victim = random.pick(nodes);
   const healMs = random.below(MAX_HEAL_MS);
   return {
     name: `disk of ${victim.name}`,
@@ -92,7 +92,7 @@ const failDisk: Draw = (world, random, atMs, nodes) => {
 
 /** Somebody who may sign says that some pieces are others, and is found out. */
 const dispute: Draw = (world, random, atMs, nodes) => {
-  const told = pick([...nodes, ...world.relays], random);
+  const told = random.pick([...nodes, ...world.relays]);
   const settleMs = random.below(MAX_HEAL_MS);
   const count = 1 + random.below(4);
   return {

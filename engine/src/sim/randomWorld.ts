@@ -1,4 +1,4 @@
-import { type Draw, FAULTS_MS, type Fault, pick } from './fault.ts';
+import { type Draw, FAULTS_MS, type Fault } from './fault.ts';
 import { flipped, isPayload } from './mutation.ts';
 import type { SimulatedHost } from './network.ts';
 import { furtherFaults, varied } from './randomVariety.ts';
@@ -124,7 +124,7 @@ function storyOf(world: SwarmWorld, random: SeededRandom): Story {
     lie(liars),
   ];
   for (let left = random.below(5); left > 0; left -= 1) {
-    const draw = kinds[random.below(kinds.length)] as Draw;
+    const draw = random.pick(kinds);
     faults.push(draw(world, random, random.below(FAULTS_MS), early));
   }
   return { early, faults, liars };
@@ -137,7 +137,7 @@ function join(world: SwarmWorld, late: readonly SimulatedPeer[], atMs: number): 
 
 /** Never the last one: without a relay nobody pulls here. */
 function killRelay(world: SwarmWorld, random: SeededRandom, atMs: number): Fault {
-  const victim = pick(world.relays, random);
+  const victim = random.pick(world.relays);
   return {
     name: `kill ${victim.name}`,
     atMs,
@@ -149,11 +149,11 @@ function killRelay(world: SwarmWorld, random: SeededRandom, atMs: number): Fault
 }
 
 const restartNode: Draw = (world, random, atMs, nodes) =>
-  restarting(world, random, atMs, 'restart', pick(nodes, random));
+  restarting(world, random, atMs, 'restart', random.pick(nodes));
 
 /** What was not synced is gone from its disk when it comes back. */
 const losePower: Draw = (world, random, atMs, nodes) => {
-  const victim = pick(nodes, random);
+  const victim = random.pick(nodes);
   return restarting(world, random, atMs, 'power off', victim, () => victim.store.losePower());
 };
 
@@ -187,7 +187,7 @@ const badOrigin: Draw = (world, random, atMs) => {
     { kind: 'stalls', afterBytes: random.below(PIECE_BYTES) },
     { kind: 'short', missingBytes: 1 + random.below(PIECE_BYTES) },
   ];
-  const conduct = pick(conducts, random);
+  const conduct = random.pick(conducts);
   const healMs = random.below(MAX_CHANGE_MS);
   return {
     name: `origin ${conduct.kind}`,
@@ -222,7 +222,7 @@ const changeRates: Draw = (world, random, atMs, nodes) => {
 /** One bit of every block that it gives is wrong from now on. Never the only node, and one at most. */
 function lie(liars: Set<SimulatedPeer>): Draw {
   return (world, random, atMs, nodes) => {
-    const liar = pick(nodes, random);
+    const liar = random.pick(nodes);
     if (nodes.length < 2 || liars.size > 0) return { name: 'nobody lies', atMs, act: () => {} };
     liars.add(liar);
     return {
@@ -237,7 +237,7 @@ function lie(liars: Set<SimulatedPeer>): Draw {
 }
 
 const blockBitTorrent: Draw = (world, random, atMs, nodes) => {
-  const victim = pick(nodes, random).host;
+  const victim = random.pick(nodes).host;
   const isMeant = (from: SimulatedHost, to: SimulatedHost, port: number) =>
     port === BITTORRENT_PORT && (from === victim || to === victim);
   return cutting(world, random, `block ${victim.name}`, atMs, isMeant);
@@ -269,7 +269,7 @@ function cutting(
 }
 
 function slowLink(world: SwarmWorld, random: SeededRandom, atMs: number): Fault {
-  const { host, role } = pick([...world.nodes, ...world.relays], random);
+  const { host, role } = random.pick([...world.nodes, ...world.relays]);
   const least = role === 'relay' ? SLOWEST_RELAY : 0;
   const slowed = (rate: number) => Math.max(least, rate / 10);
   return {

@@ -96,7 +96,7 @@ function spoil(answer: Answer, random: SeededRandom): Answer {
       return answer;
     default: {
       const names = Object.keys(answer.headers);
-      const name = names[random.below(names.length)] as string;
+      const name = random.pick(names);
       if (random.below(5) === 0) delete answer.headers[name];
       else answer.headers[name] = text(answer.headers[name] as string);
       return answer;
@@ -113,7 +113,7 @@ async function answerTopUp(random: SeededRandom): Promise<boolean> {
   for (let piece = 0; piece < PIECES; piece += 1) if (random.below(2) === 0) acceptable.add(piece);
   if (acceptable.count === 0) acceptable.add(0);
   const pieces = [...acceptable.pieces()];
-  const piece = pieces[random.below(pieces.length)] as number;
+  const piece = random.pick(pieces);
   const headers = { 'sluice-piece': String(piece), 'content-length': String(PIECE_BYTES) };
   const answer = spoil({ status: 200, headers, body: random.bytes(PIECE_BYTES) }, random);
   const wrong: string[] = [];

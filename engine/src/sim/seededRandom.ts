@@ -22,6 +22,10 @@ export class SeededRandom implements Random {
     return bytes;
   }
 
+  pick<T>(from: readonly T[]): T {
+    return from[this.below(from.length)] as T;
+  }
+
   /** A whole number from 0 on. */
   below(limit: number): number {
     return Math.floor(this.next() * limit);

@@ -8,11 +8,10 @@ import {
   OWN_EXTENSIONS,
   STOCK_REQUEST_BYTES,
 } from '../wire/codec.ts';
-import { encodeHashAnswer } from '../wire/hashMessages.ts';
+import { someHashRequest } from './hashRequest.ts';
 import type { SeededRandom } from './seededRandom.ts';
 
-/** Of BEP 52, and where it stands in a message. */
-const HASH_REQUEST_ID = 21;
+/** Where a message says what it is. */
 const ID_AT = 4;
 const PAYLOAD_BYTES = 1_000;
 
@@ -24,7 +23,7 @@ export interface Said {
 
 /** What a member of a swarm says to one that it calls, in any order. */
 export function memberMessage({ pieceCount, batches }: Said, random: SeededRandom): Buffer {
-  const batch = batches[random.below(batches.length)] as Uint8Array;
+  const batch = random.pick(batches);
   return someMessage(pieceCount, random, [
     () => encode({ type: 'feed', batch }),
     () => encode({ type: 'extensions', extensions: OWN_EXTENSIONS }),
@@ -34,7 +33,7 @@ export function memberMessage({ pieceCount, batches }: Said, random: SeededRando
 
 /** What an ordinary client says. */
 export function clientMessage(pieceCount: number, random: SeededRandom): Buffer {
-  return someMessage(pieceCount, random, [() => hashRequest(random), () => extensions()]);
+  return someMessage(pieceCount, random, [() => someHashRequest(random), () => extensions()]);
 }
 
 function someMessage(
@@ -67,20 +66,7 @@ function someMessage(
       ]),
     ...more,
   ];
-  return (kinds[random.below(kinds.length)] as () => Buffer)();
-}
-
-function hashRequest(random: SeededRandom): Buffer {
-  const range = {
-    root: random.bytes(32),
-    baseLayer: random.below(10),
-    index: random.below(64),
-    length: 2 ** random.below(10),
-    proofLayers: random.below(10),
-  };
-  const message = encodeHashAnswer(range, undefined);
-  message[ID_AT] = HASH_REQUEST_ID;
-  return message;
+  return random.pick(kinds)();
 }
 
 /** BEP 10, as clients say it. */

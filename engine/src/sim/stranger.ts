@@ -52,7 +52,7 @@ export class Stranger {
   async start(): Promise<void> {
     const { random, targets } = this.#options;
     while (!this.#isStopped) {
-      await this.#call(targets[random.below(targets.length)] as PeerAddress);
+      await this.#call(random.pick(targets));
       await this.#pause();
     }
   }

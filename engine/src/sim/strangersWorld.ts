@@ -1,5 +1,6 @@
 import { TokenBucket } from '../pacing/tokenBucket.ts';
 import { layoutOf } from '../pieces/layout.ts';
+import type { Transport } from '../ports/transport.ts';
 import { EngineHost } from '../session/host.ts';
 import type { StockContent, StockSwarm } from '../stock/stockSwarm.ts';
 import { buildTorrent, sha1Piece } from '../torrent/buildTorrent.ts';
@@ -17,7 +18,7 @@ import { wrongIn } from './randomWorld.ts';
 import { SeededRandom } from './seededRandom.ts';
 import { SimulatedPorts } from './simulatedTransport.ts';
 import { clientMessage, memberMessage } from './spoiledMessages.ts';
-import { type Speech, Stranger } from './stranger.ts';
+import { type Speech, Stranger, type StrangerOptions } from './stranger.ts';
 import { BITTORRENT_PORT, SwarmWorld } from './swarmWorld.ts';
 import { TrueFile } from './trueFile.ts';
 import { VirtualClock } from './virtualClock.ts';
@@ -55,18 +56,12 @@ export async function trySpoiledSessions(seed: number): Promise<HostileVerdict> 
   const all = [...world.relays, ...world.nodes];
   const { pieceCount } = world.file.layout;
   const said = { pieceCount, batches: world.wholeFeed() };
-  const strangers = Array.from({ length: STRANGERS }, (_, at) => {
-    let calls = 0;
-    return new Stranger({
-      clock: world.clock,
-      random,
-      transport: () => {
-        calls += 1;
-        return world.transportOf(`stranger${at}-${calls}`, STRANGER_LINK);
-      },
-      speech: memberSpeech(world.swarmId, random, () => memberMessage(said, random)),
-      targets: all.map(({ name }) => ({ host: name, port: BITTORRENT_PORT })),
-    });
+  const strangers = strangersOf({
+    clock: world.clock,
+    random,
+    transportOf: (name) => world.transportOf(name, STRANGER_LINK),
+    speech: () => memberSpeech(world.swarmId, random, () => memberMessage(said, random)),
+    targets: all.map(({ name }) => ({ host: name, port: BITTORRENT_PORT })),
   });
   await world.begin();
   for (const stranger of strangers) stranger.start();
@@ -80,6 +75,24 @@ export async function trySpoiledSessions(seed: number): Promise<HostileVerdict> 
   const seconds = Math.max(...world.nodes.map(({ doneAtMs }) => doneAtMs ?? 0)) / 1000;
   await world.stop();
   return { problems, seconds, spoiled: sumOf(strangers), closed };
+}
+
+interface Callers extends Pick<StrangerOptions, 'clock' | 'random' | 'targets'> {
+  /** Of a new host. */
+  readonly transportOf: (name: string) => Transport;
+  /** Of each one its own. */
+  readonly speech: () => Speech;
+}
+
+function strangersOf({ transportOf, speech, ...options }: Callers): Stranger[] {
+  return Array.from({ length: STRANGERS }, (_, at) => {
+    let calls = 0;
+    const transport = () => {
+      calls += 1;
+      return transportOf(`stranger${at}-${calls}`);
+    };
+    return new Stranger({ ...options, transport, speech: speech() });
+  });
 }
 
 /** Anybody who knows the secret, in the role of one that calls. */
@@ -141,18 +154,12 @@ export async function trySpoiledStockSessions(seed: number): Promise<HostileVerd
   const download = await swarmAt('downloader', { kind: 'download', store });
   download.setPeers([{ host: 'seed', port: STOCK_PORT }]);
   const hashes = wireHashesOf(torrent);
-  const strangers = Array.from({ length: STRANGERS }, (_, at) => {
-    let calls = 0;
-    return new Stranger({
-      clock,
-      random,
-      transport: () => {
-        calls += 1;
-        return ports.transportOf(network.add(`stranger${at}-${calls}`, STRANGER_LINK));
-      },
-      speech: clientSpeech(hashes, random, file.layout.pieceCount),
-      targets: ['seed', 'downloader'].map((host) => ({ host, port: STOCK_PORT })),
-    });
+  const strangers = strangersOf({
+    clock,
+    random,
+    transportOf: (name) => ports.transportOf(network.add(name, STRANGER_LINK)),
+    speech: () => clientSpeech(hashes, random, file.layout.pieceCount),
+    targets: ['seed', 'downloader'].map((host) => ({ host, port: STOCK_PORT })),
   });
   let doneAtMs: number | undefined;
   let failure: unknown;
@@ -182,7 +189,7 @@ export async function trySpoiledStockSessions(seed: number): Promise<HostileVerd
 function clientSpeech(hashes: readonly Buffer[], random: SeededRandom, pieceCount: number): Speech {
   return {
     hello: () => {
-      const hash = hashes[random.below(hashes.length)] as Buffer;
+      const hash = random.pick(hashes);
       return encodeStockHandshake(hash, random.bytes(20), random.below(2) === 0);
     },
     answer: (received) =>

@@ -123,7 +123,7 @@ export class SwarmWorld {
     const server = serveFiles({
       version: () => this.#epoch,
       conduct: () => this.originConduct,
-      ranges: options.ranges ?? true,
+      ranges: this.#hasRanges,
     });
     this.#http.serve(this.origin, 80, server);
     for (const [at, rates] of options.relays.entries()) {
@@ -240,9 +240,8 @@ export class SwarmWorld {
 
   /** What was pulled by who is gone, and none of these has, may be pulled again. */
   #releaseLost(holders: readonly SimulatedPeer[]): void {
-    const isAlive = ({ host }: SimulatedPeer) => host.isAlive;
-    const names = new Set([...this.relays, ...this.nodes].filter(isAlive).map(({ name }) => name));
-    const alive = holders.filter(isAlive);
+    const names = new Set(this.#alive().map(({ name }) => name));
+    const alive = holders.filter(({ host }) => host.isAlive);
     this.#epoch.leases.release(
       (holder) => !names.has(holder),
       (piece) => alive.some(({ transfer }) => transfer.holds(piece)),
@@ -335,8 +334,7 @@ export class SwarmWorld {
 
   async stop(): Promise<void> {
     this.#stops.abort(new Error('the simulation is over'));
-    for (const peer of [...this.relays, ...this.nodes])
-      if (peer.host.isAlive) await this.#stop(peer);
+    for (const peer of this.#alive()) await this.#stop(peer);
   }
 
   /** Copies of the file that the origin has given away. */
@@ -354,10 +352,10 @@ export class SwarmWorld {
   }
 
   #epochOf(number: number, file: TrueFile): SimulatedEpoch {
-    const { originRate, originConnections, ranges = true, topUpBytes = 0 } = this.#options;
+    const { originRate, originConnections, topUpBytes = 0 } = this.#options;
     const rateBytesPerSecond = originRate * LIMIT_OVER_LINK;
     const connections = originConnections ?? ORIGIN_CONNECTIONS;
-    const leases = { rateBytesPerSecond, connections, ranges, topUpBytes };
+    const leases = { rateBytesPerSecond, connections, ranges: this.#hasRanges, topUpBytes };
     return new SimulatedEpoch({ number, file, leases });
   }
 
@@ -409,7 +407,11 @@ export class SwarmWorld {
 
   #originSide(host: SimulatedHost): OriginSide {
     const http = this.#http.sourceOf(host);
-    return { epoch: this.#epoch, clock: this.clock, http, ranges: this.#options.ranges ?? true };
+    return { epoch: this.#epoch, clock: this.clock, http, ranges: this.#hasRanges };
+  }
+
+  get #hasRanges(): boolean {
+    return this.#options.ranges ?? true;
   }
 
   #alive(): SimulatedPeer[] {
@@ -429,7 +431,7 @@ export class SwarmWorld {
 
   #tellPeers(): void {
     const isHttp = this.#options.topUp?.isCarried === true;
-    const alive = [...this.relays, ...this.nodes].filter(({ host }) => host.isAlive);
+    const alive = this.#alive();
     const members = alive.map(({ name, role }) => ({ id: name, kind: role }));
     const lists = (this.#options.neighbours ?? ((all) => neighboursOf(all, this.random)))(members);
     const listed = new Map(

@@ -11,6 +11,7 @@ import { TokenBucket } from '../pacing/tokenBucket.ts';
 import { type Layout, type LayoutFile, layoutOf } from '../pieces/layout.ts';
 import type { PieceStore } from '../ports/pieceStore.ts';
 import { EngineHost } from '../session/host.ts';
+import { encodeHashRequest } from '../sim/hashRequest.ts';
 import { buildTorrent, sha1Piece } from '../torrent/buildTorrent.ts';
 import { loadTorrent } from '../torrent/loadTorrent.ts';
 import { type Torrent, viewBytesOf, wireHashesOf } from '../torrent/torrent.ts';
@@ -20,8 +21,6 @@ import { decodeStockHandshake, encodeStockHandshake } from '../wire/stockHandsha
 import type { StockContent, StockSwarm } from './stockSwarm.ts';
 
 const PIECE = 65_536;
-/** Of BEP 52. */
-const HASH_REQUEST_ID = 21;
 const FILES: readonly LayoutFile[] = [
   { path: 'a/large', sizeBytes: 20 * PIECE + 333 },
   { path: 'b/empty', sizeBytes: 0 },
@@ -247,8 +246,7 @@ describe('a torrent among stock sessions', () => {
       length: 2,
       proofLayers: 0,
     };
-    const request = encodeHashAnswer(range, undefined);
-    request[4] = HASH_REQUEST_ID;
+    const request = encodeHashRequest(range);
     const peer = await callWith(seed, wireHashesOf(torrent)[1] as Buffer, [request]);
     const expected = isThere ? layer?.hashes.subarray(0, 64) : undefined;
     const answer = encodeHashAnswer(range, expected);

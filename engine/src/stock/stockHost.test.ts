@@ -5,13 +5,13 @@ import { layoutOf } from '../pieces/layout.ts';
 import type { PeerSocket, SocketHandlers } from '../ports/transport.ts';
 import { PieceMemory } from '../session/pieceMemory.ts';
 import { Uploader } from '../session/uploader.ts';
+import { encodeHashRequest } from '../sim/hashRequest.ts';
 import { SeededRandom } from '../sim/seededRandom.ts';
 import { VirtualClock } from '../sim/virtualClock.ts';
 import { buildTorrent } from '../torrent/buildTorrent.ts';
 import { loadTorrent } from '../torrent/loadTorrent.ts';
 import { wireHashesOf } from '../torrent/torrent.ts';
 import { encode, MessageReader } from '../wire/codec.ts';
-import { encodeHashAnswer } from '../wire/hashMessages.ts';
 import { encodeStockHandshake, STOCK_HANDSHAKE_BYTES } from '../wire/stockHandshake.ts';
 import { StockHost } from './stockHost.ts';
 import type { StockSwarm } from './stockSwarm.ts';
@@ -19,7 +19,6 @@ import type { StockSwarm } from './stockSwarm.ts';
 const PIECE = 16_384;
 const PIECES = 512;
 /** Of BEP 52. */
-const HASH_REQUEST_ID = 21;
 const HASHES_ID = 22;
 const HASH_REJECT_ID = 23;
 /** One row of all piece hashes, and what is around it. */
@@ -151,8 +150,7 @@ it('answers no more about hashes than waits in a queue, and refuses the others',
   await served();
   const client = comeIn();
   const range = { root: torrent.v2?.layers[0]?.root as Buffer, index: 0, length: PIECES };
-  const request = encodeHashAnswer({ ...range, baseLayer: 0, proofLayers: 0 }, undefined);
-  request[4] = HASH_REQUEST_ID;
+  const request = encodeHashRequest({ ...range, baseLayer: 0, proofLayers: 0 });
   client.says(...Array(1236).fill(request));
   const told = (id: number) => client.heard.filter((each) => each === `id ${id}`).length;
   expect(told(HASHES_ID) + told(HASH_REJECT_ID)).toBe(1236);

@@ -104,7 +104,7 @@ function servedSwarm(file: TrueFile): ServedSwarm {
 
 function requestOf(random: SeededRandom, { layout }: TrueFile): Buffer {
   const piece = random.below(layout.pieceCount);
-  const path = FILES[random.below(FILES.length)]?.path ?? '';
+  const { path } = random.pick(FILES);
   const edge = () => String(random.below(2 * PIECE_BYTES));
   const range = `bytes=${random.below(4) === 0 ? '' : edge()}-${random.below(4) === 0 ? '' : edge()}`;
   const acceptable = random.bytes(Math.ceil(layout.pieceCount / 8));
@@ -124,7 +124,7 @@ function requestOf(random: SeededRandom, { layout }: TrueFile): Buffer {
     topUp,
     topUp,
   ];
-  const request = (kinds[random.below(kinds.length)] as () => Buffer)();
+  const request = random.pick(kinds)();
   return random.below(3) === 0 ? mutate(request, random) : request;
 }
 
