@@ -16,6 +16,7 @@ import type { Transport } from '../ports/transport.ts';
 import { PiecePicker } from '../swarm/piecePicker.ts';
 import { LARGE_REQUEST_BYTES } from '../wire/codec.ts';
 import type { PeerRole } from '../wire/hello.ts';
+import { Completion, type TransferState } from './completion.ts';
 import { Exchange } from './exchange.ts';
 import { FeedPublisher } from './feedPublisher.ts';
 import { Holdings } from './holdings.ts';
@@ -67,7 +68,7 @@ export interface Rates {
 export interface TransferProgress extends PayloadFacts {
   readonly verifiedPieces: number;
   readonly verifiedBytes: number;
-  readonly state: 'pending' | 'transferring' | 'verifying' | 'ready' | 'failed';
+  readonly state: TransferState;
 }
 
 const BLOCK_BYTES = LARGE_REQUEST_BYTES;
@@ -86,10 +87,6 @@ class PieceRevokedError extends Error {
 
 /** One distribution's epoch in this process: downloads, verifies, stores, serves. */
 export class Transfer implements Served {
-  /** store.complete() is done. Never rejects; see `failed`. */
-  readonly completed: Promise<void>;
-  /** Rejects, with a coded error, when it cannot go on; never resolves. */
-  readonly failed: Promise<never>;
   readonly feed: FeedLog;
   readonly pieceCount: number;
   /** Of maxUploadRate. */
@@ -108,17 +105,13 @@ export class Transfer implements Served {
   readonly #payload = new PayloadCount();
   readonly #downloadBucket: TokenBucket;
   readonly #stopped = new AbortController();
-  /** What is not right any more, or not wanted, is not placed. */
-  readonly #completing = new AbortController();
+  readonly #completion: Completion;
   #pulledAtMs = Number.NEGATIVE_INFINITY;
-  #state: TransferProgress['state'] = 'pending';
   /** Peers think that we have more than we have. */
   #hasDropped = false;
   #renewedAtMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #tickedAtMs = 0;
-  #complete: () => void = () => {};
-  #fail: (error: unknown) => void = () => {};
 
   constructor(options: TransferOptions, dependencies: TransferDependencies) {
     const { clock, random } = dependencies;
@@ -130,6 +123,7 @@ export class Transfer implements Served {
     this.#clock = clock;
     this.#memory = dependencies.memory;
     this.#layout = layout;
+    this.#completion = new Completion(store);
     this.pieceCount = layout.pieceCount;
     const { pieceCount } = layout;
     this.feed = new FeedLog({ swarmId, feedKey, pieceCount }, options.judge);
@@ -174,7 +168,7 @@ export class Transfer implements Served {
       intake: this.#intake,
       publisher: this.#publisher,
       onOffered: (piece) => {
-        if (this.#state !== 'pending') this.exchange.announce(piece);
+        if (this.isStarted) this.exchange.announce(piece);
       },
       onDropped: (piece) => this.#dropped(piece),
     });
@@ -195,13 +189,16 @@ export class Transfer implements Served {
         onBroken: (error) => this.broke(error),
       },
     );
-    this.completed = new Promise((resolve) => {
-      this.#complete = resolve;
-    });
-    this.failed = new Promise((_, reject) => {
-      this.#fail = reject;
-    });
-    this.failed.catch(() => {});
+  }
+
+  /** store.complete() is done. Never rejects; see `failed`. */
+  get completed(): Promise<void> {
+    return this.#completion.completed;
+  }
+
+  /** Rejects, with a coded error, when it cannot go on; never resolves. */
+  get failed(): Promise<never> {
+    return this.#completion.failed;
   }
 
   /** Rejects when it is aborted, or stopped, before the store is open: that may take long. */
@@ -211,7 +208,7 @@ export class Transfer implements Served {
     if (this.#stopped.signal.aborted) return;
     for (const batch of feed) this.feed.accept(batch);
     this.#holdings.open(verified, proven);
-    this.#state = 'transferring';
+    this.#completion.begin();
     this.#tickedAtMs = this.#clock.now();
     this.#tick();
     this.#dependencies.onStarted();
@@ -220,13 +217,13 @@ export class Transfer implements Served {
 
   /** It knows what it holds: before that a peer would be told that it holds nothing. */
   get isStarted(): boolean {
-    return this.#state !== 'pending';
+    return this.#completion.state !== 'pending';
   }
 
   async stop(): Promise<void> {
     if (this.#stopped.signal.aborted) return;
     this.#stopped.abort(new Error('the transfer was stopped'));
-    this.#completing.abort(this.#stopped.signal.reason);
+    this.#completion.stop(this.#stopped.signal.reason);
     this.#timer?.cancel();
     this.#publisher.stop();
     this.exchange.stop();
@@ -239,7 +236,7 @@ export class Transfer implements Served {
   setPeers(peers: readonly ListedPeer[]): void {
     if (this.#stopped.signal.aborted) return;
     this.exchange.setPeers(peers);
-    if (this.#state !== 'pending') this.exchange.connect();
+    if (this.isStarted) this.exchange.connect();
   }
 
   setRates({ maxRate, maxUploadRate }: Rates): void {
@@ -263,7 +260,7 @@ export class Transfer implements Served {
       verifiedPieces: this.#holdings.count,
       verifiedBytes: this.#holdings.verifiedBytes,
       ...this.#payload.facts(this.#clock.now()),
-      state: this.#state,
+      state: this.#completion.state,
     };
   }
 
@@ -377,7 +374,7 @@ export class Transfer implements Served {
     source: 'origin' | 'relayHttp',
     isTopUp = source === 'relayHttp',
   ): PieceAssembly | undefined {
-    if (this.#state !== 'transferring') return undefined;
+    if (this.#completion.state !== 'transferring') return undefined;
     return this.#intake.assemble(piece, source, isTopUp);
   }
 
@@ -422,7 +419,7 @@ export class Transfer implements Served {
   revoke(pullerKeys: readonly Uint8Array[]): void {
     const changed = this.feed.revoke(pullerKeys);
     // What is on the disk is compared when it has been read.
-    if (this.#state === 'pending' || changed.length === 0) return;
+    if (!this.isStarted || changed.length === 0) return;
     for (const piece of changed) this.#holdings.reconcile(piece);
     this.#intake.feedGrew();
     this.exchange.pump();
@@ -440,10 +437,7 @@ export class Transfer implements Served {
 
   /** Disk errors end the transfer; what is served may end with it. */
   broke(error: unknown): void {
-    if (this.#stopped.signal.aborted || this.#state === 'failed') return;
-    this.#state = 'failed';
-    this.#completing.abort(error);
-    this.#fail(error);
+    this.#completion.fail(error);
   }
 
   #needsOrigin(piece: number): boolean {
@@ -451,7 +445,7 @@ export class Transfer implements Served {
   }
 
   #wantsPieces(): boolean {
-    if (this.#holdings.full || this.#state !== 'transferring') return false;
+    if (this.#holdings.full || this.#completion.state !== 'transferring') return false;
     // A puller's downlink is for what it alone brings; what others bring it takes afterwards.
     return !this.#isPulling();
   }
@@ -465,7 +459,7 @@ export class Transfer implements Served {
     this.#memory.discard(this.#options.swarmId, piece);
     this.exchange.lost(piece);
     this.#hasDropped = true;
-    if (this.#state === 'transferring') return;
+    if (this.#completion.state === 'transferring') return;
     const message = `piece ${piece} is not what was signed at first: it is fetched again`;
     this.broke(new PieceRevokedError(message));
   }
@@ -487,19 +481,10 @@ export class Transfer implements Served {
   }
 
   #completeWhenFull(): void {
-    if (!this.#holdings.full || this.#state !== 'transferring' || this.#holdings.isInDoubt())
-      return;
-    this.#state = 'verifying';
+    const { state } = this.#completion;
+    if (!this.#holdings.full || state !== 'transferring' || this.#holdings.isInDoubt()) return;
+    this.#completion.place();
     this.exchange.connect();
-    const { signal } = this.#completing;
-    this.#options.store.complete(signal).then(
-      () => {
-        if (signal.aborted) return;
-        this.#state = 'ready';
-        this.#complete();
-      },
-      (error) => this.broke(error),
-    );
   }
 
   #tick(): void {
