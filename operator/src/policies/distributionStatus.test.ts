@@ -72,8 +72,11 @@ describe('the conditions', () => {
   it('tell where to look when nothing tells why no byte moved', () => {
     const say = (progress: DistributionProgress) =>
       distributionStatus(aStatusInput({ progress, idleForMs: 600_001 })).conditions?.[0]?.message;
-    expect(say(aProgress([]))).toBe(
-      "no byte moved for 10m; 0 of 2 nodes ready; see the condition RelaysAvailable, `kubectl get origins`, and the logs of relays and agents in the operator's namespace",
+    const whereToLook =
+      "see the condition RelaysAvailable, status.failedNodes, `kubectl get origins`, and the logs of relays and agents in the operator's namespace";
+    expect(say(aProgress([]))).toBe(`no byte moved for 10m; 0 of 2 nodes ready; ${whereToLook}`);
+    expect(say(aProgress([failed('n1', 'DiskFull'), aReport('n2')]))).toBe(
+      `no byte moved for 10m; 0 of 2 nodes ready, 1 failed; n1: DiskFull: because; ${whereToLook}`,
     );
   });
 

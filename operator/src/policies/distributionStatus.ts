@@ -57,9 +57,9 @@ export interface StatusInput {
 /** No relay for so long: agents pull themselves, and the user should know. */
 export const RELAYS_MISSING_MS = 30_000;
 const MAX_RELAY_DOMAINS = 256;
-/** Of a standstill that neither a dependency nor a node explains. */
+/** Of a standstill that no dependency explains; nor does the error of one node why others wait. */
 const WHERE_TO_LOOK =
-  "; see the condition RelaysAvailable, `kubectl get origins`, and the logs of relays and agents in the operator's namespace";
+  "; see the condition RelaysAvailable, status.failedNodes, `kubectl get origins`, and the logs of relays and agents in the operator's namespace";
 
 export function distributionStatus(input: StatusInput): DistributionStatus {
   const reports = reportsOf(input);
@@ -191,8 +191,8 @@ function serving(
   if (input.idleForMs > input.progressDeadlineSeconds * 1000) {
     const idle = formatSeconds(input.progressDeadlineSeconds);
     const short = shortage(input, reports);
-    const cause = short === undefined ? firstError(reports) : `; ${short.message}`;
-    const message = `no byte moved for ${idle}; ${nodes}${cause || WHERE_TO_LOOK}`;
+    const cause = short === undefined ? firstError(reports) + WHERE_TO_LOOK : `; ${short.message}`;
+    const message = `no byte moved for ${idle}; ${nodes}${cause}`;
     return failing(failure('ProgressDeadlineExceeded', message));
   }
   if (wasReady(input) && counts.failed === 0) {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { classifyError, FAILURES, failure, requeueMs } from './failures.ts';
+import { NODE_FAILURES } from './nodeFailures.ts';
 
 describe('a failed source', () => {
   it.each([
@@ -34,10 +35,17 @@ describe('a failed source', () => {
     expect(classifyError({ code, message: 'm' })).toMatchObject({ reason, kind });
   });
 
-  it('tells what to do after what happened', () => {
-    expect(classifyError({ message: '404 from cdn', httpStatus: 404 }).message).toBe(
+  it.each([
+    [
+      { message: '404 from cdn', httpStatus: 404 },
       '404 from cdn; put the file there, or correct spec.source.url',
-    );
+    ],
+    [
+      { code: 'OriginBusy', message: 'there is no room' },
+      'there is no room; wait, or raise spec.limits of its Origin',
+    ],
+  ])('tells what to do after what happened: %j', (error, message) => {
+    expect(classifyError(error).message).toBe(message);
   });
 });
 
@@ -54,7 +62,8 @@ describe('what follows from a failure', () => {
     expect(requeueMs(exhausted(5_000), 1, 1, 10_000)).toBe(1_000);
   });
 
-  it('is never a remedy that ends like a sentence: messages are joined by semicolons', () => {
-    for (const { remedy = '' } of Object.values(FAILURES)) expect(remedy).not.toMatch(/\.$|^[A-Z]/);
+  it('is never a remedy that ends like a sentence, or is in parts: messages are joined by semicolons', () => {
+    const rules = [...Object.values(FAILURES), ...Object.values(NODE_FAILURES)];
+    for (const { remedy = '' } of rules) expect(remedy).not.toMatch(/\.$|^[A-Z]|;/);
   });
 });

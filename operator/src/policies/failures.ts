@@ -109,11 +109,11 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
   ProgressDeadlineExceeded: { kind: 'stall' },
   SourceUnavailable: { kind: 'retry' },
   SourceChanged: { kind: 'retry' },
-  OriginBusy: { kind: 'wait' },
+  OriginBusy: { kind: 'wait', remedy: 'wait, or raise spec.limits of its Origin' },
   QuotaExhausted: { kind: 'wait', remedy: 'wait, or raise spec.limits.maxTraffic of its Origin' },
   DatabaseUnavailable: {
     kind: 'wait',
-    remedy: 'look at the pods of MongoDB; what runs goes on, nothing new is taken from origins',
+    remedy: 'look at the pods of MongoDB: what runs goes on, nothing new is taken from origins',
   },
   NodesUnavailable: {
     kind: 'wait',

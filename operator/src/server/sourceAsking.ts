@@ -148,7 +148,7 @@ export function redirected(status: number, location: string, path?: string): Sou
 }
 
 function busy(url: string): SourceError {
-  const message = `the limits of ${new URL(url).host} leave no room for a request now; wait, or raise spec.limits of its Origin`;
+  const message = `the limits of ${new URL(url).host} leave no room for a request now`;
   return new SourceError('OriginBusy', message);
 }
 

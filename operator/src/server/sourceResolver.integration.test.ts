@@ -63,7 +63,7 @@ describe('a source', () => {
     });
   });
 
-  it('that its limits leave no room for says what to do', async () => {
+  it('that its limits leave no room for is given up after a while, and named', async () => {
     const full: ProbeCharger = {
       charge: (_request, signal) =>
         new Promise((_, reject) => {
@@ -74,7 +74,7 @@ describe('a source', () => {
     try {
       const resolving = expect(resolve('http://203.0.113.1/file', full)).rejects.toMatchObject({
         code: 'OriginBusy',
-        message: expect.stringMatching(/; wait, or raise spec\.limits of its Origin$/),
+        message: 'the limits of 203.0.113.1 leave no room for a request now',
       });
       await vi.advanceTimersByTimeAsync(15_000);
       await resolving;
