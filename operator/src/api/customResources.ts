@@ -25,7 +25,11 @@ export interface CustomResourceDefinition {
 const READY = '.status.conditions[?(@.type=="Ready")]';
 
 const distributionColumns: readonly PrinterColumn[] = [
-  column('Ready', 'Whether every matching node shows the file.', `${READY}.status`),
+  column(
+    'Ready',
+    'Whether the matching nodes show the file, but for as many as spec.delivery.maxUnready lets go without.',
+    `${READY}.status`,
+  ),
   column('Nodes', 'Ready of desired nodes.', '.status.summary.nodes'),
   column('Progress', 'Verified share of all bytes on all nodes.', '.status.summary.progress'),
   column('Size', 'Bytes of the file.', '.status.summary.size'),

@@ -228,7 +228,7 @@ const DistributionSpec = Type.Object({
     maximum: 2_592_000,
     default: 3600,
     description:
-      'With deletionPolicy Delete: how long the files stay after the Distribution is gone. One with the same namespace and path that is applied meanwhile adopts them.',
+      'With deletionPolicy Delete: how long the files stay after the Distribution is gone. One with the same namespace and path that is applied meanwhile adopts them, unless they have only been found not to have their digest.',
   }),
 });
 
