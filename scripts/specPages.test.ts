@@ -106,12 +106,14 @@ const WORD = /(?<=`)[A-Z][a-z]+(?:[A-Z][a-z]+)+(?=`)/g;
 /** Of a sentence in code. */
 const SENTENCE = /(['"`])(?:(?!\1).)* (?:(?!\1).)*\1/g;
 
-/** Pages, and what the operator says to people. */
+/** Pages, the chart, and what the processes say to people. */
 async function texts(): Promise<Map<string, string>> {
   const found = new Map<string, string>();
-  const pages = ['docs/*.md', 'docs/*/*.{lua,yaml}', 'README.md', 'helm/sluice/values.yaml'];
-  for await (const file of glob([...pages, 'operator/src/policies/*.ts'], { cwd: root })) {
-    if (file.endsWith('.test.ts')) continue;
+  const pages = ['docs/*.md', 'docs/*/*.{lua,yaml}', 'README.md'];
+  const chart = ['helm/sluice/values.yaml', 'helm/sluice/templates/NOTES.txt'];
+  const code = '{engine,protocol,operator,relay-image,node-agent}/src/**/*.ts';
+  for await (const file of glob([...pages, ...chart, code], { cwd: root })) {
+    if (/\.test\.ts$|\/src\/(sim|testing)\//.test(file)) continue;
     const text = await readFile(path.join(root, file), 'utf8');
     found.set(file, file.endsWith('.ts') ? (text.match(SENTENCE) ?? []).join('\n') : text);
   }
