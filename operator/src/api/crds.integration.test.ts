@@ -121,6 +121,8 @@ describe('what the API server says of custom resources', () => {
     for (const host of [
       '1.2.3.4',
       'h:65535',
+      'h:080',
+      'h:',
       'h.',
       '[::1]:8080',
       'xn--bcher-kva.example',
@@ -169,11 +171,13 @@ describe('what the API server says of custom resources', () => {
     ],
     ['a URL with ..', { source: { url: 'http://h/../a' } }, /does not name a file/],
     ['a URL with a fragment', { source: { url: 'http://h/a#b' } }, /does not name a file/],
-    [
-      'a port that cannot be',
-      { source: { url: 'https://h:99999/a' } },
-      /spec\.source\.url: 'https:\/\/h:99999\/a' has a host or port that cannot be; write/,
-    ],
+    ...['h:99999', 'h:65536', 'h:0', 'h:000', '[::1]:0'].map<
+      [string, Parameters<typeof distribution>[0], RegExp]
+    >((host) => [
+      `the port of ${host}`,
+      { source: { url: `https://${host}/a` } },
+      /spec\.source\.url: 'https:\/\/.*\/a' has a host or port that cannot be; write .* from 1 to 65535/,
+    ]),
     ['a place holder', { source: { url: 'https://<host>/a' } }, /has a host or port that cannot/],
     ['an address of five', { source: { url: 'https://1.2.3.4.5/a' } }, /has a host or port/],
     ['an address over 255', { source: { url: 'https://1.2.3.256/a' } }, /has a host or port/],

@@ -80,6 +80,11 @@ describe('what a distribution needs next', () => {
       'hold',
     ],
     [
+      'holds a URL at port 0',
+      { spec: aSpec({ source: { url: 'http://origin.example.com:0/a' } }) },
+      'hold',
+    ],
+    [
       'holds a URL without a file name',
       { spec: aSpec({ source: { url: 'http://origin.example.com/a/%2e%2e' } }) },
       'hold',

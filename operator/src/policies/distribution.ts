@@ -105,8 +105,9 @@ function originsAllowIt({ refusal }: DistributionInput): Verdict | undefined {
 }
 
 function sourceProblem(source: DistributionSpec['source']): string | undefined {
-  if (!URL.canParse(source.url)) {
-    return `spec.source.url: '${source.url}' has a host or port that cannot be; write https://HOST/FOLDER/FILE, or https://HOST:PORT/FOLDER/FILE with a port up to 65535`;
+  const url = URL.parse(source.url);
+  if (url === null || url.port === '0') {
+    return `spec.source.url: '${source.url}' has a host or port that cannot be; write https://HOST/FOLDER/FILE, or https://HOST:PORT/FOLDER/FILE with a port from 1 to 65535`;
   }
   const named = namedFiles(source);
   if (named === undefined) {

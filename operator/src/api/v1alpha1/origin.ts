@@ -143,7 +143,7 @@ const OriginSpec = Type.Object({
           'has a host that cannot be; write a name, an IPv4 address, or an IPv6 address in brackets in its shortest form',
         ),
         refuse(
-          `!self.matches('^([^/:[]+|[[][^]]*[]]):[0-9]+(/|$)') || self.matches('^([^/:[]+|[[][^]]*[]]):[1-9]') && self.matches('^([^/:[]+|[[][^]]*[]]):${PORT}(/|$)')`,
+          `!self.matches('^([^/:[]+|[[][^]]*[]]):[0-9]+(/|$)') || self.matches('^([^/:[]+|[[][^]]*[]]):${PORT}(/|$)')`,
           'spec.hosts',
           'has a port that cannot be; write one from 1 to 65535, without zeros before it',
         ),

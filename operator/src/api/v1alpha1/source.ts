@@ -21,7 +21,7 @@ const isFolder = (url: string) =>
   `(${url}.matches('^https?://[^/?#]+/([^?#]*/)?$') && !${url}.matches('${DOT_SEGMENT}'))`;
 
 const isHost = (url: string) =>
-  `${url}.matches('^https?://([[][0-9a-fA-F:.]+[]]|[-0-9a-zA-Z._~%]+)(:0*${PORT})?([/?#]|$)') && (${url}.matches('^https?://${IPV4}[.]?([:/?#]|$)') || !${url}.matches('^https?://([^/?#:]*[.])?${NUMBER}[.]?([:/?#]|$)'))`;
+  `${url}.matches('^https?://([[][0-9a-fA-F:.]+[]]|[-0-9a-zA-Z._~%]+)(:(0*${PORT})?)?([/?#]|$)') && (${url}.matches('^https?://${IPV4}[.]?([:/?#]|$)') || !${url}.matches('^https?://([^/?#:]*[.])?${NUMBER}[.]?([:/?#]|$)'))`;
 
 const MIRROR_CREDENTIALS =
   'leave them out: a mirror gets those of spec.source.secretRef when it has the scheme, host and port of spec.source.url, and else none';
@@ -50,7 +50,7 @@ function Url(field: string, passwordRemedy: string, description?: string) {
       refuse(
         `${isNoUrl('self')} || !self.matches('^[!-~]*$') || (${isHost('self')})`,
         field,
-        'has a host or port that cannot be; write https://HOST/ or https://HOST:PORT/, where HOST is a name, an IPv4 address or an IPv6 address in brackets, and PORT at most 65535',
+        'has a host or port that cannot be; write https://HOST/ or https://HOST:PORT/, where HOST is a name, an IPv4 address or an IPv6 address in brackets, and PORT from 1 to 65535',
       ),
     ),
   });
