@@ -49,23 +49,85 @@ describe('what is kept', () => {
   });
 });
 
-/** The kinds of which a step changes a field that has none, as `<kind>.<field>`. */
+type Kind = keyof typeof WITHOUT_STEPS;
+type Row = Readonly<Record<string, unknown>>;
+
+const FILE = { path: 'a', sizeBytes: 1 };
+/**
+ * One of each kind, as version 1 has it: what the first step after it is given. It stays so when the
+ * types go on, and has all that is without steps.
+ */
+const FIRST: Readonly<Record<Kind, Row>> = {
+  journal: {
+    ...{ _id: 'h:80/1', origin: 'h:80', sequence: 1, term: 1, nonce: 'n', fence: false },
+    entries: [{ kind: 'settle', leaseId: 'l', usedBytes: 1, atMs: 1 }],
+  },
+  snapshots: {
+    ...{ origin: 'h:80', sequence: 1 },
+    ledger: {
+      ...{ leases: [], periodStartMs: 1, periodMs: 1, settledBytes: 1, term: 1 },
+      ...{ history: { sinceMs: 1 }, recent: [], latest: { second: 1, bytes: 1 } },
+      charges: { newer: [], older: [] },
+    },
+  },
+  distributions: {
+    ...{ uid: 'u', owner: 'o', namespace: 'ml', name: 'llama', epoch: 1, url: 'http://h/a' },
+    ...{ source: { sizeBytes: 1, validator: {}, ranges: true }, files: [FILE], digest: 'd' },
+    ...{ pieceLengthBytes: 262_144, pieceCount: 1, swarmId: '0', feedPublicKey: '', feedSeed: '' },
+    ...{ swarmSecret: '', relayToken: '', startedAt: '2026-01-01T00:00:00Z', unproven: true },
+    ...{ revokedPullers: ['k'], droppedMirrors: ['http://n/a'] },
+    mirrors: [{ id: 'm', url: 'http://m/a', validators: [{}] }],
+    plot: { path: 'a', dueAtMs: 1, condemned: false },
+  },
+  assignments: {
+    ...{ uid: 'u', number: 0 },
+    rows: [{ uid: 'u', epoch: 1, node: 'n', nodeUid: 'o', progress: { state: 'ready' } }],
+  },
+  marks: {
+    ...{ host: 'h:80', identity: 'i', written: 1, sequence: 2, trafficBytes: 1 },
+    periodStart: '2026-01-01T00:00:00Z',
+  },
+};
+
+/** What a step up or down changes of that which has none, as `<kind>.<field>`. `steps`: from version 1. */
 function changedWithoutSteps(steps: readonly SchemaStep[]): string[] {
-  return Object.entries(WITHOUT_STEPS).flatMap(([kind, names]) => {
-    const row = Object.fromEntries(names.map((name) => [name, [name]]));
-    const changes = steps.flatMap(({ up, down }) => [up, down]);
-    const made = changes.map((change) => change[kind as keyof typeof change]?.(row) ?? row);
-    return names
-      .filter((name) => made.some((each) => each[name] !== row[name]))
-      .map((name) => `${kind}.${name}`);
+  const changes = [...steps.map(({ up }) => up), ...steps.toReversed().map(({ down }) => down)];
+  return (Object.keys(FIRST) as Kind[]).flatMap((kind) => {
+    let row = FIRST[kind];
+    const changed = new Set<string>();
+    for (const change of changes) {
+      row = change[kind]?.(row) ?? row;
+      for (const name of WITHOUT_STEPS[kind]) {
+        if (row[name] !== FIRST[kind][name]) changed.add(`${kind}.${name}`);
+      }
+    }
+    return [...changed];
   });
 }
 
 describe('this release', () => {
   it('has no step for what is looked for or changed without the rest of its document', () => {
-    expect(changedWithoutSteps(STEPS)).toEqual([]);
-    const up = { distributions: ({ plot, ...rest }: object & { plot?: unknown }) => rest };
-    expect(changedWithoutSteps([{ up, down: {} }])).toEqual(['distributions.plot']);
+    expect(changedWithoutSteps(STEPS.slice(1))).toEqual([]);
+  });
+
+  it('would be found to have one, up or down, beside steps that read what is in a document', () => {
+    for (const [kind, names] of Object.entries(WITHOUT_STEPS)) {
+      expect(Object.keys(FIRST[kind as Kind])).toEqual(expect.arrayContaining([...names]));
+    }
+    const each = (change: (row: Row) => Row) => {
+      return ({ rows, ...rest }: Row) => ({ ...rest, rows: (rows as Row[]).map(change) });
+    };
+    const rename: SchemaStep = {
+      up: { assignments: each(({ node, ...row }) => ({ ...row, host: node })) },
+      down: { assignments: each(({ host, ...row }) => ({ ...row, node: host })) },
+    };
+    expect(changedWithoutSteps([rename])).toEqual([]);
+    const plotless = { distributions: ({ plot, ...rest }: Row) => rest };
+    const renumbered = { assignments: (row: Row) => ({ ...row, number: 1 }) };
+    expect(changedWithoutSteps([rename, { up: plotless, down: renumbered }])).toEqual([
+      'distributions.plot',
+      'assignments.number',
+    ]);
   });
 
   it('writes a version that it reads, and that is older than its newest by one at most', () => {
