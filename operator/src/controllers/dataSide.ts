@@ -88,6 +88,11 @@ export interface EpochRecord {
   readonly revokedPullers?: readonly string[];
   /** It was adopted, and the origin was not asked since whether it still has the same. */
   readonly unproven?: true;
+  /**
+   * When it began, the epoch before was not in the database any more, and was of the same bytes as
+   * far as the status told: nodes may have them.
+   */
+  readonly isRestored?: true;
   readonly mirrors?: readonly EpochMirror[];
   /** URLs of mirrors that may have given bytes without the digest. */
   readonly droppedMirrors?: readonly string[];
@@ -179,11 +184,6 @@ export interface DistributionPlan {
   readonly dedicatedRelays?: boolean;
   /** Nodes that may transfer at once; absent: all. */
   readonly maxParallelNodes?: number;
-  /**
-   * The epoch before is not in the database any more, and was of the same bytes as far as its
-   * status tells: nodes may have them.
-   */
-  readonly isRestored?: true;
   /** What becomes of the files of a node that is no target any more; absent: they stay. */
   readonly leaving?: { readonly deleteFiles: boolean; readonly graceMs: number };
 }

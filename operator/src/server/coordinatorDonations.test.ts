@@ -2,7 +2,7 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { LeaseAnswer, LeaseRequest, WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { DistributionPlan, EpochRecord } from '../controllers/dataSide.ts';
+import type { EpochRecord } from '../controllers/dataSide.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import { type FakeClock, settle } from '../testing/fakeClock.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
@@ -30,12 +30,7 @@ function connect(kind: 'relay' | 'agent', node: string, domain?: string): FleetP
   return test.connect(kind, node, domain);
 }
 
-function applyPlan(
-  uid: string,
-  names: readonly string[],
-  change: Partial<EpochRecord> = {},
-  more: Partial<DistributionPlan> = {},
-) {
+function applyPlan(uid: string, names: readonly string[], change: Partial<EpochRecord> = {}) {
   const record = aRecord({
     uid,
     files: [{ path: 'file.bin', sizeBytes: MIB, sha256: 'a'.repeat(64) }],
@@ -46,7 +41,7 @@ function applyPlan(
     ...change,
   });
   const nodes = names.map((name) => ({ name, domain: 'a' }));
-  coordinator.apply(aPlanOf(record, { nodes, ...more }));
+  coordinator.apply(aPlanOf(record, { nodes }));
 }
 
 let sequence = 0;
@@ -158,7 +153,7 @@ describe('an epoch whose predecessor the database has lost', () => {
     const relay = connect('relay', 'r1');
     const [first, second] = [connect('agent', 'n1'), connect('agent', 'n2')];
     connect('agent', 'n3');
-    applyPlan('lost', ['n1', 'n2', 'n3'], {}, restored);
+    applyPlan('lost', ['n1', 'n2', 'n3'], restored);
     coordinator.primed();
     await clock.advance(1_000);
     expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ reason: 'NothingToPull' });
@@ -173,7 +168,7 @@ describe('an epoch whose predecessor the database has lost', () => {
   it('is pulled when they find nothing', async () => {
     const relay = connect('relay', 'r1');
     connect('agent', 'n1');
-    applyPlan('lost', ['n1'], {}, restored);
+    applyPlan('lost', ['n1'], restored);
     coordinator.primed();
     await clock.advance(25_000);
     expect(await ask(relay, 'acquire', 'lost')).toMatchObject({ reason: 'NothingToPull' });
@@ -184,7 +179,7 @@ describe('an epoch whose predecessor the database has lost', () => {
   it('is not waited for again when its pull takes longer than everything may be pulled', async () => {
     const relay = connect('relay', 'r1');
     const agent = connect('agent', 'n1');
-    applyPlan('lost', ['n1'], {}, restored);
+    applyPlan('lost', ['n1'], restored);
     coordinator.primed();
     await clock.advance(40_000);
     for (let seconds = 0; seconds < 320; seconds += 10) {

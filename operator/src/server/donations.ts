@@ -178,7 +178,8 @@ export class Donations {
       for (const match of matches) {
         const holders = this.#holdersOf(match, seen);
         // What nodes have without a pull nobody has named.
-        if (match.kind !== 'own' || book.plan.isRestored) chooseSigner(state, match, holders);
+        if (match.kind !== 'own' || book.plan.record.isRestored)
+          chooseSigner(state, match, holders);
         if (holders.length > 0 || this.#isComing(state, match, seen, nowMs)) giving.push(match);
       }
       isStill = this.#isStill(state, seen, giving, nowMs);
@@ -231,7 +232,7 @@ export class Donations {
     const { book, agents, members } = seen;
     // Its nodes look for the bytes first; who found none in that time will not find them later.
     const wasWaitedFor = state.wasEnough || state.givenUpUntilMs > Number.NEGATIVE_INFINITY;
-    if (match.kind === 'own' && book.plan.isRestored && !wasWaitedFor) return true;
+    if (match.kind === 'own' && book.plan.record.isRestored && !wasWaitedFor) return true;
     const isYoung = nowMs - this.#startedAtMs < RETURN_MS;
     if (isYoung && this.#mayAgentsGive(match, seen)) {
       const isAway = (name: string) => agents.get(name) !== 'connected';

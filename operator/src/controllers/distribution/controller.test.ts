@@ -107,6 +107,15 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
+/** What the one before has applied is known no more. */
+async function nextLeader(forMs: number): Promise<void> {
+  await controller.stop();
+  data.plans.clear();
+  controller = newController();
+  await controller.start();
+  await pass(forMs);
+}
+
 describe('a Distribution whose URL is none', () => {
   it('is held with a reason, and can be deleted', async () => {
     seen('first', {});
@@ -181,12 +190,8 @@ describe('a Distribution whose Secret cannot be read', () => {
   it('is told to its processes by the next leader all the same, and takes nothing from the origin', async () => {
     seen('first', spec);
     await pass(1_000);
-    await controller.stop();
-    data.plans.clear();
     api.readCredentials = isGone;
-    controller = newController();
-    await controller.start();
-    await pass(1_000);
+    await nextLeader(1_000);
     expect(data.plans.get('uid-first')).toMatchObject({ headers: {}, lacksCredentials: true });
     expect(data.primedWith).toEqual(['uid-first']);
     api.readCredentials = async () => ({ authorization: 'Bearer t' });
@@ -328,12 +333,15 @@ describe('a database that was restored empty', () => {
     await controller.start();
     await pass(5_000);
     expect(data.plans.get('uid-first')?.record.epoch).toBe(3);
-    expect(data.plans.get('uid-first')?.isRestored).toBe(isRestored);
+    expect(data.plans.get('uid-first')?.record.isRestored).toBe(isRestored);
+    await nextLeader(5_000);
+    expect(data.plans.get('uid-first')?.record.epoch).toBe(3);
+    expect(data.plans.get('uid-first')?.record.isRestored, 'the next leader').toBe(isRestored);
     seen('first', newer, { resourceVersion: '3', generation: 3 });
     await pass(5_000);
     const next = data.plans.get('uid-first');
     expect(next?.record.epoch, 'an edit begins the next').toBe(4);
-    expect(next).not.toHaveProperty('isRestored');
+    expect(next?.record).not.toHaveProperty('isRestored');
   });
 
   it('does so also when the origin answers later, under another leader', async () => {
@@ -342,11 +350,8 @@ describe('a database that was restored empty', () => {
     await pass(5_000);
     expect(data.plans.size).toBe(0);
     expect(numberOf('first')).toBe(2);
-    await controller.stop();
     data.source = FakeDataSide.source;
-    controller = newController();
-    await controller.start();
-    await pass(5_000);
+    await nextLeader(5_000);
     expect(data.plans.get('uid-first')?.record.epoch).toBe(3);
     expect(data.tombstones.size).toBe(0);
   });

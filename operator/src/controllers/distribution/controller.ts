@@ -335,8 +335,7 @@ export class DistributionController {
     }
     // With the mirrors that are known by now.
     const newest = memory.record?.epoch === record.epoch ? memory.record : record;
-    const plan = planOf(input.spec, newest, headers, input.nodes);
-    this.#deps.coordinator.apply({ ...plan, ...(memory.isRestored && { isRestored: true }) });
+    this.#deps.coordinator.apply(planOf(input.spec, newest, headers, input.nodes));
   }
 
   #demandRelays(memory: Memory, input: DistributionInput, record: EpochRecord | undefined): void {

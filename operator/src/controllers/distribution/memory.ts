@@ -35,8 +35,6 @@ export class Memory {
   /** Names its data: of the epoch that it has adopted, else its own. */
   uid: string;
   record: EpochRecord | undefined;
-  /** See DistributionPlan. */
-  isRestored = false;
   /** Of the record's epoch. */
   mirrors = new MirrorMemory();
   failure: Failure<SourceReason> | undefined;
@@ -67,10 +65,7 @@ export class Memory {
 
   begin(record: EpochRecord, nowMs: number): void {
     this.uid = record.uid;
-    if (record.epoch !== this.record?.epoch) {
-      this.mirrors = new MirrorMemory();
-      this.isRestored = false;
-    }
+    if (record.epoch !== this.record?.epoch) this.mirrors = new MirrorMemory();
     this.record = record;
     this.#forgetFailure();
     this.#moved = { ...this.#moved, mark: '', atMs: nowMs };

@@ -132,10 +132,13 @@ export class Sourcing {
     const number = Math.max(before?.epoch ?? 0, distribution.status?.epoch?.number ?? 0) + 1;
     const identity = { uid: memory.uid, epoch: number };
     const made = makeEpoch(distribution, identity, source, this.#deps.wallTime());
-    const record = withoutMirrors(made, before, distribution.spec.source, wrongMirrors);
+    const isRestored = before === undefined && isOfSameBytes(distribution.status?.epoch, made);
+    const record: EpochRecord = {
+      ...withoutMirrors(made, before, distribution.spec.source, wrongMirrors),
+      ...(isRestored && { isRestored }),
+    };
     await epochs.save(record);
     memory.begin(record, clock.now());
-    memory.isRestored = before === undefined && isOfSameBytes(distribution.status?.epoch, record);
     // An origin that alternates between versions must not make epochs without end.
     if (sourceChanged || wrongMirrors.length > 0) {
       memory.nextTryMs = clock.now() + requeueMs({ kind: 'retry' }, number, random.next(), 0);
