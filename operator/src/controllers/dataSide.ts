@@ -135,6 +135,7 @@ export interface Plot {
   readonly path: string;
   /** Milliseconds since the Unix epoch: another leader must know it. */
   readonly dueAtMs: number;
+  /** Nobody adopts it: its files are wrong, or going. */
   readonly condemned: boolean;
 }
 

@@ -259,7 +259,7 @@ const CODES: Readonly<Record<number, KubeErrorCode>> = {
 function codeOf(status: number, { reason, details }: StatusObject): KubeErrorCode {
   if (reason === 'AlreadyExists') return 'AlreadyExists';
   if (reason === 'Expired') return 'Gone';
-  // The name belongs to another object now: what one gets for another uid.
+  // Answered as invalid: the object that was meant has gone, and another one has its name.
   if (details?.causes?.some((cause) => cause.field === 'metadata.uid')) return 'Conflict';
   return status >= 500 ? 'ServerError' : (CODES[status] ?? 'Refused');
 }

@@ -52,15 +52,19 @@ export class Graveyard {
     await this.#sweeping;
   }
 
-  /** Durable when it resolves. Without a grace nobody adopts, and the caller tells the agents. */
+  /**
+   * Durable when it resolves. Nobody adopts what is wrong, nor what has no grace: of that the caller
+   * tells the agents.
+   */
   async bury(
     record: EpochRecord,
     path: string,
     graceMs: number,
-    condemned = graceMs === 0,
+    { isWrong = false } = {},
   ): Promise<void> {
     const { uid, owner = uid, namespace } = record;
     if (this.#graves.has(uid)) return;
+    const condemned = isWrong || graceMs === 0;
     const plot: Plot = { path, dueAtMs: this.#nowMs() + graceMs, condemned };
     await this.#deps.epochs.bury(uid, plot);
     this.#graves.set(uid, { uid, owner, namespace, ...plot });

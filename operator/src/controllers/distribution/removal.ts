@@ -40,9 +40,9 @@ export class Removal {
     let isDurable = true;
     if (deletes && record !== undefined) {
       const graceMs = deletionGraceSeconds * 1000;
-      const condemned = isAtOnce || failedItsDigest(record, coordinator.progress(uid));
+      const isWrong = failedItsDigest(record, coordinator.progress(uid));
       isDurable = await this.#unlessLate(isLate, key, async () => {
-        await graveyard.bury(record, target.path, graceMs, condemned);
+        await graveyard.bury(record, target.path, graceMs, { isWrong });
         memory.isBuried = true;
       });
     }

@@ -4,11 +4,13 @@
  */
 import type { RelayNeed } from '../../policies/relays.ts';
 
+/** Relays of one domain. */
 interface Kept {
+  /** With how many of them run. */
   need: RelayNeed;
-  /** So many are. */
+  /** All that run, when it was last looked at. */
   isNeeded: boolean;
-  /** Since when so many are not needed any more, while they are not. */
+  /** Since when fewer would do; of no meaning while all are needed. */
   idleSinceMs: number;
 }
 
