@@ -242,6 +242,14 @@ describe.each(await testDatabases())('a schema step, in %s', (_name, start) => {
     await expectInNewForm(next, back, before);
   });
 
+  it('keeps the operator of the present one from making anything, as it starts', async () => {
+    await server.database.dropDatabase();
+    await later.mark.claim();
+    await expectProcessRefuses();
+    const collections = await server.database.listCollections().toArray();
+    expect(collections.map(({ name }) => name)).toEqual(['schema']);
+  });
+
   /** The operator of this release, as it starts and as it would lead. */
   async function expectProcessRefuses(): Promise<void> {
     const logger = createLogger({ silent: true });
@@ -249,7 +257,10 @@ describe.each(await testDatabases())('a schema step, in %s', (_name, start) => {
     // Nobody comes to ask Kubernetes for anything.
     const side = newTestDataSide(server, {} as KubeClient, logger);
     const stop = new AbortController();
-    const started = side.start(stop.signal).catch(() => {});
+    const started = side.start(stop.signal).then(
+      () => 'started',
+      () => 'stopped',
+    );
     try {
       await vi.waitFor(() => expect(said).toHaveBeenCalled(), { timeout: 10_000, interval: 20 });
       const message = `the database has schema version ${NEWER}, and this release reads up to ${schema.newest}: go back to the release that has written it; nothing was changed`;
@@ -261,7 +272,7 @@ describe.each(await testDatabases())('a schema step, in %s', (_name, start) => {
       expect(side.ready()).toBe(false);
     } finally {
       stop.abort();
-      await started;
+      expect(await started).toBe('stopped');
       await side.stop();
     }
   }
