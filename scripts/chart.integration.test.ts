@@ -248,37 +248,6 @@ describe('the chart', () => {
     expect(budget(await render('operator.replicas=2'))).toBe(1);
   });
 
-  it('lets only the operator reach MongoDB, and only Sluice the control API, and relays and agents each other', async () => {
-    const objects = await render();
-    const component = (name: string) => ({
-      podSelector: {
-        matchLabels: { 'app.kubernetes.io/name': 'sluice', 'app.kubernetes.io/component': name },
-      },
-    });
-    const processes = [component('relay'), component('agent')];
-    expect(find(objects, 'NetworkPolicy', 'sluice-mongodb').spec.ingress).toEqual([
-      { ports: [{ port: 'mongodb' }], from: [component('operator')] },
-    ]);
-    expect(find(objects, 'NetworkPolicy', 'sluice-operator').spec.ingress).toEqual([
-      { ports: [{ port: 'control' }], from: [component('operator'), ...processes] },
-      { ports: [{ port: 'metrics' }] },
-    ]);
-    expect(find(objects, 'NetworkPolicy', 'sluice-relay').spec.ingress).toEqual([
-      { ports: [{ port: 'bittorrent' }, { port: 'http' }], from: processes },
-      { ports: [{ port: 'http' }], from: [component('operator')] },
-      { ports: [{ port: 'health' }] },
-    ]);
-    expect(find(objects, 'NetworkPolicy', 'sluice-agent').spec.ingress).toEqual([
-      { ports: [{ port: 'bittorrent' }], from: processes },
-      { ports: [{ port: 'health' }] },
-    ]);
-    // Policies add up: this one would open the port for whom no other means to.
-    const withStock = find(await render('relay.stockPort=6889'), 'NetworkPolicy', 'sluice-relay');
-    expect(JSON.stringify(withStock.spec.ingress)).not.toContain('stock');
-    const without = await render('networkPolicy.enabled=false');
-    expect(without.filter((o) => o.kind === 'NetworkPolicy')).toEqual([]);
-  });
-
   it('runs the bundled MongoDB as a replica set that initiates itself', async () => {
     const objects = await render();
     const mongodb = container(find(objects, 'StatefulSet', 'sluice-mongodb'));

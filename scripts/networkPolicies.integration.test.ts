@@ -41,6 +41,11 @@ interface Pod {
 
 /** Of another namespace, or outside the cluster: no selector of these policies matches it. */
 const STRANGER: Pod = { name: 'everybody', labels: {}, ports: [] };
+/** Of another program in the namespace, whose parts are called like ours. */
+const NAMESAKES = ['operator', 'relay', 'agent', 'mongodb'].map((component): Pod => {
+  const labels = { 'app.kubernetes.io/name': 'other', 'app.kubernetes.io/component': component };
+  return { name: `other ${component}`, labels, ports: [] };
+});
 const STOCK_PORT = 6889;
 
 function podOf({ metadata: { name }, spec: { template } }: Rendered): Pod {
@@ -117,7 +122,9 @@ describe('the network policies', () => {
 
   it('select each kind of pod that has ports once, and no other', () => {
     const selected = policies.map(({ spec }) =>
-      pods.filter((pod) => matches(spec.podSelector.matchLabels, pod)).map(({ name }) => name),
+      [...pods, ...NAMESAKES]
+        .filter((pod) => matches(spec.podSelector.matchLabels, pod))
+        .map(({ name }) => name),
     );
     const listening = pods.filter(({ ports }) => ports.length > 0).map(({ name }) => [name]);
     expect(listening.toSorted()).toEqual([['agent'], ['mongodb'], ['operator'], ['relay']]);
@@ -136,7 +143,7 @@ describe('the network policies', () => {
   });
 
   it('let through what the page says, and nothing else: nobody to the port for other clients', async () => {
-    const sources = [...pods, STRANGER];
+    const sources = [...pods, ...NAMESAKES, STRANGER];
     const open = pods.flatMap((to) =>
       to.ports.flatMap((port) => {
         const from = sources.filter((source) => isOpen(policies, to, port, source));
@@ -147,5 +154,11 @@ describe('the network policies', () => {
     expect(open.toSorted()).toEqual((await documented()).toSorted());
     expect(open.length).toBeGreaterThan(10);
     expect(open.filter((way) => way.includes(` ${STOCK_PORT} `))).toEqual([]);
+  });
+
+  it('are not there when they are not wanted', async () => {
+    const rendered = await renderChart<Rendered>(['networkPolicy.enabled=false']);
+    expect(rendered.length).toBeGreaterThan(0);
+    expect(rendered.filter(({ kind }) => kind === 'NetworkPolicy')).toEqual([]);
   });
 });
