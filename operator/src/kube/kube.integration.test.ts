@@ -30,14 +30,6 @@ describe('on a real API server', () => {
   });
   afterAll(() => server?.stop());
 
-  async function makeNode(name: string, labels: Record<string, string> = {}) {
-    await server.admin.request({
-      method: 'POST',
-      path: listPath(resources.nodes),
-      body: { apiVersion: 'v1', kind: 'Node', metadata: { name, labels } },
-    });
-  }
-
   async function deleteNode(name: string) {
     await server.admin.request({ method: 'DELETE', path: objectPath(resources.nodes, { name }) });
   }
@@ -68,11 +60,11 @@ describe('on a real API server', () => {
     [...reflector.list()].map((node) => node.metadata.name).sort();
 
   it('a reflector lists in pages and then follows', async () => {
-    for (const name of ['page-1', 'page-2', 'page-3']) await makeNode(name);
+    for (const name of ['page-1', 'page-2', 'page-3']) await server.addNode(name);
     const { reflector, changes } = reflectNodes(server.operator, { pageSize: 1 });
     await reflector.synced();
     expect(names(reflector)).toEqual(['page-1', 'page-2', 'page-3']);
-    await makeNode('page-4');
+    await server.addNode('page-4');
     await deleteNode('page-1');
     await vi.waitFor(() => expect(names(reflector)).toEqual(['page-2', 'page-3', 'page-4']));
     expect(changes).toEqual(['+page-1', '+page-2', '+page-3', '+page-4', '-page-1']);
@@ -84,13 +76,13 @@ describe('on a real API server', () => {
     cleanUps.push(() => proxy.close());
     const client = new KubeClient({}, { config: proxy.config });
     cleanUps.push(() => client.close());
-    await makeNode('break-1');
+    await server.addNode('break-1');
     const { reflector, changes, errors } = reflectNodes(client, {});
     await reflector.synced();
-    await makeNode('break-2');
+    await server.addNode('break-2');
     await vi.waitFor(() => expect(names(reflector)).toEqual(['break-1', 'break-2']));
     proxy.breakAll();
-    await makeNode('break-3');
+    await server.addNode('break-3');
     await deleteNode('break-1');
     await vi.waitFor(() => expect(names(reflector)).toEqual(['break-2', 'break-3']), {
       timeout: 10_000,
@@ -103,7 +95,7 @@ describe('on a real API server', () => {
     const { reflector, errors } = reflectNodes(server.operator, { watchSeconds: 2 });
     await reflector.synced();
     await new Promise((resolve) => setTimeout(resolve, 4_500));
-    await makeNode('late-1');
+    await server.addNode('late-1');
     await vi.waitFor(() => expect(names(reflector)).toEqual(['late-1']), { timeout: 5_000 });
     expect(errors).toEqual([]);
   });
@@ -112,7 +104,7 @@ describe('on a real API server', () => {
     const client = new KubeClient({}, { config: server.operatorConfig });
     cleanUps.push(() => client.close());
     const lists = vi.spyOn(client, 'request');
-    await makeNode('crash-1');
+    await server.addNode('crash-1');
     const { reflector, changes, errors } = reflectNodes(client, {});
     await reflector.synced();
     // A server that starts remembers nothing from before: this is newer than what was watched last.
@@ -122,7 +114,7 @@ describe('on a real API server', () => {
       body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'since' } },
     });
     await server.restart();
-    await makeNode('crash-2');
+    await server.addNode('crash-2');
     await deleteNode('crash-1');
     await vi.waitFor(() => expect(names(reflector)).toEqual(['crash-2']), { timeout: 30_000 });
     expect(changes).toEqual(expect.arrayContaining(['+crash-1', '+crash-2', '-crash-1']));

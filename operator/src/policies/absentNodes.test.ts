@@ -1,11 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { aReport } from '../testing/objects.ts';
+import { aTarget } from '../testing/statusInput.ts';
 import { absentNodes } from './absentNodes.ts';
-import type { TargetNode } from './nodes.ts';
-
-function node(name: string, overrides: Partial<TargetNode> = {}): TargetNode {
-  return { name, domain: 'a', unschedulable: false, ...overrides };
-}
 
 function reports(...list: ReturnType<typeof aReport>[]) {
   return new Map(list.map((report) => [report.name, report]));
@@ -16,10 +12,10 @@ const withoutAgent = (name: string) => aReport(name, { state: 'pending', connect
 describe('nodes that lack the file for a reason of their own', () => {
   it('are named with it', () => {
     const nodes = [
-      node('n1', { unschedulable: true }),
-      node('n2', { notReady: true }),
-      node('n3'),
-      node('n4'),
+      aTarget('n1', { unschedulable: true }),
+      aTarget('n2', { notReady: true }),
+      aTarget('n3'),
+      aTarget('n4'),
     ];
     const known = reports(withoutAgent('n1'), withoutAgent('n3'), aReport('n4'));
     expect(absentNodes(nodes, known)).toBe(
@@ -29,14 +25,14 @@ describe('nodes that lack the file for a reason of their own', () => {
 
   it('are not named when they have it, or are on their way', () => {
     const ready = aReport('n1', { state: 'ready', connected: false });
-    const nodes = [node('n1', { unschedulable: true }), node('n2')];
+    const nodes = [aTarget('n1', { unschedulable: true }), aTarget('n2')];
     expect(absentNodes(nodes, reports(ready, aReport('n2', { state: 'pending' })))).toBe('');
   });
 
   it('are counted from the sixth on', () => {
     const names = Array.from({ length: 7 }, (_, at) => `n${at}`);
     const text = absentNodes(
-      names.map((name) => node(name)),
+      names.map((name) => aTarget(name)),
       reports(...names.map(withoutAgent)),
     );
     expect(text).toBe('; NoAgent: no agent runs on n0, n1, n2, n3, n4 and 2 more');

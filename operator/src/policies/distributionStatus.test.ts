@@ -81,7 +81,11 @@ describe('the conditions', () => {
   });
 
   it('do not wait for a node that is cordoned or not ready, and name it', () => {
-    const nodes = [aTarget('n1'), aTarget('n2', true), { ...aTarget('n3'), notReady: true }];
+    const nodes = [
+      aTarget('n1'),
+      aTarget('n2', { unschedulable: true }),
+      aTarget('n3', { notReady: true }),
+    ];
     const progress = aProgress([ready('n1')]);
     const status = distributionStatus(aStatusInput({ nodes, progress }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
@@ -90,7 +94,7 @@ describe('the conditions', () => {
     );
   });
 
-  const cordoned = aTarget('n2', true);
+  const cordoned = aTarget('n2', { unschedulable: true });
   it.each([
     ['all others failed', { progress: aProgress([failed('n1', 'DiskFull')]) }],
     ['nothing moves', { progress: aProgress([aReport('n1')], { pull: quotaExhausted }) }],
@@ -118,14 +122,14 @@ describe('the conditions', () => {
   it('stay Ready for the generation when all that have joined since are not ready', () => {
     const progress = aProgress([ready('n1'), ready('n2')]);
     const previous = distributionStatus(aStatusInput({ progress }));
-    const nodes = [{ ...aTarget('n3'), notReady: true }];
+    const nodes = [aTarget('n3', { notReady: true })];
     const status = distributionStatus(aStatusInput({ previous, nodes, progress }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
   });
 
   it('do not wait for a cordoned node', () => {
     const progress = aProgress([ready('n1'), aReport('n2')]);
-    const nodes = [aTarget('n1'), aTarget('n2', true)];
+    const nodes = [aTarget('n1'), aTarget('n2', { unschedulable: true })];
     const status = distributionStatus(aStatusInput({ progress, nodes }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
     expect(status.summary?.nodes).toBe('1/1');
@@ -199,14 +203,17 @@ describe('the conditions', () => {
     [
       'say that nobody who matches can be waited for',
       {
-        nodes: [aTarget('n1', true), { ...aTarget('n2'), notReady: true }],
+        nodes: [aTarget('n1', { unschedulable: true }), aTarget('n2', { notReady: true })],
         progress: aProgress([]),
       },
       ['Ready=False/NodesUnavailable', 'Reconciling=True/NodesUnavailable'],
     ],
     [
       'say that it is suspended, also where nobody can be waited for',
-      { nodes: [aTarget('n1', true)], verdict: { action: 'suspend', record: aRecord() } },
+      {
+        nodes: [aTarget('n1', { unschedulable: true })],
+        verdict: { action: 'suspend', record: aRecord() },
+      },
       ['Ready=False/Suspended'],
     ],
     [

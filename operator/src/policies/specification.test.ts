@@ -72,7 +72,7 @@ const DISTRIBUTIONS: readonly Partial<StatusInput>[] = [
     const node = aReport('n1', { state: 'failed', error: { reason, message } });
     return { nodes: [aTarget('n1')], progress: aProgress([node]) };
   }),
-  { nodes: [aTarget('n1', true)], progress: aProgress([]) },
+  { nodes: [aTarget('n1', { unschedulable: true })], progress: aProgress([]) },
   { idleForMs: 601_000 },
   { idleForMs: AGENTS_MISSING_MS, progress: aProgress([aReport('n1', { connected: false })]) },
   { idleForMs: IDLE_MS, relays: [withoutRelay], troubles: withoutImage },

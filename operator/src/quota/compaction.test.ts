@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
+import { aGrant, aJournal } from '../testing/journals.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
 import { KEEP_MS, type SnapshotEvery } from './compaction.ts';
-import type { Entry } from './entries.ts';
-import { Journal } from './journal.ts';
+import type { Journal } from './journal.ts';
 import { toSnapshot } from './ledger.ts';
 
 const HOST = 'cdn.example.com:80';
@@ -20,36 +20,15 @@ beforeEach(() => {
 });
 
 async function openJournal(nonce: string, snapshotEvery?: SnapshotEvery): Promise<Journal> {
-  const options = { origin: HOST, term: 1, nonce, snapshotEvery };
-  const journal = new Journal(options, {
-    store,
-    clock,
-    onLost: () => {},
-    onRetry: () => {},
-    wallClock: () => 1e12,
-  });
+  const journal = aJournal({ origin: HOST, nonce, snapshotEvery }, store, clock);
   await journal.open(signal);
   return journal;
-}
-
-function grant(leaseId: string): Entry {
-  return {
-    kind: 'grant',
-    leaseId,
-    holder: 'relay',
-    uid: 'a',
-    epoch: 1,
-    pullerKey: '',
-    wantConnections: 1,
-    terms: { rateBytesPerSecond: 1, slackBytes: 1, connections: 1, maxBytes: 1 },
-    extents: [],
-  };
 }
 
 /** Each in a document of its own, and gone again. */
 async function write(journal: Journal, documents: number, name = 'x'): Promise<void> {
   for (let at = 0; at < documents / 2; at += 1) {
-    await journal.append([grant(`${name}${at}`)]);
+    await journal.append([aGrant(`${name}${at}`)]);
     await journal.append([{ kind: 'settle', leaseId: `${name}${at}`, usedBytes: 1, atMs: 1e12 }]);
   }
   await settle();
@@ -63,7 +42,7 @@ describe('compaction', () => {
     await write(journal, MANY_DOCUMENTS - 500);
     const before = store.snapshots.get(HOST)?.sequence ?? 0;
     expect(before).toBeGreaterThan(500);
-    const entries = Array.from({ length: 1_000 }, (_, at) => grant(`many${at}`));
+    const entries = Array.from({ length: 1_000 }, (_, at) => aGrant(`many${at}`));
     for (let at = 0; at < 20; at += 1) await journal.append(entries);
     await settle();
     expect(store.snapshots.get(HOST)?.sequence).toBeGreaterThan(before);

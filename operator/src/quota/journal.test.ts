@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FakeClock, settle } from '../testing/fakeClock.ts';
+import { aGrant, aJournal } from '../testing/journals.ts';
 import { MemoryJournal } from '../testing/memoryJournal.ts';
-import type { Entry } from './entries.ts';
-import { Journal } from './journal.ts';
+import type { Journal } from './journal.ts';
 import { toSnapshot } from './ledger.ts';
 
 const HOST = 'cdn.example.com:80';
@@ -19,30 +19,7 @@ beforeEach(() => {
 });
 
 function newJournal(nonce: string, term = 1): Journal {
-  return new Journal(
-    { origin: HOST, term, nonce },
-    {
-      store,
-      clock,
-      onLost: (error) => lost.push(error),
-      onRetry: () => {},
-      wallClock: () => 1e12,
-    },
-  );
-}
-
-function grant(leaseId: string): Entry {
-  return {
-    kind: 'grant',
-    leaseId,
-    holder: 'relay',
-    uid: 'a',
-    epoch: 1,
-    pullerKey: '',
-    wantConnections: 1,
-    terms: { rateBytesPerSecond: 1, slackBytes: 1, connections: 1, maxBytes: 1 },
-    extents: [],
-  };
+  return aJournal({ origin: HOST, term, nonce }, store, clock, (error) => lost.push(error));
 }
 
 const leasesOf = (journal: Journal) => [...journal.ledger.leases.keys()];
@@ -51,7 +28,7 @@ describe('a journal', () => {
   it('writes what comes while an insert is under way in one document', async () => {
     const journal = newJournal('a');
     await journal.open(signal);
-    await Promise.all(['x', 'y', 'z'].map((id) => journal.append([grant(id)])));
+    await Promise.all(['x', 'y', 'z'].map((id) => journal.append([aGrant(id)])));
     expect(store.of(HOST).map(({ entries }) => entries.length)).toEqual([1, 1, 2]);
     expect(leasesOf(journal).sort()).toEqual(['x', 'y', 'z']);
   });
@@ -61,7 +38,7 @@ describe('a journal', () => {
     await journal.open(signal);
     store.fault = () => 'down';
     let durable = false;
-    const done = journal.append([grant('x')]).then(() => {
+    const done = journal.append([aGrant('x')]).then(() => {
       durable = true;
     });
     await clock.advance(5_000);
@@ -80,7 +57,7 @@ describe('a journal', () => {
     let at = 0;
     store.fault = () => faults[at++] ?? 'none';
     let durable = false;
-    const done = journal.append([grant('x')]).then(() => {
+    const done = journal.append([aGrant('x')]).then(() => {
       durable = true;
     });
     await clock.advance(600);
@@ -95,7 +72,7 @@ describe('a journal', () => {
     const journal = newJournal('a');
     await journal.open(signal);
     store.fault = () => 'lost';
-    const done = journal.append([grant('x')]);
+    const done = journal.append([aGrant('x')]);
     await settle();
     const barrier = store.barrier.bind(store);
     store.barrier = async () => {
@@ -112,14 +89,14 @@ describe('a journal', () => {
   it('ends when a later leader was there, also one of the same term', async () => {
     const former = newJournal('a');
     await former.open(signal);
-    await former.append([grant('x')]);
+    await former.append([aGrant('x')]);
     const later = newJournal('b');
     await later.open(signal);
     expect(leasesOf(later)).toEqual(['x']);
-    await expect(former.append([grant('y')])).rejects.toMatchObject({ code: 'NotLeading' });
-    await expect(former.append([grant('z')])).rejects.toMatchObject({ code: 'NotLeading' });
+    await expect(former.append([aGrant('y')])).rejects.toMatchObject({ code: 'NotLeading' });
+    await expect(former.append([aGrant('z')])).rejects.toMatchObject({ code: 'NotLeading' });
     expect(lost).toHaveLength(1);
-    await later.append([grant('w')]);
+    await later.append([aGrant('w')]);
     expect(leasesOf(later).sort()).toEqual(['w', 'x']);
   });
 
@@ -133,7 +110,7 @@ describe('a journal', () => {
       yield* read(...args);
       if (raced) return;
       raced = true;
-      await former.append([grant('late')]);
+      await former.append([aGrant('late')]);
     };
     await later.open(signal);
     expect(leasesOf(later)).toEqual(['late']);
@@ -142,7 +119,7 @@ describe('a journal', () => {
   it('refuses to go on over a hole', async () => {
     const former = newJournal('a');
     await former.open(signal);
-    for (const id of ['x', 'y', 'z']) await former.append([grant(id)]);
+    for (const id of ['x', 'y', 'z']) await former.append([aGrant(id)]);
     store.documents.delete(`${HOST}/3`);
     await expect(newJournal('b').open(signal)).rejects.toMatchObject({
       code: 'JournalBroken',
@@ -153,7 +130,7 @@ describe('a journal', () => {
     const journal = newJournal('a');
     await journal.open(signal);
     store.fault = () => 'down';
-    const pending = journal.append([grant('x')]);
+    const pending = journal.append([aGrant('x')]);
     await settle();
     journal.close();
     await expect(pending).rejects.toMatchObject({ code: 'NotLeading' });
@@ -165,7 +142,7 @@ describe('a journal', () => {
   it('may find that documents went while it read, because they are in a snapshot by then', async () => {
     const former = newJournal('a');
     await former.open(signal);
-    for (const id of ['x', 'y', 'z']) await former.append([grant(id)]);
+    for (const id of ['x', 'y', 'z']) await former.append([aGrant(id)]);
     const read = store.after.bind(store);
     let raced = false;
     store.after = async function* (...args) {
@@ -185,7 +162,7 @@ describe('a journal', () => {
   it('of another database, which a snapshot ends, goes on behind that, not behind its mark', async () => {
     const former = newJournal('a');
     await former.open(signal);
-    for (let at = 0; at < 40; at += 1) await former.append([grant(`${at}`)]);
+    for (let at = 0; at < 40; at += 1) await former.append([aGrant(`${at}`)]);
     const { sequence } = former;
     await store.saveSnapshot({ origin: HOST, sequence, ledger: toSnapshot(former.ledger) });
     await store.prune(HOST, sequence);
@@ -208,7 +185,7 @@ describe('a journal', () => {
       await insert(document);
       await inserted.promise;
     };
-    const granted = journal.append([grant('x')]);
+    const granted = journal.append([aGrant('x')]);
     await settle();
     journal.close();
     inserted.resolve();
@@ -219,10 +196,10 @@ describe('a journal', () => {
   it('splits what waits into documents of bounded size', async () => {
     const journal = newJournal('a');
     await journal.open(signal);
-    const first = journal.append([grant('first')]);
+    const first = journal.append([aGrant('first')]);
     const extents = Array.from({ length: 4_000 }, (_, at) => ({ first: 2 * at, count: 1 }));
-    const large = Array.from({ length: 20 }, (_, at) => ({ ...grant(`large-${at}`), extents }));
-    const small = Array.from({ length: 1_500 }, (_, at) => grant(`small-${at}`));
+    const large = Array.from({ length: 20 }, (_, at) => aGrant(`large-${at}`, { extents }));
+    const small = Array.from({ length: 1_500 }, (_, at) => aGrant(`small-${at}`));
     await Promise.all([first, ...[...large, ...small].map((entry) => journal.append([entry]))]);
     const documents = store.of(HOST).slice(2);
     for (const { entries } of documents) {

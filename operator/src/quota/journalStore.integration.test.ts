@@ -3,8 +3,9 @@ import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { Binary } from 'mongodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
+import { aGrant, aJournal } from '../testing/journals.ts';
 import type { Entry, JournalDocument } from './entries.ts';
-import { DuplicateDocumentError, Journal } from './journal.ts';
+import { DuplicateDocumentError, type Journal } from './journal.ts';
 import { MongoJournalStore } from './journalStore.ts';
 import { emptyLedger, toSnapshot, usageOf } from './ledger.ts';
 
@@ -28,16 +29,7 @@ function documentOf(sequence: number, nonce = 'one'): JournalDocument {
 }
 
 function newJournal(nonce: string): Journal {
-  return new Journal(
-    { origin: HOST, term: 1, nonce },
-    {
-      store,
-      clock: systemClock,
-      onLost: (error) => lost.push(error),
-      onRetry: () => {},
-      wallClock: () => 1e12,
-    },
-  );
+  return aJournal({ origin: HOST, nonce }, store, systemClock, (error) => lost.push(error));
 }
 
 async function sequencesAfter(sequence: number): Promise<number[]> {
@@ -48,24 +40,10 @@ async function sequencesAfter(sequence: number): Promise<number[]> {
   return sequences;
 }
 
-function grant(leaseId: string): Entry {
-  return {
-    kind: 'grant',
-    leaseId,
-    holder: 'relay',
-    uid: 'a',
-    epoch: 1,
-    pullerKey: '',
-    wantConnections: 1,
-    terms: { rateBytesPerSecond: 100, slackBytes: 10, connections: 1, maxBytes: 1000 },
-    extents: [{ first: 0, count: 2 }],
-  };
-}
-
 /** Leases that are granted and settled in one document. */
 function comeAndGo(at: number, count: number): Entry[] {
   return Array.from({ length: count / 2 }, (_, each) => `gone-${at}-${each}`).flatMap((leaseId) => [
-    grant(leaseId),
+    aGrant(leaseId),
     { kind: 'settle', leaseId, usedBytes: 1, atMs: 1e12 },
   ]);
 }
@@ -196,12 +174,12 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       await ours.open(signal);
       const fence = { ...documentOf(2, 'theirs'), entries: 'of another kind', schema: 99 };
       await server.database.collection<{ _id: string }>('journal').insertOne(fence);
-      await expect(ours.append([grant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
+      await expect(ours.append([aGrant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
       expect(lost).toHaveLength(1);
     });
 
     it('is read when it was written before there were versions', async () => {
-      const before = { ...documentOf(1), entries: JSON.stringify([grant('early')]) };
+      const before = { ...documentOf(1), entries: JSON.stringify([aGrant('early')]) };
       await server.database.collection<{ _id: string }>('journal').insertOne(before);
       const journal = newJournal('ours');
       await journal.open(signal);
@@ -217,16 +195,16 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       await first.open(signal);
       // More than a snapshot is apart.
       for (let at = 0; at < 50; at += 1) {
-        await first.append([grant(`lease-${at}`), ...comeAndGo(at, 400)]);
+        await first.append([aGrant(`lease-${at}`), ...comeAndGo(at, 400)]);
       }
       const second = newJournal('second');
       await second.open(signal);
       expect(usageOf(second.ledger)).toEqual(usageOf(first.ledger));
       expect(second.ledger.leases.size).toBe(50);
       expect(await store.loadSnapshot(HOST, signal)).toMatchObject({ origin: HOST });
-      await expect(first.append([grant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
+      await expect(first.append([aGrant('late')])).rejects.toMatchObject({ code: 'NotLeading' });
       expect(lost).toHaveLength(1);
-      await second.append([grant('next')]);
+      await second.append([aGrant('next')]);
       expect(second.ledger.leases.has('late')).toBe(false);
     });
 
@@ -238,7 +216,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       // Snapshots and their pruning are in it: each is due after 16,384 entries.
       const writing = (async () => {
         for (let at = 0; !isOver; at += 1) {
-          await journal.append([grant(`kept-${at}`), ...comeAndGo(at, 900)]);
+          await journal.append([aGrant(`kept-${at}`), ...comeAndGo(at, 900)]);
           durable.push(`kept-${at}`);
         }
       })();
@@ -264,7 +242,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       const journal = newJournal('only');
       await journal.open(signal);
       await server.crash();
-      const durable = journal.append([grant('patient')]);
+      const durable = journal.append([aGrant('patient')]);
       await sleep(300);
       expect(journal.ledger.leases.size).toBe(0);
       await server.restart();

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { aGrant, termsOf } from '../testing/journals.ts';
 import { GENERATION_UIDS } from './charges.ts';
 import type { Entry, Terms } from './entries.ts';
 import {
@@ -22,30 +23,13 @@ const HOUR_MS = 3_600_000;
 const START_MS = 1_000_000 * HOUR_MS;
 
 function grant(leaseId: string, change: Partial<Terms> = {}, epoch = 1): Entry {
-  const terms = { rateBytesPerSecond: 100, slackBytes: 10, connections: 2, maxBytes: 1000 };
-  return {
-    kind: 'grant',
-    leaseId,
-    holder: 'relay',
-    uid: 'a',
-    epoch,
-    pullerKey: '',
-    wantConnections: 2,
-    terms: { ...terms, ...change },
-    extents: [],
-  };
+  const terms = termsOf({ connections: 2, ...change });
+  return aGrant(leaseId, { epoch, wantConnections: 2, terms, extents: [] });
 }
 
 function renew(version: number, acknowledged: number, change: Partial<Terms>): Entry {
-  const terms = { rateBytesPerSecond: 100, slackBytes: 10, connections: 2, maxBytes: 1000 };
-  return {
-    kind: 'renew',
-    leaseId: 'x',
-    version,
-    acknowledged,
-    terms: { ...terms, ...change },
-    extents: [],
-  };
+  const terms = termsOf({ connections: 2, ...change });
+  return { kind: 'renew', leaseId: 'x', version, acknowledged, terms, extents: [] };
 }
 
 const settle = (leaseId: string, usedBytes: number, atMs = START_MS): Entry => ({

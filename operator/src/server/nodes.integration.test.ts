@@ -4,7 +4,6 @@ import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { TransferReport } from '@sluice/protocol/messages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
-import { listPath, resources } from '../kube/paths.ts';
 import { rowsIn } from '../store/assignments.ts';
 import { startApiServer, type TestApiServer } from '../testing/adapters/apiServer.ts';
 import {
@@ -206,10 +205,10 @@ describe('a node that is no target any more', () => {
   it('and comes back installed anew has nothing, while its machine of before seems to be there', async () => {
     const uid = randomUUID();
     const node = `gone-${uid}`;
-    const before = await createNode(node);
+    const before = await api.addNode(node);
     await connect(node);
     const target = (of: string) => ({ nodes: [{ name: node, domain: 'a', uid: of }] });
-    control.coordinator.apply(aPlan(uid, [], target(before)));
+    control.coordinator.apply(aPlan(uid, [], target(before.metadata.uid)));
     control.coordinator.primed();
     await workingIs(uid, [node]);
     await report(node, uid, 'ready');
@@ -224,13 +223,3 @@ describe('a node that is no target any more', () => {
     await vi.waitFor(() => expect(now()?.state).toBe('ready'), WAIT);
   });
 });
-
-/** Answers the uid of its object: the tokens of its pods name it from then on. */
-async function createNode(name: string): Promise<string> {
-  const { metadata } = await api.admin.request<{ metadata: { uid: string } }>({
-    method: 'POST',
-    path: listPath(resources.nodes),
-    body: { apiVersion: 'v1', kind: 'Node', metadata: { name } },
-  });
-  return metadata.uid;
-}

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import { createLogger } from 'winston';
 import type { KubeClient } from '../kube/client.ts';
 import type { Entry } from '../quota/entries.ts';
-import { Journal } from '../quota/journal.ts';
+import type { Journal } from '../quota/journal.ts';
 import { MongoJournalStore } from '../quota/journalStore.ts';
 import { toSnapshot, usageOf } from '../quota/ledger.ts';
 import { MongoAssignmentStore, rowsIn } from '../store/assignments.ts';
@@ -17,6 +17,7 @@ import { Schema, type SchemaStep, STEPS, schema } from '../store/schema.ts';
 import { SchemaMark } from '../store/schemaMark.ts';
 import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
 import { newTestDataSide } from '../testing/adapters/testDataSide.ts';
+import { aGrant, aJournal } from '../testing/journals.ts';
 import { aRecord } from '../testing/objects.ts';
 
 const { signal } = new AbortController();
@@ -63,20 +64,6 @@ function shardOf(uid: string, key: 'node' | 'host') {
   return { uid, number: 0, rows } as unknown as Parameters<MongoAssignmentStore['save']>[0];
 }
 
-function grant(leaseId: string): Entry {
-  return {
-    kind: 'grant',
-    leaseId,
-    holder: 'relay',
-    uid: 'a',
-    epoch: 1,
-    pullerKey: '',
-    wantConnections: 1,
-    terms: { rateBytesPerSecond: 100, slackBytes: 10, connections: 1, maxBytes: 1000 },
-    extents: [{ first: 0, count: 2 }],
-  };
-}
-
 /** What an operator of a release has of the database. */
 class Release {
   readonly mark: SchemaMark;
@@ -102,16 +89,7 @@ class Release {
   }
 
   async openJournal(): Promise<Journal> {
-    const journal = new Journal(
-      { origin: HOST, term: 1, nonce: this.#name },
-      {
-        store: this.store,
-        clock: systemClock,
-        onLost: () => {},
-        onRetry: () => {},
-        wallClock: () => 1e12,
-      },
-    );
+    const journal = aJournal({ origin: HOST, nonce: this.#name }, this.store, systemClock);
     await journal.open(signal);
     return journal;
   }
@@ -165,7 +143,7 @@ describe.each(await testDatabases())('a schema step, in %s', (_name, start) => {
     await present.epochs.save(aRecord({ uid: 'b' }));
     await present.epochs.bury('b', { path: 'model', dueAtMs: 5_000, condemned: false });
     await present.assignments.save(shardOf('a', 'node'));
-    await journal.append([grant('first'), grant('second')]);
+    await journal.append([aGrant('first'), aGrant('second')]);
     const { sequence } = journal;
     const ledger = toSnapshot(journal.ledger);
     await present.store.saveSnapshot({ origin: HOST, sequence, ledger }, signal);
@@ -197,7 +175,7 @@ describe.each(await testDatabases())('a schema step, in %s', (_name, start) => {
     );
     await next.epochs.saveRevoked('a', 1, ['liar', 'other']);
     await next.assignments.save(shardOf('c', 'host'));
-    await journal.append([grant('third')]);
+    await journal.append([aGrant('third')]);
 
     const again = await present.lead();
     const revokedPullers = ['liar', 'other'];
@@ -206,7 +184,7 @@ describe.each(await testDatabases())('a schema step, in %s', (_name, start) => {
     for (const uid of ['a', 'c']) {
       expect(rowsIn(await present.assignments.load(uid))).toEqual(shardOf(uid, 'node').rows);
     }
-    expect(await present.entriesOf('next')).toContainEqual(grant('third'));
+    expect(await present.entriesOf('next')).toContainEqual(aGrant('third'));
     expect([...again.ledger.leases.keys()].toSorted()).toEqual(['second', 'third']);
     expect(usageOf(again.ledger)).toEqual(usageOf(journal.ledger));
   });

@@ -1,8 +1,9 @@
 import type { StatusInput } from '../policies/distributionStatus.ts';
+import type { TargetNode } from '../policies/nodes.ts';
 import { aProgress, aRecord, aReport, troubles } from './objects.ts';
 
-export function aTarget(name: string, unschedulable = false) {
-  return { name, domain: 'a', unschedulable };
+export function aTarget(name: string, change: Partial<TargetNode> = {}): TargetNode {
+  return { name, domain: 'a', unschedulable: false, ...change };
 }
 
 /** Two nodes receive from a relay. */

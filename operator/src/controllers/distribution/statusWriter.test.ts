@@ -4,6 +4,7 @@ import { KubeError } from '../../kube/client.ts';
 import type { DistributionInput } from '../../policies/distribution.ts';
 import { FakeClock } from '../../testing/fakeClock.ts';
 import { aProgress, aRecord, aReport, aSpec, troubles } from '../../testing/objects.ts';
+import { aTarget } from '../../testing/statusInput.ts';
 import { Memory } from './memory.ts';
 import { StatusWriter } from './statusWriter.ts';
 
@@ -69,7 +70,7 @@ function setUp() {
       sourceChanged: false,
       wrongMirrors: [],
       failure: undefined,
-      nodes: [{ name: 'n1', domain: 'a', unschedulable: false }],
+      nodes: [aTarget('n1')],
       refusal: undefined,
       ...overrides,
     };
@@ -172,7 +173,7 @@ describe('the writer of a status', () => {
 
   it('counts anew when a node is waited for that was not', async () => {
     const { clock, write, written } = setUp();
-    const cordoned = { nodes: [{ name: 'n1', domain: 'a', unschedulable: true }] };
+    const cordoned = { nodes: [aTarget('n1', { unschedulable: true })] };
     await write(cordoned);
     await clock.advance(3_600_000);
     await write(cordoned);

@@ -13,6 +13,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
 import { customResourceDefinitions } from '../../api/customResources.ts';
 import { KubeClient } from '../../kube/client.ts';
+import type { NodeObject } from '../../kube/objects.ts';
+import { listPath, resources } from '../../kube/paths.ts';
 import { type Permission, permissions } from '../../kube/permissions.ts';
 import { toolCache } from '../config.ts';
 
@@ -30,6 +32,7 @@ export interface TestApiServer {
   readonly operatorConfig: KubeConfig;
   /** May do what the chart's uninstall hook may. */
   readonly uninstaller: KubeClient;
+  addNode(name: string, labels?: Readonly<Record<string, string>>): Promise<NodeObject>;
   /** Ends the API server as a crash does, and starts it again on the same data. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -102,6 +105,10 @@ export async function startApiServer(): Promise<TestApiServer> {
     operator,
     operatorConfig,
     uninstaller,
+    addNode(name, labels = {}) {
+      const body = { apiVersion: 'v1', kind: 'Node', metadata: { name, labels } };
+      return admin.request({ method: 'POST', path: listPath(resources.nodes), body });
+    },
     async restart() {
       await end(server);
       server = startServer();

@@ -83,8 +83,7 @@ export class TestCluster {
   }
 
   async addNode(name: string, labels: Readonly<Record<string, string>> = {}): Promise<void> {
-    const body = { apiVersion: 'v1', kind: 'Node', metadata: { name, labels } };
-    await this.api.admin.request({ method: 'POST', path: listPath(resources.nodes), body });
+    await this.api.addNode(name, labels);
   }
 
   async deleteNode(name: string): Promise<void> {
