@@ -1,5 +1,5 @@
 /** The operator's settings, read from the environment once, with every mistake named at once. */
-import { parseBytes } from './api/v1alpha1/quantity.ts';
+import { MAX_RATE, parseBytes } from './api/v1alpha1/quantity.ts';
 import {
   AgentPod,
   DEFAULT_AGENT_POD,
@@ -61,8 +61,8 @@ export class ConfigError extends Error {
 /** What a relay listens on already. */
 const RELAY_PORTS = [6881, 8081, 8082];
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug'];
-/** As that of an Origin: 1Pi. */
-const MAX_RATE = 2 ** 50;
+/** As that of an Origin. */
+const MAX_RATE_BYTES = parseBytes(MAX_RATE) ?? 0;
 const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'];
 
 /** Throws a ConfigError. */
@@ -155,9 +155,9 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
         '100Mi',
         (value) => {
           const rate = parseBytes(value) ?? 0;
-          return rate >= 1 && rate <= MAX_RATE ? rate : undefined;
+          return rate >= 1 && rate <= MAX_RATE_BYTES ? rate : undefined;
         },
-        'write bytes per second as a quantity from 1 to 1Pi, such as 100Mi',
+        `write bytes per second as a quantity from 1 to ${MAX_RATE}, such as 100Mi`,
       ),
     },
     logLevel: oneOf('SLUICE_LOG_LEVEL', 'info', LOG_LEVELS),

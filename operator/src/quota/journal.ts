@@ -49,6 +49,11 @@ export type Authorship = Pick<JournalDocument, 'nonce'>;
 
 export class DuplicateDocumentError extends Error {
   readonly code = 'DuplicateDocument';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'DuplicateDocumentError';
+  }
 }
 
 export class JournalError extends Error {
@@ -56,6 +61,7 @@ export class JournalError extends Error {
 
   constructor(code: JournalError['code'], message: string, options?: ErrorOptions) {
     super(message, options);
+    this.name = 'JournalError';
     this.code = code;
   }
 }

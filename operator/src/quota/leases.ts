@@ -79,7 +79,6 @@ export interface SourceFailure {
 export type LeaseErrorCode =
   | 'NotLeading'
   | 'NotReady'
-  | 'OriginLimit'
   | 'TrafficExhausted'
   | 'OriginRequired'
   /** What it was for took longer than it lives. */
@@ -87,8 +86,8 @@ export type LeaseErrorCode =
 
 export class LeaseError extends Error {
   /**
-   * NotLeading: another replica grants. OriginLimit: the limits leave no room now.
-   * TrafficExhausted: they leave none until the period ends.
+   * NotLeading: another replica grants. TrafficExhausted: the limits leave no room until the period
+   * ends.
    */
   readonly code: LeaseErrorCode;
   /** Milliseconds since the Unix epoch: no earlier, unless the limit is raised. */
@@ -96,6 +95,7 @@ export class LeaseError extends Error {
 
   constructor(code: LeaseError['code'], message: string, untilMs?: number) {
     super(message);
+    this.name = 'LeaseError';
     this.code = code;
     this.untilMs = untilMs;
   }

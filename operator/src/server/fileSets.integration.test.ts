@@ -150,7 +150,7 @@ describe('the files of a set', () => {
   it('are not asked for when there is no room', async () => {
     const full: Asker = {
       ...askerFor(1),
-      charge: () => Promise.reject(new LeaseError('OriginLimit', 'full')),
+      charge: () => Promise.reject(new LeaseError('NotReady', 'full')),
     };
     await expect(probeSet(full, [{ path: 'a' }], NEVER)).rejects.toMatchObject({ message: 'full' });
     expect(sockets).toBe(0);

@@ -53,12 +53,12 @@ describe('a source', () => {
   });
 
   it('that answers later than its lease lives is late, and one without a lease waits', async () => {
-    const refuse = (code: 'LeaseEnded' | 'OriginLimit'): ProbeCharger => ({
+    const refuse = (code: 'LeaseEnded' | 'NotReady'): ProbeCharger => ({
       charge: () => Promise.reject(new LeaseError(code, 'no')),
     });
     const url = 'http://203.0.113.1/file';
     await expect(resolve(url, refuse('LeaseEnded'))).rejects.toMatchObject({ code: 'Timeout' });
-    await expect(resolve(url, refuse('OriginLimit'))).rejects.toMatchObject({
+    await expect(resolve(url, refuse('NotReady'))).rejects.toMatchObject({
       code: 'OriginBusy',
     });
   });

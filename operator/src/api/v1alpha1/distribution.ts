@@ -6,7 +6,7 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { NodeAffinity } from './affinity.ts';
 import { NodeCountField } from './counts.ts';
-import { Conditions, observedGeneration, Rate, refuse, rules } from './fields.ts';
+import { Conditions, observedGeneration, Priority, Rate, refuse, rules } from './fields.ts';
 import type { ObjectMeta } from './objectMeta.ts';
 import { Source } from './source.ts';
 import { workloadFields } from './workloadFields.ts';
@@ -202,9 +202,7 @@ const DistributionSpec = Type.Object({
   target: Target,
   delivery: Delivery,
   relays: Relays,
-  priority: Type.Integer({
-    minimum: 0,
-    maximum: 100,
+  priority: Priority({
     default: 0,
     description: 'A larger share of scarce origin bandwidth goes to the higher priority.',
   }),

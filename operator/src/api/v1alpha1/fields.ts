@@ -3,7 +3,7 @@
  * `kubectl apply` by a sentence naming the field, the value and the remedy.
  */
 import { type SchemaOptions, Type } from '@sinclair/typebox';
-import { DURATION_PATTERN, QUANTITY_PATTERN } from './quantity.ts';
+import { DURATION_PATTERN, MAX_RATE, QUANTITY_PATTERN } from './quantity.ts';
 
 /** A rule of `x-kubernetes-validations`; exactly one of message and messageExpression. */
 export interface Rule {
@@ -23,6 +23,8 @@ export function refuse(rule: string, field: string, remedy: string, self = 'self
     messageExpression: `${literal(`${field}: '`)} + ${self} + ${literal(`' ${remedy}`)}`,
   };
 }
+
+export const MAX_PRIORITY = 100;
 
 /** A DNS subdomain, as most names of objects are; without anchors. */
 export const OBJECT_NAME = '[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*';
@@ -51,13 +53,18 @@ export function IntOrString(options: SchemaOptions) {
 
 /** Bytes per second. */
 export function Rate(field: string, description: string) {
-  const rule = quantityRule(field, '1', '1Pi', 'a rate in bytes per second');
+  const rule = quantityRule(field, '1', MAX_RATE, 'a rate in bytes per second');
   return IntOrString({ description, ...rules(rule) });
 }
 
 export function ByteCount(field: string, description: string) {
   const rule = quantityRule(field, '1', '4Pi', 'a number of bytes');
   return IntOrString({ description, ...rules(rule) });
+}
+
+/** Of a Distribution, among those that share an Origin. */
+export function Priority(options: { readonly default: number; readonly description: string }) {
+  return Type.Integer({ minimum: 0, maximum: MAX_PRIORITY, ...options });
 }
 
 export function Duration(field: string, least: string, most: string, options: SchemaOptions) {

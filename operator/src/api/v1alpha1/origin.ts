@@ -8,7 +8,9 @@ import {
   ByteCount,
   Conditions,
   Duration,
+  MAX_PRIORITY,
   observedGeneration,
+  Priority,
   Rate,
   refuse,
   rules,
@@ -195,10 +197,8 @@ const OriginSpec = Type.Object({
       ),
     },
   ),
-  maxPriority: Type.Integer({
-    default: 100,
-    minimum: 0,
-    maximum: 100,
+  maxPriority: Priority({
+    default: MAX_PRIORITY,
     description: 'Distributions with a higher spec.priority count as having this one here.',
   }),
   allowPrivateAddresses: Type.Boolean({

@@ -20,6 +20,9 @@ const FACTORS: Readonly<Record<string, number>> = {
   Pi: 2 ** 50,
 };
 
+/** Bytes per second that anybody may name at most. */
+export const MAX_RATE = '1Pi';
+
 /** Without anchors, so that CEL and JavaScript use the same text. */
 export const QUANTITY_PATTERN = '[0-9]+([.][0-9]+)?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?';
 const QUANTITY = new RegExp(`^${QUANTITY_PATTERN}$`);

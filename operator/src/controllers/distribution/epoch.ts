@@ -11,6 +11,11 @@ import type { EpochFile, EpochRecord, ResolvedSource } from '../dataSide.ts';
 
 class EpochError extends Error {
   readonly code: SourceErrorCode = 'TooLarge';
+
+  constructor(message: string) {
+    super(message);
+    this.name = 'EpochError';
+  }
 }
 
 /** Throws an EpochError for more than processes can tell each other of. */

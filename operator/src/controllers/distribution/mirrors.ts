@@ -28,6 +28,11 @@ export interface MirrorsDependencies {
 
 class MirrorError extends Error {
   readonly code = 'BadAnswer';
+
+  constructor(message: string) {
+    super(message);
+    this.name = 'MirrorError';
+  }
 }
 
 export class Mirrors {
