@@ -1,4 +1,4 @@
-/** What the specification pages say of conditions and events is what the policies do, and all of it. */
+/** The tables of conditions and events that the specification pages show are what the policies do, and all of it. */
 import { describe, expect, it } from 'vitest';
 import type { Condition, DistributionConditionType } from '../api/v1alpha1/conditions.ts';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
