@@ -42,6 +42,9 @@ export interface VolumeObject extends KubeObject {
 
 /** A PersistentVolumeClaim. */
 export interface ClaimObject extends KubeObject {
+  readonly metadata: KubeObject['metadata'] & {
+    readonly ownerReferences?: readonly { readonly uid: string }[];
+  };
   readonly spec: { readonly volumeName?: string };
   readonly status?: { readonly phase?: string };
 }

@@ -13,11 +13,14 @@ const volume = (overrides: Partial<VolumeFacts> = {}): VolumeFacts => ({
   uid: 'uid-v1',
   deleting: false,
   claimUid: 'uid-model',
+  isOwn: true,
   ...overrides,
 });
 const claim = (overrides: Partial<ClaimFacts> = {}): ClaimFacts => ({
   name: 'model',
+  namespace: 'prod',
   uid: 'uid-model',
+  isOwn: true,
   deleting: false,
   volumeName: 'v1',
   bound: true,
@@ -41,16 +44,22 @@ function act(input: VolumeInput): string {
 
 describe('the volume of a distribution', () => {
   const old = { name: 'v0', uid: 'uid-v0' };
+  const copy = claim({ namespace: 'prod-copy', uid: 'uid-copy', isOwn: false, bound: false });
   it.each<[string, VolumeInput, string]>([
-    ['is not made when none is wanted', { wanted: undefined, volumes: [], claims: [] }, 'none'],
+    [
+      'is not made when none is wanted',
+      { namespace: 'prod', wanted: undefined, volumes: [], claims: [] },
+      'none',
+    ],
     [
       'is made with its claim',
-      { wanted: WANTED, volumes: [], claims: [] },
+      { namespace: 'prod', wanted: WANTED, volumes: [], claims: [] },
       '+volume, +claim, pending',
     ],
     [
       'waits for its claim to be bound',
       {
+        namespace: 'prod',
         wanted: WANTED,
         volumes: [volume({ claimUid: undefined })],
         claims: [claim({ bound: false })],
@@ -59,17 +68,18 @@ describe('the volume of a distribution', () => {
     ],
     [
       'is left as it is when it is right',
-      { wanted: WANTED, volumes: [volume()], claims: [claim()] },
+      { namespace: 'prod', wanted: WANTED, volumes: [volume()], claims: [claim()] },
       'bound',
     ],
     [
       'goes with its claim when none is wanted any more',
-      { wanted: undefined, volumes: [volume()], claims: [claim()] },
+      { namespace: 'prod', wanted: undefined, volumes: [volume()], claims: [claim()] },
       '-claim model, -volume v1, none',
     ],
     [
       'is asked to go once only',
       {
+        namespace: 'prod',
         wanted: undefined,
         volumes: [volume({ deleting: true })],
         claims: [claim({ deleting: true })],
@@ -79,6 +89,7 @@ describe('the volume of a distribution', () => {
     [
       'of another claim name is made beside the old one, which goes',
       {
+        namespace: 'prod',
         wanted: { claimName: 'other', volumeName: 'v2' },
         volumes: [volume()],
         claims: [claim()],
@@ -88,6 +99,7 @@ describe('the volume of a distribution', () => {
     [
       'for other nodes waits until the claim that pods may use is deleted',
       {
+        namespace: 'prod',
         wanted: { ...WANTED, volumeName: 'v2' },
         volumes: [volume()],
         claims: [claim()],
@@ -97,6 +109,7 @@ describe('the volume of a distribution', () => {
     [
       'for other nodes waits while that claim is still in use',
       {
+        namespace: 'prod',
         wanted: { ...WANTED, volumeName: 'v2' },
         volumes: [volume()],
         claims: [claim({ deleting: true })],
@@ -105,28 +118,68 @@ describe('the volume of a distribution', () => {
     ],
     [
       'for other nodes is made when that claim is gone',
-      { wanted: { ...WANTED, volumeName: 'v2' }, volumes: [volume()], claims: [] },
+      {
+        namespace: 'prod',
+        wanted: { ...WANTED, volumeName: 'v2' },
+        volumes: [volume()],
+        claims: [],
+      },
       '-volume v1, +volume, +claim, pending',
     ],
     [
       'is made anew when its claim was deleted by hand',
-      { wanted: WANTED, volumes: [volume()], claims: [] },
+      { namespace: 'prod', wanted: WANTED, volumes: [volume()], claims: [] },
       '-volume v1, pending',
     ],
     [
       'is not made while the one before is going',
-      { wanted: WANTED, volumes: [volume({ deleting: true })], claims: [] },
+      { namespace: 'prod', wanted: WANTED, volumes: [volume({ deleting: true })], claims: [] },
       'pending',
     ],
     [
       'that was deleted by hand comes back for the claim that lost it',
-      { wanted: WANTED, volumes: [], claims: [claim({ bound: false })] },
+      { namespace: 'prod', wanted: WANTED, volumes: [], claims: [claim({ bound: false })] },
       '+volume for uid-model, pending',
     ],
     [
       'of an earlier time goes',
-      { wanted: WANTED, volumes: [volume(), volume(old)], claims: [claim()] },
+      { namespace: 'prod', wanted: WANTED, volumes: [volume(), volume(old)], claims: [claim()] },
       '-volume v0, bound',
+    ],
+    [
+      'is not taken for that of a claim that was copied to another namespace',
+      { namespace: 'prod', wanted: WANTED, volumes: [volume()], claims: [copy, claim()] },
+      'bound',
+    ],
+    [
+      'is made with its claim though a copy of that is there',
+      { namespace: 'prod', wanted: WANTED, volumes: [], claims: [copy] },
+      '+volume, +claim, pending',
+    ],
+    [
+      'goes with its claim and without the copies',
+      {
+        namespace: 'prod',
+        wanted: undefined,
+        volumes: [volume({ name: 'copied', isOwn: false }), volume()],
+        claims: [copy, { ...copy, isOwn: true }, claim()],
+      },
+      '-claim model, -volume v1, none',
+    ],
+    [
+      'leaves a claim that somebody has labelled where it is',
+      {
+        namespace: 'prod',
+        wanted: WANTED,
+        volumes: [volume()],
+        claims: [claim({ name: 'theirs', isOwn: false }), claim()],
+      },
+      'bound',
+    ],
+    [
+      'is known by its owner when nobody knows the namespace any more',
+      { namespace: undefined, wanted: undefined, volumes: [], claims: [copy, claim()] },
+      '-claim model, none',
     ],
   ])('%s', (_what, input, expected) => {
     expect(act(input)).toBe(expected);

@@ -13,18 +13,25 @@ export interface VolumeFacts {
   readonly deleting: boolean;
   /** Of the claim that it is or was bound to. */
   readonly claimUid: string | undefined;
+  /** By its name: a copy bears the label, too. */
+  readonly isOwn: boolean;
 }
 
-/** A PersistentVolumeClaim that bears the distribution's uid. */
+/** A PersistentVolumeClaim that bears the distribution's uid: in any namespace, for a copy does, too. */
 export interface ClaimFacts {
   readonly name: string;
+  readonly namespace: string | undefined;
   readonly uid: string;
+  /** The distribution is its owner; of a copy it is not. */
+  readonly isOwn: boolean;
   readonly deleting: boolean;
   readonly volumeName: string | undefined;
   readonly bound: boolean;
 }
 
 export interface VolumeInput {
+  /** The distribution's; undefined when it is gone and was not known. */
+  readonly namespace: string | undefined;
   /** Undefined: the distribution is to have no claim. */
   readonly wanted: { readonly claimName: string; readonly volumeName: string } | undefined;
   readonly volumes: readonly VolumeFacts[];
@@ -37,7 +44,7 @@ export interface Named {
 }
 
 export interface VolumeVerdict {
-  readonly deleteClaims: readonly Named[];
+  readonly deleteClaims: readonly (Named & { readonly namespace: string | undefined })[];
   readonly deleteVolumes: readonly Named[];
   /** With the uid of the claim that lost its volume; without one the claim is still to come. */
   readonly createVolume: { readonly claimUid: string | undefined } | undefined;
@@ -47,8 +54,9 @@ export interface VolumeVerdict {
 
 export type VolumeOutlook = 'none' | 'pending' | 'bound' | 'terminating' | 'outdated';
 
-export function decideVolume({ wanted, volumes, claims }: VolumeInput): VolumeVerdict {
-  const claim = claims.find(({ name }) => name === wanted?.claimName);
+export function decideVolume({ namespace, wanted, volumes, claims }: VolumeInput): VolumeVerdict {
+  const near = claims.filter((one) => namespace === undefined || one.namespace === namespace);
+  const claim = near.find(({ name }) => name === wanted?.claimName);
   const volume = volumes.find(({ name }) => name === wanted?.volumeName);
   const outdated = claim !== undefined && claim.volumeName !== wanted?.volumeName;
   // One whose claim is gone is bound to nobody, for ever: it is made anew.
@@ -56,8 +64,10 @@ export function decideVolume({ wanted, volumes, claims }: VolumeInput): VolumeVe
   const kept = outdated ? claim.volumeName : stale ? undefined : wanted?.volumeName;
   const isFree = wanted !== undefined && !outdated && claim?.deleting !== true;
   return {
-    deleteClaims: claims.filter((one) => one !== claim && !one.deleting).map(named),
-    deleteVolumes: volumes.filter((one) => one.name !== kept && !one.deleting).map(named),
+    deleteClaims: near
+      .filter((one) => one !== claim && isLeft(one))
+      .map((one) => ({ ...named(one), namespace: one.namespace })),
+    deleteVolumes: volumes.filter((one) => one.name !== kept && isLeft(one)).map(named),
     createVolume: isFree && volume === undefined ? { claimUid: claim?.uid } : undefined,
     createClaim: isFree && claim === undefined && volume?.deleting !== true && !stale,
     outlook: outlookOf(wanted !== undefined, claim, outdated),
@@ -73,6 +83,11 @@ function outlookOf(
   if (claim?.deleting) return 'terminating';
   if (outdated) return 'outdated';
   return claim?.bound ? 'bound' : 'pending';
+}
+
+/** What was copied, labels and all, is its maker's. */
+function isLeft({ isOwn, deleting }: Pick<ClaimFacts, 'isOwn' | 'deleting'>): boolean {
+  return isOwn && !deleting;
 }
 
 function named({ name, uid }: Named): Named {

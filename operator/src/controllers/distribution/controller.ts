@@ -406,7 +406,7 @@ export class DistributionController {
       this.#queue.addAfter(key, 500);
       return;
     }
-    await this.#deps.workloads.release(memory.uid, signal);
+    await this.#deps.workloads.release(distribution.metadata, signal);
     await this.#deps.api.dropFinalizer(distribution, signal);
     this.#leave(key, memory);
   }

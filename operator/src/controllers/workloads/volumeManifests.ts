@@ -17,6 +17,15 @@ export interface VolumeManifests {
   volume(claimUid: string | undefined): object;
 }
 
+function volumePrefix(uid: string): string {
+  return `sluice-${uid}-`;
+}
+
+/** Whether it is one that was made for the distribution of this uid. */
+export function isVolumeNameOf(name: string, uid: string): boolean {
+  return name.startsWith(volumePrefix(uid));
+}
+
 /** Undefined when the distribution is to have none. */
 export function volumeManifests(
   { metadata, spec }: Distribution,
@@ -39,7 +48,7 @@ export function volumeManifests(
   // Nothing of it can be changed later: what asks for another volume asks for another name.
   const text = JSON.stringify([claimName, fixed]);
   const hash = createHash('sha256').update(text).digest('hex').slice(0, 8);
-  const volumeName = `sluice-${uid}-${hash}`;
+  const volumeName = `${volumePrefix(uid)}${hash}`;
   return {
     claimName,
     volumeName,

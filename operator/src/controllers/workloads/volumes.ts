@@ -22,6 +22,7 @@ import {
 } from '../../policies/volume.ts';
 import {
   DISTRIBUTION_UID_LABEL,
+  isVolumeNameOf,
   type VolumeManifests,
   volumeManifests,
 } from './volumeManifests.ts';
@@ -103,10 +104,18 @@ export class VolumeController {
   }
 
   /** The Distribution is going or gone. Kubernetes keeps a claim that pods still use, and no more. */
-  async release(uid: string, signal: AbortSignal): Promise<void> {
+  async release(
+    { uid, namespace }: Pick<Distribution['metadata'], 'uid' | 'namespace'>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#release(uid, namespace, signal);
+  }
+
+  async #release(uid: string, namespace: string | undefined, signal: AbortSignal): Promise<void> {
     this.#wishes.delete(uid);
     this.#standings.delete(uid);
-    await this.#delete(decideVolume({ wanted: undefined, ...this.#facts(uid) }), uid, signal);
+    const verdict = decideVolume({ namespace, wanted: undefined, ...this.#facts(uid) });
+    await this.#delete(verdict, uid, signal);
   }
 
   forget(uid: string): void {
@@ -133,15 +142,15 @@ export class VolumeController {
     const wish = this.#wishes.get(uid);
     if (wish === undefined) {
       // One that exists has not been spoken of yet.
-      if (!this.#deps.exists(uid)) await this.release(uid, signal);
+      if (!this.#deps.exists(uid)) await this.#release(uid, undefined, signal);
       return;
     }
-    const wanted = wish.manifests;
-    const verdict = decideVolume({ wanted, ...this.#facts(uid) });
+    const { namespace, manifests: wanted } = wish;
+    const verdict = decideVolume({ namespace, wanted, ...this.#facts(uid) });
     await this.#delete(verdict, uid, signal, wish);
     if (wanted === undefined) return this.#stand(uid, { outlook: 'none', obstacle: undefined });
     try {
-      const obstacle = await this.#create(uid, wish.namespace, wanted, verdict, signal);
+      const obstacle = await this.#create(uid, namespace, wanted, verdict, signal);
       this.#stand(uid, { outlook: verdict.outlook, obstacle });
     } catch (error) {
       if (!isKubeError(error, 'Forbidden', 'Invalid', 'Refused')) throw error;
@@ -200,10 +209,7 @@ export class VolumeController {
     wish?: Wish,
   ): Promise<void> {
     for (const claim of deleteClaims) {
-      const namespace = [...this.#deps.claims.indexed(uid)].find(
-        ({ metadata }) => metadata.uid === claim.uid,
-      )?.metadata.namespace;
-      await this.#deleteObject(resources.persistentVolumeClaims, namespace, claim, signal);
+      await this.#deleteObject(resources.persistentVolumeClaims, claim.namespace, claim, signal);
     }
     for (const volume of deleteVolumes) {
       if (await this.#isInUse(uid, volume, wish, signal)) {
@@ -268,10 +274,13 @@ export class VolumeController {
         uid: metadata.uid,
         deleting: metadata.deletionTimestamp !== undefined,
         claimUid: spec.claimRef?.uid,
+        isOwn: isVolumeNameOf(metadata.name, uid),
       })),
       claims: [...claims.indexed(uid)].map(({ metadata, spec, status }) => ({
         name: metadata.name,
+        namespace: metadata.namespace,
         uid: metadata.uid,
+        isOwn: metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false,
         deleting: metadata.deletionTimestamp !== undefined,
         volumeName: spec.volumeName,
         bound: status?.phase === 'Bound',

@@ -1,4 +1,5 @@
 /** Volumes, claims and labels of nodes on a real API server, with the rights of kube/permissions.ts. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import type { KubeClient, KubeRequest } from '../../kube/client.ts';
@@ -27,7 +28,13 @@ interface Volume {
   };
 }
 interface Claim {
-  metadata: { name: string; uid: string; ownerReferences?: { uid: string }[] };
+  metadata: {
+    name: string;
+    uid: string;
+    labels?: Record<string, string>;
+    annotations?: Record<string, string>;
+    ownerReferences?: { uid: string }[];
+  };
   spec: { volumeName?: string };
 }
 
@@ -239,6 +246,52 @@ describe('for the pods that use the files', () => {
     await controllers.start(new AbortController().signal);
     await controllers.lead();
     await untilNothingIsLeft();
+  });
+
+  it('a claim that a backup has copied to another namespace, labels and all, is nobody of ours', async () => {
+    await apply('copied', { persistentVolumeClaim: 'model' });
+    await vi.waitFor(async () => expect(await claims()).toHaveLength(1), WAIT);
+    const before = [...(await claims()), ...(await volumes())].map(({ metadata }) => metadata.uid);
+    const [{ metadata, spec }] = (await claims()) as [Claim];
+    const { labels, annotations, ownerReferences } = metadata;
+    // Before `default` in every list.
+    const namespace = 'copies';
+    await server.admin.request({
+      method: 'POST',
+      path: listPath(resources.namespaces),
+      body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
+    });
+    const path = listPath(resources.persistentVolumeClaims, namespace);
+    // One as Velero leaves it, and one that names the owner still.
+    const copies = [
+      { name: 'model', labels, annotations },
+      { name: 'other', labels, annotations, ownerReferences },
+    ];
+    for (const copy of copies) {
+      const body = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: copy, spec };
+      await server.admin.request({ method: 'POST', path, body });
+    }
+    const copied = async () => {
+      const found = await list<Claim & { metadata: { deletionTimestamp?: string } }>(
+        resources.persistentVolumeClaims,
+        namespace,
+      );
+      return found.filter((claim) => claim.metadata.deletionTimestamp === undefined);
+    };
+    // A new leader finds all of them, and is woken by each.
+    await controllers.stop();
+    controllers = newControllers();
+    await controllers.start(new AbortController().signal);
+    await controllers.lead();
+    await editTarget('copied', { fileMode: '0755' });
+    await sleep(2_000);
+    const after = [...(await claims()), ...(await volumes())].map(({ metadata }) => metadata.uid);
+    expect(after).toEqual(before);
+    expect(await copied()).toHaveLength(2);
+
+    await editTarget('copied', { persistentVolumeClaim: null });
+    await untilNothingIsLeft();
+    expect(await copied()).toHaveLength(2);
   });
 
   it('a Distribution does not wait for its claim, which Kubernetes keeps for the pods', async () => {

@@ -17,18 +17,21 @@ import { NodeLabelController } from './nodeLabels.ts';
 import { VolumeController } from './volumes.ts';
 
 type Value = DistributionCondition;
+/** The Distribution's own uid, whatever it has adopted. */
+type Going = Pick<Distribution['metadata'], 'uid' | 'namespace'>;
 
 /** What the distributions' controller says to this one, and asks of it. */
 export interface WorkloadsView {
   /** As the Distribution and its nodes are now. */
   want(distribution: Distribution, progress: DistributionProgress | undefined): void;
   /** It is going: nothing for its pods is kept. Waits for nobody who uses it. */
-  release(uid: string, signal: AbortSignal): Promise<void>;
+  release(of: Going, signal: AbortSignal): Promise<void>;
   /** It is gone already. */
   forget(uid: string): void;
   /** Said once, by a new leader: every Distribution that there is has been spoken of. */
   primed(): void;
   conditions(distribution: Distribution): Value[];
+  /** Told the uid of the Distribution itself. */
   onChange(listener: (uid: string) => void): void;
 }
 
@@ -88,10 +91,11 @@ export class Workloads implements WorkloadsView {
     this.labels?.want(distribution, progress);
   }
 
-  async release(uid: string, signal: AbortSignal): Promise<void> {
+  async release(of: Going, signal: AbortSignal): Promise<void> {
+    const { uid } = of;
     this.labels?.release(uid);
     try {
-      await this.volumes?.release(uid, signal);
+      await this.volumes?.release(of, signal);
     } catch (error) {
       // A right that was taken away must not keep a Distribution alive.
       if (!isKubeError(error, 'Forbidden')) throw error;
