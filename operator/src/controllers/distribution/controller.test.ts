@@ -17,12 +17,15 @@ let objects: Map<string, Distribution>;
 let statuses: Map<string, DistributionStatus>;
 let api: DistributionApi;
 let controller: DistributionController;
+/** Claims for pods: the reason of each, and which were let go. */
+let claims: { reason: string; released: string[]; changed: (uid: string) => void };
 
 beforeEach(async () => {
   clock = new FakeClock();
   data = new FakeDataSide();
   objects = new Map();
   statuses = new Map();
+  claims = { reason: 'VolumePending', released: [], changed: () => {} };
   api = {
     ensureFinalizer: async () => undefined,
     readAnew: async ({ metadata }) => objects.get(`ml/${metadata.name}`),
@@ -58,11 +61,15 @@ function newController(): DistributionController {
     fleet: { setDemand: () => {}, relayStates: () => [], onChange: () => {} },
     workloads: {
       want: () => {},
-      release: async () => {},
+      release: async ({ uid }: { uid: string }) => claims.released.push(uid),
       forget: () => {},
       primed: () => {},
-      conditions: () => [],
-      onChange: () => {},
+      conditions: () => [
+        { type: 'VolumeAvailable', status: 'False', reason: claims.reason, message: 'because' },
+      ],
+      onChange: (listener: (uid: string) => void) => {
+        claims.changed = listener;
+      },
     },
     events: { record: () => {} },
     clock,
@@ -257,6 +264,36 @@ describe('a Distribution that goes', () => {
     data.report('uid-first', []);
     await pass(2_000);
     expect(statuses.get('second')?.epoch?.number).toBe(1);
+  });
+
+  it('has an heir that hears of its own claim at once, and lets go of that one', async () => {
+    const volume = () =>
+      statuses.get('second')?.conditions?.find(({ type }) => type === 'VolumeAvailable')?.reason;
+    seen('first', spec);
+    await pass(1_000);
+    data.confirm('uid-first');
+    seen('first', spec, deleted);
+    await pass(2_000);
+    seen('second', spec);
+    await pass(2_000);
+    expect(data.plans.get('uid-first')?.record).toMatchObject({ owner: 'uid-second' });
+    const hears = async (reason: string) => {
+      claims.reason = reason;
+      claims.changed('uid-second');
+      await pass(2_000);
+      expect(volume()).toBe(reason);
+    };
+    await hears('VolumeBound');
+    // The next leader finds it as it is.
+    await controller.stop();
+    controller = newController();
+    await controller.start();
+    await pass(2_000);
+    await hears('ClaimTerminating');
+    expect(claims.released).toEqual(['uid-first']);
+    seen('second', spec, deleted);
+    await pass(2_000);
+    expect(claims.released).toEqual(['uid-first', 'uid-second']);
   });
 
   it('leaves nothing that failed its digest: the origin is asked for the same digest anew', async () => {

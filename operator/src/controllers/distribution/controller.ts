@@ -69,6 +69,7 @@ export class DistributionController {
   readonly #targets: Targets;
   readonly #neighbours: Neighbours;
   readonly #memories = new Map<string, Memory>();
+  /** By the Distribution's uid, and by that of its data, which is another one once it has adopted. */
   readonly #keys = new Map<string, string>();
   /** Keys not worked on since the start; undefined once all were. */
   #unprimed: Set<string> | undefined;
@@ -217,7 +218,7 @@ export class DistributionController {
       memory.isBuried = grave !== undefined;
       memory.uid = record?.uid ?? grave?.uid ?? uid;
       this.#memories.set(key, memory);
-      this.#keys.set(memory.uid, key);
+      for (const name of [uid, memory.uid]) this.#keys.set(name, key);
     }
     memory.forgetFailureOfOldSource(distribution.spec.source);
     return memory;
@@ -290,7 +291,6 @@ export class DistributionController {
     const heir = { owner: uid, name };
     const record = await this.#graveyard.adopt(heir, namespace, spec.target.path);
     if (record === undefined) return false;
-    this.#keys.delete(memory.uid);
     this.#keys.set(record.uid, key);
     this.#deps.fleet.setDemand(memory.uid, undefined);
     memory.begin(record, this.#deps.clock.now());
@@ -411,10 +411,12 @@ export class DistributionController {
     this.#leave(key, memory);
   }
 
-  #leave(key: string, { uid }: Memory): void {
+  #leave(key: string, { owner, uid }: Memory): void {
     this.#memories.delete(key);
-    // Another one may have adopted it by now.
-    if (this.#keys.get(uid) === key) this.#keys.delete(uid);
+    for (const name of [owner, uid]) {
+      // Another one may have adopted it by now.
+      if (this.#keys.get(name) === key) this.#keys.delete(name);
+    }
   }
 
   /** Without a Distribution nobody said that files are to be deleted: they stay. */
