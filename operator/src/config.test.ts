@@ -29,6 +29,22 @@ describe('the configuration', () => {
     }
   });
 
+  it('bounds what Distributions may ask for of relays', () => {
+    const bounds = (more: object) => parseConfig({ ...COMPLETE, ...more }).relayBounds;
+    expect(bounds({})).toEqual({ maxRelays: 256, maxPerDomain: 64, topologyKeys: [] });
+    const keys = 'topology.kubernetes.io/zone,rack';
+    const set = { SLUICE_MAX_RELAYS: '3', SLUICE_MAX_RELAYS_PER_DOMAIN: '2' };
+    expect(bounds({ ...set, SLUICE_TOPOLOGY_KEYS: keys })).toEqual({
+      maxRelays: 3,
+      maxPerDomain: 2,
+      topologyKeys: ['topology.kubernetes.io/zone', 'rack'],
+    });
+    expect(() => bounds({ SLUICE_MAX_RELAYS: '0' })).toThrow("SLUICE_MAX_RELAYS='0'");
+    for (const wrong of ['a,,b', 'a b', '/zone', 'zone,']) {
+      expect(() => bounds({ SLUICE_TOPOLOGY_KEYS: wrong })).toThrow('write keys of labels');
+    }
+  });
+
   it('takes the part of the disk that must stay free, and no more than agents do', () => {
     const free = (percent: string) =>
       parseConfig({ ...COMPLETE, SLUICE_MIN_FREE_PERCENT: percent }).minFreePercent;

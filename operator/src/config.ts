@@ -9,6 +9,7 @@ import {
   RelayPod,
 } from './controllers/fleet/podSettings.ts';
 import { sharesInBytes } from './policies/namespaceShares.ts';
+import type { RelayBounds } from './policies/relays.ts';
 
 export interface Config {
   readonly namespace: string;
@@ -22,6 +23,8 @@ export interface Config {
   readonly imagePullPolicy: string;
   /** How long relays stay that nobody needs: they keep what they have pulled. */
   readonly relayIdleSeconds: number;
+  /** What all Distributions together may ask for. */
+  readonly relayBounds: RelayBounds;
   readonly agentRoot: string;
   /** Part of a node's disk that must stay free. */
   readonly minFreePercent: number;
@@ -63,6 +66,8 @@ const RELAY_PORTS = [6881, 8081, 8082];
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug'];
 /** As that of an Origin. */
 const MAX_RATE_BYTES = parseBytes(MAX_RATE) ?? 0;
+/** Perhaps with a domain before it, as in spec.relays.topologyKey. */
+const LABEL_KEY = /^([a-z0-9]([a-z0-9.-]*[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'];
 
 /** Throws a ConfigError. */
@@ -126,6 +131,19 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
       `write 0, or a port up to 65535 that is none of ${RELAY_PORTS.join(', ')}`,
     ),
     relayIdleSeconds: integer('SLUICE_RELAY_IDLE_SECONDS', '600', 86_400),
+    relayBounds: {
+      maxRelays: integer('SLUICE_MAX_RELAYS', '256', 10_000),
+      maxPerDomain: integer('SLUICE_MAX_RELAYS_PER_DOMAIN', '64', 10_000),
+      topologyKeys: read(
+        'SLUICE_TOPOLOGY_KEYS',
+        '',
+        (value) => {
+          const keys = value === '' ? [] : value.split(',');
+          return keys.every((key) => LABEL_KEY.test(key)) ? keys : undefined;
+        },
+        'write keys of labels with commas between, such as topology.kubernetes.io/zone, or nothing',
+      ),
+    },
     agentRoot: read(
       'SLUICE_AGENT_ROOT',
       '/var/lib/sluice',

@@ -259,12 +259,12 @@ describe('relays', () => {
 
   it('have their budget back when a stranger edits or deletes it', async () => {
     await controllers.stop();
-    // Nobody watches budgets: they are applied again every minute, which takes two seconds here.
+    // Nobody watches budgets: they are applied again every ten minutes, which take two seconds here.
     controllers = await leadingControllers({
       client: cluster.api.operator,
       data,
       fleet: { relayIdleSeconds: 1 },
-      clock: fasterClock(systemClock, 30),
+      clock: fasterClock(systemClock, 300),
     });
     const { metadata } = await cluster.apply('budgeted');
     const [relay] = await deploymentsAre(1);

@@ -25,6 +25,7 @@ export interface WorkloadObject extends KubeObject {
   readonly metadata: KubeObject['metadata'] & {
     readonly generation?: number;
     readonly annotations?: Readonly<Record<string, string>>;
+    readonly ownerReferences?: readonly object[];
   };
   readonly spec?: { readonly replicas?: number };
   readonly status?: { readonly availableReplicas?: number };

@@ -60,8 +60,8 @@ export const DISTRIBUTION_CONDITIONS = {
       reasons: ['RelaysReady', 'RelaysNotNeeded'],
     },
     False: {
-      when: 'a domain has none. It is absent while the Distribution is suspended, held or deleted',
-      reasons: ['RelaysStarting', 'RelaysMissing', 'ImageNotPullable'],
+      when: 'a domain has none, though nodes wait there. It is absent while the Distribution is suspended, held or deleted',
+      reasons: ['RelaysStarting', 'RelaysMissing', 'RelaysLimited', 'ImageNotPullable'],
     },
   },
   MirrorsAvailable: {

@@ -27,6 +27,12 @@ export interface RelayState {
   readonly available: number;
   /** Since when it has had none; absent when it has one. */
   readonly missingForMs?: number | undefined;
+  /** Where it gets fewer than spec.relays asks for; with the keys that it may name, if it names another. */
+  readonly bound?: {
+    readonly asked: number;
+    readonly granted: number;
+    readonly topologyKeys?: readonly string[];
+  };
 }
 
 export interface StatusInput {
@@ -322,8 +328,14 @@ function relaysAvailable({
   const type = 'RelaysAvailable';
   const without = relays.filter((relay) => relay.desired > 0 && relay.available === 0);
   if (without.length === 0) {
+    const bounds = boundsOf(relays);
+    if (bounds !== undefined && relays.some(({ bound }) => bound?.granted === 0)) {
+      return { type, status: 'False', reason: bounds.reason, message: bounds.message };
+    }
+    const all = 'each domain has a relay';
+    const message = bounds === undefined ? all : `${all}; ${bounds.message}`;
     return relays.some((relay) => relay.desired > 0)
-      ? { type, status: 'True', reason: 'RelaysReady', message: 'each domain has a relay' }
+      ? { type, status: 'True', reason: 'RelaysReady', message }
       : { type, status: 'True', reason: 'RelaysNotNeeded', message: 'no node waits for bytes' };
   }
   const names = listed(without.map((relay) => relay.domain));
@@ -337,6 +349,25 @@ function relaysAvailable({
     return { type, status: 'False', reason, message };
   }
   return { type, status: 'False', reason: 'RelaysStarting', message: `relays start in ${names}` };
+}
+
+/** What who runs the cluster does not let it have of what spec.relays asks for. */
+function boundsOf(relays: readonly RelayState[]): Failure<'RelaysLimited'> | undefined {
+  const bounded = relays.filter(({ bound }) => bound !== undefined);
+  const [first] = bounded;
+  if (first?.bound === undefined) return undefined;
+  const { topologyKeys } = first.bound;
+  if (topologyKeys !== undefined) {
+    const message = `spec.relays.topologyKey is none of those that relay.topologyKeys of the chart allows (${topologyKeys.join(', ')}), so it gets no relays`;
+    return failure('RelaysLimited', message);
+  }
+  const parts = listed(
+    bounded.map(({ domain, bound }) => `${domain} (${bound!.granted} of ${bound!.asked})`),
+  );
+  return failure(
+    'RelaysLimited',
+    `fewer relays than spec.relays asks for in ${parts}: relay.maxPerDomain and relay.maxRelays of the chart leave no more`,
+  );
 }
 
 function describe({ desired, ready, failed, unreachable }: Counts): string {

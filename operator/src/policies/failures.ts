@@ -44,8 +44,12 @@ export type FailureReason = Exclude<
   ProgressReason | MirrorReason | WorkloadReason
 >;
 
-/** What keeps nodes from having the file; that a domain has no relay does not. */
-export type ReadyFailure = Exclude<FailureReason, 'RelaysMissing'>;
+/** That a domain has no relay keeps no node from having the file. */
+const RELAY_FAILURES = ['RelaysMissing', 'RelaysLimited'] as const satisfies FailureReason[];
+type RelayFailure = (typeof RELAY_FAILURES)[number];
+
+/** What keeps nodes from having the file. */
+export type ReadyFailure = Exclude<FailureReason, RelayFailure>;
 
 export interface Failure<Reason extends FailureReason = FailureReason> {
   readonly reason: Reason;
@@ -127,6 +131,7 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
     kind: 'wait',
     remedy: "look at the relay pods in the operator's namespace",
   },
+  RelaysLimited: { kind: 'stall', remedy: 'change spec.relays, or ask who runs Sluice' },
 };
 
 export function failure<Reason extends FailureReason>(
@@ -146,7 +151,11 @@ export function failuresOf(kind: FailureKind): FailureReason[] {
 
 /** Those that Ready tells. */
 export function readyFailuresOf(kind: FailureKind): ReadyFailure[] {
-  return failuresOf(kind).filter((reason) => reason !== 'RelaysMissing');
+  return failuresOf(kind).filter(isReadyFailure);
+}
+
+function isReadyFailure(reason: FailureReason): reason is ReadyFailure {
+  return !RELAY_FAILURES.some((other) => other === reason);
 }
 
 export function isFailure(reason: string): reason is FailureReason {

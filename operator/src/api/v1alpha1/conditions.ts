@@ -73,6 +73,8 @@ export const distributionReasons = {
   RelaysStarting: 'Relays are starting.',
   RelaysMissing:
     'A domain had no relay for more than 30 seconds; its nodes are served by other domains, or pull under leases.',
+  RelaysLimited:
+    'A domain gets no relay: relay.maxRelays or relay.topologyKeys of the chart leave it none; its nodes are served by other domains, or pull under leases.',
   RelaysNotNeeded: 'No node waits for bytes.',
   MirrorsReady: 'Each of spec.source.mirrors has files of the same lengths.',
   MirrorUnavailable:

@@ -263,14 +263,15 @@ export class DistributionController {
         break;
       case 'serve':
         await this.#serve(distribution, memory, verdict.record, input, signal);
-        this.#demandRelays(memory, input, verdict.record);
+        this.#demandRelays(distribution, memory, input, verdict.record);
         break;
       case 'resolve':
         if (verdict.serve) {
           await this.#serve(distribution, memory, verdict.serve, input, signal);
         }
         // Relays start while the origin is asked; a source that failed gets none.
-        if (memory.failure === undefined) this.#demandRelays(memory, input, verdict.serve);
+        if (memory.failure === undefined)
+          this.#demandRelays(distribution, memory, input, verdict.serve);
         else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
         this.#primed(key);
         if (await this.#resolve(key, distribution, memory, input, signal)) {
@@ -338,7 +339,12 @@ export class DistributionController {
     this.#deps.coordinator.apply(planOf(input.spec, newest, headers, input.nodes));
   }
 
-  #demandRelays(memory: Memory, input: DistributionInput, record: EpochRecord | undefined): void {
+  #demandRelays(
+    { metadata }: Distribution,
+    memory: Memory,
+    input: DistributionInput,
+    record: EpochRecord | undefined,
+  ): void {
     const progress = this.#deps.coordinator.progress(memory.uid);
     const ready = new Set(
       progress !== undefined && progress.epoch === record?.epoch
@@ -350,7 +356,7 @@ export class DistributionController {
     const demand: RelayDemand = relayDemand(
       input.nodes,
       isReady,
-      relaysOf(input.spec.relays, memory.uid),
+      relaysOf(input.spec.relays, memory.uid, metadata.namespace),
     );
     this.#deps.fleet.setDemand(memory.uid, demand);
   }

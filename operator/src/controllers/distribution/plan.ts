@@ -51,9 +51,9 @@ function inTurn(nodes: readonly TargetNode[]): TargetNode[] {
 }
 
 /** Which relays a distribution wants. */
-export function relaysOf(relays: DistributionSpec['relays'], uid: string) {
+export function relaysOf(relays: DistributionSpec['relays'], uid: string, namespace: string) {
   const { topologyKey, nodesPerRelay, dedicated } = relays;
-  return { topologyKey, nodesPerRelay, ...(dedicated && { dedicatedTo: uid }) };
+  return { namespace, topologyKey, nodesPerRelay, ...(dedicated && { dedicatedTo: uid }) };
 }
 
 /** A limit that leaves all of them is none. */

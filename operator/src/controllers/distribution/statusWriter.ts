@@ -63,7 +63,7 @@ export class StatusWriter {
       nodes: input.nodes,
       progress,
       relays: this.#deps.fleet.relayStates(
-        relaysOf(spec.relays, memory.uid),
+        relaysOf(spec.relays, memory.uid, metadata.namespace),
         new Set(input.nodes.map((node) => node.domain)),
       ),
       workloads: this.#deps.workloads.conditions(distribution),

@@ -1,34 +1,45 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createLogger } from 'winston';
 import { KubeError, type KubeRequest } from '../../kube/client.ts';
-import type { RelayDemand } from '../../policies/relays.ts';
+import type { RelayBounds, RelayDemand } from '../../policies/relays.ts';
 import { FakeClock, steadyRandom } from '../../testing/fakeClock.ts';
 import { FleetController, type FleetControllerDependencies } from './controller.ts';
 import { type FleetOptions, relayName } from './manifests.ts';
 import { DEFAULT_AGENT_POD, DEFAULT_RELAY_POD } from './podSettings.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
+const BOUNDS: RelayBounds = { maxRelays: 6, maxPerDomain: 5, topologyKeys: [ZONE] };
 
 let clock: FakeClock;
 let controller: FleetController;
 /** By name of the Deployment. */
 let replicas: Map<string, number>;
+/** Deployments and the DaemonSet, by name, as the API server has them. */
+let objects: Map<string, object>;
+/** Names of what was applied, in order. */
+let applied: string[];
 
 beforeEach(async () => {
   clock = new FakeClock();
   replicas = new Map();
+  objects = new Map();
+  applied = [];
   const dependencies = {
     client: {
       request: async ({ method, path, body }: KubeRequest) => {
         if (method === 'GET') throw new KubeError('NotFound', 404, 'no owner');
         const name = path.split('/').at(-1)!;
-        const { spec } = body as { spec: { replicas: number } };
+        const { spec, metadata } = body as { spec: { replicas: number }; metadata: object };
         if (path.includes('/deployments/')) replicas.set(name, spec.replicas);
-        return { metadata: { name, uid: `uid-${name}`, generation: 1 } };
+        const isBudget = path.includes('/poddisruptionbudgets/');
+        applied.push(isBudget ? `budget of ${name}` : name);
+        const object = { metadata: { ...metadata, name, uid: `uid-${name}`, generation: 1 } };
+        if (!isBudget) objects.set(`sluice-system/${name}`, object);
+        return object;
       },
     },
-    deployments: { list: () => [], get: () => undefined },
-    daemonSets: { list: () => [], get: () => undefined },
+    deployments: { list: () => [], get: (key: string) => objects.get(key) },
+    daemonSets: { list: () => [], get: (key: string) => objects.get(key) },
     clock,
     random: steadyRandom,
     logger: createLogger({ silent: true }),
@@ -37,6 +48,7 @@ beforeEach(async () => {
     {
       namespace: 'sluice-system',
       relayIdleSeconds: 60,
+      relayBounds: BOUNDS,
       relayPod: DEFAULT_RELAY_POD,
       agentPod: DEFAULT_AGENT_POD,
     } as FleetOptions,
@@ -53,6 +65,7 @@ let looks = 0;
 function demandOf(nodes: number, waiting: number): RelayDemand {
   const domains = new Map([['a', { nodes, waiting }]]);
   return {
+    namespace: 'ml',
     topologyKey: ZONE,
     nodesPerRelay: 10,
     get domains() {
@@ -95,4 +108,40 @@ it('what a distribution says again is not counted anew with all others', async (
   controller.setDemand('another', demandOf(20, 0));
   controller.setDemand('another', undefined);
   expect(looks).toBe(20);
+});
+
+it('a domain has no more relays than it may, and it is told how many were asked for', async () => {
+  const stateOf = (topologyKey: string) =>
+    controller.relayStates({ topologyKey }, new Set(['a']))[0]?.bound;
+  controller.setDemand('one', demandOf(50, 50));
+  expect(await runs()).toBe(5);
+  expect(stateOf(ZONE)).toBeUndefined();
+  controller.setDemand('one', demandOf(51, 1));
+  expect(await runs()).toBe(5);
+  expect(stateOf(ZONE)).toEqual({ asked: 6, granted: 5 });
+  const rack = 'example.com/rack';
+  controller.setDemand('two', { ...demandOf(20, 20), topologyKey: rack });
+  await clock.advance(1_000);
+  expect(replicas.size).toBe(1);
+  expect(stateOf(rack)).toEqual({ asked: 2, granted: 0, topologyKeys: [ZONE] });
+});
+
+it('what is as it was applied is not applied again each minute, and what is not is', async () => {
+  const name = relayName({ topologyKey: ZONE, domain: 'a' });
+  controller.setDemand('one', demandOf(10, 10));
+  await runs();
+  expect(applied.toSorted()).toEqual([`budget of ${name}`, 'sluice-agent', name].toSorted());
+  applied = [];
+  for (let minutes = 0; minutes < 8; minutes += 1) await clock.advance(60_000);
+  expect(applied).toEqual([]);
+  const key = `sluice-system/${name}`;
+  const { metadata } = objects.get(key) as { metadata: { labels: object } };
+  objects.set(key, { metadata: { ...metadata, labels: {} } });
+  await clock.advance(60_000);
+  expect(applied).toEqual([name]);
+  // Budgets are in no copy, and a copy may be wrong for a reason that nobody has thought of.
+  for (let minutes = 0; minutes < 40; minutes += 1) await clock.advance(60_000);
+  const times = (what: string) => applied.filter((each) => each === what).length;
+  expect(times(`budget of ${name}`)).toBeGreaterThanOrEqual(4);
+  expect(times('sluice-agent')).toBe(1);
 });

@@ -12,7 +12,15 @@ import { objectPath, type Resource, resources } from '../../kube/paths.ts';
 import type { Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import type { RelayState } from '../../policies/distributionStatus.ts';
-import { type RelayDemand, type RelayNeed, relayNeeds } from '../../policies/relays.ts';
+import {
+  isAllowedKey,
+  type RelayAsk,
+  type RelayDemand,
+  type RelayNeed,
+  relayAsks,
+  relayNeeds,
+  relaysKey,
+} from '../../policies/relays.ts';
 import {
   agentDaemonSet,
   DEDICATED_LABEL,
@@ -50,12 +58,16 @@ export interface FleetControllerDependencies {
 
 const KEY = 'fleet';
 const OPERATOR_DEPLOYMENT = 'sluice-operator';
-/** Everything is applied again so often, whatever the copies say. */
+/** It is looked again so often whether all is as it was applied. */
 const HEAL_MS = 60_000;
+/** Everything is applied again so often, whatever the copies say. */
+const APPLY_ANEW_MS = 30 * 60_000;
+/** A budget is nobody's copy: it is applied again so often. One that is wrong holds up a drain. */
+const BUDGET_MS = 10 * 60_000;
 /** Demands that come together are answered together. */
 const SETTLE_MS = 20;
 
-const NO_NEEDS = '[]';
+const NO_ASKS = '[]';
 
 interface Applied {
   readonly text: string;
@@ -71,8 +83,10 @@ export class FleetController implements FleetView {
   readonly #queue: WorkQueue;
   readonly #scaling: RelayScaling;
   readonly #demands = new Map<string, { readonly demand: RelayDemand; readonly text: string }>();
-  /** Of all demands. */
-  #needs: readonly RelayNeed[] = [];
+  /** Of all demands, by `relaysKey`. */
+  #asks: ReadonlyMap<string, RelayAsk> = new Map();
+  /** What they get of it. */
+  #needs: ReadonlyMap<string, RelayNeed> = new Map();
   readonly #applied = new Map<string, Applied>();
   /** Of Deployments that are not gone, as was told last. */
   readonly #states = new Map<string, DeploymentState>();
@@ -84,7 +98,10 @@ export class FleetController implements FleetView {
   constructor(options: FleetOptions, dependencies: FleetControllerDependencies) {
     this.#options = options;
     this.#deps = dependencies;
-    this.#scaling = new RelayScaling(options.relayIdleSeconds * 1000);
+    this.#scaling = new RelayScaling(
+      options.relayIdleSeconds * 1000,
+      options.relayBounds.maxRelays,
+    );
     const { clock, random, logger } = dependencies;
     this.#queue = new WorkQueue(
       { concurrency: 1 },
@@ -124,13 +141,15 @@ export class FleetController implements FleetView {
 
   setDemand(uid: string, demand: RelayDemand | undefined): void {
     // Said at each look at each distribution, and mostly what was said before: not all are counted anew.
-    const text = JSON.stringify(relayNeeds(demand === undefined ? [] : [demand]));
-    if (text === (this.#demands.get(uid)?.text ?? NO_NEEDS)) return;
-    if (demand === undefined || text === NO_NEEDS) this.#demands.delete(uid);
+    const text = JSON.stringify(relayAsks(demand === undefined ? [] : [demand]));
+    if (text === (this.#demands.get(uid)?.text ?? NO_ASKS)) return;
+    if (demand === undefined || text === NO_ASKS) this.#demands.delete(uid);
     else this.#demands.set(uid, { demand, text });
-    const before = JSON.stringify(this.#needs);
-    this.#needs = relayNeeds([...this.#demands.values()].map((each) => each.demand));
-    if (JSON.stringify(this.#needs) !== before) this.#queue.addAfter(KEY, SETTLE_MS);
+    const before = JSON.stringify([...this.#needs.values()]);
+    const asks = relayAsks([...this.#demands.values()].map((each) => each.demand));
+    this.#asks = byKey(asks);
+    this.#needs = byKey(relayNeeds(asks, this.#options.relayBounds));
+    if (JSON.stringify([...this.#needs.values()]) !== before) this.#queue.addAfter(KEY, SETTLE_MS);
   }
 
   relayStates(of: RelaysOf, domains: ReadonlySet<string>): RelayState[] {
@@ -143,8 +162,21 @@ export class FleetController implements FleetView {
         desired: this.#running.get(name)?.replicas ?? 0,
         available: this.#available(name),
         ...(missingSinceMs !== undefined && { missingForMs: nowMs - missingSinceMs }),
+        ...this.#boundOf({ ...of, domain }),
       };
     });
+  }
+
+  /** Where the cluster's owner lets it have fewer than it asks for. */
+  #boundOf(of: RelaysOf & { readonly domain: string }): Pick<RelayState, 'bound'> {
+    const { relayBounds } = this.#options;
+    const key = relaysKey(of);
+    const asked = this.#asks.get(key)?.replicas ?? 0;
+    const granted = this.#needs.get(key)?.replicas ?? 0;
+    if (asked <= granted) return {};
+    const isAllowed = isAllowedKey(of.topologyKey, relayBounds);
+    const { topologyKeys } = relayBounds;
+    return { bound: { asked, granted, ...(!isAllowed && { topologyKeys }) } };
   }
 
   /** A Deployment or DaemonSet changed: its state, or its spec by a stranger. */
@@ -177,7 +209,7 @@ export class FleetController implements FleetView {
     this.#owner ??= await this.#findOwner(signal);
     const daemonSet = agentDaemonSet(this.#options, this.#owner);
     await this.#apply(resources.daemonSets, daemonSet, this.#deps.daemonSets, signal);
-    const { run, againInMs } = this.#scaling.decide(this.#needs, clock.now());
+    const { run, againInMs } = this.#scaling.decide([...this.#needs.values()], clock.now());
     this.#running = new Map(run.map((need) => [relayName(need), need] as const));
     for (const [name, need] of this.#running) {
       const deployment = relayDeployment(this.#options, this.#owner, need);
@@ -194,22 +226,22 @@ export class FleetController implements FleetView {
     this.#queue.addAfter(KEY, Math.min(HEAL_MS, againInMs ?? HEAL_MS));
   }
 
-  /** Nobody watches it: what a stranger changes is set right within HEAL_MS. */
+  /** Nobody watches it: what a stranger changes is set right within BUDGET_MS. */
   async #budget(need: RelayNeed, uid: string, signal: AbortSignal): Promise<void> {
     const { client, clock } = this.#deps;
     const budget = relayDisruptionBudget(this.#options, need, uid);
     const key = `budget/${budget.metadata.name}`;
     const text = JSON.stringify(budget);
     const before = this.#applied.get(key);
-    const isRecent = before !== undefined && clock.now() - before.atMs < HEAL_MS / 2;
+    const isRecent = before !== undefined && clock.now() - before.atMs < BUDGET_MS - HEAL_MS / 2;
     if (isRecent && before.text === text) return;
     await enforceObject(client, resources.podDisruptionBudgets, budget, signal);
     this.#applied.set(key, { text, atMs: clock.now(), generation: undefined });
   }
 
   /**
-   * Skipped while the object is as it was applied; a stranger's edit raises its generation. Answers
-   * its uid.
+   * Skipped while the object is as it was applied: a stranger's edit of its spec raises its
+   * generation, and one of its metadata shows. Answers its uid.
    */
   async #apply(
     resource: Resource,
@@ -222,8 +254,11 @@ export class FleetController implements FleetView {
     const before = this.#applied.get(name);
     const nowMs = this.#deps.clock.now();
     const copy = copies.get(`${this.#options.namespace}/${name}`);
-    const untouched = copy !== undefined && copy.metadata.generation === before?.generation;
-    const recent = before !== undefined && nowMs - before.atMs < HEAL_MS / 2;
+    const untouched =
+      copy !== undefined &&
+      copy.metadata.generation === before?.generation &&
+      hasMetadataOf(copy, object);
+    const recent = before !== undefined && nowMs - before.atMs < APPLY_ANEW_MS;
     if (untouched && recent && before.text === text) return copy.metadata.uid;
     const written = await enforceObject<WorkloadObject>(
       this.#deps.client,
@@ -286,6 +321,22 @@ export class FleetController implements FleetView {
       throw error;
     }
   }
+}
+
+function byKey<T extends RelayNeed>(needs: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(needs.map((need) => [relaysKey(need), need]));
+}
+
+/** Labels, annotations and owners that were applied are there; others may be, too. */
+function hasMetadataOf({ metadata }: WorkloadObject, object: AppliedObject): boolean {
+  const { labels = {}, annotations = {}, ownerReferences = [] } = object.metadata;
+  const has = (own: Readonly<Record<string, string>>, there: typeof own | undefined) =>
+    Object.entries(own).every(([key, value]) => there?.[key] === value);
+  return (
+    has(labels, metadata.labels) &&
+    has(annotations, metadata.annotations) &&
+    (ownerReferences.length === 0 || (metadata.ownerReferences?.length ?? 0) > 0)
+  );
 }
 
 function stateOf(isToRun: boolean, isAvailable: boolean): DeploymentState {

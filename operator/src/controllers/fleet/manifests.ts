@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { AppliedObject } from '../../kube/apply.ts';
 import { DEFAULT_DOMAIN } from '../../policies/nodes.ts';
-import type { RelayNeed } from '../../policies/relays.ts';
+import type { RelayBounds, RelayNeed } from '../../policies/relays.ts';
 import {
   type AgentPod,
   cacheVolume,
@@ -15,6 +15,8 @@ import {
 export interface FleetOptions {
   /** How long relays stay that nobody needs. */
   readonly relayIdleSeconds: number;
+  /** See Config. */
+  readonly relayBounds: RelayBounds;
   /** The operator's own: all of Sluice runs here. */
   readonly namespace: string;
   readonly relayImage: string;

@@ -17,10 +17,13 @@ interface Kept {
 export class RelayScaling {
   /** How long relays stay that nobody needs. */
   readonly #idleMs: number;
+  /** Those that are needed are fewer. */
+  readonly #maxRelays: number;
   readonly #kept = new Map<string, Kept>();
 
-  constructor(idleMs: number) {
+  constructor(idleMs: number, maxRelays: number) {
     this.#idleMs = idleMs;
+    this.#maxRelays = maxRelays;
   }
 
   /** A Deployment of an earlier leader: it stays as long as any other. */
@@ -54,7 +57,22 @@ export class RelayScaling {
       else if (need === undefined) this.#kept.delete(key);
       else this.#kept.set(key, { need, isNeeded: true, idleSinceMs: nowMs });
     }
+    this.#makeRoom(wanted);
     return { run: [...this.#kept.values()].map((kept) => kept.need), againInMs };
+  }
+
+  /** Idle ones make way for those that are needed, which have been idle for longest first. */
+  #makeRoom(wanted: ReadonlyMap<string, RelayNeed>): void {
+    let over = -this.#maxRelays;
+    for (const { need } of this.#kept.values()) over += need.replicas;
+    const idle = [...this.#kept].filter(([, { isNeeded }]) => !isNeeded);
+    for (const [key, kept] of idle.sort(([, a], [, b]) => a.idleSinceMs - b.idleSinceMs)) {
+      if (over <= 0) return;
+      const need = wanted.get(key);
+      over -= kept.need.replicas - (need?.replicas ?? 0);
+      if (need === undefined) this.#kept.delete(key);
+      else this.#kept.set(key, { need, isNeeded: true, idleSinceMs: kept.idleSinceMs });
+    }
   }
 }
 

@@ -19,6 +19,7 @@ export const TEST_FLEET: FleetOptions = {
   agentImage: 'agent:1',
   imagePullPolicy: 'Never',
   relayIdleSeconds: 600,
+  relayBounds: { maxRelays: 256, maxPerDomain: 64, topologyKeys: [] },
   agentRoot: '/var/lib/sluice',
   minFreePercent: 15,
   checkSeconds: 60,
