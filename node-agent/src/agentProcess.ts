@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises';
+import { diskSpaceOf } from '@sluice/engine/adapters/file/diskSpace.ts';
 import { guardedLookup } from '@sluice/engine/adapters/http/guardedLookup.ts';
 import {
   DEFAULT_HTTP_OPTIONS,
@@ -13,7 +14,6 @@ import { HealthServer } from '@sluice/protocol/client/healthServer.ts';
 import type { Logger } from 'winston';
 import { AgentHost } from './agentHost.ts';
 import type { AgentConfig } from './config.ts';
-import { diskSpaceOf } from './diskGuard.ts';
 import { errorFields } from './logger.ts';
 import { AgentMetrics } from './metrics.ts';
 

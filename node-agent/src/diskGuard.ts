@@ -1,18 +1,4 @@
-import { statfs } from 'node:fs/promises';
-
-export interface DiskSpace {
-  readonly freeBytes: number;
-  readonly totalBytes: number;
-}
-
-export class DiskPressureError extends Error {
-  readonly code = 'DiskPressure';
-
-  constructor(message: string) {
-    super(message);
-    this.name = 'DiskPressureError';
-  }
-}
+import { inUnits } from '@sluice/engine/adapters/file/diskSpace.ts';
 
 export class NamespaceShareError extends Error {
   readonly code = 'NamespaceShareExceeded';
@@ -21,34 +7,6 @@ export class NamespaceShareError extends Error {
     super(message);
     this.name = 'NamespaceShareError';
   }
-}
-
-/** Of the file system that holds the folder; what a process without privileges may take. */
-export async function diskSpaceOf(folder: string): Promise<DiskSpace> {
-  const { bavail, blocks, bsize } = await statfs(folder);
-  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
-}
-
-export interface SpaceDemand {
-  readonly neededBytes: number;
-  /** What others may still take, whatever is free now. */
-  readonly promisedBytes: number;
-}
-
-/** Throws when so many more bytes would leave less than the part that must stay free. */
-export function checkSpace(
-  { freeBytes, totalBytes }: DiskSpace,
-  { neededBytes, promisedBytes }: SpaceDemand,
-  minFreePercent: number,
-): void {
-  const keepBytes = Math.ceil((totalBytes * minFreePercent) / 100);
-  if (neededBytes === 0 || freeBytes - promisedBytes - neededBytes >= keepBytes) return;
-  const promised =
-    promisedBytes > 0 ? `, and others are still to write ${inUnits(promisedBytes)}` : '';
-  throw new DiskPressureError(
-    `the disk has ${inUnits(freeBytes)} free of ${inUnits(totalBytes)}${promised}; the files need ` +
-      `${inUnits(neededBytes)} and ${minFreePercent} % (${inUnits(keepBytes)}) must stay free`,
-  );
 }
 
 export interface NamespaceDemand {
@@ -68,9 +26,4 @@ export function checkShare(
     `versions of the namespace '${namespace}' have ${inUnits(usedBytes)} of this disk, of ` +
       `${inUnits(shareBytes)} that they may have; the files need ${inUnits(neededBytes)}`,
   );
-}
-
-function inUnits(bytes: number): string {
-  if (bytes > 0 && bytes < 2 ** 30) return `${(bytes / 2 ** 20).toFixed(2)} MiB`;
-  return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 }

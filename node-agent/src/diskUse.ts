@@ -5,8 +5,9 @@
  */
 import path from 'node:path';
 import { listedBytes } from '@sluice/engine/adapters/file/earlierVersions.ts';
+import { OpenVersions } from '@sluice/engine/adapters/file/openVersions.ts';
+import type { SizedFile } from '@sluice/engine/adapters/file/unwritten.ts';
 import { epochsIn, namesIn } from '@sluice/protocol/client/epochFolders.ts';
-import { type SizedFile, unwrittenBytes } from './unwritten.ts';
 import { HIDDEN_FOLDER, type VersionPaths } from './versionPaths.ts';
 
 type Version = Pick<VersionPaths, 'namespaceFolder' | 'versionFolder'>;
@@ -20,51 +21,32 @@ export interface OthersUse {
 }
 
 export class DiskUse {
-  /** By folder of the version: the files of what is being made or served now. */
-  readonly #open = new Map<string, readonly SizedFile[]>();
+  readonly #open = new OpenVersions();
   /** By namespace and version, as read: a version's list does not change while nobody makes it. */
   readonly #listed = new Map<string, ReadonlyMap<string, number>>();
-  #turn: Promise<void> = Promise.resolve();
 
-  /**
-   * Counts the version from now on, unless `judge` throws. One after the other: what two of them
-   * found free only one may have.
-   */
+  /** Counts the version from now on, unless `judge` throws. One after the other. */
   admit(
     version: Version,
     files: readonly SizedFile[],
     judge: (others: OthersUse) => Promise<void>,
   ): Promise<void> {
-    const admitted = this.#turn.then(async () => {
-      await judge({
-        usedBytes: () => this.#usedBeside(version),
-        unwrittenBytes: () => this.#unwrittenBeside(version),
-      });
-      this.#open.set(version.versionFolder, files);
-    });
-    this.#turn = admitted.catch(() => {});
-    return admitted;
+    return this.#open.admit(version.versionFolder, files, (unwrittenBytes) =>
+      judge({ usedBytes: () => this.#usedBeside(version), unwrittenBytes }),
+    );
   }
 
   /** Nobody is at work on it: what is on the disk of it counts by its list. */
   release({ namespaceFolder, versionFolder }: Version): void {
-    this.#open.delete(versionFolder);
+    this.#open.release(versionFolder);
     const listed = new Map(this.#listed.get(namespaceFolder));
     if (listed.delete(versionFolder)) this.#listed.set(namespaceFolder, listed);
-  }
-
-  async #unwrittenBeside({ versionFolder }: Version): Promise<number> {
-    let sum = 0;
-    for (const [folder, files] of this.#open) {
-      if (folder !== versionFolder) sum += await unwrittenBytes(folder, files);
-    }
-    return sum;
   }
 
   async #usedBeside({ namespaceFolder, versionFolder }: Version): Promise<number> {
     const own = `${namespaceFolder}/`;
     let sum = 0;
-    for (const [folder, files] of this.#open) {
+    for (const [folder, files] of this.#open.entries()) {
       if (folder !== versionFolder && folder.startsWith(own)) sum += sizeOf(files);
     }
     const before = this.#listed.get(namespaceFolder);

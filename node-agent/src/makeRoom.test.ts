@@ -3,11 +3,11 @@ import { mkdir, mkdtemp, open, rm, statfs, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FileStore } from '@sluice/engine/adapters/file/fileStore.ts';
+import { unwrittenBytes } from '@sluice/engine/adapters/file/unwritten.ts';
 import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DiskUse } from './diskUse.ts';
 import { makeRoom } from './makeRoom.ts';
-import { unwrittenBytes } from './unwritten.ts';
 import { versionPathsOf } from './versionPaths.ts';
 
 const MIB = 1024 * 1024;

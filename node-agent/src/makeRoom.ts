@@ -1,9 +1,10 @@
 import { mkdir, stat } from 'node:fs/promises';
+import { checkSpace, diskSpaceOf } from '@sluice/engine/adapters/file/diskSpace.ts';
+import { unwrittenBytes } from '@sluice/engine/adapters/file/unwritten.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
-import { checkShare, checkSpace, diskSpaceOf } from './diskGuard.ts';
+import { checkShare } from './diskGuard.ts';
 import type { DiskUse } from './diskUse.ts';
 import { type NamespaceShares, shareBytes } from './namespaceShares.ts';
-import { unwrittenBytes } from './unwritten.ts';
 import type { VersionPaths } from './versionPaths.ts';
 
 export interface RoomOptions {

@@ -9,6 +9,8 @@ describe("the relay's settings", () => {
       caFile: '/etc/sluice/ca/ca.crt',
       tokenFile: '/var/run/secrets/sluice/token',
       cacheFolder: '/var/cache/sluice',
+      minFreePercent: 15,
+      maxCacheBytes: 0,
       bitTorrentPort: 6881,
       httpPort: 8081,
       stockPort: undefined,

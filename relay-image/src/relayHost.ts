@@ -8,20 +8,22 @@ import {
 } from '@sluice/protocol/client/epochFolders.ts';
 import { type TaskHost, taskKey } from '@sluice/protocol/client/workLoop.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
+import { CacheRoom, type CacheRoomOptions } from './cacheRoom.ts';
 import { RelayTask, type RelayTaskDependencies } from './relayTask.ts';
 
-export interface RelayHostOptions {
-  /** Versions live in `<cacheFolder>/<uid>/<epoch>/`; this process alone uses it. */
-  readonly cacheFolder: string;
-}
+/** Versions live in `<cacheFolder>/<uid>/<epoch>/`; this process alone uses it. */
+export type RelayHostOptions = CacheRoomOptions;
+type Dependencies = Omit<RelayTaskDependencies, 'onChange' | 'room'>;
 
 /** A relay keeps the files of a task only as long as the control server names the task. */
 export class RelayHost implements TaskHost {
   readonly #options: RelayHostOptions;
-  readonly #dependencies: Omit<RelayTaskDependencies, 'onChange'>;
+  readonly #dependencies: Dependencies;
+  readonly #room: CacheRoom;
 
-  constructor(options: RelayHostOptions, dependencies: Omit<RelayTaskDependencies, 'onChange'>) {
+  constructor(options: RelayHostOptions, dependencies: Dependencies) {
     this.#options = options;
+    this.#room = new CacheRoom(options);
     this.#dependencies = dependencies;
   }
 
@@ -29,7 +31,10 @@ export class RelayHost implements TaskHost {
     const folder = path.join(this.#folderOf(task.uid), String(task.epoch));
     const earlier = () => this.#earlier(task);
     const donors = (now: Task) => this.#wholeDonors(now);
-    return new RelayTask({ task, folder, earlier, donors }, { ...this.#dependencies, onChange });
+    return new RelayTask(
+      { task, folder, earlier, donors },
+      { ...this.#dependencies, room: this.#room, onChange },
+    );
   }
 
   deleteFiles(uid: string, epoch: number | undefined): Promise<number[]> {

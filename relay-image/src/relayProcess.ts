@@ -36,7 +36,7 @@ export class RelayProcess {
   constructor(config: RelayConfig, { logger, wallClock }: RelayProcessDependencies) {
     this.#config = config;
     this.#logger = logger;
-    const { bitTorrentPort, stockPort, httpPort, healthPort, cacheFolder } = config;
+    const { bitTorrentPort, stockPort, httpPort, healthPort } = config;
     this.#engine = new EngineHost({ port: bitTorrentPort, role: 'relay', stockPort });
     this.#relayServer = new RelayServer(
       { port: httpPort, maxConnections: MAX_OPEN_AT_RELAY },
@@ -50,19 +50,16 @@ export class RelayProcess {
       { ...config, kind: 'relay' },
       { clock: systemClock, onProblem },
     );
-    const host = new RelayHost(
-      { cacheFolder },
-      {
-        engine: this.#engine,
-        relayServer: this.#relayServer,
-        client,
-        httpSource: (allowsPrivate) =>
-          new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, lookup: guardedLookup(allowsPrivate) }),
-        clock: systemClock,
-        wallClock,
-        logger,
-      },
-    );
+    const host = new RelayHost(config, {
+      engine: this.#engine,
+      relayServer: this.#relayServer,
+      client,
+      httpSource: (allowsPrivate) =>
+        new NodeHttpSource({ ...DEFAULT_HTTP_OPTIONS, lookup: guardedLookup(allowsPrivate) }),
+      clock: systemClock,
+      wallClock,
+      logger,
+    });
     this.#worker = new ControlWorker(
       { newestOnly: false },
       { client, host, disk: async () => undefined, onProblem },

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,9 +10,10 @@ import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import { EngineHost } from '@sluice/engine/session/host.ts';
 import { ControlClient } from '@sluice/protocol/client/controlClient.ts';
 import type { Task } from '@sluice/protocol/messages.ts';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLogger } from 'winston';
-import { RelayTask } from './relayTask.ts';
+import { CacheRoom } from './cacheRoom.ts';
+import { RelayTask, type RelayTaskDependencies } from './relayTask.ts';
 
 const PIECE = 16 * 1024 * 1024;
 /** A file of holes: it takes no space, and longer to read than any test lasts. */
@@ -44,7 +45,9 @@ function taskOf(sizeBytes: number): Task {
   };
 }
 
-function relayTask(task: Task) {
+const ROOMY = { make: async () => {}, release: () => {} };
+
+function relayTask(task: Task, room: RelayTaskDependencies['room'] = ROOMY) {
   const nobody = () => {
     throw new Error('nobody is asked');
   };
@@ -68,6 +71,7 @@ function relayTask(task: Task) {
         },
         { clock: systemClock, onProblem: () => {} },
       ),
+      room,
       httpSource: () => ({ connection: nobody }),
       clock: systemClock,
       wallClock: () => 0,
@@ -92,5 +96,20 @@ describe('a task that reads through what it has found', () => {
     expect(task.report()).toMatchObject({ state: 'pending' });
     const stopped = task.stop().then(() => 'stopped');
     expect(await Promise.race([stopped, sleep(10_000, 'reads on')])).toBe('stopped');
+  });
+});
+
+describe('a task that the cache has no room for', () => {
+  it('fails with the reason before anything of it is made or asked for', async () => {
+    const options = { cacheFolder: root, minFreePercent: 0, maxCacheBytes: SIZE - 1 };
+    const task = relayTask(taskOf(SIZE), new CacheRoom(options));
+    task.start();
+    await vi.waitFor(() => expect(task.report().state).toBe('failed'));
+    expect(task.report().error).toMatchObject({
+      reason: 'DiskPressure',
+      message: expect.stringMatching(/the disk has 6\d\.00 GiB free .* need 64\.00 GiB/),
+    });
+    expect(await readdir(root)).toEqual([]);
+    await task.stop();
   });
 });

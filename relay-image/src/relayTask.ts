@@ -24,6 +24,7 @@ import type { TaskRunner } from '@sluice/protocol/client/workLoop.ts';
 import type { Peer, PullerCertificate, Task, TransferReport } from '@sluice/protocol/messages.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
 import type { Logger } from 'winston';
+import type { CacheRoom } from './cacheRoom.ts';
 import { errorFields } from './logger.ts';
 import { PublishedTorrent } from './publishedTorrent.ts';
 
@@ -41,6 +42,7 @@ export interface RelayTaskDependencies {
   readonly engine: EngineHost;
   readonly relayServer: RelayServer;
   readonly client: ControlClient;
+  readonly room: Pick<CacheRoom, 'make' | 'release'>;
   /** Connections to an origin whose name may, or may not, mean a private address. */
   readonly httpSource: (allowsPrivate: boolean) => HttpSource;
   readonly clock: Clock;
@@ -159,8 +161,18 @@ export class RelayTask implements TaskRunner {
     await this.#life.stop();
   }
 
-  /** Works until aborted; rejects when the transfer fails. */
+  /** Works until aborted; rejects when the transfer fails, or has no room here. */
   async #attempt(signal: AbortSignal): Promise<void> {
+    const { room } = this.#dependencies;
+    await room.make(this.#folder, this.#task.files);
+    try {
+      await this.#work(signal);
+    } finally {
+      room.release(this.#folder);
+    }
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
     const { engine, relayServer, clock, logger } = this.#dependencies;
     const task = this.#task;
     const layout = layoutOf(task.files, task.pieceLengthBytes);

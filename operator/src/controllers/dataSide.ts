@@ -223,6 +223,13 @@ export interface DistributionProgress {
   readonly isDisputed?: boolean;
   /** Why pullers get nothing from the origin at the moment, when they do not. */
   readonly pull?: PullTrouble | undefined;
+  /** Relays that are there and have failed with this epoch. */
+  readonly failedRelays?: readonly FailedRelay[];
+}
+
+export interface FailedRelay extends PullFailure {
+  /** Of the topology. */
+  readonly domain: string;
 }
 
 /** Why a puller gave up. */

@@ -78,6 +78,12 @@ const DISTRIBUTIONS: readonly Partial<StatusInput>[] = [
   { idleForMs: IDLE_MS, relays: [withoutRelay], troubles: withoutImage },
   { relays: [withoutRelay] },
   { relays: [{ ...withoutRelay, missingForMs: RELAYS_MISSING_MS + 1 }] },
+  {
+    progress: aProgress([], {
+      failedRelays: [{ domain: withoutRelay.domain, reason: 'DiskPressure', message: 'because' }],
+    }),
+    relays: [{ ...withoutRelay, available: 1 }],
+  },
   { relays: [{ ...withoutRelay, desired: 0, bound: { asked: 1, granted: 0 } }] },
   { relays: [withoutRelay], troubles: withoutImage },
 ];

@@ -60,8 +60,14 @@ export const DISTRIBUTION_CONDITIONS = {
       reasons: ['RelaysReady', 'RelaysNotNeeded'],
     },
     False: {
-      when: 'a domain has none, though nodes wait there. It is absent while the Distribution is suspended, held or deleted',
-      reasons: ['RelaysStarting', 'RelaysMissing', 'RelaysLimited', 'ImageNotPullable'],
+      when: 'a domain has none, or none that can work on it, though nodes wait there. It is absent while the Distribution is suspended, held or deleted',
+      reasons: [
+        'RelaysStarting',
+        'RelaysMissing',
+        'RelaysFailed',
+        'RelaysLimited',
+        'ImageNotPullable',
+      ],
     },
   },
   MirrorsAvailable: {

@@ -34,6 +34,8 @@ const failed = (name: string, reason: string) =>
 const open = [aReport('n1'), aReport('n2')];
 const gone = open.map((node) => ({ ...node, connected: false }));
 const quotaExhausted = { code: 'QuotaExhausted', message: 'used up', untilMs: 1 } as const;
+/** A relay of the domain a. */
+const noRoom = { domain: 'a', reason: 'DiskPressure', message: 'the disk has 1 GiB free' };
 
 describe('the conditions', () => {
   it('say Reconciling while nodes receive', () => {
@@ -304,6 +306,24 @@ describe('the conditions', () => {
       ['RelaysAvailable=False/RelaysMissing'],
     ],
     [
+      'say that all relays of a domain have failed',
+      { progress: aProgress([], { failedRelays: [noRoom] }) },
+      ['RelaysAvailable=False/RelaysFailed'],
+    ],
+    [
+      'do not say so while one of them works',
+      {
+        relays: [{ domain: 'a', desired: 2, available: 2 }],
+        progress: aProgress([], { failedRelays: [noRoom, { ...noRoom, domain: 'b' }] }),
+      },
+      ['RelaysAvailable=True/RelaysReady'],
+    ],
+    [
+      'do not say so of an epoch before',
+      { progress: aProgress([], { epoch: 2, failedRelays: [noRoom] }) },
+      ['RelaysAvailable=True/RelaysReady'],
+    ],
+    [
       'say that a domain may have no relay',
       {
         relays: [
@@ -323,6 +343,15 @@ describe('the conditions', () => {
       expect.arrayContaining(expected),
     );
   });
+});
+
+it('relays that have no room say how much there is, and what to do', () => {
+  const { conditions } = distributionStatus(
+    aStatusInput({ progress: aProgress([], { failedRelays: [noRoom] }) }),
+  );
+  expect(conditions?.find(({ type }) => type === 'RelaysAvailable')?.message).toBe(
+    'no relay of a can work on it: DiskPressure: the disk has 1 GiB free; free space on the disks of their nodes, or give them more by relay.cache of the chart',
+  );
 });
 
 describe('relays that are bounded', () => {

@@ -319,15 +319,14 @@ function sourceResolved(input: StatusInput): DistributionCondition<'SourceResolv
   };
 }
 
-function relaysAvailable({
-  verdict,
-  relays,
-  troubles,
-}: StatusInput): DistributionCondition<'RelaysAvailable'> | undefined {
+function relaysAvailable(input: StatusInput): DistributionCondition<'RelaysAvailable'> | undefined {
+  const { verdict, relays, troubles } = input;
   if (verdict.action !== 'serve' && verdict.action !== 'resolve') return undefined;
   const type = 'RelaysAvailable';
   const without = relays.filter((relay) => relay.desired > 0 && relay.available === 0);
   if (without.length === 0) {
+    const failed = failedRelaysIn(input);
+    if (failed !== undefined) return { type, status: 'False', ...failed };
     const bounds = boundsOf(relays);
     if (bounds !== undefined && relays.some(({ bound }) => bound?.granted === 0)) {
       return { type, status: 'False', reason: bounds.reason, message: bounds.message };
@@ -349,6 +348,27 @@ function relaysAvailable({
     return { type, status: 'False', reason, message };
   }
   return { type, status: 'False', reason: 'RelaysStarting', message: `relays start in ${names}` };
+}
+
+/** Domains all of whose relays have failed with the epoch that is served. */
+function failedRelaysIn({
+  relays,
+  progress,
+  record,
+}: StatusInput): Pick<Failure<'RelaysFailed'>, 'reason' | 'message'> | undefined {
+  if (progress === undefined || progress.epoch !== record?.epoch) return undefined;
+  const { failedRelays = [] } = progress;
+  const failedIn = (domain: string) => failedRelays.filter((failed) => failed.domain === domain);
+  const domains = relays
+    .filter(({ desired, available }) => desired > 0 && available > 0)
+    .filter(({ domain, available }) => failedIn(domain).length >= available)
+    .map(({ domain }) => domain);
+  if (domains.length === 0) return undefined;
+  const { reason, message } = failedIn(domains[0]!)[0]!;
+  return failure(
+    'RelaysFailed',
+    `no relay of ${listed(domains)} can work on it: ${reason}: ${message}`,
+  );
 }
 
 /** What who runs the cluster does not let it have of what spec.relays asks for. */

@@ -45,7 +45,11 @@ export type FailureReason = Exclude<
 >;
 
 /** That a domain has no relay keeps no node from having the file. */
-const RELAY_FAILURES = ['RelaysMissing', 'RelaysLimited'] as const satisfies FailureReason[];
+const RELAY_FAILURES = [
+  'RelaysMissing',
+  'RelaysFailed',
+  'RelaysLimited',
+] as const satisfies FailureReason[];
 type RelayFailure = (typeof RELAY_FAILURES)[number];
 
 /** What keeps nodes from having the file. */
@@ -130,6 +134,10 @@ export const FAILURES: Readonly<Record<FailureReason, FailureRule>> = {
   RelaysMissing: {
     kind: 'wait',
     remedy: "look at the relay pods in the operator's namespace",
+  },
+  RelaysFailed: {
+    kind: 'retry',
+    remedy: 'free space on the disks of their nodes, or give them more by relay.cache of the chart',
   },
   RelaysLimited: { kind: 'stall', remedy: 'change spec.relays, or ask who runs Sluice' },
 };

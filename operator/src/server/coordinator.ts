@@ -29,6 +29,7 @@ import { AssignmentWriter } from './assignmentWriter.ts';
 import { Departures } from './departures.ts';
 import { type DistributionView, distributionViewOf } from './distributionView.ts';
 import { Donations } from './donations.ts';
+import { failedRelaysOf } from './failedRelays.ts';
 import { type FleetProcess, FleetView } from './fleetView.ts';
 import { type HeardDistribution, Hearing } from './hearing.ts';
 import { mirrorProgress } from './mirrorProgress.ts';
@@ -243,6 +244,7 @@ export class Coordinator implements CoordinatorPort {
       sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',
       pull: leases.troubleOf(uid, plan.record.epoch),
       ...mirrorProgress(plan, leases),
+      failedRelays: failedRelaysOf(plan, this.fleet.relays()),
       isDisputed: distribution.revoked.length > 0,
     };
   }

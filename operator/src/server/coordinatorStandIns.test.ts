@@ -106,6 +106,35 @@ describe('without a relay for 30 seconds', () => {
     expect(coordinator.standsIn(agent, UID)).toBe(false);
   });
 
+  it('that has room for the file an agent pulls, too, until one has', async () => {
+    const error = { reason: 'DiskPressure', message: 'because' };
+    const agent = connect('agent', 'n1');
+    const relay = connect('relay', 'r1');
+    const other = connect('relay', 'r2', 'b');
+    const nodes = [
+      { name: 'n1', domain: 'a' },
+      { name: 'n2', domain: 'b' },
+    ];
+    applyPlan({}, { nodes });
+    report(relay, { state: 'failed', error });
+    await clock.advance(35_000);
+    expect(pulls('n1'), 'the other relay works').toBe(false);
+    expect(coordinator.progress(UID)?.failedRelays).toEqual([{ domain: 'a', ...error }]);
+    report(other, { state: 'failed', error });
+    await clock.advance(29_000);
+    expect(pulls('n1')).toBe(false);
+    await clock.advance(7_000);
+    expect(pulls('n1')).toBe(true);
+    expect(coordinator.standsIn(relay, UID)).toBe(false);
+    expect(await lease(agent)).toBe('granted');
+    report(relay, { state: 'transferring' });
+    await clock.advance(1_000);
+    expect(pulls('n1')).toBe(false);
+    expect(coordinator.progress(UID)?.failedRelays).toEqual([{ domain: 'b', ...error }]);
+    vanish(other);
+    expect(coordinator.progress(UID)?.failedRelays).toEqual([]);
+  });
+
   it('no agent is given credentials that only relays may have', async () => {
     connect('agent', 'n1');
     applyPlan({ authorization: 'Bearer secret' });

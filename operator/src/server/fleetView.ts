@@ -94,6 +94,7 @@ export class FleetView {
   /** Asked for at each look at a distribution; undefined when a process or stream has come or gone. */
   #agents: Agents | undefined;
   #connected: readonly FleetProcess[] | undefined;
+  #relays: readonly FleetProcess[] | undefined;
 
   constructor(listener: FleetListener) {
     this.#listener = listener;
@@ -107,6 +108,12 @@ export class FleetView {
   connected(): readonly FleetProcess[] {
     this.#connected ??= [...this.#processes.values()].filter(({ stream }) => stream !== undefined);
     return this.#connected;
+  }
+
+  /** Relays among them. */
+  relays(): readonly FleetProcess[] {
+    this.#relays ??= this.connected().filter(({ kind }) => kind === 'relay');
+    return this.#relays;
   }
 
   /** By node; of a node with several runs of its agent, whether one of them is connected. */
@@ -279,6 +286,7 @@ export class FleetView {
   #forgetViews(): void {
     this.#agents = undefined;
     this.#connected = undefined;
+    this.#relays = undefined;
   }
 
   #closeStream(process: FleetProcess): void {
@@ -294,6 +302,14 @@ export class FleetView {
     this.#listener.ended(process);
     this.#listener.changed();
   }
+}
+
+/** Whether it is a relay that works on the epoch no more until what was in its way is gone. */
+export function isFailedRelay(
+  { kind, reports }: FleetProcess,
+  { uid, epoch }: Pick<TransferReport, 'uid' | 'epoch'>,
+): boolean {
+  return kind === 'relay' && reports.get(uid, epoch)?.state === 'failed';
 }
 
 /** Whether this process need not be waited for any more before a distribution counts as removed. */

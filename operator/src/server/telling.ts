@@ -10,7 +10,7 @@ import { agentsMayKnow } from '../policies/topUp.ts';
 import { coveringPolicy } from '../quota/coverage.ts';
 import type { Departures } from './departures.ts';
 import type { Donations } from './donations.ts';
-import type { FleetProcess, FleetView } from './fleetView.ts';
+import { type FleetProcess, type FleetView, isFailedRelay } from './fleetView.ts';
 import { Members } from './members.ts';
 import type { NodeBook } from './nodeBook.ts';
 import { PeersPace } from './peersPace.ts';
@@ -205,7 +205,9 @@ export class Telling {
     // Over HTTP alone nobody would have anything of what one of them pulls.
     const mayPull = agentsMayKnow(plan, policy) && plan.delivery.transport !== 'HTTP';
     const isNeeded = mayPull && !plan.suspend && !book.hasSource(agents);
-    const pulls = standIns.choose(members, isNeeded, now);
+    // A relay that cannot work on it is none.
+    const able = members.filter(({ process }) => !isFailedRelay(process, plan.record));
+    const pulls = standIns.choose(able, isNeeded, now);
     kept.pace.begin(members, now);
     for (const { process } of members) {
       const { id, kind, reports } = process;

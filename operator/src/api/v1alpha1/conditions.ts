@@ -73,6 +73,8 @@ export const distributionReasons = {
   RelaysStarting: 'Relays are starting.',
   RelaysMissing:
     'A domain had no relay for more than 30 seconds; its nodes are served by other domains, or pull under leases.',
+  RelaysFailed:
+    'All relays of a domain that run have failed with the file, for example because it is more than their cache has room for; its nodes are served by other domains, or pull under leases.',
   RelaysLimited:
     'A domain gets no relay: relay.maxRelays or relay.topologyKeys of the chart leave it none; its nodes are served by other domains, or pull under leases.',
   RelaysNotNeeded: 'No node waits for bytes.',

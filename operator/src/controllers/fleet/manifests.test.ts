@@ -19,6 +19,7 @@ const OPTIONS: FleetOptions = {
   agentImage: 'agent:1',
   imagePullPolicy: 'Never',
   relayIdleSeconds: 600,
+  relayBounds: { maxRelays: 256, maxPerDomain: 64, topologyKeys: [] },
   agentRoot: '/data/sluice',
   minFreePercent: 0,
   checkSeconds: 30,
@@ -120,6 +121,30 @@ describe('the relays', () => {
     const on = containerOf(6889);
     expect(on?.env).toContainEqual({ name: 'SLUICE_STOCK_PORT', value: '6889' });
     expect(on?.ports).toContainEqual({ name: 'stock', containerPort: 6889, protocol: 'TCP' });
+  });
+
+  it.each([
+    ['an emptyDir without a limit', {}, { SLUICE_MIN_FREE_PERCENT: '7' }],
+    [
+      'an emptyDir with one',
+      { size: '2Gi' },
+      { SLUICE_MIN_FREE_PERCENT: '7', SLUICE_CACHE_BYTES: String(2 ** 31) },
+    ],
+    [
+      'a volume of its own',
+      { size: '2Gi', storageClassName: 'fast' },
+      { SLUICE_MIN_FREE_PERCENT: '0' },
+    ],
+  ])('know what they may take where the cache is %s', (_what, cache, expected) => {
+    const options = { ...OPTIONS, minFreePercent: 7, relayPod: { ...DEFAULT_RELAY_POD, cache } };
+    const made = relayDeployment(options, undefined, {
+      topologyKey: ZONE,
+      domain: 'a',
+      replicas: 1,
+    });
+    const { containers } = (made as unknown as Template).spec.template.spec;
+    const given = containers[0]!.env.filter(({ name }) => /FREE|CACHE_BYTES/.test(name));
+    expect(Object.fromEntries(given.map(({ name, value }) => [name, value]))).toEqual(expected);
   });
 
   it('have a valid name of their own, whatever the domain is called', () => {

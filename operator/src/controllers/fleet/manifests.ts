@@ -1,5 +1,6 @@
 /** The relays' Deployments and the agents' DaemonSet, from fixed templates. */
 import { createHash } from 'node:crypto';
+import { parseBytes } from '../../api/v1alpha1/quantity.ts';
 import type { AppliedObject } from '../../kube/apply.ts';
 import { DEFAULT_DOMAIN } from '../../policies/nodes.ts';
 import type { RelayBounds, RelayNeed } from '../../policies/relays.ts';
@@ -139,6 +140,7 @@ export function relayDeployment(
               imagePullPolicy: options.imagePullPolicy,
               env: environment(options, {
                 SLUICE_CACHE: RELAY_CACHE,
+                ...cacheBounds(options),
                 SLUICE_HTTP_PORT: String(RELAY_HTTP_PORT),
                 ...(stockPort > 0 && { SLUICE_STOCK_PORT: String(stockPort) }),
               }),
@@ -313,6 +315,19 @@ function environment(options: FleetOptions, more: Record<string, string>): objec
     ...more,
   };
   return Object.entries(values).map(([name, value]) => ({ name, value }));
+}
+
+/**
+ * Of an emptyDir: its limit, and the part of the node's disk that agents leave free, too; the kubelet
+ * evicts pods where either is not kept. A volume of its own may be filled.
+ */
+function cacheBounds({ relayPod: { cache }, minFreePercent }: FleetOptions) {
+  if (cache?.storageClassName) return { SLUICE_MIN_FREE_PERCENT: '0' };
+  const bytes = cache?.size ? parseBytes(cache.size) : undefined;
+  return {
+    SLUICE_MIN_FREE_PERCENT: String(minFreePercent),
+    ...(bytes !== undefined && { SLUICE_CACHE_BYTES: String(bytes) }),
+  };
 }
 
 /** Ready within a second of being so: a relay that is not Ready counts as none. */

@@ -1,6 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
-import { unnotedBytes } from '@sluice/engine/adapters/file/earlierVersions.ts';
+import { unnotedBytes } from './earlierVersions.ts';
 
 export interface SizedFile {
   readonly path: string;

@@ -1,0 +1,59 @@
+/**
+ * Room in the relay's cache. A relay that pulled more than its node has room for would be evicted by
+ * the kubelet, and the next one would pull all of it again.
+ */
+import { lstat, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { checkSpace, diskSpaceOf } from '@sluice/engine/adapters/file/diskSpace.ts';
+import { OpenVersions } from '@sluice/engine/adapters/file/openVersions.ts';
+import { type SizedFile, unwrittenBytes } from '@sluice/engine/adapters/file/unwritten.ts';
+
+export interface CacheRoomOptions {
+  readonly cacheFolder: string;
+  /** Of the file system that has the cache. */
+  readonly minFreePercent: number;
+  /** All that the cache may take; 0: as much as the file system has. */
+  readonly maxCacheBytes: number;
+}
+
+/** What the kernel counts blocks in, whatever the disk's are. */
+const BLOCK_BYTES = 512;
+
+export class CacheRoom {
+  readonly #options: CacheRoomOptions;
+  readonly #open = new OpenVersions();
+
+  constructor(options: CacheRoomOptions) {
+    this.#options = options;
+  }
+
+  /** Before the first byte, and each time that a version is gone on with. Throws when there is none. */
+  async make(folder: string, files: readonly SizedFile[]): Promise<void> {
+    const { cacheFolder, minFreePercent, maxCacheBytes } = this.#options;
+    await this.#open.admit(folder, files, async (others) => {
+      const neededBytes = await unwrittenBytes(folder, files);
+      // First: what is written meanwhile counts twice, and not as space that nobody needs.
+      const demand = { neededBytes, promisedBytes: await others() };
+      checkSpace(await diskSpaceOf(cacheFolder), demand, minFreePercent);
+      if (maxCacheBytes === 0) return;
+      const freeBytes = Math.max(0, maxCacheBytes - (await takenBytes(cacheFolder)));
+      checkSpace({ freeBytes, totalBytes: maxCacheBytes }, demand, 0);
+    });
+  }
+
+  release(folder: string): void {
+    this.#open.release(folder);
+  }
+}
+
+/** What is deleted meanwhile takes nothing. */
+async function takenBytes(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  let sum = 0;
+  for (const entry of entries) {
+    if (!entry.isFile()) continue;
+    const facts = await lstat(path.join(entry.parentPath, entry.name)).catch(() => undefined);
+    sum += (facts?.blocks ?? 0) * BLOCK_BYTES;
+  }
+  return sum;
+}
