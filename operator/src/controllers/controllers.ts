@@ -138,6 +138,7 @@ export class Controllers {
       ...dependencies,
       distributions: this.distributions,
       nodes: this.#nodes,
+      namespaces: this.#namespaces,
       api: distributionApi(client),
       fleet: this.#fleet,
       workloads: this.#workloads,

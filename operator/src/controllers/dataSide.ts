@@ -137,6 +137,8 @@ export interface Plot {
   readonly dueAtMs: number;
   /** Nobody adopts it: its files are wrong, or going. */
   readonly condemned: boolean;
+  /** Of its namespace, whose name another one may get; absent: an earlier release has buried it. */
+  readonly namespaceUid?: string;
 }
 
 export interface Grave extends Plot {

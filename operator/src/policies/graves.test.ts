@@ -10,6 +10,7 @@ import {
   isInTheWay,
   isProven,
   isSameSource,
+  type Place,
 } from './graves.ts';
 
 const HEX = 'ab'.repeat(32);
@@ -19,10 +20,33 @@ function aGrave(overrides: Partial<Grave> = {}): Grave {
   return { ...owner, path: 'models/a', dueAtMs: 1_000, condemned: false, ...overrides };
 }
 
+function placeOf(namespace: string, path: string): Place {
+  return { namespace, namespaceUid: `uid-of-${namespace}`, path };
+}
+
+const OURS = { namespaceUid: 'uid-of-ml' };
+const OTHERS = { namespaceUid: 'uid-of-one-before' };
+
 describe('the files of a deleted Distribution', () => {
   it.each<[string, Partial<GraveInput>, ReturnType<typeof decideGrave>]>([
     ['stay while the grace lasts', { nowMs: 999 }, 'wait'],
     ['go when it is over', { nowMs: 1_000 }, 'tell'],
+    ['go at once when their namespace is gone', { nowMs: 999, namespace: undefined }, 'tell'],
+    [
+      'go at once when it is going',
+      { nowMs: 999, namespace: { uid: 'uid-of-ml', isGoing: true } },
+      'tell',
+    ],
+    [
+      'go at once when another one has its name',
+      { nowMs: 999, namespace: { uid: 'uid-of-another', isGoing: false } },
+      'tell',
+    ],
+    [
+      'stay where nobody has noted of which it was',
+      { nowMs: 999, grave: aGrave(), namespace: undefined },
+      'wait',
+    ],
     ['are told once', { isTold: true, missing: ['n1'] }, 'wait'],
     [
       'are waited for while nobody knows who has them',
@@ -47,7 +71,8 @@ describe('the files of a deleted Distribution', () => {
     ],
   ])('%s', (_name, overrides, expected) => {
     const input: GraveInput = {
-      grave: aGrave(),
+      grave: aGrave(OURS),
+      namespace: { uid: 'uid-of-ml', isGoing: false },
       nowMs: 2_000,
       isTold: false,
       missing: undefined,
@@ -60,11 +85,13 @@ describe('the files of a deleted Distribution', () => {
   it.each<[string, Grave[], string | undefined]>([
     ['of the same namespace and path', [aGrave()], 'u'],
     ['of another namespace', [aGrave({ namespace: 'web' })], undefined],
+    ['of the same namespace by its uid', [aGrave(OURS)], 'u'],
+    ['of another namespace of the same name', [aGrave(OTHERS)], undefined],
     ['of another path', [aGrave({ path: 'models' })], undefined],
     ['that are going', [aGrave({ condemned: true })], undefined],
     ['the newest of several', [aGrave(), aGrave({ uid: 'v', dueAtMs: 2_000 })], 'v'],
   ])('are adopted: %s', (_name, graves, uid) => {
-    expect(heritageOf(graves, 'ml', 'models/a')?.uid).toBe(uid);
+    expect(heritageOf(graves, placeOf('ml', 'models/a'))?.uid).toBe(uid);
   });
 
   it.each<[string, string, boolean]>([
@@ -74,12 +101,17 @@ describe('the files of a deleted Distribution', () => {
     ['ml', 'models/ab', false],
     ['web', 'models', false],
   ])('are in the way in %s of %s: %s', (namespace, path, expected) => {
-    expect(isInTheWay(aGrave(), namespace, path)).toBe(expected);
+    expect(isInTheWay(aGrave(), placeOf(namespace, path))).toBe(expected);
   });
 
   it('are in the way of the very path where nobody may adopt them', () => {
-    expect(isInTheWay(aGrave({ condemned: true }), 'ml', 'models/a')).toBe(true);
-    expect(isInTheWay(aGrave({ condemned: true }), 'web', 'models/a')).toBe(false);
+    expect(isInTheWay(aGrave(OTHERS), placeOf('ml', 'models/a'))).toBe(true);
+    expect(isInTheWay(aGrave(OURS), placeOf('ml', 'models/a'))).toBe(false);
+    const unseen = { ...placeOf('ml', 'models/a'), namespaceUid: undefined };
+    expect(isInTheWay(aGrave(OURS), unseen)).toBe(true);
+    expect(heritageOf([aGrave(OURS)], unseen)).toBeUndefined();
+    expect(isInTheWay(aGrave({ condemned: true }), placeOf('ml', 'models/a'))).toBe(true);
+    expect(isInTheWay(aGrave({ condemned: true }), placeOf('web', 'models/a'))).toBe(false);
   });
 });
 

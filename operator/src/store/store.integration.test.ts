@@ -69,7 +69,8 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
 
   it('what is buried is no Distribution any more, until another one adopts it', async () => {
     const epochs = new MongoEpochStore(server.database);
-    const plot = { path: 'model', dueAtMs: 5_000, condemned: false };
+    const kept = { path: 'model', dueAtMs: 5_000, condemned: false };
+    const plot = { ...kept, namespaceUid: 'uid-of-ml' };
     await epochs.bury('none', plot);
     await epochs.save(aRecord({ uid: 'a' }));
     await epochs.bury('a', plot);

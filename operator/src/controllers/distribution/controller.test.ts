@@ -53,6 +53,7 @@ function newController(): DistributionController {
       get: (key: string) => objects.get(key),
       indexed: () => objects.values(),
     },
+    namespaces: { get: () => undefined },
     nodes: { list: () => [node], get: () => node },
     api,
     coordinator: data,

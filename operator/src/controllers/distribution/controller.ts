@@ -9,7 +9,7 @@ import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import type { EventRecorder } from '../../kube/events.ts';
-import { isNotReady, type NodeObject } from '../../kube/objects.ts';
+import { isNotReady, type NamespaceObject, type NodeObject } from '../../kube/objects.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
@@ -33,6 +33,7 @@ import { Targets } from './targets.ts';
 export interface DistributionControllerDependencies {
   readonly distributions: Reflector<Distribution>;
   readonly nodes: Reflector<NodeObject>;
+  readonly namespaces: Reflector<NamespaceObject>;
   readonly api: DistributionApi;
   readonly coordinator: Coordinator;
   readonly epochs: EpochStore;
@@ -82,6 +83,10 @@ export class DistributionController {
     this.#graveyard = new Graveyard({
       ...dependencies,
       nodeExists: (name) => dependencies.nodes.get(name) !== undefined,
+      namespaceOf: (name) => {
+        const metadata = dependencies.namespaces.get(name)?.metadata;
+        return metadata && { uid: metadata.uid, isGoing: metadata.deletionTimestamp !== undefined };
+      },
     });
     this.#targets = new Targets(dependencies.nodes);
     this.#neighbours = new Neighbours(dependencies.distributions);

@@ -47,6 +47,7 @@ beforeEach(async () => {
       list: () => distributions.values(),
       indexed: () => distributions.values(),
     },
+    namespaces: { get: () => undefined },
     nodes: { get: (name: string) => nodes.get(name), list: () => nodes.values() },
     api: {
       ensureFinalizer: async () => {},

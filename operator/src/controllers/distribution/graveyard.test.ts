@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from 'winston';
+import type { Namespace } from '../../policies/graves.ts';
 import { FakeClock, settle } from '../../testing/fakeClock.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
 import { aRecord } from '../../testing/objects.ts';
@@ -11,12 +12,14 @@ const heir = { owner: 'new', name: 'again' };
 let clock: FakeClock;
 let data: FakeDataSide;
 let nodes: Set<string>;
+let namespaces: Map<string, Namespace>;
 let graveyard: Graveyard;
 
 beforeEach(async () => {
   clock = new FakeClock();
   data = new FakeDataSide();
   nodes = new Set(['n1']);
+  namespaces = new Map([['ml', { uid: 'uid-of-ml', isGoing: false }]]);
   await data.save(record);
   graveyard = newGraveyard();
 });
@@ -27,6 +30,7 @@ function newGraveyard(aheadMs = 0): Graveyard {
     epochs: data,
     coordinator: data,
     nodeExists: (name) => nodes.has(name),
+    namespaceOf: (name) => namespaces.get(name),
     clock,
     wallTime: () => new Date(1_800_000_000_000 + aheadMs + clock.now()).toISOString(),
     logger: createLogger({ silent: true }),
@@ -94,6 +98,53 @@ describe('a graveyard', () => {
     await data.save(other);
     await graveyard.bury(other, 'model', 0);
     expect(await graveyard.adopt(heir, 'ml', 'model')).toBeUndefined();
+  });
+
+  it('gives nothing to a namespace that has the name of another one, and clears its path at once', async () => {
+    await graveyard.bury(record, 'model', 3_600_000);
+    expect(await data.graves()).toMatchObject([{ namespaceUid: 'uid-of-ml' }]);
+    // Seen by the next leader only, as a copy that is behind would show it.
+    await graveyard.stop();
+    graveyard = newGraveyard();
+    await graveyard.load();
+    namespaces.set('ml', { uid: 'uid-of-another', isGoing: false });
+    expect(await graveyard.adopt(heir, 'ml', 'model')).toBeUndefined();
+    graveyard.start();
+    await pass(2_000);
+    expect(data.tombstones.get('old')).toBe(true);
+  });
+
+  it.each<[string, Namespace | undefined]>([
+    ['is gone', undefined],
+    ['is going', { uid: 'uid-of-ml', isGoing: true }],
+    ['is another one of the name', { uid: 'uid-of-another', isGoing: false }],
+  ])(
+    'does not wait for a grace that nobody can use: the namespace %s',
+    async (_what, namespace) => {
+      await graveyard.bury(record, 'model', 3_600_000);
+      graveyard.start();
+      await pass(3_000);
+      expect(data.tombstones.size).toBe(0);
+      if (namespace === undefined) namespaces.delete('ml');
+      else namespaces.set('ml', namespace);
+      await pass(2_000);
+      expect(data.tombstones.get('old')).toBe(true);
+      expect(await data.graves()).toMatchObject([{ condemned: true }]);
+      expect(await graveyard.adopt(heir, 'ml', 'model')).toBeUndefined();
+      data.confirm('old');
+      await pass(2_000);
+      expect(data.records.size).toBe(0);
+    },
+  );
+
+  it('of an earlier release waits for its grace, and is adopted, whatever the namespace', async () => {
+    namespaces.clear();
+    await graveyard.bury(record, 'model', 5_000);
+    graveyard.start();
+    await pass(3_000);
+    expect(data.tombstones.size).toBe(0);
+    namespaces.set('ml', { uid: 'uid-of-another', isGoing: false });
+    expect(await graveyard.adopt(heir, 'ml', 'model')).toMatchObject({ uid: 'old' });
   });
 
   it('clears the way at once for what lies in the same folder, or around it', async () => {

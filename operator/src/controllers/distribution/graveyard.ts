@@ -5,13 +5,20 @@
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
-import { decideGrave, heritageOf, isInTheWay } from '../../policies/graves.ts';
+import {
+  decideGrave,
+  heritageOf,
+  isInTheWay,
+  type Namespace,
+  type Place,
+} from '../../policies/graves.ts';
 import type { Coordinator, EpochRecord, EpochStore, Grave, Plot } from '../dataSide.ts';
 
 export interface GraveyardDependencies {
   readonly epochs: EpochStore;
   readonly coordinator: Pick<Coordinator, 'remove' | 'missing'>;
   readonly nodeExists: (name: string) => boolean;
+  readonly namespaceOf: (name: string) => Namespace | undefined;
   readonly clock: Clock;
   /** RFC 3339, UTC. */
   wallTime(): string;
@@ -65,7 +72,13 @@ export class Graveyard {
     const { uid, owner = uid, namespace } = record;
     if (this.#graves.has(uid)) return;
     const condemned = isWrong || graceMs === 0;
-    const plot: Plot = { path, dueAtMs: this.#nowMs() + graceMs, condemned };
+    const namespaceUid = this.#deps.namespaceOf(namespace)?.uid;
+    const plot: Plot = {
+      path,
+      dueAtMs: this.#nowMs() + graceMs,
+      condemned,
+      ...(namespaceUid !== undefined && { namespaceUid }),
+    };
     await this.#deps.epochs.bury(uid, plot);
     this.#graves.set(uid, { uid, owner, namespace, ...plot });
   }
@@ -81,10 +94,10 @@ export class Graveyard {
     namespace: string,
     path: string,
   ): Promise<EpochRecord | undefined> {
-    const graves = this.#graves.values();
-    const grave = heritageOf(graves, namespace, path);
+    const place = { namespace, namespaceUid: this.#deps.namespaceOf(namespace)?.uid, path };
+    const grave = heritageOf(this.#graves.values(), place);
     if (grave === undefined) {
-      this.#makeWay(namespace, path);
+      this.#makeWay(place);
       return undefined;
     }
     const { epochs } = this.#deps;
@@ -100,9 +113,9 @@ export class Graveyard {
   }
 
   /** The path is wanted for something else: nobody will adopt these. */
-  #makeWay(namespace: string, path: string): void {
+  #makeWay(place: Place): void {
     for (const grave of this.#graves.values()) {
-      if (!isInTheWay(grave, namespace, path)) continue;
+      if (!isInTheWay(grave, place)) continue;
       const dueAtMs = Math.min(grave.dueAtMs, this.#nowMs());
       this.#graves.set(grave.uid, { ...grave, dueAtMs });
     }
@@ -119,12 +132,13 @@ export class Graveyard {
   }
 
   async #look(grave: Grave): Promise<void> {
-    const { coordinator, epochs, logger, nodeExists } = this.#deps;
+    const { coordinator, epochs, logger, namespaceOf, nodeExists } = this.#deps;
     const { uid } = grave;
     const isTold = this.#told.has(uid);
     const missing = isTold ? coordinator.missing(uid) : undefined;
     const nowMs = this.#nowMs();
-    switch (decideGrave({ grave, nowMs, isTold, missing, nodeExists })) {
+    const namespace = namespaceOf(grave.namespace);
+    switch (decideGrave({ grave, namespace, nowMs, isTold, missing, nodeExists })) {
       case 'wait':
         return;
       case 'tell':

@@ -26,6 +26,7 @@ beforeEach(async () => {
     epochs: data,
     coordinator: data,
     nodeExists: () => true,
+    namespaceOf: () => undefined,
     clock,
     wallTime: () => new Date(clock.now()).toISOString(),
     logger,
