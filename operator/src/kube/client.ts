@@ -213,10 +213,13 @@ async function readBounded(body: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-interface StatusObject {
+/** What the API server says of a failure. */
+export interface StatusObject {
   readonly reason?: string;
   readonly message?: string;
-  readonly details?: { readonly causes?: readonly { readonly field?: string }[] };
+  readonly details?: {
+    readonly causes?: readonly { readonly field?: string; readonly reason?: string }[];
+  };
 }
 
 /** What the API server says in a Status object. */
@@ -256,9 +259,11 @@ const CODES: Readonly<Record<number, KubeErrorCode>> = {
   429: 'TooManyRequests',
 };
 
-function codeOf(status: number, { reason, details }: StatusObject): KubeErrorCode {
+export function codeOf(status: number, { reason, details }: StatusObject): KubeErrorCode {
   if (reason === 'AlreadyExists') return 'AlreadyExists';
   if (reason === 'Expired') return 'Gone';
+  // It has not come so far, and may never: its etcd was restored from a backup.
+  if (details?.causes?.some((cause) => cause.reason === 'ResourceVersionTooLarge')) return 'Gone';
   // Answered as invalid: the object that was meant has gone, and another one has its name.
   if (details?.causes?.some((cause) => cause.field === 'metadata.uid')) return 'Conflict';
   return status >= 500 ? 'ServerError' : (CODES[status] ?? 'Refused');

@@ -1,11 +1,12 @@
 /**
  * Keeps a copy of a kind of objects equal to the API server's: lists in pages, then watches from
- * the list's resourceVersion with bookmarks; resumes after a break where it was, and lists again
- * only when the server has forgotten that version (410).
+ * the list's resourceVersion with bookmarks; resumes after a break where it was. It lists again only
+ * when the server has forgotten that version (410), or does not know it yet, because its etcd was
+ * restored from a backup; or when watches fail one after the other, whatever the server says.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
-import { isKubeError, type KubeClient, KubeError } from './client.ts';
+import { codeOf, isKubeError, type KubeClient, KubeError, type StatusObject } from './client.ts';
 
 export interface KubeObject {
   readonly metadata: {
@@ -49,7 +50,7 @@ interface Page<T> {
 
 interface WatchEvent<T> {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
-  readonly object: T & { readonly code?: number; readonly message?: string };
+  readonly object: T & StatusObject & { readonly code?: number };
 }
 
 const DEFAULTS = { pageSize: 500, watchSeconds: 300 };
@@ -60,6 +61,8 @@ const WATCH_GRACE_MS = 15_000;
 
 /** A watch that ends sooner counts as failed, so that a server that ends each is not hammered. */
 const MIN_WATCH_MS = 1000;
+/** Half a minute to a minute of failures that the server answers with: a list may tell more. */
+const FAILURES_BEFORE_LIST = 8;
 
 export class Reflector<T extends KubeObject> {
   readonly #options: ReflectorOptions & typeof DEFAULTS;
@@ -68,8 +71,16 @@ export class Reflector<T extends KubeObject> {
   readonly #indexed = new Map<string, Map<string, T>>();
   readonly #stop = new AbortController();
   #version: string | undefined;
+  /** The same, also when the next thing is a list. */
+  #newest: string | undefined;
   #failures = 0;
+  /** Since something came of the newest list, those that the server has answered with. */
+  #refusals = 0;
   #synced = Promise.withResolvers<void>();
+  /** Ends the watch that runs. */
+  #interrupt: AbortController | undefined;
+  /** Of who wants the copy to be as the server has it now. */
+  #awaiting: (() => void)[] = [];
   #running: Promise<void> | undefined;
 
   constructor(options: ReflectorOptions, dependencies: ReflectorDependencies<T>) {
@@ -91,6 +102,17 @@ export class Reflector<T extends KubeObject> {
     return this.#synced.promise;
   }
 
+  /**
+   * Resolves when the copy is at least as new as what the server has now, by a list of its own: a
+   * watch whose connection has died is found to be silent a minute later. Never once it was stopped.
+   */
+  refresh(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#awaiting.push(resolve);
+    this.#interrupt?.abort(new Error('a list is wanted'));
+    return promise;
+  }
+
   /** `namespace/name`, or `name` of an object without namespace. */
   get(key: string): T | undefined {
     return this.#objects.get(key);
@@ -108,7 +130,7 @@ export class Reflector<T extends KubeObject> {
   async #run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       try {
-        if (this.#version === undefined) await this.#list();
+        while (this.#version === undefined || this.#awaiting.length > 0) await this.#list();
         const startedMs = this.#deps.clock.now();
         await this.#watch();
         if (this.#deps.clock.now() - startedMs < MIN_WATCH_MS) {
@@ -116,8 +138,10 @@ export class Reflector<T extends KubeObject> {
         }
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        // The server has forgotten where the watch was; only a list helps.
-        if (isKubeError(error, 'Gone')) this.#version = undefined;
+        const isInterrupted = this.#interrupt?.signal.aborted;
+        this.#interrupt = undefined;
+        if (isInterrupted) continue;
+        if (this.#needsList(error)) this.#version = undefined;
         const delayMs = this.#backoffMs();
         this.#failures += 1;
         this.#deps.onError(error, delayMs);
@@ -126,7 +150,25 @@ export class Reflector<T extends KubeObject> {
     }
   }
 
+  /** A server that is not reached, or has too much to do, is not asked for more. */
+  #needsList(error: unknown): boolean {
+    if (isKubeError(error, 'Gone')) return true;
+    if (!isKubeError(error, 'Unreachable', 'TooManyRequests')) this.#refusals += 1;
+    return this.#refusals >= FAILURES_BEFORE_LIST;
+  }
+
   async #list(): Promise<void> {
+    const awaiting = this.#awaiting.splice(0);
+    try {
+      await this.#listAll();
+    } catch (error) {
+      this.#awaiting.unshift(...awaiting);
+      throw error;
+    }
+    for (const resolve of awaiting) resolve();
+  }
+
+  async #listAll(): Promise<void> {
     const seen = new Map<string, T>();
     let next: string | undefined;
     let version: string;
@@ -145,24 +187,29 @@ export class Reflector<T extends KubeObject> {
       next = page.metadata.continue || undefined;
       version = page.metadata.resourceVersion;
     } while (next !== undefined);
-    this.#replace(seen);
+    // Where the server has gone back, other contents may have the version of those that are known.
+    this.#replace(seen, isOlder(version, this.#newest));
     this.#version = version;
+    this.#newest = version;
+    this.#refusals = 0;
     this.#synced.resolve();
   }
 
   /** What vanished while nobody watched is reported as gone, too. */
-  #replace(seen: ReadonlyMap<string, T>): void {
+  #replace(seen: ReadonlyMap<string, T>, all: boolean): void {
     for (const key of [...this.#objects.keys()]) {
       if (!seen.has(key)) this.#set(key, undefined);
     }
     for (const [key, object] of seen) {
       const known = this.#objects.get(key)?.metadata;
-      if (known?.resourceVersion !== object.metadata.resourceVersion) this.#set(key, object);
+      const isNews = known?.resourceVersion !== object.metadata.resourceVersion;
+      if (all || isNews) this.#set(key, object);
     }
   }
 
   async #watch(): Promise<void> {
     const { path, labelSelector, watchSeconds } = this.#options;
+    this.#interrupt = new AbortController();
     const lines = this.#deps.client.lines({
       method: 'GET',
       path,
@@ -174,7 +221,7 @@ export class Reflector<T extends KubeObject> {
         labelSelector,
       },
       idleTimeoutMs: watchSeconds * 1000 + WATCH_GRACE_MS,
-      signal: this.#stop.signal,
+      signal: AbortSignal.any([this.#stop.signal, this.#interrupt.signal]),
     });
     for await (const line of lines) this.#apply(JSON.parse(line) as WatchEvent<T>);
   }
@@ -182,11 +229,18 @@ export class Reflector<T extends KubeObject> {
   #apply(event: WatchEvent<T>): void {
     const { type, object } = event;
     if (type === 'ERROR') {
-      const message = object.message ?? 'the watch failed';
-      throw object.code === 410 ? new KubeError('Gone', 410, message) : new Error(message);
+      const { code = 500, message = 'the watch failed' } = object;
+      throw new KubeError(codeOf(code, object), code, message);
     }
-    this.#version = object.metadata.resourceVersion;
+    const { resourceVersion } = object.metadata;
+    if (isOlder(resourceVersion, this.#version)) {
+      const message = `the server has gone back from version ${this.#version} to ${resourceVersion}`;
+      throw new KubeError('Gone', 0, message);
+    }
+    this.#version = resourceVersion;
+    this.#newest = resourceVersion;
     this.#failures = 0;
+    this.#refusals = 0;
     if (type === 'BOOKMARK') return;
     this.#set(keyOf(object), type === 'DELETED' ? undefined : this.#trim(object));
   }
@@ -232,6 +286,16 @@ export class Reflector<T extends KubeObject> {
     timer.cancel();
     this.#stop.signal.removeEventListener('abort', aborted);
   }
+}
+
+/**
+ * Versions of Kubernetes' own API servers, also of custom resources, are whole numbers of any length
+ * that grow (KEP-5504). Of others nothing is known.
+ */
+function isOlder(version: string, than: string | undefined): boolean {
+  const isNumber = (text: string) => /^[1-9][0-9]*$/.test(text);
+  if (than === undefined || !isNumber(version) || !isNumber(than)) return false;
+  return BigInt(version) < BigInt(than);
 }
 
 export function keyOf(object: KubeObject): string {
