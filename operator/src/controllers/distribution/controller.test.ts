@@ -19,6 +19,8 @@ let api: DistributionApi;
 let controller: DistributionController;
 /** Claims for pods: the reason of each, and which were let go. */
 let claims: { reason: string; released: string[]; changed: (uid: string) => void };
+/** What the copy lacks comes. */
+let refreshed: () => void;
 
 beforeEach(async () => {
   clock = new FakeClock();
@@ -26,6 +28,7 @@ beforeEach(async () => {
   objects = new Map();
   statuses = new Map();
   claims = { reason: 'VolumePending', released: [], changed: () => {} };
+  refreshed = () => {};
   api = {
     ensureFinalizer: async () => undefined,
     readAnew: async ({ metadata }) => objects.get(`ml/${metadata.name}`),
@@ -50,6 +53,7 @@ function newController(): DistributionController {
   const dependencies = {
     distributions: {
       list: () => objects.values(),
+      refresh: async () => refreshed(),
       get: (key: string) => objects.get(key),
       indexed: () => objects.values(),
     },
@@ -314,6 +318,25 @@ describe('a Distribution that goes', () => {
     await pass(5_000);
     expect(data.plans.get('uid-second')?.record).toMatchObject({ uid: 'uid-second', epoch: 1 });
     expect(data.records.get('uid-first')?.owner).toBeUndefined();
+  });
+
+  it('is what a new leader asks the API server about: its copy may be older than a row', async () => {
+    seen('first', spec);
+    await pass(1_000);
+    await controller.stop();
+    data.primedWith = undefined;
+    const first = objects.get('ml/first') as Distribution;
+    objects.delete('ml/first');
+    controller = newController();
+    refreshed = () => {
+      objects.set('ml/first', first);
+      controller.changed(first, undefined);
+    };
+    await controller.start();
+    await pass(2_000);
+    expect(data.records.has('uid-first')).toBe(true);
+    expect(data.tombstones.has('uid-first')).toBe(false);
+    expect(data.primedWith, 'agents are told of it').toEqual(['uid-first']);
   });
 
   it('behind the back of its finalizer leaves its files for good, and is forgotten', async () => {

@@ -120,10 +120,13 @@ export class DistributionController {
     workloads.onChange((uid) => this.#wake(uid));
     this.#nameNodes();
     fleet.onChange(() => this.wakeAll());
-    const existing = new Set([...distributions.list()].map((object) => object.metadata.uid));
     // What a leader of the past adopts between the two is in both.
     await this.#graveyard.load();
-    for (const { uid, owner } of await epochs.living()) {
+    const living = await epochs.living();
+    // After it, and from the API server itself: a copy that is watched may lack one that has a row.
+    await distributions.refresh();
+    const existing = new Set([...distributions.list()].map((object) => object.metadata.uid));
+    for (const { uid, owner } of living) {
       if (!existing.has(owner)) await this.#forget(uid);
     }
     this.#unprimed = new Set([...distributions.list()].map(keyOf));

@@ -45,6 +45,7 @@ beforeEach(async () => {
     distributions: {
       get: (key: string) => distributions.get(key),
       list: () => distributions.values(),
+      refresh: async () => {},
       indexed: () => distributions.values(),
     },
     namespaces: { get: () => undefined },
