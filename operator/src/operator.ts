@@ -34,7 +34,7 @@ export interface DataSideEnvironment {
   leaderIp(): string | undefined;
   /** On the clock: when a standby last saw that the leader had renewed its Lease. */
   renewalSeenMs(): number | undefined;
-  /** Another leader has written to a journal of this one: the process must start anew. */
+  /** Another leader has written what this one was to write: the process must start anew. */
   onLost(error: Error): void;
 }
 

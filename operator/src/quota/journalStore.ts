@@ -4,7 +4,8 @@
  * that hundreds of nested fields take, and nobody queries for one of them. Gzipped they are a tenth:
  * that is what the database writes, copies to its replicas, and reads for the next leader.
  */
-import { type Binary, type Collection, type Db, MongoServerError } from 'mongodb';
+import type { Binary, Collection, Db } from 'mongodb';
+import { isDuplicate } from '../store/databaseError.ts';
 import { inTime } from '../store/inTime.ts';
 import { pack, unpack } from '../store/packed.ts';
 import { type Schema, schema, type Versioned } from '../store/schema.ts';
@@ -18,7 +19,6 @@ import {
 } from './journal.ts';
 import type { LedgerSnapshot } from './ledger.ts';
 
-const DUPLICATE_KEY = 11_000;
 /** Under the time to live of a lease: who waits longer asks again. */
 const TIMEOUT_MS = 5_000;
 /** What a majority has: another primary has it, too. */
@@ -181,8 +181,4 @@ async function unpacked(what: string, packed: Binary | string, maxBytes: number)
     const message = `${what} is damaged: ${why}; restore the database from a backup`;
     throw new JournalError('JournalBroken', message, { cause });
   }
-}
-
-function isDuplicate(error: unknown): boolean {
-  return error instanceof MongoServerError && error.code === DUPLICATE_KEY;
 }

@@ -22,7 +22,7 @@ import { MongoAssignmentStore } from '../store/assignments.ts';
 import { databaseOf, newMongoClient } from '../store/database.ts';
 import { orDatabaseError } from '../store/databaseError.ts';
 import { DatabaseWatch } from '../store/databaseWatch.ts';
-import { MongoEpochStore } from '../store/epochs.ts';
+import { MongoEpochStore, SupersededError } from '../store/epochs.ts';
 import { inTime } from '../store/inTime.ts';
 import { NewerSchemaError } from '../store/schema.ts';
 import { SchemaMark } from '../store/schemaMark.ts';
@@ -241,7 +241,7 @@ class MongoDataSide implements DataSide {
   #epochStore(epochs: EpochStore): EpochStore {
     return {
       load: (owner) => orDatabaseError(epochs.load(owner)),
-      save: (record: EpochRecord) => orDatabaseError(epochs.save(record)),
+      save: (record: EpochRecord) => orDatabaseError(this.#saveEpoch(record)),
       saveMirrors: (uid, epoch, mirrors) =>
         orDatabaseError(epochs.saveMirrors(uid, epoch, mirrors)),
       bury: (uid, plot) => orDatabaseError(epochs.bury(uid, plot)),
@@ -255,6 +255,15 @@ class MongoDataSide implements DataSide {
       },
       living: () => epochs.living(),
     };
+  }
+
+  async #saveEpoch(record: EpochRecord): Promise<void> {
+    try {
+      await this.#epochRows.save(record);
+    } catch (error) {
+      if (error instanceof SupersededError) this.#deps.onLost(error);
+      throw error;
+    }
   }
 
   async #untilDatabase(signal: AbortSignal): Promise<void> {

@@ -1,4 +1,6 @@
-import { MongoNetworkError, MongoServerSelectionError } from 'mongodb';
+import { MongoNetworkError, MongoServerError, MongoServerSelectionError } from 'mongodb';
+
+const DUPLICATE_KEY = 11_000;
 
 /** The database does not answer; policies/failures.ts knows the code. */
 export class DatabaseError extends Error {
@@ -8,6 +10,11 @@ export class DatabaseError extends Error {
     super('the database does not answer', { cause });
     this.name = 'DatabaseError';
   }
+}
+
+/** There is a document of that id. */
+export function isDuplicate(error: unknown): boolean {
+  return error instanceof MongoServerError && error.code === DUPLICATE_KEY;
 }
 
 /** Tells a database that is away from one that objects. */

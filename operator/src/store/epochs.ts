@@ -1,5 +1,6 @@
 import type { Collection, Db, Filter, UpdateFilter } from 'mongodb';
 import type { EpochRecord, EpochStore, Grave, Plot } from '../controllers/dataSide.ts';
+import { isDuplicate } from './databaseError.ts';
 import { inTime } from './inTime.ts';
 import { type Schema, schema, type Versioned } from './schema.ts';
 
@@ -19,6 +20,16 @@ interface EpochRow extends EpochRecord, Versioned {
   readonly plot?: Plot;
 }
 
+/** Another leader has written an epoch of this number, or a later one: whoever writes this leads no more. */
+export class SupersededError extends Error {
+  readonly code = 'Superseded';
+
+  constructor(uid: string, epoch: number) {
+    super(`distribution ${uid} has had another epoch ${epoch} since: another replica leads`);
+    this.name = 'SupersededError';
+  }
+}
+
 const LIVING: Filter<EpochRow> = { plot: { $exists: false } };
 
 /**
@@ -32,6 +43,8 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   readonly #schema: Schema;
   /** By Distribution, the records that were adopted; undefined: not read yet. */
   #adopted: ReadonlyMap<string, string> | undefined;
+  /** By id, the swarms of writes whose answer was lost: they may be in the database. */
+  readonly #tried = new Map<string, ReadonlySet<string>>();
 
   constructor(database: Db, ours: Schema = schema) {
     this.#rows = database.collection('distributions');
@@ -58,16 +71,58 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     return ofOwner ?? (await this.#find(owner, owner));
   }
 
+  /**
+   * Over an older epoch, and over itself, and nothing else: a leader that was frozen since it asked
+   * the origin would write its keys under the number that the next one has told processes of. Rejects
+   * with a SupersededError.
+   */
   async save(record: EpochRecord): Promise<void> {
+    const { uid: _id, swarmId } = record;
+    const swarms = new Set([...(this.#tried.get(_id) ?? []), swarmId]);
+    this.#tried.set(_id, swarms);
+    if (!(await this.#insert(record))) await this.#replace(record, [...swarms]);
+    this.#tried.delete(_id);
+  }
+
+  /** False: there is one. */
+  async #insert(record: EpochRecord): Promise<boolean> {
     const { uid: _id } = record;
-    const row = this.#schema.stamp('distributions', record);
     const before = await this.#rows.findOne({ _id }, { projection: { schema: 1 } });
-    if (before === null) {
-      await this.#rows.insertOne({ _id, ...row }, DURABLE);
-      return;
+    if (before !== null) {
+      this.#schema.check(`distribution ${_id}`, before.schema ?? 0);
+      return false;
     }
-    this.#schema.check(`distribution ${_id}`, before.schema ?? 0);
-    await this.#rows.replaceOne({ _id }, row, DURABLE);
+    try {
+      await this.#rows.insertOne({ _id, ...this.#schema.stamp('distributions', record) }, DURABLE);
+      return true;
+    } catch (error) {
+      if (isDuplicate(error)) return false;
+      throw error;
+    }
+  }
+
+  async #replace(record: EpochRecord, swarms: readonly string[]): Promise<void> {
+    const { uid: _id, epoch, owner = _id } = record;
+    const ours: Filter<EpochRow> = {
+      _id,
+      ...this.#schema.readable,
+      owner: owner === _id ? { $in: [_id, null] } : owner,
+      $or: [
+        { epoch: { $lt: epoch } },
+        { epoch, swarmId: { $in: [...swarms] } },
+        // Of a cluster that was restored from a backup: what is deleted here is alive there.
+        { plot: { $exists: true } },
+      ],
+    } as Filter<EpochRow>;
+    const row = this.#schema.stamp('distributions', record);
+    const { matchedCount } = await this.#rows.replaceOne(ours, row, DURABLE);
+    if (matchedCount > 0) return;
+    const found = await this.#rows.findOne({ _id }, { projection: { owner: 1 } });
+    // Not by another leader: one that starts anew would find the same.
+    if (found !== null && (found.owner ?? _id) !== owner) {
+      throw new Error(`the data of ${_id} are those of distribution ${found.owner}`);
+    }
+    throw new SupersededError(_id, epoch);
   }
 
   /** The whole list, of that epoch if it is the newest still. */

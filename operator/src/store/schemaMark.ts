@@ -2,7 +2,8 @@
  * What the database says of all that is in it: the newest version that was ever written there. A
  * replica looks at it before it touches anything, and a leader raises it before it writes.
  */
-import { type Collection, type Db, MongoServerError } from 'mongodb';
+import type { Collection, Db } from 'mongodb';
+import { isDuplicate } from './databaseError.ts';
 import { inTime } from './inTime.ts';
 import { type Schema, schema } from './schema.ts';
 
@@ -12,7 +13,6 @@ interface MarkRow {
 }
 
 const ID = 'database';
-const DUPLICATE_KEY = 11_000;
 /** The next leader waits for it, and asks again over another connection. */
 const TIMEOUT_MS = 5_000;
 /** What a majority has: another primary has it, too. */
@@ -41,7 +41,7 @@ export class SchemaMark {
       try {
         await inTime(TIMEOUT_MS, this.#rows.insertOne({ _id: ID, version: written }, DURABLE));
       } catch (error) {
-        if (!(error instanceof MongoServerError) || error.code !== DUPLICATE_KEY) throw error;
+        if (!isDuplicate(error)) throw error;
         // Another leader was quicker.
         await this.claim();
       }

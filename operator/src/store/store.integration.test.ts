@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Collection, MongoNetworkError } from 'mongodb';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type TestDatabase, testDatabases } from '../testing/adapters/testDatabase.ts';
 import { aRecord } from '../testing/objects.ts';
 import { type Assignment, MongoAssignmentStore, rowsIn } from './assignments.ts';
@@ -41,6 +42,71 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     await epochs.delete('a');
     await epochs.delete('a');
     expect(await epochs.living()).toEqual([{ uid: 'b', owner: 'b' }]);
+  });
+
+  describe('of two leaders', () => {
+    const swarm = (digit: string) => ({ swarmId: digit.repeat(40), feedSeed: digit });
+    const [early, late] = [swarm('1'), swarm('2')];
+
+    it.each([
+      ['the same number', 2],
+      ['a later one', 3],
+    ])('the one of the past does not write an epoch over %s', async (_how, epoch) => {
+      const [past, next] = [1, 2].map(() => new MongoEpochStore(server.database));
+      await past!.save(aRecord({ uid: 'a' }));
+      for (let number = 2; number <= epoch; number += 1) {
+        await next!.save(aRecord({ uid: 'a', epoch: number, ...late }));
+      }
+      const stale = past!.save(aRecord({ uid: 'a', epoch: 2, ...early }));
+      await expect(stale).rejects.toMatchObject({ code: 'Superseded' });
+      expect(await next!.load('a')).toEqual(aRecord({ uid: 'a', epoch, ...late }));
+    });
+
+    it('one alone writes the first epoch', async () => {
+      const stores = [early, late].map((keys) => ({
+        keys,
+        store: new MongoEpochStore(server.database),
+      }));
+      const results = await Promise.allSettled(
+        stores.map(({ keys, store }) => store.save(aRecord({ uid: 'a', ...keys }))),
+      );
+      const won = results.findIndex(({ status }) => status === 'fulfilled');
+      expect(results[1 - won]).toMatchObject({ reason: { code: 'Superseded' } });
+      expect(await stores[0]!.store.load('a')).toEqual(aRecord({ uid: 'a', ...stores[won]!.keys }));
+    });
+
+    it('what another Distribution has adopted stays its, and nobody steps down for it', async () => {
+      const [past, next] = [1, 2].map(() => new MongoEpochStore(server.database));
+      await past!.save(aRecord({ uid: 'a' }));
+      await next!.bury('a', { path: 'model', dueAtMs: 5_000, condemned: false });
+      const adopted = await next!.adopt('a', { owner: 'b', name: 'again' });
+      const stale = past!.save(aRecord({ uid: 'a', epoch: 2 }));
+      await expect(stale).rejects.toThrow('are those of distribution b');
+      expect(await next!.load('b')).toEqual(adopted);
+      const { unproven, ...proven } = adopted!;
+      await next!.save(proven);
+      await next!.save({ ...proven, epoch: 2, ...late });
+      expect(await next!.load('b')).toEqual({ ...proven, epoch: 2, ...late });
+    });
+  });
+
+  it('an epoch is written again with other keys where the answer of the first time was lost', async () => {
+    const epochs = new MongoEpochStore(server.database);
+    await epochs.save(aRecord({ uid: 'a' }));
+    const second = aRecord({ uid: 'a', epoch: 2, swarmId: '1'.repeat(40) });
+    const { replaceOne } = Collection.prototype;
+    const lost = vi.spyOn(Collection.prototype, 'replaceOne').mockImplementation(async function (
+      this: Collection,
+      ...call
+    ) {
+      await replaceOne.apply(this, call as Parameters<typeof replaceOne>);
+      throw new MongoNetworkError('the connection broke');
+    });
+    await expect(epochs.save(second)).rejects.toThrow('the connection broke');
+    lost.mockRestore();
+    const again = { ...second, swarmId: '2'.repeat(40) };
+    await epochs.save(again);
+    expect(await epochs.load('a')).toEqual(again);
   });
 
   it('who is revoked in an epoch is kept with it, and not with the next one', async () => {
