@@ -3,8 +3,9 @@ import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createLogger } from 'winston';
 import type { DataSide } from './controllers/dataSide.ts';
+import { FINALIZER } from './controllers/distribution/api.ts';
 import type { KubeClient } from './kube/client.ts';
-import { objectPath, resources } from './kube/paths.ts';
+import { listPath, objectPath, resources } from './kube/paths.ts';
 import { leaderIpOf, Operator } from './operator.ts';
 import {
   OPERATOR_NAMESPACE,
@@ -26,21 +27,24 @@ describe('the operator', () => {
   });
   afterAll(() => server?.stop());
 
-  async function start(podIp: string) {
+  async function start(podIp: string, wallTime = () => new Date()) {
     const metricsPort = await freePort();
     const database = Promise.withResolvers<void>();
     const story: string[] = [];
     const fake = new FakeDataSide();
     const client = Promise.withResolvers<KubeClient>();
     let ready = false;
+    let away: { sinceMs: number } | undefined = { sinceMs: systemClock.now() };
     const dataSide: DataSide = {
       coordinator: fake,
       epochs: fake,
-      troubles: fake.troubles,
+      troubles: { ...fake.troubles, isDatabaseAway: () => away !== undefined },
       start: async () => {
         await database.promise;
+        away = undefined;
         ready = true;
       },
+      databaseState: () => (away ? { kind: 'away', ...away } : { kind: 'answers' }),
       lead: async (term) => {
         story.push(`lead ${term}`);
       },
@@ -67,7 +71,7 @@ describe('the operator', () => {
         kubeConfig: server.operatorConfig,
         clock: systemClock,
         random: { next: Math.random, bytes: (count) => Buffer.alloc(count, 1) },
-        wallTime: () => new Date().toISOString(),
+        wallTime: () => wallTime().toISOString(),
         logger: createLogger({ silent: true }),
         newDataSide: (environment) => {
           client.resolve(environment.client);
@@ -80,7 +84,10 @@ describe('the operator', () => {
       const response = await fetch(`http://127.0.0.1:${metricsPort}${path}`);
       return { status: response.status, text: await response.text() };
     };
-    return { operator, running, get, story, database, client: client.promise };
+    const loseDatabase = () => {
+      away = { sinceMs: systemClock.now() };
+    };
+    return { operator, running, get, story, database, loseDatabase, client: client.promise };
   }
 
   async function leader(): Promise<string | undefined> {
@@ -115,6 +122,57 @@ describe('the operator', () => {
     second.operator.stop();
     await second.running;
   });
+
+  it('gives the Lease to a replica that has the database when it has had none for a while', async () => {
+    const first = await start('10.0.0.4');
+    const ended = first.running.catch((error: unknown) => error);
+    first.database.resolve();
+    await vi.waitFor(() => expect(first.story).toHaveLength(1), 10_000);
+    const second = await start('10.0.0.5');
+    second.database.resolve();
+    first.loseDatabase();
+    expect(await ended).toMatchObject({ code: 'DatabaseAway' });
+    expect(first.story.slice(1)).toEqual(['flush', 'stepDown', 'stop']);
+    await vi.waitFor(() => expect(second.story).toHaveLength(1), 5_000);
+    // Started anew, it waits.
+    const again = await start('10.0.0.4');
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    expect(await leader()).toBe('10.0.0.5');
+    expect((await again.get('/readyz')).status).toBe(503);
+    for (const { operator, running } of [again, second]) {
+      operator.stop();
+      await running;
+    }
+  }, 90_000);
+
+  it('that starts while the database is away keeps no deleted Distribution for longer than a minute', async () => {
+    const name = { namespace: 'default', name: 'deleted' };
+    const { apiVersion, kind } = resources.distributions;
+    await server.admin.request({
+      method: 'POST',
+      path: listPath(resources.distributions, 'default'),
+      body: {
+        apiVersion,
+        kind,
+        metadata: { ...name, finalizers: [FINALIZER] },
+        spec: { source: { url: 'http://o.example.com/f' }, target: { path: 'deleted' } },
+      },
+    });
+    const path = objectPath(resources.distributions, name);
+    await server.admin.request({ method: 'DELETE', path });
+    const { operator, running, story } = await start(
+      '10.0.0.6',
+      () => new Date(Date.now() + 60_000),
+    );
+    const isGone = () =>
+      expect(server.admin.request({ method: 'GET', path })).rejects.toMatchObject({
+        code: 'NotFound',
+      });
+    await vi.waitFor(isGone, { timeout: 40_000, interval: 500 });
+    expect(story, 'it does not lead').toEqual([]);
+    operator.stop();
+    await running;
+  }, 60_000);
 
   it('leads on while more requests than it has connections wait for their answers', async () => {
     const { client, database, operator, running, story } = await start('10.0.0.3');

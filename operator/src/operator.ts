@@ -12,7 +12,8 @@ import type { Config } from './config.ts';
 import { Controllers } from './controllers/controllers.ts';
 import type { DataSide } from './controllers/dataSide.ts';
 import { KubeClient } from './kube/client.ts';
-import { LeaderElection } from './kube/leaderElection.ts';
+import { type Candidacy, LeaderElection } from './kube/leaderElection.ts';
+import { Succession } from './kube/succession.ts';
 import { newMetrics } from './metrics.ts';
 
 export interface OperatorDependencies {
@@ -39,6 +40,8 @@ export interface DataSideEnvironment {
 }
 
 const LEASE_NAME = 'sluice-operator';
+/** Of a replica that could lead next: see kube/succession.ts. */
+const SUCCESSOR_NAME = 'sluice-operator-next';
 
 /** Identities are `<pod name>/<pod ip>/<random>`: another one in each process. */
 export function leaderIpOf(identity: string | undefined): string | undefined {
@@ -54,9 +57,12 @@ export class Operator {
   readonly #controllers: Controllers;
   readonly #data: DataSide;
   readonly #election: LeaderElection;
+  readonly #succession: Succession;
   readonly #registry: Registry;
   readonly #stop = new AbortController();
   readonly #ended = Promise.withResolvers<void>();
+  /** The data side has started. */
+  #serving: Promise<void> = Promise.resolve();
   #health: Server | undefined;
   #leading = false;
 
@@ -104,10 +110,29 @@ export class Operator {
         clock,
         random,
         onStarted: (term) => void this.#lead(term),
+        candidacy: () => this.#candidacy(),
         onStopped: (reason) => this.#stopLeading(reason),
         onError: (error) => logger.warn('leader election failed and is tried again', { error }),
       },
     );
+    this.#succession = new Succession(
+      { namespace: config.namespace, name: SUCCESSOR_NAME, identity },
+      {
+        client: this.#leaseClient,
+        clock,
+        random,
+        isLeader: () => this.#election.isLeader,
+        couldLead: () => this.#candidacy() === 'now',
+        awaySinceMs: () => {
+          const database = this.#data.databaseState();
+          return database.kind === 'away' ? database.sinceMs : undefined;
+        },
+        onStandBack: (successor) => this.#standBack(successor),
+        onError: (error) => logger.warn('who could lead next is asked again', { error }),
+      },
+    );
+    // Whoever waits for it hears of it; nobody may yet.
+    this.#ended.promise.catch(() => {});
   }
 
   /** Resolves when it has been stopped; rejects when it cannot go on and must be started anew. */
@@ -115,9 +140,16 @@ export class Operator {
     const { signal } = this.#stop;
     this.#health = await this.#serveHealth();
     try {
-      await Promise.all([this.#controllers.start(signal), this.#data.start(signal)]);
-      this.#deps.logger.info('operator is ready', { namespace: this.#config.namespace });
+      this.#serving = this.#data.start(signal);
+      this.#serving.catch((error) => this.#ended.reject(error));
+      await Promise.race([this.#controllers.start(signal), this.#ended.promise]);
+      signal.throwIfAborted();
+      // Without the database, too: what is deleted meanwhile must not wait for it.
       this.#election.start();
+      this.#succession.start();
+      await Promise.race([this.#serving, this.#ended.promise]);
+      signal.throwIfAborted();
+      this.#deps.logger.info('operator is ready', { namespace: this.#config.namespace });
       await this.#ended.promise;
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -131,10 +163,25 @@ export class Operator {
     this.#ended.resolve();
   }
 
+  #candidacy(): Candidacy {
+    const { kind } = this.#data.databaseState();
+    if (kind === 'newer') return 'never';
+    return kind === 'answers' && this.#data.ready() ? 'now' : 'late';
+  }
+
+  /** Another replica can do what this one cannot. A process that starts anew waits for the database. */
+  #standBack(successor: string): void {
+    const message = `the database is away for this replica, and not for ${successor}`;
+    this.#ended.reject(Object.assign(new Error(message), { code: 'DatabaseAway' }));
+  }
+
   async #lead(term: number): Promise<void> {
     this.#deps.logger.info('this replica leads', { term });
     this.#leading = true;
     try {
+      this.#controllers.hold();
+      await this.#serving;
+      if (!this.#leading) return;
       await this.#data.lead(term, this.#stop.signal);
       if (this.#leading) await this.#controllers.lead();
     } catch (error) {
@@ -159,7 +206,7 @@ export class Operator {
 
   async #shutDown(): Promise<void> {
     this.#stop.abort();
-    await this.#election.stop();
+    await Promise.all([this.#succession.stop(), this.#election.stop()]);
     await this.#controllers.stop();
     await this.#data.stop();
     this.#health?.closeAllConnections();

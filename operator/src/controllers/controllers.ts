@@ -22,6 +22,7 @@ import { trimNode } from '../kube/trim.ts';
 import type { Coordinator, EpochStore, Troubles } from './dataSide.ts';
 import { distributionApi } from './distribution/api.ts';
 import { DistributionController } from './distribution/controller.ts';
+import { Overdue } from './distribution/overdue.ts';
 import { FleetController } from './fleet/controller.ts';
 import type { FleetOptions } from './fleet/manifests.ts';
 import { OriginController } from './origin/controller.ts';
@@ -66,6 +67,7 @@ export class Controllers {
   readonly #origin: OriginController;
   readonly #workloads: Workloads;
   readonly #distribution: DistributionController;
+  readonly #overdue: Overdue;
   #synced = false;
   #leading = false;
 
@@ -134,12 +136,14 @@ export class Controllers {
       claims: this.#claims,
       labelsNodes: options.workloads.nodeLabels,
     });
+    const api = distributionApi(client);
+    this.#overdue = new Overdue({ ...dependencies, distributions: this.distributions, api });
     this.#distribution = new DistributionController({
       ...dependencies,
       distributions: this.distributions,
       nodes: this.#nodes,
       namespaces: this.#namespaces,
-      api: distributionApi(client),
+      api,
       fleet: this.#fleet,
       workloads: this.#workloads,
       events: this.#events,
@@ -173,8 +177,14 @@ export class Controllers {
     }
   }
 
+  /** This replica holds the Lease, and cannot lead yet. */
+  hold(): void {
+    this.#overdue.start();
+  }
+
   /** Wants a coordinator that leads. The limits of the Origins come before anything else. */
   async lead(): Promise<void> {
+    await this.#overdue.stop();
     this.#leading = true;
     this.#origin.start();
     this.#fleet.start();
@@ -185,6 +195,7 @@ export class Controllers {
   async stop(): Promise<void> {
     this.#leading = false;
     await Promise.all([
+      this.#overdue.stop(),
       this.#distribution.stop(),
       this.#origin.stop(),
       this.#fleet.stop(),

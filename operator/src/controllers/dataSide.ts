@@ -380,6 +380,12 @@ export interface Coordinator {
   onOriginChange(listener: (name: string) => void): void;
 }
 
+/** As this replica finds it. Newer: a release to come has written to it. */
+export type DatabaseState =
+  | { readonly kind: 'answers' | 'newer' }
+  /** On the clock. */
+  | { readonly kind: 'away'; readonly sinceMs: number };
+
 /** The whole data side: store, control API, coordinator. */
 export interface DataSide {
   readonly coordinator: Coordinator;
@@ -387,6 +393,8 @@ export interface DataSide {
   readonly epochs: EpochStore;
   /** On every replica: waits for the database, publishes the CA, serves the control API. */
   start(signal: AbortSignal): Promise<void>;
+  /** Also before it has started. */
+  databaseState(): DatabaseState;
   /** This replica leads in this term: fences the journals before its first grant. */
   lead(term: number, signal: AbortSignal): Promise<void>;
   /** Writes what the next leader is to know; returns soon, also when the database is away. */

@@ -1,35 +1,11 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { FakeClock, steadyRandom } from '../testing/fakeClock.ts';
-import { type KubeClient, KubeError, type KubeRequest } from './client.ts';
-import { LeaderElection } from './leaderElection.ts';
-
-interface Lease {
-  readonly metadata: { readonly resourceVersion: string };
-  readonly spec: Readonly<Record<string, unknown>>;
-}
-
-/** One Lease, as an API server keeps it: who writes an older version of it is refused. */
-function leaseServer() {
-  let lease: Lease | undefined;
-  const state = { isSilent: false };
-  const request = async ({ method, body }: { method: string; body?: Lease }) => {
-    if (state.isSilent) return new Promise<never>(() => {});
-    if (method === 'GET') {
-      if (lease === undefined) throw new KubeError('NotFound', 404, 'there is none');
-      return lease;
-    }
-    const before = lease?.metadata.resourceVersion;
-    if (method === 'PUT' && body?.metadata.resourceVersion !== before) {
-      throw new KubeError('Conflict', 409, 'it has changed');
-    }
-    lease = { metadata: { resourceVersion: `${Number(before ?? 0) + 1}` }, spec: body?.spec ?? {} };
-    return lease;
-  };
-  return { state, client: { request } as unknown as KubeClient };
-}
+import { type Lease, leaseApi } from '../testing/leaseApi.ts';
+import type { KubeClient, KubeRequest } from './client.ts';
+import { type Candidacy, LeaderElection } from './leaderElection.ts';
 
 it('a candidate leads as soon as a leader was silent for its whole duration, not a look later', async () => {
-  const { client } = leaseServer();
+  const { client } = leaseApi();
   const started: string[] = [];
   const electionOf = (identity: string, clock: FakeClock) =>
     new LeaderElection(
@@ -60,7 +36,7 @@ it('a candidate leads as soon as a leader was silent for its whole duration, not
 });
 
 it('a leader steps down at its renew deadline, also while a renewal waits for its answer', async () => {
-  const { client, state } = leaseServer();
+  const { client, state } = leaseApi();
   const clock = new FakeClock();
   const stopped: string[] = [];
   const election = new LeaderElection(
@@ -89,12 +65,12 @@ it('a leader steps down at its renew deadline, also while a renewal waits for it
 /** By a leader whose wall clock is so far ahead. */
 function writtenAhead(client: KubeClient, aheadMs: number): KubeClient {
   const later = (time: unknown) => new Date(Date.parse(String(time)) + aheadMs).toISOString();
-  const request = ({ method, body }: { method: string; body?: Lease }) => {
-    if (body === undefined) return client.request({ method } as KubeRequest);
+  const request = ({ method, path, body }: { method: string; path: string; body?: Lease }) => {
+    if (body === undefined) return client.request({ method, path } as KubeRequest);
     const { acquireTime, renewTime } = body.spec;
     const times = { acquireTime: later(acquireTime), renewTime: later(renewTime) };
     const written = { ...body, spec: { ...body.spec, ...times } };
-    return client.request({ method, body: written } as unknown as KubeRequest);
+    return client.request({ method, path, body: written } as unknown as KubeRequest);
   };
   return { request } as unknown as KubeClient;
 }
@@ -107,7 +83,7 @@ it.each([
 ])(
   'a leader whose wall clock is $clocks keeps the Lease while it renews, and no longer',
   async ({ aheadMs }) => {
-    const { client } = leaseServer();
+    const { client } = leaseApi();
     const started: string[] = [];
     const electionOf = (identity: string, its: KubeClient, clock: FakeClock) =>
       new LeaderElection(
@@ -140,3 +116,60 @@ it.each([
     expect(started).toEqual(['leader', 'candidate']);
   },
 );
+
+describe('a candidate that would be of no use now', () => {
+  function candidate(identity: string, clock: FakeClock, client: KubeClient, may: () => Candidacy) {
+    const story: string[] = [];
+    const election = new LeaderElection(
+      { namespace: 'sluice', name: 'operator', identity, durationMs: 10_000, intervalMs: 1_500 },
+      {
+        client,
+        clock,
+        random: steadyRandom,
+        candidacy: may,
+        onStarted: () => story.push(`leads after ${clock.now()} ms`),
+        onStopped: () => {},
+        onError: (error) => story.push(String(error)),
+      },
+    );
+    election.start();
+    return { election, story };
+  }
+
+  it.each([
+    ['late', ['leads after 20250 ms']],
+    ['never', []],
+  ] as const)('%s: takes a Lease that nobody has wanted for so long', async (may, expected) => {
+    const { client } = leaseApi();
+    const clock = new FakeClock();
+    const { story } = candidate('one', clock, client, () => may);
+    await clock.advance(120_000);
+    expect(story).toEqual(expected);
+  });
+
+  it('leaves it to one that is of use, and counts anew when that one has gone', async () => {
+    const { client } = leaseApi();
+    const clock = new FakeClock();
+    const late = candidate('late', clock, client, () => 'late');
+    await clock.advance(15_000);
+    const able = candidate('able', clock, client, () => 'now');
+    await clock.advance(60_000);
+    expect([able.story, late.story]).toEqual([['leads after 15000 ms'], []]);
+    await able.election.stop();
+    await clock.advance(19_000);
+    expect(late.story).toEqual([]);
+    await clock.advance(5_000);
+    expect(late.story).toHaveLength(1);
+  });
+
+  it('takes it at once when it has become one', async () => {
+    const { client } = leaseApi();
+    const clock = new FakeClock();
+    let may: Candidacy = 'late';
+    const { story } = candidate('one', clock, client, () => may);
+    await clock.advance(5_000);
+    may = 'now';
+    await clock.advance(1_500);
+    expect(story).toHaveLength(1);
+  });
+});

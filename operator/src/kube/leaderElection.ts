@@ -22,10 +22,18 @@ export interface LeaderElectionOptions {
   readonly intervalMs?: number;
 }
 
+/**
+ * Whether this process would be of use as the leader. Late: only when nobody else wants to be; it
+ * leaves a Lease that is free to the others for LATE_MS.
+ */
+export type Candidacy = 'now' | 'late' | 'never';
+
 export interface LeaderElectionDependencies {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly random: Random;
+  /** Absent: now. */
+  candidacy?(): Candidacy;
   /** This process leads. Terms grow with each change of the leader. */
   onStarted(term: number): void;
   /** It does not lead any more; called once, before the Lease is given back. */
@@ -47,6 +55,8 @@ interface LeaseObject {
 
 /** As in docs/operations.md. */
 export const LEADER_ELECTION = { durationMs: 10_000, renewDeadlineMs: 7_000, intervalMs: 1_500 };
+/** Two Lease durations: whoever can lead has looked several times by then. */
+export const LATE_MS = 2 * LEADER_ELECTION.durationMs;
 
 export class LeaderElection {
   readonly #options: LeaderElectionOptions & typeof LEADER_ELECTION;
@@ -54,6 +64,8 @@ export class LeaderElection {
   readonly #stop = new AbortController();
   /** The Lease as it was when it was seen to change last, when that was, and when it is anybody's. */
   #seen: { version: string; sinceMs: number; freeAtMs: number } | undefined;
+  /** Since when this candidate has found it free at each look. */
+  #freeSinceMs: number | undefined;
   #leading: { readonly lease: LeaseObject; readonly renewedMs: number } | undefined;
   /** Steps down, also while a renewal waits for its answer. */
   #deadline: Timer | undefined;
@@ -108,7 +120,12 @@ export class LeaderElection {
     const startedMs = this.#deps.clock.now();
     const lease = await this.#read();
     this.#holder = lease?.spec?.holderIdentity || undefined;
-    if (lease !== undefined && !this.#isFree(lease)) return;
+    if (lease !== undefined && !this.#isFree(lease)) {
+      this.#freeSinceMs = undefined;
+      return;
+    }
+    this.#freeSinceMs ??= startedMs;
+    if (!this.#isTurn(startedMs - this.#freeSinceMs)) return;
     const term = (lease?.spec?.leaseTransitions ?? 0) + 1;
     const now = microTime();
     const spec = {
@@ -129,6 +146,17 @@ export class LeaderElection {
     }
     this.#holder = this.#options.identity;
     this.#deps.onStarted(term);
+  }
+
+  #isTurn(freeForMs: number): boolean {
+    switch (this.#deps.candidacy?.() ?? 'now') {
+      case 'now':
+        return true;
+      case 'late':
+        return freeForMs >= LATE_MS;
+      case 'never':
+        return false;
+    }
   }
 
   async #renew(): Promise<void> {

@@ -100,9 +100,10 @@ export const permissions: Permissions = {
     {
       apiGroups: ['coordination.k8s.io'],
       resources: ['leases'],
-      resourceNames: ['sluice-operator'],
+      resourceNames: ['sluice-operator', 'sluice-operator-next'],
       verbs: ['get', 'update'],
-      reason: 'kube/leaderElection: take, renew and release the Lease',
+      reason:
+        'kube/leaderElection, kube/succession: take, renew and release the Leases of who leads and of who could',
     },
     {
       apiGroups: ['apps'],

@@ -8,7 +8,13 @@ import { Gauge } from 'prom-client';
 import type { Logger } from 'winston';
 import type { Origin } from '../api/v1alpha1/origin.ts';
 import type { Config } from '../config.ts';
-import type { DataSide, EpochRecord, EpochStore, Troubles } from '../controllers/dataSide.ts';
+import type {
+  DatabaseState,
+  DataSide,
+  EpochRecord,
+  EpochStore,
+  Troubles,
+} from '../controllers/dataSide.ts';
 import { listPath, resources } from '../kube/paths.ts';
 import { Reflector } from '../kube/reflector.ts';
 import { trimPod } from '../kube/trim.ts';
@@ -77,6 +83,8 @@ class MongoDataSide implements DataSide {
   readonly #images = new ImageTroubles();
   readonly #databaseWatch: DatabaseWatch;
   readonly #stop = new AbortController();
+  /** Found so before it has started. */
+  #isNewer = false;
   #keys: Keys | undefined;
   #certificate: ServerCertificate | undefined;
   #server: Server | undefined;
@@ -160,6 +168,12 @@ class MongoDataSide implements DataSide {
     this.#pods.start();
     await unlessAborted(this.#pods.synced(), signal);
     this.#watchKeys();
+  }
+
+  databaseState(): DatabaseState {
+    if (this.#isNewer) return { kind: 'newer' };
+    const { awaySinceMs } = this.#databaseWatch;
+    return awaySinceMs === undefined ? { kind: 'answers' } : { kind: 'away', sinceMs: awaySinceMs };
   }
 
   /**
@@ -267,7 +281,7 @@ class MongoDataSide implements DataSide {
   }
 
   async #untilDatabase(signal: AbortSignal): Promise<void> {
-    const { clock, logger } = this.#deps;
+    const { clock, isLeader, logger } = this.#deps;
     for (;;) {
       signal.throwIfAborted();
       try {
@@ -275,12 +289,16 @@ class MongoDataSide implements DataSide {
         await this.#schemaMark.check();
         await this.#journal.prepare();
         await this.#assignments.prepare();
+        this.#isNewer = false;
         return;
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         const isNewer = error instanceof NewerSchemaError;
+        this.#isNewer = isNewer;
         if (isNewer) logger.error('the database is left alone', { code: error.code, message });
         else logger.warn('the database does not answer and is tried again', { message });
+        // It took a Lease that nobody wanted while the database was away: the newer one is to have it.
+        if (isNewer && isLeader()) throw error;
         await sleep(clock, isNewer ? NEWER_RETRY_MS : DATABASE_RETRY_MS, signal);
       }
     }

@@ -19,7 +19,9 @@ it('leads as soon as it is back, in the same process', async () => {
   const side = newTestDataSide(database, api.operator, logger);
   const stop = new AbortController();
   try {
+    expect(side.databaseState().kind).toBe('away');
     await side.start(stop.signal);
+    expect(side.databaseState().kind).toBe('answers');
     await database.freeze();
     let leads = false;
     const led = side.lead(1, stop.signal).then(() => {
@@ -28,6 +30,8 @@ it('leads as soon as it is back, in the same process', async () => {
     const isTold = () => warned.mock.calls.some(([text]) => String(text).includes('does not lead'));
     await vi.waitFor(() => expect(isTold()).toBe(true), { timeout: 30_000, interval: 50 });
     expect(leads).toBe(false);
+    const isAway = () => expect(side.databaseState().kind).toBe('away');
+    await vi.waitFor(isAway, { timeout: 20_000, interval: 50 });
     await database.goOn();
     await led;
     expect(leads).toBe(true);

@@ -247,7 +247,7 @@ describe.each(await testDatabases())('a schema step, in %s', (_name, start) => {
         { code: 'NewerSchema', message },
       ]);
       await expect(side.lead(1, stop.signal)).rejects.toMatchObject({ code: 'NewerSchema' });
-      expect(side.ready()).toBe(false);
+      expect([side.ready(), side.databaseState()]).toEqual([false, { kind: 'newer' }]);
     } finally {
       stop.abort();
       expect(await started).toBe('stopped');

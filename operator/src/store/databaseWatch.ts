@@ -11,16 +11,18 @@ const EVERY_MS = 5_000;
 
 export class DatabaseWatch {
   readonly #deps: DatabaseWatchDependencies;
-  #isAway = false;
+  #awaySinceMs: number | undefined;
   #timer: Timer | undefined;
   #stopped = false;
 
   constructor(dependencies: DatabaseWatchDependencies) {
     this.#deps = dependencies;
+    this.#awaySinceMs = dependencies.clock.now();
   }
 
-  /** It has just answered. */
+  /** It has just answered, for the first time. */
   start(): void {
+    this.#awaySinceMs = undefined;
     this.#later();
   }
 
@@ -30,7 +32,12 @@ export class DatabaseWatch {
   }
 
   get isAway(): boolean {
-    return this.#isAway;
+    return this.#awaySinceMs !== undefined;
+  }
+
+  /** On the clock: the first time that it did not answer. Undefined: it answers. */
+  get awaySinceMs(): number | undefined {
+    return this.#awaySinceMs;
   }
 
   #later(): void {
@@ -43,9 +50,9 @@ export class DatabaseWatch {
   async #ask(): Promise<void> {
     try {
       await this.#deps.ping();
-      this.#isAway = false;
+      this.#awaySinceMs = undefined;
     } catch {
-      this.#isAway = true;
+      this.#awaySinceMs ??= this.#deps.clock.now();
     }
   }
 }

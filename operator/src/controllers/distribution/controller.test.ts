@@ -19,6 +19,7 @@ let api: DistributionApi;
 let controller: DistributionController;
 /** Claims for pods: the reason of each, and which were let go. */
 let claims: { reason: string; released: string[]; changed: (uid: string) => void };
+let isDatabaseAway: boolean;
 /** What the copy lacks comes. */
 let refreshed: () => void;
 
@@ -28,6 +29,7 @@ beforeEach(async () => {
   objects = new Map();
   statuses = new Map();
   claims = { reason: 'VolumePending', released: [], changed: () => {} };
+  isDatabaseAway = false;
   refreshed = () => {};
   api = {
     ensureFinalizer: async () => undefined,
@@ -62,7 +64,7 @@ function newController(): DistributionController {
     api,
     coordinator: data,
     epochs: data,
-    troubles: troubles(),
+    troubles: troubles({ isDatabaseAway: () => isDatabaseAway }),
     fleet: { setDemand: () => {}, relayStates: () => [], onChange: () => {} },
     workloads: {
       want: () => {},
@@ -337,6 +339,29 @@ describe('a Distribution that goes', () => {
     expect(data.records.has('uid-first')).toBe(true);
     expect(data.tombstones.has('uid-first')).toBe(false);
     expect(data.primedWith, 'agents are told of it').toEqual(['uid-first']);
+  });
+
+  it.each([
+    [
+      'a minute ago does not wait for a database from which a new leader knows nothing',
+      60_000,
+      false,
+    ],
+    ['just now waits', 50_000, true],
+  ])('%s', async (_how, agoMs, waits) => {
+    seen('first', spec);
+    await pass(1_000);
+    await controller.stop();
+    data.load = () => Promise.reject(new Error('no server'));
+    isDatabaseAway = true;
+    const deletedAtMs = 1_800_000_000_000 + clock.now() - agoMs;
+    const deletionTimestamp = new Date(deletedAtMs).toISOString();
+    seen('first', spec, { resourceVersion: '2', deletionTimestamp });
+    controller = newController();
+    await controller.start();
+    await pass(5_000);
+    expect(objects.has('ml/first')).toBe(waits);
+    expect(data.tombstones.get('uid-first') ?? false, 'its files stay').toBe(false);
   });
 
   it('behind the back of its finalizer leaves its files for good, and is forgotten', async () => {

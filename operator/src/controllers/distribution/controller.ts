@@ -25,7 +25,7 @@ import { Memory } from './memory.ts';
 import { Mirrors } from './mirrors.ts';
 import { Neighbours } from './neighbours.ts';
 import { planOf, relaysOf } from './plan.ts';
-import { Removal } from './removal.ts';
+import { isOverdue, Removal } from './removal.ts';
 import { type EpochOver, Sourcing } from './sourcing.ts';
 import { StatusWriter } from './statusWriter.ts';
 import { Targets } from './targets.ts';
@@ -209,9 +209,11 @@ export class DistributionController {
     }
     if (distribution === undefined) return;
     const memory = await this.#remember(key, distribution).catch(async (error: unknown) => {
+      if (await this.#letGoUnread(distribution, signal)) return undefined;
       await this.#tellUnread(distribution, error, signal);
       throw error;
     });
+    if (memory === undefined) return;
     await this.#act(key, distribution, memory, signal);
   }
 
@@ -230,6 +232,17 @@ export class DistributionController {
     }
     memory.forgetFailureOfOldSource(distribution.spec.source);
     return memory;
+  }
+
+  /** True when it was deleted so long ago that it does not wait for the database: its files stay. */
+  async #letGoUnread(distribution: Distribution, signal: AbortSignal): Promise<boolean> {
+    const { api, logger, troubles, wallTime } = this.#deps;
+    const isLate = isOverdue(distribution.metadata, Date.parse(wallTime()));
+    if (!isLate || !troubles.isDatabaseAway()) return false;
+    await api.dropFinalizer(distribution, signal);
+    const fields = { distribution: keyOf(distribution) };
+    logger.warn('deleted without the database: its files stay on the nodes', fields);
+    return true;
   }
 
   /** Nothing is known of it, and the database that may know does not answer. */

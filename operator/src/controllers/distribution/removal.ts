@@ -18,6 +18,14 @@ export interface RemovalDependencies {
 /** Processes that answer confirm within seconds; what cannot must not keep the object alive. */
 const WAIT_MS = 60_000;
 
+/**
+ * For who does not know since when it is waited for: by the API server's clock and this one. Where
+ * they are apart the files of one that was just deleted may stay, too.
+ */
+export function isOverdue({ deletionTimestamp }: Distribution['metadata'], nowMs: number): boolean {
+  return deletionTimestamp !== undefined && nowMs - Date.parse(deletionTimestamp) >= WAIT_MS;
+}
+
 export class Removal {
   readonly #deps: RemovalDependencies;
 

@@ -1,0 +1,153 @@
+import { describe, expect, it } from 'vitest';
+import { FakeClock, steadyRandom } from '../testing/fakeClock.ts';
+import { leaseApi } from '../testing/leaseApi.ts';
+import type { KubeClient, KubeRequest } from './client.ts';
+import { type Candidacy, LeaderElection } from './leaderElection.ts';
+import { listPath, resources } from './paths.ts';
+import { Succession } from './succession.ts';
+
+const MINUTE_MS = 60_000;
+
+/** Replicas of an operator whose databases a test takes away, each started a moment after the other. */
+function operatorWith(...names: readonly string[]) {
+  const { client } = leaseApi();
+  const clock = new FakeClock();
+  const story: string[] = [];
+  const replicas = new Map(names.map((name) => [name, replica(name)]));
+
+  function replica(identity: string) {
+    let awaySinceMs: number | undefined;
+    let isKilled = false;
+    const request = (call: KubeRequest) =>
+      isKilled ? new Promise(() => {}) : client.request(call);
+    const candidacy = (): Candidacy => (awaySinceMs === undefined ? 'now' : 'late');
+    const onError = (error: unknown) => story.push(String(error));
+    const deps = { client: { request } as KubeClient, clock, random: steadyRandom, onError };
+    const election = new LeaderElection(
+      { namespace: 'sluice', name: 'leader', identity },
+      {
+        ...deps,
+        candidacy,
+        onStarted: () => story.push(`${identity} leads`),
+        onStopped: () => {},
+      },
+    );
+    const end = () => Promise.all([succession.stop(), election.stop()]);
+    const succession = new Succession(
+      { namespace: 'sluice', name: 'next', identity },
+      {
+        ...deps,
+        isLeader: () => election.isLeader,
+        couldLead: () => candidacy() === 'now',
+        awaySinceMs: () => awaySinceMs,
+        onStandBack: (successor) => {
+          story.push(`${identity} stands back for ${successor} at ${clock.now()} ms`);
+          void end();
+        },
+      },
+    );
+    return {
+      start: () => {
+        election.start();
+        succession.start();
+      },
+      end,
+      /** Gives nothing back. */
+      kill: () => {
+        isKilled = true;
+      },
+      hasDatabase: (has: boolean) => {
+        awaySinceMs = has ? undefined : (awaySinceMs ?? clock.now());
+      },
+    };
+  }
+
+  const of = (name: string) => replicas.get(name)!;
+  const start = async () => {
+    for (const name of names) {
+      of(name).start();
+      await clock.advance(100);
+    }
+    await clock.advance(MINUTE_MS - 100 * names.length);
+  };
+  return { client, clock, story, of, start };
+}
+
+describe('a leader whose database is away', () => {
+  it('stands back for a replica that has it, once, half a minute later', async () => {
+    const { clock, story, of, start } = operatorWith('one', 'two', 'three');
+    await start();
+    expect(story).toEqual(['one leads']);
+    of('one').hasDatabase(false);
+    await clock.advance(29_000);
+    expect(story).toEqual(['one leads']);
+    await clock.advance(8_000);
+    expect(story[1]).toMatch(/^one stands back for (two|three) at 9[0-6]\d{3} ms$/);
+    expect(story[2]).toMatch(/^(two|three) leads$/);
+    await clock.advance(10 * MINUTE_MS);
+    expect(story).toHaveLength(3);
+  });
+
+  it.each([['one'], ['one', 'two', 'three']])(
+    'for all replicas (%s %s %s) leads on',
+    async (...names) => {
+      const { clock, story, of, start } = operatorWith(...names);
+      await start();
+      for (const name of names) of(name).hasDatabase(false);
+      await clock.advance(60 * MINUTE_MS);
+      expect(story).toEqual(['one leads']);
+    },
+  );
+
+  it('leads on when it hears of it seconds after the others that the database is back', async () => {
+    const { clock, story, of, start } = operatorWith('one', 'two');
+    await start();
+    for (let time = 0; time < 20; time += 1) {
+      for (const name of ['two', 'one']) of(name).hasDatabase(false);
+      await clock.advance(5 * MINUTE_MS + time * 500);
+      of('two').hasDatabase(true);
+      await clock.advance(9_000);
+      of('one').hasDatabase(true);
+      await clock.advance(MINUTE_MS);
+    }
+    expect(story).toEqual(['one leads']);
+  });
+
+  it('leads on beside the word of a replica that has died', async () => {
+    const { client, clock, story, of, start } = operatorWith('one');
+    await client.request({
+      method: 'POST',
+      path: listPath(resources.leases, 'sluice'),
+      body: { metadata: { name: 'next' }, spec: { holderIdentity: 'dead' } },
+    });
+    await start();
+    of('one').hasDatabase(false);
+    await clock.advance(10 * MINUTE_MS);
+    expect(story).toEqual(['one leads']);
+  });
+
+  it('leads on when the one that could lead has died meanwhile', async () => {
+    const { clock, story, of, start } = operatorWith('one', 'two');
+    await start();
+    of('one').hasDatabase(false);
+    await clock.advance(19_500);
+    of('two').kill();
+    await clock.advance(10 * MINUTE_MS);
+    expect(story).toEqual(['one leads']);
+  });
+
+  it('stands back for one that comes later', async () => {
+    const { clock, story, of, start } = operatorWith('one', 'two');
+    of('two').hasDatabase(false);
+    await start();
+    of('one').hasDatabase(false);
+    await clock.advance(5 * MINUTE_MS);
+    expect(story).toEqual(['one leads']);
+    of('two').hasDatabase(true);
+    await clock.advance(MINUTE_MS);
+    expect(story.slice(1)).toEqual([
+      expect.stringMatching(/^one stands back for two/),
+      'two leads',
+    ]);
+  });
+});
