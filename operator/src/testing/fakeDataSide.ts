@@ -13,6 +13,7 @@ import type {
   Plot,
   RefusableSource,
   ResolvedSource,
+  SourceRequest,
 } from '../controllers/dataSide.ts';
 import { originRefusal } from '../policies/originRefusal.ts';
 import type { JournalMark, OriginJournals } from '../quota/marks.ts';
@@ -95,7 +96,7 @@ export class FakeDataSide implements Coordinator, EpochStore {
     return this.#progress.get(uid);
   }
 
-  async resolveSource(): Promise<ResolvedSource> {
+  async resolveSource(_request: SourceRequest, _signal: AbortSignal): Promise<ResolvedSource> {
     return this.source();
   }
 

@@ -19,9 +19,10 @@ import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide
 import type { FleetView } from '../fleet/controller.ts';
 import type { WorkloadsView } from '../workloads/workloads.ts';
 import type { DistributionApi } from './api.ts';
+import { Asking } from './asking.ts';
 import { gather } from './gather.ts';
 import { Graveyard } from './graveyard.ts';
-import { Memory } from './memory.ts';
+import { Memory, sourceKey } from './memory.ts';
 import { Mirrors } from './mirrors.ts';
 import { Neighbours } from './neighbours.ts';
 import { planOf, relaysOf } from './plan.ts';
@@ -56,7 +57,7 @@ const RESYNC_MS = 60_000;
 const WATCHFUL_MS = 5_000;
 /** Nodes come and go in groups. */
 const NODES_SETTLE_MS = 250;
-/** A worker waits for origins and the API server most of its time. */
+/** A worker waits for the API server and the database most of its time. */
 const CONCURRENCY = 8;
 
 export class DistributionController {
@@ -66,6 +67,7 @@ export class DistributionController {
   readonly #graveyard: Graveyard;
   readonly #removal: Removal;
   readonly #sourcing: Sourcing;
+  readonly #asking: Asking;
   readonly #mirrors: Mirrors;
   readonly #targets: Targets;
   readonly #neighbours: Neighbours;
@@ -92,6 +94,7 @@ export class DistributionController {
     this.#neighbours = new Neighbours(dependencies.distributions);
     this.#removal = new Removal({ ...dependencies, graveyard: this.#graveyard });
     this.#sourcing = new Sourcing(dependencies);
+    this.#asking = new Asking((key) => this.#queue.add(key));
     this.#mirrors = new Mirrors({ ...dependencies, changed: (key) => this.#queue.add(key) });
     this.#queue = new WorkQueue(
       { concurrency: CONCURRENCY },
@@ -137,7 +140,8 @@ export class DistributionController {
 
   async stop(): Promise<void> {
     this.#nodesTimer?.cancel();
-    await Promise.all([this.#queue.stop(), this.#graveyard.stop(), this.#mirrors.stop()]);
+    const parts = [this.#queue, this.#graveyard, this.#mirrors, this.#asking];
+    await Promise.all(parts.map((part) => part.stop()));
   }
 
   /** A Distribution was added, changed or deleted; its neighbours may now have their path. */
@@ -268,6 +272,7 @@ export class DistributionController {
     const { api, fleet } = this.#deps;
     const input = this.#gather(distribution, memory);
     const verdict = decideDistribution(input);
+    if (verdict.action !== 'resolve') this.#asking.drop(key);
     if (verdict.action === 'remove') return this.#remove(key, distribution, memory, signal);
     const marked = await api.ensureFinalizer(distribution, signal);
     if (marked !== undefined) memory.saw(marked);
@@ -294,7 +299,6 @@ export class DistributionController {
         if (memory.failure === undefined)
           this.#demandRelays(distribution, memory, input, verdict.serve);
         else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
-        this.#primed(key);
         if (await this.#resolve(key, distribution, memory, input, signal)) {
           return this.#act(key, distribution, memory, signal);
         }
@@ -382,7 +386,10 @@ export class DistributionController {
     this.#deps.fleet.setDemand(memory.uid, demand);
   }
 
-  /** True when there is a new epoch. */
+  /**
+   * True when there is a new epoch. Nothing is waited for here: what the origin answers is looked at
+   * when it is there.
+   */
   async #resolve(
     key: string,
     distribution: Distribution,
@@ -390,14 +397,19 @@ export class DistributionController {
     over: EpochOver,
     signal: AbortSignal,
   ): Promise<boolean> {
+    const source = sourceKey(distribution.spec.source);
+    const answer = this.#asking.take(key, source);
+    if (answer !== undefined) return this.#sourcing.heard(distribution, memory, over, answer);
+    if (this.#asking.isAsking(key, source)) return false;
     const waitMs = memory.nextTryMs - this.#deps.clock.now();
     if (waitMs > 0) {
       // Said here, where it is found: by the time of the report it may have come, and nobody would.
       this.#queue.addAfter(key, waitMs);
       return false;
     }
-    await this.#status.write(distribution, memory, this.#gather(distribution, memory), signal);
-    return this.#sourcing.resolve(distribution, memory, over, signal);
+    const question = await this.#sourcing.question(distribution, memory, signal);
+    if (question !== undefined) this.#asking.begin(key, question);
+    return false;
   }
 
   async #report(
@@ -439,6 +451,7 @@ export class DistributionController {
   }
 
   #leave(key: string, { owner, uid }: Memory): void {
+    this.#asking.drop(key);
     this.#memories.delete(key);
     for (const name of [owner, uid]) {
       // Another one may have adopted it by now.

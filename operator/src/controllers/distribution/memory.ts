@@ -189,6 +189,7 @@ function isNewer(one: string, other: string): boolean {
   return BigInt(one) > BigInt(other);
 }
 
-function sourceKey({ url, digest, files, filesFrom, secretRef }: Source): string {
+/** Names what the origin is asked for, and with whose credentials. */
+export function sourceKey({ url, digest, files, filesFrom, secretRef }: Source): string {
   return JSON.stringify([url, digest, files, filesFrom?.path, secretRef?.name]);
 }

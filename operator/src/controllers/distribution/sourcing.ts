@@ -1,6 +1,6 @@
 /**
- * Turns a source into an epoch: reads its credentials, asks its origin, and keeps the record before
- * anyone hears of it. What goes wrong is remembered with the time of the next try.
+ * Turns a source into an epoch: reads its credentials, says what its origin is asked, and keeps the
+ * record of what it answers before anyone hears of it. What goes wrong is remembered with the time of the next try.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
@@ -20,8 +20,9 @@ import type {
   Troubles,
 } from '../dataSide.ts';
 import type { DistributionApi } from './api.ts';
+import type { Answer, Question } from './asking.ts';
 import { makeEpoch } from './epoch.ts';
-import type { Memory } from './memory.ts';
+import { type Memory, sourceKey } from './memory.ts';
 import { resolveWithin } from './resolveTimeout.ts';
 
 export interface SourcingDependencies {
@@ -75,27 +76,42 @@ export class Sourcing {
     }
   }
 
+  /** What the origin is to be asked; undefined: a failure, which is remembered. */
+  async question(
+    distribution: Distribution,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<Question | undefined> {
+    const { clock, coordinator } = this.#deps;
+    const { source } = distribution.spec;
+    const headers = await this.headers(distribution, memory, signal);
+    if (headers === undefined) return undefined;
+    const { url } = source;
+    const named = namedFiles(source);
+    const isSet = named !== undefined;
+    const request = { uid: memory.uid, url, headers, ...named };
+    return {
+      source: sourceKey(source),
+      host: new URL(url).host,
+      ask: (dropped) =>
+        resolveWithin({ url, isSet, clock }, dropped, (within) =>
+          coordinator.resolveSource(request, within),
+        ),
+    };
+  }
+
   /** True when there is a new epoch. The record is durable before anyone hears of it. */
-  async resolve(
+  async heard(
     distribution: Distribution,
     memory: Memory,
     over: EpochOver,
-    signal: AbortSignal,
+    answer: Answer,
   ): Promise<boolean> {
-    const { clock, coordinator } = this.#deps;
-    const { url } = distribution.spec.source;
-    const headers = await this.headers(distribution, memory, signal);
-    if (headers === undefined) return false;
-    const named = namedFiles(distribution.spec.source);
     try {
-      const isSet = named !== undefined;
-      const source = await resolveWithin({ url, isSet, clock }, signal, (within) =>
-        coordinator.resolveSource({ uid: memory.uid, url, headers, ...named }, within),
-      );
-      await this.#begin(distribution, memory, source, over);
+      if ('error' in answer) throw answer.error;
+      await this.#begin(distribution, memory, answer.found, over);
       return true;
     } catch (error) {
-      if (signal.aborted) throw error;
       this.failed(distribution, memory, error);
       return false;
     }
