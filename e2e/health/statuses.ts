@@ -91,7 +91,9 @@ const distributions: readonly (readonly [
   [
     'whose path is taken',
     distribution(
-      statusOf({ verdict: { action: 'hold', problem: failure('PathConflict', 'taken') } }),
+      statusOf({
+        verdict: { action: 'hold', serve: undefined, problem: failure('PathConflict', 'taken') },
+      }),
     ),
     'Failed',
     'Degraded',

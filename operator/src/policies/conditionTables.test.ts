@@ -62,7 +62,7 @@ const DISTRIBUTIONS: readonly Partial<StatusInput>[] = [
   { verdict: { action: 'resolve', serve: undefined }, record: undefined },
   { verdict: { action: 'resolve', serve: record }, sourceChanged: true },
   ...HOLDING.map((reason): Partial<StatusInput> => {
-    return { verdict: { action: 'hold', problem: failure(reason, message) } };
+    return { verdict: { action: 'hold', problem: failure(reason, message), serve: undefined } };
   }),
   ...SOURCE_FAILURES.map((reason): Partial<StatusInput> => {
     const verdict = { action: 'resolve', serve: undefined } as const;

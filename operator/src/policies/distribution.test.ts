@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { aRecord, aSpec } from '../testing/objects.ts';
-import { type DistributionInput, decideDistribution } from './distribution.ts';
+import {
+  type DistributionInput,
+  decideDistribution,
+  hasItsPath,
+  needsSource,
+} from './distribution.ts';
 
 function input(overrides: Partial<DistributionInput> = {}): DistributionInput {
   return {
@@ -19,6 +24,9 @@ function input(overrides: Partial<DistributionInput> = {}): DistributionInput {
     ...overrides,
   };
 }
+
+const REFUSAL = { reason: 'NamespaceNotAllowed', message: 'it does not' } as const;
+const NOWHERE = 'https://h:99999/f';
 
 function neighbour(path: string, createdAt: string, uid = 'uid-0') {
   return { uid, name: 'other', path, createdAt };
@@ -62,12 +70,24 @@ describe('what a distribution needs next', () => {
       { spec: aSpec({ source: { mirrors: ['http://m/f'] } }) },
       'serve',
     ],
+    ['holds what its Origin does not serve', { record: undefined, refusal: REFUSAL }, 'hold'],
     [
-      'holds what its Origin does not serve',
-      { refusal: { reason: 'NamespaceNotAllowed', message: '' } },
+      'holds another version that its Origin does not serve',
+      { sourceChanged: true, refusal: REFUSAL },
       'hold',
     ],
+    ['serves what is known of an Origin that refuses it now', { refusal: REFUSAL }, 'serve'],
     ['suspends', { spec: aSpec({ suspend: true }) }, 'suspend'],
+    [
+      'suspends whatever its source is',
+      { spec: aSpec({ suspend: true, source: { url: NOWHERE } }) },
+      'suspend',
+    ],
+    [
+      'suspends whatever its Origin says',
+      { spec: aSpec({ suspend: true }), record: undefined, refusal: REFUSAL },
+      'suspend',
+    ],
     [
       'asks nobody while suspended',
       { spec: aSpec({ suspend: true }), record: undefined },
@@ -124,5 +144,43 @@ describe('what a distribution needs next', () => {
       action: 'resolve',
       serve: record,
     });
+  });
+
+  it('says with what it serves that its Origin refuses it', () => {
+    const problem = { reason: 'NamespaceNotAllowed', kind: 'stall' };
+    const verdict = decideDistribution(input({ refusal: REFUSAL }));
+    expect(verdict).toMatchObject({ action: 'serve', refusal: problem });
+    expect(decideDistribution(input())).not.toHaveProperty('refusal');
+  });
+
+  it.each<[string, Partial<DistributionInput>, string]>([
+    ['a source that is none', { spec: aSpec({ source: { url: NOWHERE } }) }, 'InvalidSource'],
+    [
+      'a source that its Origin refuses',
+      {
+        spec: aSpec({ source: { url: 'http://origin.example.com/other.bin' } }),
+        refusal: REFUSAL,
+      },
+      'NamespaceNotAllowed',
+    ],
+  ])('goes on serving the epoch before under %s', (_name, overrides, reason) => {
+    const record = aRecord();
+    const verdict = decideDistribution(input({ record, ...overrides }));
+    expect(verdict).toMatchObject({ action: 'hold', problem: { reason }, serve: record });
+    expect(hasItsPath(verdict)).toBe(true);
+  });
+
+  it('serves nothing at the path of another one, but for the end of its transfers', () => {
+    const neighbours = [neighbour('model', '2025-12-31T23:59:59Z')];
+    const verdict = decideDistribution(input({ neighbours }));
+    expect(verdict).toMatchObject({ action: 'hold', serve: undefined });
+    expect(hasItsPath(verdict)).toBe(false);
+    const suspended = decideDistribution(input({ neighbours, spec: aSpec({ suspend: true }) }));
+    expect(suspended).toMatchObject({ action: 'hold', serve: aRecord() });
+  });
+
+  it('needs nothing of the origin once it knows the source', () => {
+    expect(needsSource(input())).toBe(false);
+    expect(needsSource(input({ record: aRecord({ unproven: true }) }))).toBe(true);
   });
 });

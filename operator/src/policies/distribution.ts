@@ -37,27 +37,37 @@ export interface DistributionInput {
   readonly refusal: OriginRefusal | undefined;
 }
 
-type HoldReason = 'PathConflict' | 'InvalidSource' | OriginRefusal['reason'];
+type RefusalReason = OriginRefusal['reason'];
+type HoldReason = 'PathConflict' | 'InvalidSource' | RefusalReason;
 
 export type Verdict =
   /** Let go of it everywhere, then drop the finalizer. */
   | { readonly action: 'remove' }
-  /** A person has to act; what runs of an epoch goes on only if `serve`. */
-  | { readonly action: 'hold'; readonly problem: Failure<HoldReason> }
+  /** The origin cannot be asked until a person acts; meanwhile serve the epoch before, if `serve`. */
+  | {
+      readonly action: 'hold';
+      readonly problem: Failure<HoldReason>;
+      readonly serve: EpochRecord | undefined;
+    }
   /** Nothing is transferred; processes keep what they have. */
   | { readonly action: 'suspend'; readonly record: EpochRecord | undefined }
   /** Ask the origin; meanwhile serve the epoch before, when there is one. */
   | { readonly action: 'resolve'; readonly serve: EpochRecord | undefined }
-  | { readonly action: 'serve'; readonly record: EpochRecord };
+  /** With `refusal` nothing comes from the origin: nodes give each other what they have. */
+  | {
+      readonly action: 'serve';
+      readonly record: EpochRecord;
+      readonly refusal?: Failure<RefusalReason>;
+    };
 
 type Check = (input: DistributionInput) => Verdict | undefined;
 
 const checks: readonly Check[] = [
   (input) => (input.deleting ? { action: 'remove' } : undefined),
   pathIsFree,
-  sourceNamesFiles,
-  originsAllowIt,
+  // Whatever is wrong with the source: transfers that are to stop do.
   (input) => (input.spec.suspend ? { action: 'suspend', record: input.record } : undefined),
+  sourceNamesFiles,
   sourceIsKnown,
 ];
 
@@ -66,7 +76,13 @@ export function decideDistribution(input: DistributionInput): Verdict {
     const verdict = check(input);
     if (verdict !== undefined) return verdict;
   }
-  return { action: 'serve', record: input.record! };
+  const refusal = refused(input);
+  return { action: 'serve', record: input.record!, ...(refusal && { refusal }) };
+}
+
+/** False: another one has it, and what is there of it is not this one's to take over, or to offer. */
+export function hasItsPath(verdict: Verdict): boolean {
+  return verdict.action !== 'hold' || verdict.problem.reason !== 'PathConflict';
 }
 
 /** The older one keeps the path; of two of the same second, the one with the smaller uid. */
@@ -80,7 +96,9 @@ function pathIsFree(input: DistributionInput): Verdict | undefined {
   const relation =
     other.path === path ? 'is' : path.startsWith(other.path) ? 'lies in' : 'lies around';
   const message = `spec.target.path: '${path}' ${relation} the path${other.path === path ? '' : ` '${other.path}'`} of the older Distribution '${other.name}'; delete this one and apply it with another path`;
-  return { action: 'hold', problem: failure('PathConflict', message) };
+  // What it may have begun before the older one was seen stops when it is to, and else stays.
+  const serve = input.spec.suspend ? input.record : undefined;
+  return { action: 'hold', problem: failure('PathConflict', message), serve };
 }
 
 function nests(a: string, b: string): boolean {
@@ -94,14 +112,14 @@ function isOlder(
   return a.createdAt === b.createdAt ? a.uid < b.uid : a.createdAt < b.createdAt;
 }
 
-function sourceNamesFiles({ spec: { source } }: DistributionInput): Verdict | undefined {
-  const message = sourceProblem(source);
+function sourceNamesFiles({ spec, record }: DistributionInput): Verdict | undefined {
+  const message = sourceProblem(spec.source);
   if (message === undefined) return undefined;
-  return { action: 'hold', problem: failure('InvalidSource', message) };
+  return { action: 'hold', problem: failure('InvalidSource', message), serve: record };
 }
 
-function originsAllowIt({ refusal }: DistributionInput): Verdict | undefined {
-  return refusal && { action: 'hold', problem: failure(refusal.reason, refusal.message) };
+function refused({ refusal }: DistributionInput): Failure<RefusalReason> | undefined {
+  return refusal && failure(refusal.reason, refusal.message);
 }
 
 function sourceProblem(source: DistributionSpec['source']): string | undefined {
@@ -124,10 +142,16 @@ function sourceProblem(source: DistributionSpec['source']): string | undefined {
 }
 
 function sourceIsKnown(input: DistributionInput): Verdict | undefined {
+  if (!needsSource(input)) return undefined;
+  const { record: serve } = input;
+  const problem = refused(input);
+  return problem ? { action: 'hold', problem, serve } : { action: 'resolve', serve };
+}
+
+/** Whether there is anything to ask the origin. */
+export function needsSource(input: DistributionInput): boolean {
   const { record, spec } = input;
-  if (record === undefined) return { action: 'resolve', serve: undefined };
-  const current = isMadeFrom(record, spec.source) && isProven(record);
+  if (record === undefined || !isMadeFrom(record, spec.source) || !isProven(record)) return true;
   // What nodes have of it cannot be put right: the next epoch begins without those mirrors.
-  const isOver = input.sourceChanged || input.wrongMirrors.length > 0;
-  return current && !isOver ? undefined : { action: 'resolve', serve: record };
+  return input.sourceChanged || input.wrongMirrors.length > 0;
 }

@@ -211,13 +211,18 @@ function serving(
   return goingOn('Transferring', nodes + firstError(reports));
 }
 
-/** Of what is served only the credentials can have failed: the last ones may do, and peers too. */
+/**
+ * Of what is served only the credentials can have failed, or its Origin have refused: the last ones
+ * may do, and peers too.
+ */
 function shortage(
   input: StatusInput,
   reports: ReadonlyMap<string, NodeProgress>,
 ): Failure<ReadyFailure> | undefined {
   const short = idleFailure(idlenessOf(input, reports));
-  return short ?? (input.idleForMs < IDLE_MS ? undefined : input.failure);
+  if (short !== undefined || input.idleForMs < IDLE_MS) return short;
+  const refusal = input.verdict.action === 'serve' ? input.verdict.refusal : undefined;
+  return refusal ?? input.failure;
 }
 
 function idlenessOf(

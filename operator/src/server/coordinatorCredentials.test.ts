@@ -1,9 +1,10 @@
-/** A distribution whose credentials cannot be read, as processes and leases see it. */
+/** A distribution that may take nothing from its origin, as processes and leases see it. */
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { LeaseRequest } from '@sluice/protocol/messages.ts';
 import { expect, it } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
 import { settle } from '../testing/fakeClock.ts';
+import { anOriginPolicy } from '../testing/leasing.ts';
 import { aPlanOf, aRecord } from '../testing/objects.ts';
 import { TestCoordinator } from '../testing/testCoordinator.ts';
 
@@ -13,7 +14,10 @@ const record = aRecord({
   feedSeed: keys.seed.toString('base64'),
 });
 
-it('is told, and leased once they can be', async () => {
+it.each<[string, Partial<DistributionPlan>, string]>([
+  ['whose credentials cannot be read', { headers: {}, lacksCredentials: true }, 'ml'],
+  ['whose Origin refuses its namespace', {}, 'other'],
+])('one %s is told, and leased once it may', async (_, change, namespace) => {
   const test = await new TestCoordinator().start();
   const { clock, coordinator, leases } = test;
   const relay = test.connect('relay', 'r1', 'zone-a');
@@ -30,11 +34,17 @@ it('is told, and leased once they can be', async () => {
     return answer;
   };
 
-  apply({ headers: {}, lacksCredentials: true });
+  const allow = (allowed: string) => {
+    const policy = { hosts: ['origin.example.com'], namespaces: [allowed] };
+    coordinator.setOrigins([anOriginPolicy({}, policy)]);
+  };
+  allow(namespace);
+  apply(change);
   coordinator.primed();
   await clock.advance(1_000);
   expect(test.told.get('r1')?.map(({ type }) => type)).toContain('task');
   expect(await ask()).toMatchObject({ outcome: 'wait' });
+  allow('ml');
   apply({});
   await clock.advance(1_000);
   expect(await ask()).toMatchObject({ outcome: 'granted' });

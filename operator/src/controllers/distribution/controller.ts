@@ -12,7 +12,11 @@ import type { EventRecorder } from '../../kube/events.ts';
 import { isNotReady, type NamespaceObject, type NodeObject } from '../../kube/objects.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
-import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
+import {
+  type DistributionInput,
+  decideDistribution,
+  hasItsPath,
+} from '../../policies/distribution.ts';
 import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
 import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
@@ -276,12 +280,16 @@ export class DistributionController {
     if (verdict.action === 'remove') return this.#remove(key, distribution, memory, signal);
     const marked = await api.ensureFinalizer(distribution, signal);
     if (marked !== undefined) memory.saw(marked);
-    if (verdict.action !== 'hold' && (await this.#adopt(key, distribution, memory))) {
+    if (hasItsPath(verdict) && (await this.#adopt(key, distribution, memory))) {
       return this.#act(key, distribution, memory, signal);
     }
     switch (verdict.action) {
       case 'hold':
-        fleet.setDemand(memory.uid, undefined);
+        if (verdict.serve) await this.#serve(distribution, memory, verdict.serve, input, signal);
+        // Relays may have pieces that no node has.
+        if (verdict.serve && !input.spec.suspend)
+          this.#demandRelays(distribution, memory, input, verdict.serve);
+        else fleet.setDemand(memory.uid, undefined);
         break;
       case 'suspend':
         fleet.setDemand(memory.uid, undefined);
@@ -420,9 +428,9 @@ export class DistributionController {
   ): Promise<void> {
     const input = this.#gather(distribution, memory);
     const nowMs = this.#deps.clock.now();
-    const { action } = decideDistribution(input);
+    const verdict = decideDistribution(input);
     // The younger of two with one path has no files for pods, nor has one that is going.
-    if (action !== 'hold' && action !== 'remove') {
+    if (verdict.action !== 'remove' && hasItsPath(verdict)) {
       this.#deps.workloads.want(distribution, this.#deps.coordinator.progress(memory.uid));
     }
     const result = await this.#status.write(distribution, memory, input, signal);
