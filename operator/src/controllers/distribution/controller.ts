@@ -16,6 +16,7 @@ import {
   type DistributionInput,
   decideDistribution,
   hasItsPath,
+  needsSource,
 } from '../../policies/distribution.ts';
 import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
@@ -238,7 +239,7 @@ export class DistributionController {
       this.#memories.set(key, memory);
       for (const name of [uid, memory.uid]) this.#keys.set(name, key);
     }
-    memory.forgetFailureOfOldSource(distribution.spec.source);
+    memory.forgetOldSource(distribution.spec.source);
     return memory;
   }
 
@@ -278,6 +279,7 @@ export class DistributionController {
     const verdict = decideDistribution(input);
     if (verdict.action !== 'resolve') this.#asking.drop(key);
     if (verdict.action === 'remove') return this.#remove(key, distribution, memory, signal);
+    if (!needsSource(input) && !memory.lacksCredentials) memory.forgetFailure();
     const marked = await api.ensureFinalizer(distribution, signal);
     if (marked !== undefined) memory.saw(marked);
     if (hasItsPath(verdict) && (await this.#adopt(key, distribution, memory))) {

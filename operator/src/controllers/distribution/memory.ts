@@ -49,7 +49,8 @@ export class Memory {
   /** Whose events were told last, written or not. */
   told: DistributionStatus | undefined;
   #failures = 0;
-  #failedSource = '';
+  /** What `failure` and `nextTryMs` are about. */
+  #triedSource: string | undefined;
   #statusMadeMs = Number.NEGATIVE_INFINITY;
   #statusAnsweredMs = Number.NEGATIVE_INFINITY;
   #moved: Moved = { mark: '', atMs: 0, isServed: false, open: 0 };
@@ -67,7 +68,7 @@ export class Memory {
     this.uid = record.uid;
     if (record.epoch !== this.record?.epoch) this.mirrors = new MirrorMemory();
     this.record = record;
-    this.#forgetFailure();
+    this.forgetFailure();
     this.#moved = { ...this.#moved, mark: '', atMs: nowMs };
   }
 
@@ -79,18 +80,23 @@ export class Memory {
     this.#failures += 1;
     this.failure = failure;
     this.lacksCredentials = false;
-    this.#failedSource = sourceKey(source);
-    this.nextTryMs = nextTryMs(this.#failures);
+    this.askNotBefore(source, nextTryMs(this.#failures));
+  }
+
+  askNotBefore(source: Source, atMs: number): void {
+    this.#triedSource = sourceKey(source);
+    this.nextTryMs = atMs;
   }
 
   /** An edit of the source is tried at once. */
-  forgetFailureOfOldSource(source: Source): void {
-    if (this.failure === undefined || this.#failedSource === sourceKey(source)) return;
-    this.#forgetFailure();
+  forgetOldSource(source: Source): void {
+    if (this.#triedSource === undefined || this.#triedSource === sourceKey(source)) return;
+    this.#triedSource = undefined;
+    this.forgetFailure();
     this.nextTryMs = 0;
   }
 
-  #forgetFailure(): void {
+  forgetFailure(): void {
     this.failure = undefined;
     this.lacksCredentials = false;
     this.#failures = 0;
@@ -110,7 +116,7 @@ export class Memory {
     this.#headers = { secretName, headers, readMs };
     // A Secret that was missing is there now: the origin is asked at once.
     if (!this.lacksCredentials) return;
-    this.#forgetFailure();
+    this.forgetFailure();
     this.nextTryMs = 0;
   }
 

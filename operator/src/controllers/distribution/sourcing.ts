@@ -49,7 +49,7 @@ export class Sourcing {
 
   /**
    * What is sent to the origin with every request; undefined: a failure, which is remembered. The
-   * last known ones stand when the Secret cannot be read now.
+   * last known ones stand when the Secret cannot be read now; it is read again when that is due.
    */
   async headers(
     distribution: Distribution,
@@ -61,6 +61,7 @@ export class Sourcing {
     const nowMs = this.#deps.clock.now();
     const cached = memory.freshHeaders(secretName, nowMs);
     if (cached !== undefined) return cached;
+    if (memory.lacksCredentials && nowMs < memory.nextTryMs) return memory.lastHeaders(secretName);
     try {
       const headers =
         secretName === undefined
@@ -157,7 +158,8 @@ export class Sourcing {
     memory.begin(record, clock.now());
     // An origin that alternates between versions must not make epochs without end.
     if (sourceChanged || wrongMirrors.length > 0) {
-      memory.nextTryMs = clock.now() + requeueMs({ kind: 'retry' }, number, random.next(), 0);
+      const waitMs = requeueMs({ kind: 'retry' }, number, random.next(), 0);
+      memory.askNotBefore(distribution.spec.source, clock.now() + waitMs);
     }
     logger.info('epoch begins', {
       distribution: keyOf(distribution),
