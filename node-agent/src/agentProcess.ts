@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { diskSpaceOf } from '@sluice/engine/adapters/file/diskSpace.ts';
 import { guardedLookup } from '@sluice/engine/adapters/http/guardedLookup.ts';
 import {
@@ -86,7 +85,6 @@ export class AgentProcess {
   async start(): Promise<void> {
     const { root, bitTorrentPort } = this.#config;
     await this.#health.start();
-    await mkdir(root, { recursive: true, mode: 0o755 });
     await this.#engine.start();
     this.#worker.start();
     this.#listening = true;

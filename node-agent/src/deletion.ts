@@ -5,6 +5,7 @@
  */
 import { mkdir, readFile, readlink, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { nodeFileSystem } from '@sluice/engine/adapters/file/nodeFileSystem.ts';
 import {
   deleteEpoch,
   epochsIn,
@@ -37,7 +38,7 @@ export async function deleteVersions(
     for (const each of await epochsIn(folder)) {
       if (epoch !== undefined && each !== epoch) continue;
       await removeLink(namespaceFolder, folder, each);
-      await deleteEpoch(folder, each);
+      await deleteEpoch(folder, each, nodeFileSystem.remove);
       deleted.push(each);
     }
     await removeIfUnused(namespaceFolder, folder);

@@ -1,6 +1,7 @@
 /** The agent: brings files to its node, makes them visible and gives them to other nodes. */
 
 import { ConfigurationError } from '@sluice/protocol/client/environment.ts';
+import { realFolder } from '@sluice/protocol/client/epochFolders.ts';
 import { AgentProcess } from './agentProcess.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { errorFields, processLogger } from './logger.ts';
@@ -20,7 +21,14 @@ function configOrExit(): AgentConfig {
 
 const config = configOrExit();
 const logger = processLogger(config.logLevel);
-const agent = new AgentProcess(config, { logger, wallClock: () => Date.now() });
+
+// What nobody has caught leaves the process in an unknown state: the next one resumes from disk.
+process.on('uncaughtException', (error) => {
+  logger.error('agent failed', { ...errorFields(error), stack: error.stack });
+  process.exit(1);
+});
+const root = await realFolder(config.root);
+const agent = new AgentProcess({ ...config, root }, { logger, wallClock: () => Date.now() });
 
 let stopping = false;
 async function stop(signal: string): Promise<void> {
@@ -34,10 +42,5 @@ async function stop(signal: string): Promise<void> {
 
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
-// What nobody has caught leaves the process in an unknown state: the next one resumes from disk.
-process.on('uncaughtException', (error) => {
-  logger.error('agent failed', { ...errorFields(error), stack: error.stack });
-  process.exit(1);
-});
 
 await agent.start();

@@ -1,5 +1,6 @@
 /** The relay: pulls files from origins under leases and serves them to the nodes of its domain. */
 import { ConfigurationError } from '@sluice/protocol/client/environment.ts';
+import { realFolder } from '@sluice/protocol/client/epochFolders.ts';
 import { type RelayConfig, readConfig } from './config.ts';
 import { errorFields, processLogger } from './logger.ts';
 import { RelayProcess } from './relayProcess.ts';
@@ -21,7 +22,14 @@ function configOrExit(): RelayConfig {
 
 const config = configOrExit();
 const logger = processLogger(config.logLevel);
-const relay = new RelayProcess(config, { logger, wallClock: () => Date.now() });
+
+// What nobody has caught leaves the process in an unknown state: the next one resumes from disk.
+process.on('uncaughtException', (error) => {
+  logger.error('relay failed', { ...errorFields(error), stack: error.stack });
+  process.exit(1);
+});
+const cacheFolder = await realFolder(config.cacheFolder);
+const relay = new RelayProcess({ ...config, cacheFolder }, { logger, wallClock: () => Date.now() });
 
 let stopping = false;
 async function stop(signal: string): Promise<void> {
@@ -35,10 +43,5 @@ async function stop(signal: string): Promise<void> {
 
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
-// What nobody has caught leaves the process in an unknown state: the next one resumes from disk.
-process.on('uncaughtException', (error) => {
-  logger.error('relay failed', { ...errorFields(error), stack: error.stack });
-  process.exit(1);
-});
 
 await relay.start();

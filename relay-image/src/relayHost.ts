@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { wholeVersions } from '@sluice/engine/adapters/file/earlierVersions.ts';
+import { nodeFileSystem } from '@sluice/engine/adapters/file/nodeFileSystem.ts';
 import {
   deleteEpoch,
   epochsIn,
@@ -69,7 +70,7 @@ export class RelayHost implements TaskHost {
   async #delete(uid: string, isUnwanted: (epoch: number) => boolean): Promise<number[]> {
     const folder = this.#folderOf(uid);
     const unwanted = (await epochsIn(folder)).filter(isUnwanted);
-    for (const epoch of unwanted) await deleteEpoch(folder, epoch);
+    for (const epoch of unwanted) await deleteEpoch(folder, epoch, nodeFileSystem.remove);
     if (unwanted.length > 0) await removeIfEmpty(folder);
     return unwanted;
   }

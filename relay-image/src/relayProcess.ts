@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { guardedLookup } from '@sluice/engine/adapters/http/guardedLookup.ts';
 import {
   DEFAULT_HTTP_OPTIONS,
@@ -80,9 +79,8 @@ export class RelayProcess {
   }
 
   async start(): Promise<void> {
-    const { cacheFolder, bitTorrentPort, stockPort, httpPort } = this.#config;
+    const { bitTorrentPort, stockPort, httpPort } = this.#config;
     await this.#health.start();
-    await mkdir(cacheFolder, { recursive: true });
     await this.#engine.start();
     await this.#relayServer.start();
     this.#worker.start();

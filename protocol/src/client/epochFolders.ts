@@ -1,4 +1,4 @@
-import { readdir, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, realpath, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 
 /**
@@ -14,10 +14,15 @@ export async function epochsIn(folder: string): Promise<number[]> {
   return [...epochs].sort((a, b) => a - b);
 }
 
-export async function deleteEpoch(folder: string, epoch: number): Promise<void> {
+/** `remove`: what is there, with all that is in it. */
+export async function deleteEpoch(
+  folder: string,
+  epoch: number,
+  remove: (path: string) => Promise<void>,
+): Promise<void> {
   for (const name of await namesIn(folder)) {
     if (name !== String(epoch) && !name.startsWith(`${epoch}.`)) continue;
-    await rm(path.join(folder, name), { recursive: true, force: true });
+    await remove(path.join(folder, name));
   }
 }
 
@@ -26,6 +31,12 @@ export async function removeIfEmpty(folder: string): Promise<void> {
   await rmdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(error.code ?? '')) throw error;
   });
+}
+
+/** Makes the folder where it is missing; answers the path of it that leads through no link. */
+export async function realFolder(folder: string): Promise<string> {
+  await mkdir(folder, { recursive: true, mode: 0o755 });
+  return realpath(folder);
 }
 
 /** Empty when there is no such folder. */

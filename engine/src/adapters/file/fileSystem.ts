@@ -3,6 +3,9 @@ import type { DiskJob, DiskResult } from './diskWork.ts';
 /**
  * What a store needs of the operating system, and no more, so that a test can lose what was not
  * synced and fail where it likes. Everything rejects with the system's errors, by their `code`.
+ *
+ * Paths are absolute, and lead through no link: by one that does nothing is opened, made, renamed or
+ * removed (`PathConflict`), also where a folder has become a link a moment ago.
  */
 export interface FileSystem {
   /** Of the running kernel: another one means that what was not synced may be lost. */
@@ -11,6 +14,7 @@ export interface FileSystem {
   facts(path: string): Promise<FileFacts | undefined>;
   /** One folder, whose parent exists; EEXIST when something is there. */
   makeFolder(path: string): Promise<void>;
+  /** A file; anything else is a PathConflict, at once. */
   open(path: string, access: FileAccess): Promise<OpenedFile>;
   readLink(path: string): Promise<string | undefined>;
   makeLink(target: string, path: string): Promise<void>;

@@ -1,25 +1,20 @@
 import { type BigIntStats, constants, readFileSync } from 'node:fs';
-import {
-  chmod,
-  copyFile,
-  type FileHandle,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  readlink,
-  rename,
-  rm,
-  symlink,
-} from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, readlink, symlink } from 'node:fs/promises';
 import { diskThread } from './diskThread.ts';
 import type { FileAccess, FileFacts, FileSystem, OpenedFile } from './fileSystem.ts';
+import {
+  cloneStraight,
+  inFolderOf,
+  list,
+  openFile,
+  openOrMakeFile,
+  removeFile,
+  removeStraight,
+  renameStraight,
+  setFileMode,
+  withFolder,
+} from './straight.ts';
 
-const FLAGS: Readonly<Record<FileAccess, number>> = {
-  read: constants.O_RDONLY | constants.O_NOFOLLOW,
-  write: constants.O_RDWR | constants.O_NOFOLLOW,
-  create: constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW,
-};
 const WRITABLE_MODE = 0o644;
 /** What the kernel says where bytes cannot be shared. */
 const CANNOT_CLONE: ReadonlySet<string> = new Set([
@@ -91,52 +86,51 @@ export const nodeFileSystem: FileSystem = {
 
   facts: (path) => missingIsUndefined(async () => factsOf(await lstat(path, { bigint: true }))),
 
-  makeFolder: async (path) => {
-    await mkdir(path, { mode: 0o755 });
-  },
+  makeFolder: (path) => inFolderOf(path, (name) => mkdir(name, { mode: 0o755 })),
 
   open: async (path, access) => {
-    const opened = () => open(path, FLAGS[access], WRITABLE_MODE);
     try {
-      return new NodeFile(await opened());
+      return new NodeFile(await opened(path, access));
     } catch (error) {
       // A placed file may be read-only, and root without capabilities has no more rights than it says.
       if ((error as NodeJS.ErrnoException).code !== 'EACCES' || access === 'read') throw error;
-      await chmod(path, WRITABLE_MODE);
-      return new NodeFile(await opened());
+      await setFileMode(path, WRITABLE_MODE);
+      return new NodeFile(await opened(path, access));
     }
   },
 
   readLink: (path) => missingIsUndefined(() => readlink(path)),
-  makeLink: (target, path) => symlink(target, path),
-  rename,
+  makeLink: (target, path) => inFolderOf(path, (name) => symlink(target, name)),
+  rename: renameStraight,
 
   clone: async (from, to) => {
-    await rm(to, { force: true });
+    await removeFile(to);
+    // Only a help: what cannot be opened is not there.
+    const source = await openFile(from, constants.O_RDONLY).catch(() => undefined);
+    if (source === undefined) return false;
     try {
-      await copyFile(from, to, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL);
+      await cloneStraight(source, to);
       return true;
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException;
       if (CANNOT_CLONE.has(code)) return false;
       throw error;
-    }
-  },
-
-  remove: (path) => rm(path, { recursive: true, force: true }),
-  list: (folder) => readdir(folder),
-
-  syncFolder: async (path) => {
-    const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      await handle.sync();
     } finally {
-      await handle.close();
+      await source.close();
     }
   },
+
+  remove: removeStraight,
+  list,
+  syncFolder: (path) => withFolder(path, (folder) => folder.sync()),
 
   run: (job) => diskThread.run(job),
 };
+
+function opened(path: string, access: FileAccess): Promise<FileHandle> {
+  if (access === 'create') return openOrMakeFile(path, constants.O_RDWR, WRITABLE_MODE);
+  return openFile(path, access === 'read' ? constants.O_RDONLY : constants.O_RDWR);
+}
 
 const bootId = readBootId();
 

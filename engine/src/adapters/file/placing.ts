@@ -19,7 +19,7 @@ export async function makeFolders(
   return at;
 }
 
-/** With its parents, wherever links among them lead. */
+/** With its parents. */
 export async function ensureFolder(folder: string, fileSystem: FileSystem): Promise<void> {
   if ((await fileSystem.facts(folder)) !== undefined) return;
   await ensureFolder(path.dirname(folder), fileSystem);

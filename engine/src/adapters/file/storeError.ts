@@ -24,7 +24,7 @@ export function storeErrorOf(error: unknown, what: string): StoreError {
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new StoreError('DiskFull', `no space left for ${what}`, error);
   }
-  if (['ELOOP', 'ENOTDIR', 'EISDIR', 'EEXIST'].includes(code)) {
+  if (['ELOOP', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ENXIO'].includes(code)) {
     return new StoreError('PathConflict', `${what}: ${message}`, error);
   }
   return new StoreError('DiskError', `${what}: ${message}`, error);

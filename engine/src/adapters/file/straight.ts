@@ -1,0 +1,162 @@
+/**
+ * Straight ways: what a path names is reached through no link, and opening it never waits.
+ *
+ * A pod that mounts a version as root can change what is in it: a folder becomes a link into another
+ * namespace, a file a pipe that nobody writes to. O_NOFOLLOW looks at the last name alone, and what
+ * was looked at before may be another thing when it is opened. So what was opened is asked where it
+ * is, and what is to be made, renamed or removed in a folder is named through that folder, opened:
+ * whatever its path leads to by then, the kernel goes on from what was looked at.
+ */
+import { constants, fstatSync, readlinkSync } from 'node:fs';
+import {
+  chmod,
+  copyFile,
+  type FileHandle,
+  open,
+  readdir,
+  rename,
+  rmdir,
+  unlink,
+} from 'node:fs/promises';
+import path from 'node:path';
+import { StoreError } from './storeError.ts';
+
+/** O_NONBLOCK: of a pipe the other end is not waited for; to files and folders it means nothing. */
+const NO_WAIT = constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
+/** Names what is there, whatever it permits; the same number on all that Node runs on with Linux. */
+const O_PATH = 0o10000000;
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY;
+
+/** A name of what is open, for the kernel; below it a folder's entries can be named. */
+function nameOf(handle: FileHandle): string {
+  return `/proc/self/fd/${handle.fd}`;
+}
+
+/** Of a file that is there. */
+export function openFile(at: string, flags: number): Promise<FileHandle> {
+  return opened(at, at, flags);
+}
+
+/** As openFile; makes it where it is missing. */
+export function openOrMakeFile(at: string, flags: number, mode: number): Promise<FileHandle> {
+  return inFolderOf(at, (name) => opened(name, at, flags | constants.O_CREAT, mode));
+}
+
+/** Of a file, whatever it permits now. */
+export async function setFileMode(at: string, mode: number): Promise<void> {
+  const handle = await opened(at, at, O_PATH);
+  try {
+    await chmod(nameOf(handle), mode);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Does something to the entry under the name that it is given. */
+export function inFolderOf<Result>(
+  at: string,
+  work: (name: string) => Promise<Result>,
+): Promise<Result> {
+  return withFolder(path.dirname(at), (folder) => work(`${nameOf(folder)}/${path.basename(at)}`));
+}
+
+/** Opens the folder for as long as the work takes. */
+export async function withFolder<Result>(
+  at: string,
+  work: (folder: FileHandle) => Promise<Result>,
+): Promise<Result> {
+  const folder = await open(at, FOLDER | NO_WAIT);
+  try {
+    checkPlace(folder, at);
+    return await work(folder);
+  } catch (error) {
+    throw named(error, nameOf(folder), at);
+  } finally {
+    await folder.close();
+  }
+}
+
+export function renameStraight(from: string, to: string): Promise<void> {
+  return inFolderOf(from, (source) => inFolderOf(to, (target) => rename(source, target)));
+}
+
+/** See FileSystem.clone; rejects where the disk cannot do that. */
+export async function cloneStraight(from: FileHandle, to: string): Promise<void> {
+  const how = constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL;
+  await inFolderOf(to, (name) => copyFile(nameOf(from), name, how));
+}
+
+export function list(at: string): Promise<string[]> {
+  return withFolder(at, (folder) => readdir(nameOf(folder)));
+}
+
+/** False: it is a folder, and stays. */
+export function removeFile(at: string): Promise<boolean> {
+  return passing(() => inFolderOf(at, isUnlinked));
+}
+
+/** With all that is in it, and of links what they are, not what they lead to. */
+export async function removeStraight(at: string): Promise<void> {
+  if (await removeFile(at)) return;
+  const folders: string[] = [];
+  await passing(() =>
+    withFolder(at, async (folder) => {
+      for (const name of await readdir(nameOf(folder))) {
+        if (!(await isUnlinked(`${nameOf(folder)}/${name}`))) folders.push(name);
+      }
+    }),
+  );
+  for (const name of folders) await removeStraight(path.join(at, name));
+  await passing(() => inFolderOf(at, rmdir));
+}
+
+/** False: it is a folder. */
+async function isUnlinked(name: string): Promise<boolean> {
+  try {
+    await unlink(name);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return true;
+    if (code === 'EISDIR') return false;
+    throw error;
+  }
+}
+
+/** Truthy where nothing is there. */
+async function passing<Result>(work: () => Promise<Result>): Promise<Result | true> {
+  try {
+    return await work();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw error;
+  }
+}
+
+async function opened(name: string, at: string, flags: number, mode?: number): Promise<FileHandle> {
+  const handle = await open(name, flags | NO_WAIT, mode);
+  try {
+    checkPlace(handle, at);
+    // Of what is open the kernel knows it: no disk is asked.
+    if (!fstatSync(handle.fd).isFile()) {
+      throw new StoreError('PathConflict', `${at} is in the way: it is no file`);
+    }
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** The kernel keeps the name that it found, all links resolved, and follows it when that changes. */
+function checkPlace(handle: FileHandle, at: string): void {
+  const found = readlinkSync(nameOf(handle));
+  if (found === at) return;
+  throw new StoreError('PathConflict', `${at} is in the way: it leads to ${found}`);
+}
+
+/** People look for the path that they know. */
+function named(error: unknown, name: string, at: string): unknown {
+  if (error instanceof Error) error.message = error.message.replaceAll(`${name}/`, `${at}/`);
+  return error;
+}
