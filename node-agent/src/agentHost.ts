@@ -4,9 +4,13 @@ import type { Task } from '@sluice/protocol/messages.ts';
 import { AgentTask, type AgentTaskDependencies, type AgentTaskOptions } from './agentTask.ts';
 import { deleteVersions } from './deletion.ts';
 import { DiskUse } from './diskUse.ts';
+import type { Orphans } from './orphans.ts';
 
 export type AgentHostOptions = Omit<AgentTaskOptions, 'task'>;
-export type AgentHostDependencies = Omit<AgentTaskDependencies, 'onChange' | 'diskUse' | 'news'>;
+export type AgentHostDependencies = Omit<
+  AgentTaskDependencies,
+  'onChange' | 'diskUse' | 'news' | 'orphans'
+> & { readonly orphans: Pick<Orphans, 'list' | 'synced'> };
 
 /** An agent's tasks. Files of a node are deleted on a tombstone and for no other reason. */
 export class AgentHost implements TaskHost {
@@ -30,5 +34,7 @@ export class AgentHost implements TaskHost {
   }
 
   /** What the control server does not name stays on the disk. */
-  async synced(): Promise<void> {}
+  synced(): Promise<void> {
+    return this.#dependencies.orphans.synced();
+  }
 }

@@ -15,6 +15,7 @@ import { AgentHost } from './agentHost.ts';
 import type { AgentConfig } from './config.ts';
 import { errorFields } from './logger.ts';
 import { AgentMetrics } from './metrics.ts';
+import { namedIn, Orphans } from './orphans.ts';
 
 export interface AgentProcessDependencies {
   readonly logger: Logger;
@@ -45,6 +46,7 @@ export class AgentProcess {
       { ...config, kind: 'agent' },
       { clock: systemClock, onProblem },
     );
+    const orphans = new Orphans({ root, named: () => namedIn(this.#worker.reports()) }, { logger });
     const host = new AgentHost(
       {
         root,
@@ -62,6 +64,7 @@ export class AgentProcess {
         random: () => systemRandom.next(),
         wallClock,
         logger,
+        orphans,
       },
     );
     this.#worker = new ControlWorker(
@@ -75,6 +78,7 @@ export class AgentProcess {
       closedConnections: () => this.#engine.closedConnections,
       newerBatches: () => this.#engine.newerBatches,
       bannedPeers: () => this.#engine.bannedPeers,
+      orphans: () => orphans.list(),
     });
     this.#health = new HealthServer(
       { port: healthPort },

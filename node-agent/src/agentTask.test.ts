@@ -67,6 +67,7 @@ function agentTask(task: Task) {
       wallClock: () => 0,
       logger: createLogger({ silent: true }),
       diskUse: new DiskUse(),
+      orphans: { list: async () => [] },
       news: new EventEmitter(),
       onChange: () => {},
     },

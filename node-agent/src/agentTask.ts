@@ -28,6 +28,7 @@ import { errorFields } from './logger.ts';
 import { makeRoom, type RoomOptions } from './makeRoom.ts';
 import { OriginPull } from './originPull.ts';
 import { OriginTopUp } from './originTopUp.ts';
+import type { Orphans } from './orphans.ts';
 import { type CheckSettings, type Damage, placedDamage } from './placedCheck.ts';
 import { type VersionPaths, versionPathsOf } from './versionPaths.ts';
 
@@ -52,6 +53,7 @@ export interface AgentTaskDependencies {
   readonly logger: Logger;
   /** Of this node, by all tasks. */
   readonly diskUse: DiskUse;
+  readonly orphans: Pick<Orphans, 'list'>;
   /** `placed`: a version on this node is whole that others may use. */
   readonly news: EventEmitter<{ placed: [] }>;
   readonly onChange: () => void;
@@ -168,7 +170,7 @@ export class AgentTask implements TaskRunner {
   /** Works until aborted, or what is placed is damaged; rejects when the transfer fails. */
   async #attempt(isSuspicious: boolean, signal: AbortSignal): Promise<Damage | undefined> {
     const paths = versionPathsOf(this.#options.root, this.#task);
-    await makeRoom(paths, this.#task, this.#options, this.#dependencies.diskUse);
+    await makeRoom(paths, this.#task, this.#options, this.#dependencies);
     try {
       return await this.#bring(paths, isSuspicious, signal);
     } finally {

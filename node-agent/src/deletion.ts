@@ -64,7 +64,8 @@ async function removeLink(namespaceFolder: string, folder: string, epoch: number
   }
 }
 
-async function linkOf(namespaceFolder: string, folder: string): Promise<string | undefined> {
+/** Where the distribution is to be visible, as was noted. */
+export async function linkOf(namespaceFolder: string, folder: string): Promise<string | undefined> {
   const relative = await readFile(path.join(folder, NOTE), 'utf8').catch(() => '');
   const link = path.resolve(namespaceFolder, relative);
   return relative !== '' && link.startsWith(`${namespaceFolder}/`) ? link : undefined;

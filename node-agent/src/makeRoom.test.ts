@@ -8,6 +8,7 @@ import { layoutOf } from '@sluice/engine/pieces/layout.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DiskUse } from './diskUse.ts';
 import { makeRoom } from './makeRoom.ts';
+import type { Orphan } from './orphans.ts';
 import { versionPathsOf } from './versionPaths.ts';
 
 const MIB = 1024 * 1024;
@@ -19,12 +20,14 @@ const REFUSED = { code: 'DiskPressure' };
 
 let root: string;
 let diskUse: DiskUse;
+let orphans: readonly Orphan[];
 /** More than half of what is free, and less than all. */
 let mostBytes: number;
 
 beforeEach(async () => {
   root = await mkdtemp(path.join(tmpdir(), 'sluice-room-'));
   diskUse = new DiskUse();
+  orphans = [];
   const { bavail, bsize } = await statfs(root);
   mostBytes = Math.floor(bavail * bsize * 0.6);
 });
@@ -36,10 +39,12 @@ function pathsOf(uid: string) {
   return versionPathsOf(root, task as unknown as Parameters<typeof versionPathsOf>[1]);
 }
 
+const dependencies = () => ({ diskUse, orphans: { list: async () => orphans } });
+
 const filesOf = (sizeBytes: number) => [{ path: 'a.bin', sizeBytes }];
 
 const enter = (uid: string, sizeBytes: number) =>
-  makeRoom(pathsOf(uid), { namespace: 'team', files: filesOf(sizeBytes) }, OPTIONS, diskUse);
+  makeRoom(pathsOf(uid), { namespace: 'team', files: filesOf(sizeBytes) }, OPTIONS, dependencies());
 
 /** As a store begins it: of its size, and of no bytes. */
 async function begin(uid: string, sizeBytes: number): Promise<string> {
@@ -82,9 +87,44 @@ describe('room on a disk', () => {
         pathsOf('placed'),
         { namespace: 'team', files: filesOf(MIB) },
         { ...OPTIONS, minFreePercent: 100 },
-        diskUse,
+        dependencies(),
       ),
     ).resolves.toBeUndefined();
+  });
+});
+
+describe('a refusal', () => {
+  const orphan = (namespace: string, uid: string, sizeBytes: number): Orphan => {
+    return { namespace, uid, path: `models/${uid}`, sizeBytes };
+  };
+  const refusal = (others: object, sizeBytes = MIB) =>
+    makeRoom(
+      pathsOf('one'),
+      { namespace: 'team', files: filesOf(sizeBytes) },
+      { ...OPTIONS, ...others },
+      dependencies(),
+    ).then(
+      () => 'none',
+      ({ code, message }) => `${code}: ${message}`,
+    );
+  const share = { namespaceShares: { others: { bytes: 0 }, named: new Map() } };
+
+  it('names what the namespace has that nobody names', async () => {
+    orphans = [orphan('team', 'a', 2 * MIB), orphan('team', 'b', MIB)];
+    expect(await refusal(share)).toMatch(
+      /^NamespaceShareExceeded: .* need 1\.00 MiB; it has 3\.00 MiB that no Distribution names: models\/a \(a\), models\/b \(b\)$/,
+    );
+  });
+
+  it('of the disk tells no names, which may be of other namespaces', async () => {
+    orphans = [orphan('other', 'a', 2 * MIB)];
+    const said = await refusal({}, 2 ** 50);
+    expect(said).toMatch(/^DiskPressure: .*; it has 2\.00 MiB that no Distribution names$/);
+  });
+
+  it('says nothing of orphans where there are none, or none is known', async () => {
+    expect(await refusal(share)).toMatch(/need 1\.00 MiB$/);
+    expect(await refusal({}, 2 ** 50)).toMatch(/must stay free$/);
   });
 });
 

@@ -1,5 +1,6 @@
 import type { TransferReport } from '@sluice/protocol/messages.ts';
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Orphan } from './orphans.ts';
 
 export interface AgentMetricsOptions {
   /** How things stand now. */
@@ -13,6 +14,8 @@ export interface AgentMetricsOptions {
   readonly newerBatches: () => number;
   /** Peers that sent wrong bytes. */
   readonly bannedPeers: () => number;
+  /** Undefined: not known yet. */
+  readonly orphans: () => Promise<readonly Orphan[] | undefined>;
 }
 
 /** What an agent tells Prometheus. Labels are bounded: never a distribution or a peer. */
@@ -25,6 +28,7 @@ export class AgentMetrics {
     const { closedConnections, newerBatches, bannedPeers } = options;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: 'sluice_agent_' });
+    addOrphans(this.#registry, options.orphans);
     this.#problems = new Counter({
       name: 'sluice_agent_control_problems_total',
       help: 'Failed exchanges with the control server',
@@ -117,4 +121,30 @@ export class AgentMetrics {
   async text(): Promise<{ contentType: string; text: string }> {
     return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
   }
+}
+
+/** Not there until the control server has named all tasks once: nothing would look like everything. */
+function addOrphans(registry: Registry, orphans: AgentMetricsOptions['orphans']): void {
+  new Gauge({
+    name: 'sluice_agent_orphaned_bytes',
+    help: 'Sizes of the sets on this disk that no Distribution names: retained, in their grace, or of a lost database; the log names them',
+    registers: [registry],
+    async collect() {
+      const found = await orphans();
+      this.reset();
+      if (found === undefined) this.remove();
+      else this.set(found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+    },
+  });
+  new Gauge({
+    name: 'sluice_agent_orphaned_distributions',
+    help: 'Distributions that nobody names any more and that have files on this disk',
+    registers: [registry],
+    async collect() {
+      const found = await orphans();
+      this.reset();
+      if (found === undefined) this.remove();
+      else this.set(found.length);
+    },
+  });
 }

@@ -39,7 +39,7 @@ const small = (uid: string, sizeBytes: number, epoch = 1) =>
 const visible = (namespace: string, uid: string) =>
   readFile(path.join(fleet.programOf('one').folder, namespace, uid, `${uid}.bin`));
 
-async function expectRefused(uid: string, epoch = 1): Promise<void> {
+async function expectRefused(uid: string, epoch = 1): Promise<string | undefined> {
   const report = await fleet.reported(
     'one',
     uid,
@@ -47,6 +47,7 @@ async function expectRefused(uid: string, epoch = 1): Promise<void> {
   );
   expect(report.error?.reason).toBe('NamespaceShareExceeded');
   expect(receivedBytes(report)).toBe(0);
+  return report.error?.message;
 }
 
 describe('a namespace with a share of the disk', () => {
@@ -94,5 +95,15 @@ describe('a namespace with a share of the disk', () => {
     fleet.control.send({ type: 'remove', uid: 'second', epoch: 1, deleteFiles: false });
     tell(fleet, task);
     await fleet.ready('one', 'second');
+  });
+
+  it('hears what it has there that was retained, and that stays', async () => {
+    const retained = await visible('small', 'second');
+    table.distributions.delete('second');
+    fleet.control.send({ type: 'remove', uid: 'second', deleteFiles: false });
+    small('fourth', 3 * MIB);
+    const message = await expectRefused('fourth');
+    expect(message).toMatch(/; it has 3\.00 MiB that no Distribution names: second \(second\)$/);
+    expect((await visible('small', 'second')).equals(retained)).toBe(true);
   });
 });

@@ -42,6 +42,7 @@ const host = new AgentHost(
     random: () => 0.5,
     wallClock: () => Date.now(),
     logger: processLogger('warn'),
+    orphans: { list: async () => undefined, synced: async () => {} },
   },
 );
 const runner = host.create(task, () => {});
