@@ -15,6 +15,7 @@ import {
   scenario,
   takenFromOrigin,
   untilEverywhere,
+  watchStatus,
 } from './scenario.ts';
 
 const METRICS_PORT = 8080;
@@ -82,17 +83,24 @@ describe('with three replicas', () => {
   afterAll(() => scaleOperator(1));
 
   scenario('the leader goes in mid-transfer and the transfer does not notice', async (on) => {
-    const { sluice } = on;
+    const { sluice, cluster } = on;
+    const done = await on.putFile('handover-done.bin', MIB);
+    await on.distribute(done);
+    await untilEverywhere(sluice, done);
+    const watch = await watchStatus(on, done);
     const file = await on.putFile('handover.bin', LONG_BYTES);
     const uid = await on.distribute(file);
     await sluice.untilVerified(uid, file.sizeBytes / 4);
     const first = await leaderOf(sluice);
     const identity = await sluice.leaderIdentity();
-    await sluice.cluster.kubectl(['delete', 'pod', first.name, '-n', NAMESPACE, '--wait=false']);
+    await cluster.kubectl(['delete', 'pod', first.name, '-n', NAMESPACE, '--wait=false']);
     await sluice.untilLeaderOtherThan(identity);
     expect(await takenFromOrigin(on), 'in mid-transfer').toBeLessThan(file.sizeBytes);
     await untilEverywhere(sluice, file);
-    await expectFetchedOnce(on, file);
+    // What is delivered stays so, also in the first second of a leader.
+    const counts = (await watch.end()).map(({ nodes }) => nodes?.ready);
+    expect(new Set(counts)).toEqual(new Set([cluster.nodes.length]));
+    await expectFetchedOnce(on, done, file);
   });
 
   scenario(

@@ -12,7 +12,6 @@ import {
   type Pod,
   sha256OfFile,
 } from '../install/sluice.ts';
-import { StatusWatch } from '../install/statusWatch.ts';
 import type { OriginFile } from '../origin/origin.ts';
 import {
   expectEverywhere,
@@ -26,6 +25,7 @@ import {
   switchOff,
   takenFromOrigin,
   untilEverywhere,
+  watchStatus,
 } from './scenario.ts';
 
 type Status = NonNullable<DistributionObject['status']>;
@@ -104,13 +104,6 @@ async function deleteNode({ cluster }: Scenario, { name }: ClusterNode): Promise
   await cluster.kubectl(['delete', 'node', name]);
   const pods = ['pods', '-A', '--field-selector', `spec.nodeName=${name}`];
   await cluster.kubectl(['delete', ...pods, '--force', '--grace-period=0']);
-}
-
-/** Ends with the scenario at the latest. */
-async function watchStatus({ cluster, undo }: Scenario, file: OriginFile): Promise<StatusWatch> {
-  const watch = await StatusWatch.begin(cluster, nameOf(file));
-  undo(() => watch.close());
-  return watch;
 }
 
 describe('a node', () => {

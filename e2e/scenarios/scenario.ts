@@ -10,6 +10,7 @@ import { repositoryRoot } from '../cluster/paths.ts';
 import { ReadClient } from '../install/readClient.ts';
 import { distributionResource, type OriginLimits } from '../install/resources.ts';
 import { NAMESPACE, type Pod, Sluice, sha256OfFile } from '../install/sluice.ts';
+import { StatusWatch } from '../install/statusWatch.ts';
 import { Undoings } from '../install/undoings.ts';
 import type { Behaviour, OriginFile } from '../origin/origin.ts';
 import { LIMITS } from './limits.ts';
@@ -145,6 +146,16 @@ export async function expectOneEpoch({ sluice }: Scenario, file: OriginFile): Pr
 /** Bytes, by its own meter. */
 export async function takenFromOrigin({ cluster }: Scenario): Promise<number> {
   return (await cluster.origin.stats()).bytesTotal;
+}
+
+/** Every status that its Distribution has from now on; ends with the scenario at the latest. */
+export async function watchStatus(
+  { cluster, undo }: Scenario,
+  file: OriginFile,
+): Promise<StatusWatch> {
+  const watch = await StatusWatch.begin(cluster, nameOf(file));
+  undo(() => watch.close());
+  return watch;
 }
 
 /** Said before it is made: it is gone with the scenario, and before it the Distributions there. */

@@ -212,6 +212,11 @@ export interface NodeProgress {
 /** Of the epoch that was applied last. */
 export interface DistributionProgress {
   readonly epoch: number;
+  /**
+   * What an earlier leader knew of the nodes is not read yet: that they have nothing is not to be
+   * concluded. When it is, `onChange` says so.
+   */
+  readonly isUnread?: boolean;
   readonly nodes: readonly NodeProgress[];
   /** Taken from the origin by relays and nodes. */
   readonly originBytes: number;

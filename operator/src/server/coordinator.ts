@@ -239,6 +239,7 @@ export class Coordinator implements CoordinatorPort {
     const failure = leases.failureOf(uid, plan.record.epoch);
     return {
       epoch: plan.record.epoch,
+      isUnread: !book.isRecalled,
       nodes: book.progress(this.fleet.agents()),
       originBytes: leases.originBytes(uid),
       sourceChanged: distribution.sourceChanged || failure?.reason === 'SourceChanged',

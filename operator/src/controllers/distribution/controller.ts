@@ -381,6 +381,8 @@ export class DistributionController {
     record: EpochRecord | undefined,
   ): void {
     const progress = this.#deps.coordinator.progress(memory.uid);
+    // Relays for nodes that have everything would stay for minutes.
+    if (progress?.isUnread === true) return;
     const ready = new Set(
       progress !== undefined && progress.epoch === record?.epoch
         ? progress.nodes.filter((node) => node.state === 'ready').map((node) => node.name)
@@ -431,9 +433,10 @@ export class DistributionController {
     const input = this.#gather(distribution, memory);
     const nowMs = this.#deps.clock.now();
     const verdict = decideDistribution(input);
+    const progress = this.#deps.coordinator.progress(memory.uid);
     // The younger of two with one path has no files for pods, nor has one that is going.
-    if (verdict.action !== 'remove' && hasItsPath(verdict)) {
-      this.#deps.workloads.want(distribution, this.#deps.coordinator.progress(memory.uid));
+    if (verdict.action !== 'remove' && hasItsPath(verdict) && progress?.isUnread !== true) {
+      this.#deps.workloads.want(distribution, progress);
     }
     const result = await this.#status.write(distribution, memory, input, signal);
     if (result.dueInMs !== undefined) this.#queue.addAfter(key, result.dueInMs);

@@ -36,9 +36,11 @@ export class StatusWriter {
     signal: AbortSignal,
   ): Promise<WriteResult> {
     const { api, clock, coordinator } = this.#deps;
+    const progress = coordinator.progress(memory.uid);
+    // What an earlier leader has written is truer than what is known yet.
+    if (progress?.isUnread === true) return { settled: false };
     const nowMs = clock.now();
     memory.looked(nowMs);
-    const progress = coordinator.progress(memory.uid);
     const { status: previous, resourceVersion } = memory.newest(distribution);
     const { record } = memory;
     const { spec, metadata } = distribution;
