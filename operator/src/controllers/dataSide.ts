@@ -86,6 +86,11 @@ export interface EpochRecord {
   readonly startedAt: string;
   /** Raw keys, base64, of pullers that signed what the origin does not give. */
   readonly revokedPullers?: readonly string[];
+  /**
+   * RFC 3339, UTC: when Ready first turned True for it. From then on another version at the origin
+   * ends it no more.
+   */
+  readonly completedAt?: string;
   /** It was adopted, and the origin was not asked since whether it still has the same. */
   readonly unproven?: true;
   /**
@@ -109,6 +114,8 @@ export interface EpochStore {
     epoch: number,
     mirrors: Pick<EpochRecord, 'mirrors' | 'droppedMirrors'>,
   ): Promise<void>;
+  /** Of that epoch, if it is the newest still. */
+  saveCompleted(uid: string, epoch: number, completedAt: string): Promise<void>;
   /** Also a grave. */
   delete(uid: string): Promise<void>;
   /** Without graves. */

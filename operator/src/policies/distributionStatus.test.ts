@@ -379,6 +379,34 @@ describe('relays that are bounded', () => {
   });
 });
 
+describe('a completed epoch whose origin has another version', () => {
+  const progress = aProgress([ready('n1'), aReport('n2')], { sourceChanged: true });
+  const previous = distributionStatus(
+    aStatusInput({ nodes: [aTarget('n1')], progress: aProgress([ready('n1')]) }),
+  );
+  const completed = aRecord({ completedAt: NOW });
+  const say = (overrides: Partial<StatusInput>) =>
+    distributionStatus(aStatusInput({ previous, record: completed, progress, ...overrides }));
+
+  it('fails nodes that no other node serves, with what to do', () => {
+    const late = say({ idleForMs: 30_000 });
+    expect(late.nodes).toMatchObject({ ready: 1, failed: 1 });
+    expect(late.failedNodes).toMatchObject([{ name: 'n2', reason: 'SourceChanged' }]);
+    expect(late.failedNodes?.[0]?.message).toContain('; change spec.source.url');
+  });
+
+  it.each([
+    ['while bytes move', { idleForMs: 29_999 }],
+    ['that are served by the next epoch', { idleForMs: 30_000, record: aRecord() }],
+    [
+      'whose origin is the same',
+      { idleForMs: 30_000, progress: aProgress([ready('n1'), aReport('n2')]) },
+    ],
+  ])('fails none %s', (_case, overrides) => {
+    expect(say(overrides).nodes).toMatchObject({ ready: 1, transferring: 1, failed: 0 });
+  });
+});
+
 describe('the epoch', () => {
   it('stays what was told while nothing is known of any', () => {
     const previous = distributionStatus(aStatusInput({ record: aRecord({ epoch: 2 }) }));

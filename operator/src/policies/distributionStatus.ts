@@ -62,6 +62,8 @@ export interface StatusInput {
 
 /** No relay for so long: agents pull themselves, and the user should know. */
 export const RELAYS_MISSING_MS = 30_000;
+/** Nodes give each other what the origin does not; a new connection takes seconds. */
+const SOURCE_GONE_MS = 30_000;
 const MAX_RELAY_DOMAINS = 256;
 /** Of a standstill that no dependency explains; nor does the error of one node why others wait. */
 const WHERE_TO_LOOK =
@@ -97,14 +99,41 @@ export function distributionStatus(input: StatusInput): DistributionStatus {
   };
 }
 
+/** Whether users are told that this epoch is on the nodes. */
+export function saysDelivered(status: DistributionStatus | undefined, epoch: number): boolean {
+  const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+  const isDelivered = ready?.status === 'True' && ready.reason === 'Delivered';
+  return isDelivered && status?.epoch?.number === epoch;
+}
+
 /** Reports of the epoch that is served, of nodes that are targets. */
 function reportsOf(input: StatusInput): ReadonlyMap<string, NodeProgress> {
   if (input.progress === undefined || input.progress.epoch !== input.record?.epoch)
     return new Map();
   const targets = new Set(input.nodes.map((node) => node.name));
+  const isBarred = isSourceGone(input);
   return new Map(
-    input.progress.nodes.filter((node) => targets.has(node.name)).map((node) => [node.name, node]),
+    input.progress.nodes
+      .filter((node) => targets.has(node.name))
+      .map((node) => [node.name, isBarred ? barred(node) : node]),
   );
+}
+
+/** A completed epoch ends no more, its origin has another version, and no node gives what is missing. */
+function isSourceGone({ verdict, record, progress, idleForMs }: StatusInput): boolean {
+  return (
+    verdict.action === 'serve' &&
+    record?.completedAt !== undefined &&
+    progress?.sourceChanged === true &&
+    idleForMs >= SOURCE_GONE_MS
+  );
+}
+
+/** It waits for what it cannot get. */
+function barred(node: NodeProgress): NodeProgress {
+  if (node.state === 'ready' || node.state === 'failed' || !node.connected) return node;
+  const message = 'the origin has another version now, and no node gives the completed one';
+  return { ...node, state: 'failed', error: { reason: 'SourceChanged', message } };
 }
 
 function countNodes(

@@ -70,6 +70,12 @@ export const NODE_FAILURES = {
     when: 'Operator and agent make different things of the same files.',
     remedy: 'bring operator and agents to the same version',
   },
+  SourceChanged: {
+    kind: 'stall',
+    when: 'The epoch was complete when the node joined; the origin has another version since, and for 30 seconds no byte has come from another node.',
+    remedy:
+      'change spec.source.url (?v=2 behind a file does): all nodes get the version that the origin has now',
+  },
   NoAgent: {
     kind: 'stall',
     when: 'No byte has moved for 30 seconds, and the agent of the node is not connected.',

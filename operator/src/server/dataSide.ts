@@ -258,6 +258,8 @@ class MongoDataSide implements DataSide {
       save: (record: EpochRecord) => orDatabaseError(this.#saveEpoch(record)),
       saveMirrors: (uid, epoch, mirrors) =>
         orDatabaseError(epochs.saveMirrors(uid, epoch, mirrors)),
+      saveCompleted: (uid, epoch, completedAt) =>
+        orDatabaseError(epochs.saveCompleted(uid, epoch, completedAt)),
       bury: (uid, plot) => orDatabaseError(epochs.bury(uid, plot)),
       graves: () => orDatabaseError(epochs.graves()),
       adopt: (uid, heir) => orDatabaseError(epochs.adopt(uid, heir)),

@@ -393,3 +393,25 @@ describe('an epoch that half of its nodes have', () => {
     expect(act().kept).toEqual([]);
   });
 });
+
+describe('nodes of a completed epoch', () => {
+  const joined = ['n0', 'n1', 'n2', 'n3', 'n4', 'n5', 'n6'];
+  const some = agentsOn('n0', 'n4');
+
+  it.each([
+    ['give all of it to those that join later, however many', { completedAt: 'then' }, FOUR],
+    ['are no source for many before', {}, []],
+  ])('%s', (_case, overrides, kept) => {
+    const book = apply(recordOf('u', overrides), joined);
+    ready(book, 'n0');
+    expect(look('u', some).kept).toEqual(kept);
+  });
+
+  it('do so from the moment when it is known to be complete', () => {
+    const book = apply(recordOf('u'), joined);
+    ready(book, 'n0');
+    expect(look('u', some).kept).toEqual([]);
+    apply(recordOf('u', { completedAt: 'then' }), joined);
+    expect(look('u', some).kept).toEqual(FOUR);
+  });
+});

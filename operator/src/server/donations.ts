@@ -214,7 +214,9 @@ export class Donations {
     const { plan } = seen.book;
     const isReady = (name: string) => seen.book.recordOf(name).state === 'ready';
     if (match.kind === 'own') {
-      return isEnough(seen.book) && plan.delivery.transport !== 'HTTP' && !seen.isDisputed;
+      // What the origin has by then may be another version: a completed epoch is to last.
+      const isAllowed = plan.record.completedAt !== undefined || isEnough(seen.book);
+      return isAllowed && plan.delivery.transport !== 'HTTP' && !seen.isDisputed;
     }
     if (plan.delivery.transport !== 'HTTP') return true;
     // Nodes give nothing over HTTP: only what each of them has itself needs no pull.

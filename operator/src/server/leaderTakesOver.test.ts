@@ -232,3 +232,45 @@ it.each([
     await next.stop();
   },
 );
+
+it('is complete for good: nodes that join later end no epoch, under the next leader either', async () => {
+  const { cluster, first } = await delivered();
+  const completedAt = cluster.epochs.records.get(UID)?.completedAt;
+  expect(completedAt).toBe(cluster.status?.completionTime);
+  await first.stop();
+
+  const next = await new Leader(cluster).start();
+  await next.pass(2_000);
+  cluster.nodes.push({ metadata: { name: 'n4', uid: 'uid-of-n4', labels: {} } } as never);
+  next.controller.nodeChanged(cluster.nodes.at(-1), undefined);
+  await next.pass(2_000);
+  const { coordinator, clock } = next.test;
+  const relay = next.test.connect('relay', 'r', 'default');
+  const error = { reason: 'SourceChanged', message: 'another ETag' };
+  const transfers = [aTransferReport({ uid: UID, error })];
+  coordinator.fleet.report(relay, { incarnation: 'r', sequence: 1, transfers }, clock.now());
+  await next.pass(10_000);
+  expect(coordinator.progress(UID)?.sourceChanged).toBe(true);
+  expect(cluster.status).toMatchObject({ epoch: { number: 1 }, summary: { nodes: '3/4' } });
+  expect(cluster.epochs.records.get(UID)).toMatchObject({ epoch: 1, completedAt });
+  await next.stop();
+});
+
+it('tries again to keep that it is complete when the database has not', async () => {
+  const cluster = new Cluster();
+  const { epochs } = cluster;
+  let tries = 0;
+  const save = epochs.saveCompleted.bind(epochs);
+  epochs.saveCompleted = async (...args) => {
+    tries += 1;
+    if (tries === 1) throw new Error('away');
+    await save(...args);
+  };
+  const leader = await new Leader(cluster).start();
+  await leader.pass(2_000);
+  await leader.deliver();
+  await leader.pass(10_000);
+  expect(epochs.records.get(UID)?.completedAt).toBeDefined();
+  expect(tries).toBe(2);
+  await leader.stop();
+});

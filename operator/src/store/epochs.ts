@@ -140,6 +140,11 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     await this.#rows.updateOne({ _id: uid, epoch, ...this.#schema.readable }, change, DURABLE);
   }
 
+  async saveCompleted(uid: string, epoch: number, completedAt: string): Promise<void> {
+    const change = { $set: { completedAt } };
+    await this.#rows.updateOne({ _id: uid, epoch, ...this.#schema.readable }, change, DURABLE);
+  }
+
   async delete(uid: string): Promise<void> {
     await this.#rows.deleteOne({ _id: uid, ...this.#schema.readable }, DURABLE);
   }
@@ -174,7 +179,8 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
   ): Promise<EpochRecord | undefined> {
     const row = await this.#rows.findOneAndUpdate(
       { _id: uid, 'plot.condemned': false, ...this.#schema.readable },
-      { $set: { owner, name, unproven: true }, $unset: { plot: '' } },
+      // The heir may be for other nodes: to those it is not delivered yet.
+      { $set: { owner, name, unproven: true }, $unset: { plot: '', completedAt: '' } },
       { returnDocument: 'after', ...DURABLE },
     );
     // Once more, when the answer of the first time was lost: then it is the heir's already.

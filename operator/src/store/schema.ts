@@ -30,7 +30,7 @@ export const WITHOUT_STEPS: Readonly<Record<Kept, readonly string[]>> = {
   snapshots: ['origin', 'sequence'],
   distributions: [
     ...['epoch', 'owner', 'name', 'namespace', 'unproven', 'plot'],
-    ...['revokedPullers', 'mirrors', 'droppedMirrors'],
+    ...['revokedPullers', 'mirrors', 'droppedMirrors', 'completedAt'],
   ],
   assignments: ['uid', 'number'],
   marks: ['host'],

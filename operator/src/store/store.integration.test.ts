@@ -129,8 +129,13 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     const kept = { mirrors, droppedMirrors: ['http://other/file.bin'] };
     await epochs.saveMirrors('a', 1, kept);
     await epochs.saveMirrors('a', 2, { mirrors: [], droppedMirrors: [] });
-    const expected = aRecord({ uid: 'a', revokedPullers: ['one'], ...kept });
+    const completedAt = '2026-01-01T00:10:00Z';
+    await epochs.saveCompleted('a', 1, completedAt);
+    await epochs.saveCompleted('a', 2, 'of another epoch');
+    const expected = aRecord({ uid: 'a', revokedPullers: ['one'], ...kept, completedAt });
     expect(await epochs.load('a')).toEqual(expected);
+    await epochs.save(aRecord({ uid: 'a', epoch: 2 }));
+    expect(await epochs.load('a'), 'the next one').not.toHaveProperty('completedAt');
   });
 
   it('what is buried is no Distribution any more, until another one adopts it', async () => {
@@ -138,7 +143,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     const kept = { path: 'model', dueAtMs: 5_000, condemned: false };
     const plot = { ...kept, namespaceUid: 'uid-of-ml' };
     await epochs.bury('none', plot);
-    await epochs.save(aRecord({ uid: 'a' }));
+    await epochs.save(aRecord({ uid: 'a', completedAt: '2026-01-01T00:10:00Z' }));
     await epochs.bury('a', plot);
     await epochs.bury('a', { ...plot, dueAtMs: 9_000 });
     expect(await epochs.load('a')).toBeUndefined();

@@ -157,6 +157,11 @@ export class FakeDataSide implements Coordinator, EpochStore {
     if (record?.epoch === epoch) this.records.set(uid, { ...record, ...mirrors });
   }
 
+  async saveCompleted(uid: string, epoch: number, completedAt: string): Promise<void> {
+    const record = this.records.get(uid);
+    if (record?.epoch === epoch) this.records.set(uid, { ...record, completedAt });
+  }
+
   async delete(uid: string): Promise<void> {
     this.records.delete(uid);
     this.plots.delete(uid);
@@ -186,7 +191,8 @@ export class FakeDataSide implements Coordinator, EpochStore {
     const record = this.records.get(uid);
     if (record?.owner === heir.owner && !this.plots.has(uid)) return record;
     if (record === undefined || this.plots.get(uid)?.condemned !== false) return undefined;
-    const adopted = { ...record, ...heir, unproven: true } as const;
+    const { completedAt, ...rest } = record;
+    const adopted = { ...rest, ...heir, unproven: true } as const;
     this.plots.delete(uid);
     this.records.set(uid, adopted);
     return adopted;

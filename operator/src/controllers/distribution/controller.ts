@@ -18,6 +18,7 @@ import {
   hasItsPath,
   needsSource,
 } from '../../policies/distribution.ts';
+import { saysDelivered } from '../../policies/distributionStatus.ts';
 import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
 import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
@@ -439,10 +440,32 @@ export class DistributionController {
       this.#deps.workloads.want(distribution, progress);
     }
     const result = await this.#status.write(distribution, memory, input, signal);
+    this.#complete(key, memory);
     if (result.dueInMs !== undefined) this.#queue.addAfter(key, result.dueInMs);
     else if (memory.failure !== undefined && memory.nextTryMs > nowMs) {
       this.#queue.addAfter(key, memory.nextTryMs - nowMs);
     } else this.#queue.addAfter(key, result.settled ? RESYNC_MS : WATCHFUL_MS);
+  }
+
+  /**
+   * What users were told stays so, also under the next leader: a change at the origin alone starts
+   * nothing from now on. Nobody waits for the database.
+   */
+  #complete(key: string, memory: Memory): void {
+    const { epochs, logger, wallTime } = this.#deps;
+    const { record } = memory;
+    if (record === undefined || record.completedAt !== undefined) return;
+    const { uid, epoch } = record;
+    if (!saysDelivered(memory.told, epoch)) return;
+    const completedAt = wallTime();
+    memory.record = { ...record, completedAt };
+    epochs.saveCompleted(uid, epoch, completedAt).catch((error: unknown) => {
+      logger.warn('completion is not kept and is tried again', { uid, epoch, error });
+      if (memory.record?.uid !== uid || memory.record.epoch !== epoch) return;
+      const { completedAt: _unkept, ...open } = memory.record;
+      memory.record = open;
+      this.#queue.addAfter(key, WATCHFUL_MS);
+    });
   }
 
   /** The object goes when nobody works on it any more. */

@@ -27,8 +27,9 @@ export function gather(known: Known): DistributionInput {
     spec,
     neighbours,
     record,
-    // A completed epoch stays, whatever the origin does.
+    // A completed epoch stays, whatever the origin does, and whoever joins later.
     sourceChanged:
+      record?.completedAt === undefined &&
       progress?.epoch === record?.epoch &&
       progress?.sourceChanged === true &&
       progress.nodes.some((node) => node.state !== 'ready'),
