@@ -43,7 +43,7 @@ const OTHER_EVENTS = [
   [
     'each of [failed nodes](#failed-nodes)',
     'Warning',
-    'status.failedNodes has it for the first time. The note names three of the nodes, and says how many more there are.',
+    'status.failedNodes has it for the first time, and no condition that turns then says it. The note names three of the nodes, and says how many more there are.',
   ],
 ];
 

@@ -126,6 +126,39 @@ describe('the conditions', () => {
     expect(conditions(edited)[0]).toBe('Ready=False/Transferring');
   });
 
+  it.each([
+    ['fails', failed('n3', 'DiskFull'), 0, '2 of 3 nodes ready, 1 failed; n3: DiskFull: because'],
+    [
+      'has no agent',
+      aReport('n3', { state: 'pending', connected: false }),
+      700_000,
+      '2 of 3 nodes ready, 1 unreachable; NoAgent: no agent runs on n3; nodes that joined later are being served',
+    ],
+  ])(
+    'stay Ready for the generation while a node that joined %s',
+    (_case, late, idleForMs, told) => {
+      const before = aProgress([ready('n1'), ready('n2')]);
+      const previous = distributionStatus(aStatusInput({ progress: before }));
+      const nodes = [aTarget('n1'), aTarget('n2'), aTarget('n3')];
+      const progress = aProgress([...before.nodes, late]);
+      const status = distributionStatus(aStatusInput({ previous, nodes, progress, idleForMs }));
+      const [first, second] = status.conditions ?? [];
+      expect(first).toMatchObject({ type: 'Ready', status: 'True', message: told });
+      expect(second?.type).toBe('SourceResolved');
+      expect(status.failedNodes).toMatchObject([{ name: 'n3' }]);
+      expect(distributionEvents(previous, status)).toMatchObject([{ type: 'Warning' }]);
+    },
+  );
+
+  it('do not stay Ready when nobody has it any more and a node has failed', () => {
+    const previous = distributionStatus(
+      aStatusInput({ progress: aProgress([ready('n1'), ready('n2')]) }),
+    );
+    const progress = aProgress([failed('n1', 'DiskFull'), failed('n2', 'DiskFull')]);
+    const status = distributionStatus(aStatusInput({ previous, progress }));
+    expect(conditions(status)[0]).toBe('Ready=False/DiskFull');
+  });
+
   it('stay Ready for the generation when all that have joined since are not ready', () => {
     const progress = aProgress([ready('n1'), ready('n2')]);
     const previous = distributionStatus(aStatusInput({ progress }));
@@ -393,6 +426,7 @@ describe('a completed epoch whose origin has another version', () => {
     expect(late.nodes).toMatchObject({ ready: 1, failed: 1 });
     expect(late.failedNodes).toMatchObject([{ name: 'n2', reason: 'SourceChanged' }]);
     expect(late.failedNodes?.[0]?.message).toContain('; change spec.source.url');
+    expect(conditions(late)[0]).toBe('Ready=True/Delivered');
   });
 
   it.each([
@@ -508,7 +542,6 @@ describe('the story', () => {
     const broken = distributionStatus(aStatusInput({ previous: first, progress }));
     expect(distributionEvents(first, broken)).toMatchObject([
       { type: 'Warning', reason: 'DiskFull', action: 'Deliver' },
-      { type: 'Warning', reason: 'DiskFull', action: 'Place' },
     ]);
     expect(distributionEvents(broken, broken)).toEqual([]);
     const done = distributionStatus(
@@ -536,6 +569,23 @@ describe('the story of many nodes', () => {
     );
     expect(events.map(({ reason }) => reason)).toEqual(['DiskFull', 'DiskReadOnly']);
     expect(events[0]?.note).toMatch(/^n0, n1, n2 and 3 more: because; free space/);
+  });
+
+  it.each([
+    ['for the reason of all', ['DiskFull', 'DiskFull'], ['DiskFull']],
+    ['for one that is told as another', ['DiskPressure', 'DiskPressure'], ['DiskFull']],
+    ['for one that has no condition', ['DiskReadOnly', 'DiskReadOnly'], ['NodesFailed']],
+    [
+      'for several, of which the condition names one',
+      ['DiskReadOnly', 'DiskFailed'],
+      ['NodesFailed', 'DiskReadOnly', 'DiskFailed'],
+    ],
+  ])('is told once when all fail in one turn %s', (_case, reasons, told) => {
+    const nodes = reasons.map((_reason, at) => aTarget(`n${at}`));
+    const before = distributionStatus(aStatusInput({ nodes, progress: aProgress([]) }));
+    const progress = aProgress(reasons.map((reason, at) => failed(`n${at}`, reason)));
+    const after = distributionStatus(aStatusInput({ nodes, progress }));
+    expect(distributionEvents(before, after).map(({ reason }) => reason)).toEqual(told);
   });
 
   it('tells when it is suspended and when it goes on', () => {

@@ -218,6 +218,8 @@ function serving(
   const absent = absentNodes(input.nodes, reports);
   const nodes = describe(counts) + absent;
   if (isEnough(counts, input)) return complete(counts, nodes);
+  // Whoever joins later and cannot have it is named, and changes nothing for who has it.
+  if (wasReady(input) && counts.ready > 0) return delivered(nodes + lateNodes(counts, reports));
   if (counts.desired === 0 && !wasReady(input)) {
     return failing(failure('NodesUnavailable', allUnavailable(input) + absent));
   }
@@ -230,14 +232,19 @@ function serving(
     const message = `no byte moved for ${idle}; ${nodes}${cause}`;
     return failing(failure('ProgressDeadlineExceeded', message));
   }
-  if (wasReady(input) && counts.failed === 0) {
-    return delivered(`${nodes}; nodes that joined later are being served`);
-  }
+  if (wasReady(input) && counts.failed === 0) return delivered(nodes + lateNodes(counts, reports));
   const short = shortage(input, reports);
   if (short !== undefined) {
     return failing({ ...short, message: `${nodes}; ${short.message}` });
   }
   return goingOn('Transferring', nodes + firstError(reports));
+}
+
+function lateNodes(counts: Counts, reports: ReadonlyMap<string, NodeProgress>): string {
+  const open = counts.pending + counts.transferring + counts.unreachable;
+  const failed = [...reports].filter(([, { state }]) => state === 'failed');
+  const error = firstError(new Map(failed));
+  return error + (open > 0 ? '; nodes that joined later are being served' : '');
 }
 
 /**

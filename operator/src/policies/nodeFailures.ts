@@ -139,10 +139,13 @@ function withRemedy(message: string, remedy: string): string {
   return `${message.slice(0, room)}; ${remedy}`;
 }
 
+/** The reason of the conditions when all failed nodes have this one. */
+export function conditionFor(reason: string): ReadyFailure {
+  return ruleOf(reason).condition ?? 'NodesFailed';
+}
+
 /** What all of them have in common, when that is a reason of its own. */
 export function commonReason(failed: readonly NodeProgress[]): ReadyFailure {
-  const [first, ...others] = new Set(
-    failed.map(({ error }) => ruleOf(error?.reason ?? '').condition ?? 'NodesFailed'),
-  );
+  const [first, ...others] = new Set(failed.map(({ error }) => conditionFor(error?.reason ?? '')));
   return first === undefined || others.length > 0 ? 'NodesFailed' : first;
 }

@@ -3,6 +3,7 @@ import type { DistributionConditionType } from '../api/v1alpha1/conditions.ts';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import { isFailure } from './failures.ts';
 import { listed } from './idleFailures.ts';
+import { conditionFor } from './nodeFailures.ts';
 
 /** What is told of some kind of turn; the specification page says the same. */
 export interface EventRule {
@@ -93,10 +94,11 @@ export function distributionEvents(
   before: DistributionStatus | undefined,
   after: DistributionStatus,
 ): StoryEvent[] {
+  const turns = conditionEvents(before, after);
   return [
     ...epochEvents(before, after),
-    ...conditionEvents(before, after),
-    ...failedNodeEvents(before, after),
+    ...turns,
+    ...failedNodeEvents(before, after, new Set(turns.map(({ reason }) => reason))),
   ];
 }
 
@@ -144,17 +146,25 @@ function isTold(reason: string): reason is ToldReason {
   return Object.hasOwn(DISTRIBUTION_EVENTS, reason);
 }
 
-/** One event a new reason, however many nodes have it: a thousand full disks are one story. */
+/**
+ * One event a new reason, however many nodes have it: a thousand full disks are one story. `told`: of
+ * the conditions; what stalls all says the same of its nodes.
+ */
 function failedNodeEvents(
   before: DistributionStatus | undefined,
   after: DistributionStatus,
+  told: ReadonlySet<string>,
 ): StoryEvent[] {
   const known = new Set(before?.failedNodes?.map(({ reason }) => reason));
   const news = Map.groupBy(
     (after.failedNodes ?? []).filter(({ reason }) => !known.has(reason)),
     ({ reason }) => reason,
   );
-  return [...news].map(([reason, nodes]) => {
+  // Several of which none is that of the condition: it names one of them.
+  const isSaid = (reason: string) =>
+    told.has(conditionFor(reason)) && (news.size === 1 || conditionFor(reason) !== 'NodesFailed');
+  const unsaid = [...news].filter(([reason]) => !isSaid(reason));
+  return unsaid.map(([reason, nodes]) => {
     const note = `${listed(nodes.map(({ name }) => name))}: ${nodes[0]!.message}`;
     return warning(reason, 'Place', note);
   });

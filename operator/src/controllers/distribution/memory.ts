@@ -1,6 +1,7 @@
 /** What the leader remembers of one Distribution between two reconciliations. */
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
 import type { Failure, SourceReason } from '../../policies/failures.ts';
+import type { Failures } from '../../policies/retries.ts';
 import type { DistributionProgress, EpochRecord } from '../dataSide.ts';
 import { MirrorMemory } from './mirrorMemory.ts';
 import { OwnWrites } from './ownWrites.ts';
@@ -46,6 +47,8 @@ export class Memory {
   /** What becomes of its files is in its grave: a heir's, or the graveyard's. */
   isBuried = false;
   readonly ownWrites = new OwnWrites();
+  /** Of the record's epoch, as the status says. */
+  failures: Failures = new Map();
   /** Whose events were told last, written or not. */
   told: DistributionStatus | undefined;
   #failures = 0;
@@ -66,7 +69,10 @@ export class Memory {
 
   begin(record: EpochRecord, nowMs: number): void {
     this.uid = record.uid;
-    if (record.epoch !== this.record?.epoch) this.mirrors = new MirrorMemory();
+    if (record.epoch !== this.record?.epoch) {
+      this.mirrors = new MirrorMemory();
+      this.failures = new Map();
+    }
     this.record = record;
     this.forgetFailure();
     this.#moved = { ...this.#moved, mark: '', atMs: nowMs };

@@ -26,6 +26,7 @@ function setUp() {
     return kept as Distribution;
   };
   const told: string[] = [];
+  const node = { reported: aReport('n1') };
   const dependencies = {
     clock,
     api: {
@@ -41,7 +42,7 @@ function setUp() {
         return keep({ ...theirs, ...status });
       },
     },
-    coordinator: { progress: () => aProgress([aReport('n1')]) },
+    coordinator: { progress: () => aProgress([node.reported]) },
     events: { record: (_: object, { reason }: { reason: string }) => told.push(reason) },
     fleet: { relayStates: () => [] },
     troubles: troubles(),
@@ -76,7 +77,7 @@ function setUp() {
     };
     return writer.write(distribution, memory, input, never);
   };
-  return { clock, keep, spec, theirs, told, watch, write, written };
+  return { clock, keep, node, spec, theirs, told, watch, write, written };
 }
 
 describe('the writer of a status', () => {
@@ -97,6 +98,19 @@ describe('the writer of a status', () => {
     await write({ sourceChanged: true });
     await write();
     expect(told).toEqual(['SourceChanged']);
+    expect(written).toHaveLength(1);
+  });
+
+  it('tells once of a node that fails again at each try', async () => {
+    const { clock, node, told, write, written } = setUp();
+    const error = { reason: 'DiskFull', message: 'no space left on device' };
+    const failed = aReport('n1', { state: 'failed', error });
+    for (const reported of [failed, aReport('n1'), failed, aReport('n1'), failed]) {
+      node.reported = reported;
+      await write();
+      await clock.advance(2000);
+    }
+    expect(told).toEqual(['EpochStarted', 'DiskFull']);
     expect(written).toHaveLength(1);
   });
 

@@ -7,7 +7,9 @@ import { distributionStatus, sameStatus } from '../../policies/distributionStatu
 import { isMadeFrom } from '../../policies/fileSet.ts';
 import { mirrorsAvailable, standingsOf } from '../../policies/mirrors.ts';
 import { isAwaited } from '../../policies/nodes.ts';
+import { withRetries } from '../../policies/retries.ts';
 import { distributionEvents } from '../../policies/story.ts';
+import type { DistributionProgress } from '../dataSide.ts';
 import type { DistributionControllerDependencies } from './controller.ts';
 import type { Memory } from './memory.ts';
 import { relaysOf } from './plan.ts';
@@ -63,7 +65,7 @@ export class StatusWriter {
       failure: input.failure,
       sourceChanged: input.sourceChanged,
       nodes: input.nodes,
-      progress,
+      progress: progress && this.#withRetries(progress, memory, nowMs),
       relays: this.#deps.fleet.relayStates(
         relaysOf(spec.relays, memory.uid, metadata.namespace),
         new Set(input.nodes.map((node) => node.domain)),
@@ -106,6 +108,17 @@ export class StatusWriter {
       if (isKubeError(error, 'NotFound')) return { settled };
       return this.#lookAgain(distribution, memory, signal);
     }
+  }
+
+  #withRetries(
+    progress: DistributionProgress,
+    memory: Memory,
+    nowMs: number,
+  ): DistributionProgress {
+    if (progress.epoch !== memory.record?.epoch) return progress;
+    const { nodes, failures } = withRetries(progress.nodes, memory.failures, nowMs);
+    memory.failures = failures;
+    return { ...progress, nodes };
   }
 
   async #lookAgain(
