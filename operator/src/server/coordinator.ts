@@ -417,8 +417,8 @@ export class Coordinator implements CoordinatorPort {
     if (!this.#isPrimed) return;
     // The grace of nodes that have left ends some time, and so do all waits.
     for (const [uid, { book, standIns }] of this.#distributions) {
-      const isWaiting = standIns.isWaiting || this.#donations.isWaiting(uid) || book.keepsPlaces;
-      if (book.hasLeavers || isWaiting) this.#telling.soon(uid);
+      const isWaiting = standIns.isWaiting || this.#donations.isWaiting(uid) || book.hasPlaces;
+      if (book.hasLeavers || book.keepsPlaces || isWaiting) this.#telling.soon(uid);
     }
     this.#hearing.forgetReports();
     this.#removals.sweep();

@@ -139,8 +139,95 @@ describe('turns', () => {
   });
 });
 
+describe('a node that transfers and gets nothing', () => {
+  const STILL_MS = 60_000;
+  const moving = (verifiedBytes: number, rateBytesPerSecond = 0): NodeRecord => ({
+    ...progress('transferring', verifiedBytes),
+    rateBytesPerSecond,
+  });
+  const book = () => {
+    const made = new NodeBook(plan(['n1', 'n2'], { maxParallelNodes: 1 }));
+    made.recall([], 0);
+    made.turns(everywhere, 0);
+    made.take('n1', moving(5));
+    made.turns(everywhere, 1);
+    return made;
+  };
+  const placed = (of: NodeBook, nowMs: number) => {
+    const takesPart = of.turns(everywhere, nowMs);
+    return ['n1', 'n2'].filter(takesPart);
+  };
+
+  it('has its place for a minute while another one waits', () => {
+    const made = book();
+    expect(placed(made, STILL_MS)).toEqual(['n1']);
+    expect(placed(made, STILL_MS + 1)).toEqual(['n2']);
+    made.take('n2', moving(1, 1));
+    expect(placed(made, 3 * STILL_MS)).toEqual(['n2']);
+    made.take('n2', progress('ready', 10));
+    expect(placed(made, 3 * STILL_MS + 1)).toEqual(['n1', 'n2']);
+  });
+
+  it.each([
+    ['a byte has come', moving(6)],
+    ['bytes come of a piece that is not whole', moving(5, 1)],
+    ['it verifies', progress('verifying', 5)],
+  ])('has it for longer when %s', (_case, record) => {
+    const made = book();
+    made.take('n1', record);
+    expect(placed(made, STILL_MS)).toEqual(['n1']);
+    expect(placed(made, STILL_MS + 1)).toEqual(['n1']);
+  });
+
+  it('does not keep who took its place from going on', () => {
+    const made = book();
+    expect(placed(made, STILL_MS + 1)).toEqual(['n2']);
+    made.take('n2', moving(1));
+    expect(placed(made, STILL_MS + 2)).toEqual(['n2']);
+    // Then both stand still: who has more goes on.
+    expect(placed(made, 2 * STILL_MS + 2)).toEqual(['n1']);
+    expect(placed(made, 3 * STILL_MS)).toEqual(['n1']);
+  });
+});
+
 describe('the progress of the nodes', () => {
   const agents = new Map([['n1', 'connected' as const]]);
+
+  it('says nothing of bytes that moved before it was suspended', () => {
+    const book = new NodeBook(plan(['n1', 'n2', 'n3']));
+    book.take('n1', { ...progress('transferring', 5), rateBytesPerSecond: 7 });
+    book.take('n2', { ...progress('verifying', 5), rateBytesPerSecond: 7 });
+    book.take('n3', progress('ready', 10));
+    book.apply(plan(['n1', 'n2', 'n3'], { suspend: true }), 0);
+    const quiet = { state: 'pending', verifiedBytes: 5, rateBytesPerSecond: 0 };
+    expect(book.progress(everywhere)).toMatchObject([quiet, quiet, { state: 'ready' }]);
+    book.apply(plan(['n1', 'n2', 'n3']), 0);
+    expect(book.progress(everywhere)[0]).toMatchObject({ state: 'transferring' });
+  });
+
+  it('says nothing of bytes that moved while a node had a turn, and says so at once', () => {
+    const limited = plan(['n1', 'n2'], { maxParallelNodes: 1 });
+    const book = new NodeBook(limited);
+    book.recall([row('n1', 'transferring'), row('n2', 'transferring')], 0);
+    for (const [name, bytes] of [
+      ['n1', 5],
+      ['n2', 6],
+    ] as const) {
+      book.take(name, { ...progress('transferring', bytes), rateBytesPerSecond: 7 });
+    }
+    const rates = () => book.progress(everywhere).map((node) => node.rateBytesPerSecond);
+    // Nobody was told anything yet.
+    expect(rates()).toEqual([7, 7]);
+    book.turns(everywhere, 0);
+    expect(rates()).toEqual([0, 7]);
+    expect(book.progress(everywhere)[0]).toMatchObject({ state: 'pending', verifiedBytes: 5 });
+    book.take('n2', progress('ready', 10));
+    book.turns(everywhere, 1);
+    expect(book.progress(everywhere)).toMatchObject([
+      { state: 'transferring' },
+      { state: 'ready', rateBytesPerSecond: 0 },
+    ]);
+  });
 
   it('says of each target what it has said last, and of one that is away no rate', () => {
     const book = new NodeBook(plan(['n1', 'n2', 'n3']));

@@ -20,6 +20,9 @@ export interface AppliedPlan {
 /** Agents find a new leader within this: what they were at goes on meanwhile. */
 const RETURN_MS = 30_000;
 
+/** A piece at the rate of a slow node, and an origin that makes it wait, are sooner. */
+const STILL_MS = 60_000;
+
 const PENDING: NodeRecord = {
   state: 'pending',
   verifiedBytes: 0,
@@ -36,8 +39,14 @@ export class NodeBook {
   #targets: ReadonlyMap<string, DistributionPlan['nodes'][number]>;
   /** How many targets have all of it: asked for at each report, so not counted anew. */
   #readyCount = 0;
-  #places: ReadonlySet<string> = new Set();
+  /** Undefined: no look has given any, or there is no limit. */
+  #places: ReadonlySet<string> | undefined;
   #keepsPlaces = false;
+  /** Where places are given: since when a node has had so many bytes. */
+  readonly #unmoved = new Map<
+    string,
+    { readonly verifiedBytes: number; readonly sinceMs: number }
+  >();
   /** When the rows of an earlier leader were read. */
   #recalledAtMs: number | undefined;
   /** As made last; undefined when something of it has changed. */
@@ -119,11 +128,14 @@ export class NodeBook {
   progress(agents: Agents): readonly NodeProgress[] {
     if (this.#progress?.agents === agents) return this.#progress.nodes;
     const nodes = this.plan.nodes.map(({ name }): NodeProgress => {
-      const record = this.recordOf(name);
+      const { state, ...record } = this.recordOf(name);
       const connected = agents.get(name) === 'connected';
+      // Who is told to do nothing reports no more: what it said last is not so any more.
+      const isTold = this.#isTold(name);
       // A rate of a process that is gone is none.
-      const rateBytesPerSecond = connected ? record.rateBytesPerSecond : 0;
-      return { ...record, rateBytesPerSecond, name, connected };
+      const rateBytesPerSecond = connected && isTold ? record.rateBytesPerSecond : 0;
+      const shown = !isTold && isUnderWay(state) ? 'pending' : state;
+      return { ...record, state: shown, rateBytesPerSecond, name, connected };
     });
     this.#progress = { agents, nodes };
     return nodes;
@@ -208,7 +220,7 @@ export class NodeBook {
     const { maxParallelNodes: most, nodes } = this.plan;
     this.#keepsPlaces = false;
     if (most === undefined) {
-      this.#places = new Set();
+      this.#placesAre(undefined);
       return () => true;
     }
     const recalledAtMs = this.#recalledAtMs;
@@ -217,16 +229,54 @@ export class NodeBook {
     const unheard = this.#keepsPlaces ? 'silent' : 'none';
     const candidates = nodes.map(({ name }) => {
       const { state, verifiedBytes } = this.recordOf(name);
-      return { name, state, verifiedBytes, agent: agents.get(name) ?? unheard } as const;
+      const isStill = this.#isStill(name, nowMs);
+      return { name, state, verifiedBytes, isStill, agent: agents.get(name) ?? unheard } as const;
     });
-    const places = placesOf(candidates, most, this.#places);
-    this.#places = places;
+    const places = placesOf(candidates, most, this.#places ?? new Set());
+    this.#placesAre(places);
     return (name) => places.has(name) || this.recordOf(name).state === 'ready';
   }
 
   /** For nodes whose agents may come back: when they do not, others are to have their turn. */
   get keepsPlaces(): boolean {
     return this.#keepsPlaces;
+  }
+
+  /** For nodes that may stand still: others are to have their turn then. */
+  get hasPlaces(): boolean {
+    return (this.#places?.size ?? 0) > 0;
+  }
+
+  #placesAre(places: ReadonlySet<string> | undefined): void {
+    const before = this.#places;
+    const isSame =
+      before?.size === places?.size && [...(places ?? [])].every((name) => before?.has(name));
+    if (!isSame) this.#progress = undefined;
+    this.#places = places;
+  }
+
+  /** Whether it is to transfer, as far as is known. */
+  #isTold(node: string): boolean {
+    return !this.plan.suspend && this.#places?.has(node) !== false;
+  }
+
+  /**
+   * It transfers, has a place, and has got nothing for long; or has lost its place for that. It
+   * stays so until a byte comes.
+   */
+  #isStill(node: string, nowMs: number): boolean {
+    const { state, verifiedBytes, rateBytesPerSecond } = this.recordOf(node);
+    const hasPlace = this.#places?.has(node) === true;
+    const before = this.#unmoved.get(node);
+    const isMoving = hasPlace && rateBytesPerSecond > 0;
+    if (state !== 'transferring' || isMoving || before?.verifiedBytes !== verifiedBytes) {
+      this.#unmoved.set(node, { verifiedBytes, sinceMs: nowMs });
+      return false;
+    }
+    if (nowMs - before.sinceMs >= STILL_MS) return true;
+    // Whoever has no place need not move.
+    if (!hasPlace) this.#unmoved.set(node, { verifiedBytes, sinceMs: nowMs });
+    return false;
   }
 
   #isReady(node: string): boolean {
@@ -246,6 +296,7 @@ export class NodeBook {
 
   #leave(node: string, nowMs: number): void {
     this.#records.delete(node);
+    this.#unmoved.delete(node);
     if (!this.#leavers.has(node)) this.#leavers.set(node, nowMs);
   }
 
@@ -256,6 +307,10 @@ export class NodeBook {
     this.#leavers.clear();
     return names;
   }
+}
+
+function isUnderWay(state: NodeRecord['state']): boolean {
+  return state === 'transferring' || state === 'verifying';
 }
 
 function targetsOf({ nodes }: DistributionPlan) {

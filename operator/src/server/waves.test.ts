@@ -47,6 +47,19 @@ const cases: readonly Case[] = [
     places: ['b', 'c'],
   },
   {
+    says: 'gives the place of one that stands still to who waits',
+    nodes: [{ ...busy('a', 90), isStill: true }, node('b'), failed('c')],
+    most: 1,
+    holding: ['a'],
+    places: ['b'],
+  },
+  {
+    says: 'lets one that stands still have what nobody else wants',
+    nodes: [{ ...busy('a', 90), isStill: true }, ready('b')],
+    most: 1,
+    places: ['a'],
+  },
+  {
     says: 'lets who has begun go first when it was not limited before',
     nodes: [node('a'), busy('b'), busy('c')],
     most: 2,

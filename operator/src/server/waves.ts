@@ -8,14 +8,16 @@ export interface WaveNode {
   readonly name: string;
   readonly state: NodeState;
   readonly verifiedBytes: number;
+  /** It transfers, and nothing has come for long. */
+  readonly isStill?: boolean;
   /** Its agent has a work stream open; `silent`: it had one a moment ago, and may go on alone. */
   readonly agent: 'connected' | 'silent' | 'none';
 }
 
 /**
  * The nodes that have a place, of those that are not ready: who has one keeps it, then who has
- * begun, then who waits, in the order given. What failed comes last: it has a place only while
- * nobody else wants it. A node without an agent needs none.
+ * begun, then who waits, in the order given. What failed, or stands still, comes last: it has a
+ * place only while nobody else wants it. A node without an agent needs none.
  */
 export function placesOf(
   nodes: Iterable<WaveNode>,
@@ -37,8 +39,9 @@ export function placesOf(
   return places;
 }
 
-function rankOf({ state, agent }: WaveNode, holds: boolean): number | undefined {
+function rankOf({ state, agent, isStill }: WaveNode, holds: boolean): number | undefined {
   if (state === 'ready' || agent === 'none') return undefined;
+  if (isStill === true) return 4;
   if (state === 'transferring' || state === 'verifying') return holds ? 0 : 2;
   if (agent === 'silent') return undefined;
   if (state === 'failed') return 4;
