@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import { aReport } from '../testing/objects.ts';
 import { candidates, targetNodes } from './nodes.ts';
-import { type RelayAsk, type RelayBounds, relayAsks, relayDemand, relayNeeds } from './relays.ts';
+import {
+  type RelayAsk,
+  type RelayBounds,
+  relayAsks,
+  relayDemand,
+  relayNeeds,
+  wantsBytes,
+} from './relays.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
 const ML = { namespace: 'ml', topologyKey: ZONE };
@@ -115,4 +123,15 @@ describe('relays', () => {
       }
     });
   });
+});
+
+it.each([
+  ['waits for a turn', { state: 'pending' }, true],
+  ['receives', { state: 'transferring' }, true],
+  ['verifies, and may lack something', { state: 'verifying' }, true],
+  ['has the file', { state: 'ready' }, false],
+  ['has failed', { state: 'failed' }, false],
+  ['has no agent', { state: 'pending', connected: false }, false],
+] as const)('relays of a domain are kept by a node that %s: %s', (_case, report, wants) => {
+  expect(wantsBytes(aReport('n1', report))).toBe(wants);
 });

@@ -1,4 +1,5 @@
 /** How many relays each topology domain needs. */
+import type { NodeProgress } from '../controllers/dataSide.ts';
 import type { TargetNode } from './nodes.ts';
 
 /** What one distribution wants of relays. */
@@ -34,7 +35,7 @@ export interface RelayBounds {
   readonly topologyKeys: readonly string[];
 }
 
-/** `isReady` says which nodes wait for nothing any more. */
+/** `isReady` says which nodes wait for nothing, or for nothing that relays have. */
 export function relayDemand(
   nodes: readonly TargetNode[],
   isReady: (name: string) => boolean,
@@ -133,4 +134,12 @@ export function isAllowedKey(
 /** Those that are shared first; else the same order for everybody. */
 function orderOf({ dedicatedTo, topologyKey, domain }: RelayNeed): string {
   return JSON.stringify([dedicatedTo === undefined ? 0 : 1, topologyKey, domain, dedicatedTo]);
+}
+
+/**
+ * Whether relays are of use to it now: one without an agent, or that has failed, may stay so, and
+ * would keep all relays of its domain for as long.
+ */
+export function wantsBytes({ state, connected }: NodeProgress): boolean {
+  return connected && state !== 'ready' && state !== 'failed';
 }

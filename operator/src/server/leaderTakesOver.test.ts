@@ -274,3 +274,24 @@ it('tries again to keep that it is complete when the database has not', async ()
   expect(tries).toBe(2);
   await leader.stop();
 });
+
+it('keeps no relays for nodes that cannot be served now, and has them when they can', async () => {
+  const { cluster, first } = await delivered();
+  cluster.nodes.push({ metadata: { name: 'n4', uid: 'uid-of-n4', labels: {} } } as never);
+  first.controller.nodeChanged(cluster.nodes.at(-1), undefined);
+  await first.pass(5_000);
+  expect(cluster.status?.summary?.nodes).toBe('3/4');
+  expect(cluster.needs.at(-1), 'without an agent').toBe(0);
+  const agent = first.test.connect('agent', 'n4');
+  const { coordinator, clock } = first.test;
+  const say = async (sequence: number, state: 'transferring' | 'failed') => {
+    const transfers = [aTransferReport({ uid: UID, state })];
+    coordinator.fleet.report(agent, { incarnation: 'n4', sequence, transfers }, clock.now());
+    await first.pass(5_000);
+  };
+  await say(1, 'transferring');
+  expect(cluster.needs.at(-1), 'with one').toBe(1);
+  await say(2, 'failed');
+  expect(cluster.needs.at(-1), 'when it has failed').toBe(0);
+  await first.stop();
+});

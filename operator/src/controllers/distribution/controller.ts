@@ -20,7 +20,7 @@ import {
 } from '../../policies/distribution.ts';
 import { saysDelivered } from '../../policies/distributionStatus.ts';
 import { isDistributionLabel } from '../../policies/nodeLabels.ts';
-import { type RelayDemand, relayDemand } from '../../policies/relays.ts';
+import { type RelayDemand, relayDemand, wantsBytes } from '../../policies/relays.ts';
 import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
 import type { WorkloadsView } from '../workloads/workloads.ts';
@@ -384,16 +384,15 @@ export class DistributionController {
     const progress = this.#deps.coordinator.progress(memory.uid);
     // Relays for nodes that have everything would stay for minutes.
     if (progress?.isUnread === true) return;
-    const ready = new Set(
+    const idle = new Set(
       progress !== undefined && progress.epoch === record?.epoch
-        ? progress.nodes.filter((node) => node.state === 'ready').map((node) => node.name)
+        ? progress.nodes.filter((node) => !wantsBytes(node)).map((node) => node.name)
         : [],
     );
     const done = record?.source.sizeBytes === 0;
-    const isReady = (name: string) => done || ready.has(name);
     const demand: RelayDemand = relayDemand(
       input.nodes,
-      isReady,
+      (name) => done || idle.has(name),
       relaysOf(input.spec.relays, memory.uid, metadata.namespace),
     );
     this.#deps.fleet.setDemand(memory.uid, demand);
