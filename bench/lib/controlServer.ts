@@ -68,6 +68,7 @@ export class ControlServer {
       leases: this.#leases,
       ...noRows,
       clock: systemClock,
+      wallClock: Date.now,
       logger: newLogger('error'),
     });
   }

@@ -73,6 +73,14 @@ export class AssignmentWriter {
     void this.#ask();
   }
 
+  /**
+   * Nodes that are no targets any more since then (Unix epoch), or are again. Before the rows are
+   * read nobody has left whom they would name.
+   */
+  setLeft(uid: string, nodes: Iterable<string>, leftAtMs: number | undefined): void {
+    for (const node of nodes) this.#kept.get(uid)?.rows?.setLeft(node, leftAtMs);
+  }
+
   clear(): void {
     this.#kept.clear();
     this.#isLast = false;

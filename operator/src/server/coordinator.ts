@@ -47,6 +47,8 @@ export interface CoordinatorDependencies {
   readonly assignments: AssignmentStore;
   readonly revocations: RevocationStore;
   readonly clock: Clock;
+  /** Milliseconds since the Unix epoch: for times that the next leader is to know. */
+  readonly wallClock: () => number;
   readonly logger: Logger;
 }
 
@@ -188,8 +190,10 @@ export class Coordinator implements CoordinatorPort {
     }
     const now = this.#deps.clock.now();
     const applied = known.book.apply(plan, now);
-    const { forgotten, reinstalled } = applied;
+    const { forgotten, reinstalled, left, returned } = applied;
     this.#donations.set(record, now);
+    this.#rows.setLeft(uid, left, this.#deps.wallClock());
+    this.#rows.setLeft(uid, returned, undefined);
     this.#rows.deleteNodes(uid, forgotten);
     this.#hearing.forgetWord(uid, epoch, reinstalled);
     this.#departures.forgetGone([uid]);
@@ -394,7 +398,11 @@ export class Coordinator implements CoordinatorPort {
     const take = (assignments: readonly Assignment[]) => {
       const known = this.#distributions.get(uid);
       if (known === undefined || known.book !== book) return;
-      const forgotten = known.book.recall(assignments, this.#deps.clock.now());
+      const unixMs = this.#deps.wallClock();
+      const forgotten = known.book.recall(assignments, this.#deps.clock.now(), unixMs);
+      const left = assignments.filter(({ leftAtMs }) => leftAtMs === undefined);
+      const leavers = left.map(({ node }) => node).filter((node) => known.book.isLeaver(node));
+      this.#rows.setLeft(uid, leavers, unixMs);
       this.#rows.deleteNodes(uid, forgotten);
       this.#departures.forgetGone([uid]);
       this.#lease(known);

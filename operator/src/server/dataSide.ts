@@ -125,6 +125,7 @@ class MongoDataSide implements DataSide {
       assignments: this.#assignments,
       revocations: this.#epochRows,
       clock,
+      wallClock: () => Date.now(),
       logger,
     });
     this.epochs = this.#epochStore(this.#epochRows);

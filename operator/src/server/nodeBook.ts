@@ -12,6 +12,9 @@ export type NodeRecord = Assignment['progress'];
 export type Agents = ReadonlyMap<string, 'connected' | 'silent'>;
 
 export interface AppliedPlan {
+  /** No targets any more; targets again, before their files went. */
+  readonly left: readonly string[];
+  readonly returned: readonly string[];
   readonly forgotten: readonly string[];
   readonly reinstalled: ReadonlySet<string>;
   readonly joined: ReadonlySet<string>;
@@ -60,8 +63,8 @@ export class NodeBook {
   }
 
   /**
-   * Answers the nodes of which the database has nothing to keep, those of them that were installed
-   * anew under their names, and those that were no targets before.
+   * Answers who has left or is back, the nodes of which the database has nothing to keep, those of
+   * them that were installed anew under their names, and those that were no targets before.
    */
   apply(plan: DistributionPlan, nowMs: number): AppliedPlan {
     const before = this.#targets;
@@ -70,29 +73,38 @@ export class NodeBook {
     this.plan = plan;
     this.#targets = targetsOf(plan);
     const reinstalled = new Set<string>();
+    const left: string[] = [];
     for (const [name, { uid }] of before) {
       const now = this.#targets.get(name);
       if (now?.uid !== uid) this.#before?.nodes.delete(name);
-      if (now === undefined) this.#leave(name, nowMs);
+      if (now === undefined) {
+        this.#leave(name, nowMs);
+        left.push(name);
+      }
       // Its disk has nothing of what it had.
       else if (now.uid !== uid && this.#records.delete(name)) reinstalled.add(name);
     }
-    for (const name of this.#leavers.keys())
-      if (this.#targets.has(name)) this.#leavers.delete(name);
+    const returned = this.leavers().filter((name) => this.#targets.has(name));
+    for (const name of returned) this.#leavers.delete(name);
     this.#countReady();
     const joined = new Set([...this.#targets.keys()].filter((name) => !before.has(name)));
-    return { forgotten: [...reinstalled, ...this.#keepNoLeavers()], reinstalled, joined };
+    const forgotten = [...reinstalled, ...this.#keepNoLeavers()];
+    return { left, returned, forgotten, reinstalled, joined };
   }
 
-  /** What the database has of an earlier leader's time; answers what it need not keep. */
-  recall(rows: readonly Assignment[], nowMs: number): string[] {
+  /**
+   * What the database has of an earlier leader's time; answers what it need not keep. `unixMs` is now
+   * on the wall's clock: the grace of who has left before goes on.
+   */
+  recall(rows: readonly Assignment[], nowMs: number, unixMs = 0): string[] {
     this.#recalledAtMs = nowMs;
     this.#progress = undefined;
     const forgotten: string[] = [];
     const { epoch } = this.plan.record;
-    for (const { node, nodeUid, epoch: of, progress } of rows) {
+    for (const { node, nodeUid, epoch: of, progress, leftAtMs = unixMs } of rows) {
       const target = this.#targets.get(node);
-      if (target === undefined) this.#leave(node, nowMs);
+      // Another replica's clock may be ahead: nothing begins later than now.
+      if (target === undefined) this.#leave(node, nowMs - Math.max(0, unixMs - leftAtMs));
       else if (nodeUid !== undefined && target.uid !== undefined && nodeUid !== target.uid) {
         forgotten.push(node);
       } else if (of === epoch && !this.#records.has(node)) this.#records.set(node, progress);

@@ -51,6 +51,16 @@ export class NodeRows {
     this.#put(shard, row);
   }
 
+  /** Since when it is no target; undefined: it is one again. Of one without a row nothing is kept. */
+  setLeft(node: string, leftAtMs: number | undefined): void {
+    const shard = this.#places.get(node);
+    const row = shard?.rows.get(node);
+    if (shard === undefined || row === undefined || row.leftAtMs === leftAtMs) return;
+    const { leftAtMs: _before, ...rest } = row;
+    shard.isWrong = true;
+    shard.rows.set(node, { ...rest, ...(leftAtMs !== undefined && { leftAtMs }) });
+  }
+
   delete(node: string): void {
     const shard = this.#places.get(node);
     if (shard === undefined) return;
@@ -109,7 +119,10 @@ function isDue({ isWrong, isOld, writtenAtMs }: Shard, nowMs: number, haste: Has
 }
 
 function isTurn(before: Assignment, now: Assignment): boolean {
-  const isSame = before.epoch === now.epoch && before.nodeUid === now.nodeUid;
+  const isSame =
+    before.epoch === now.epoch &&
+    before.nodeUid === now.nodeUid &&
+    before.leftAtMs === now.leftAtMs;
   return !isSame || before.progress.state !== now.progress.state;
 }
 

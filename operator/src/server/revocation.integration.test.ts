@@ -46,6 +46,7 @@ beforeEach(async () => {
     assignments: noRows.assignments,
     revocations: { saveRevoked: async (...of) => void saved.push(of) },
     clock: systemClock,
+    wallClock: Date.now,
     logger: createLogger({ silent: true }),
   });
   leases.lead(1);

@@ -11,6 +11,11 @@ export interface Assignment {
   readonly node: string;
   /** Of the node's object: one that was installed anew has another. Absent in rows from before. */
   readonly nodeUid?: string;
+  /**
+   * Milliseconds since the Unix epoch: since when it is no target any more. Absent: it is one, or the
+   * row is from before, or nobody led when it left.
+   */
+  readonly leftAtMs?: number;
   readonly progress: Omit<NodeProgress, 'name' | 'connected'>;
 }
 

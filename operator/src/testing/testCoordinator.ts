@@ -18,11 +18,13 @@ export class TestCoordinator {
   /** What each process was told, by node. */
   readonly told = new Map<string, WorkMessage[]>();
 
-  constructor(store = noRows) {
+  /** `startedAtUnixMs`: what the wall's clock says when its own begins. */
+  constructor(store = noRows, startedAtUnixMs = 0) {
     this.coordinator = new Coordinator({
       leases: this.leases,
       ...store,
       clock: this.clock,
+      wallClock: () => startedAtUnixMs + this.clock.now(),
       logger: createLogger({ silent: true }),
     });
   }

@@ -77,6 +77,7 @@ export async function startControl(
     assignments,
     revocations: new MongoEpochStore(database),
     clock,
+    wallClock: Date.now,
     logger,
   });
   const election = { isLeader: true, leaderUrl: undefined as string | undefined };
