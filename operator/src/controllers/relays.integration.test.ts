@@ -286,4 +286,59 @@ describe('relays', () => {
     await done('budgeted', metadata.uid);
     await deploymentsAre(0);
   });
+
+  it('lose what strangers add to them, and so do the agents; a restart goes on', async () => {
+    const { metadata } = await cluster.apply('added');
+    await deploymentsAre(1);
+    const restarted = { 'kubectl.kubernetes.io/restartedAt': '2026-01-01T00:00:00Z' };
+    const affinity = {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [{ matchExpressions: [{ key: 'never', operator: 'Exists' }] }],
+        },
+      },
+    };
+    for (const resource of [resources.deployments, resources.daemonSets]) {
+      const [before] = await cluster.list<Deployment>(resource);
+      const { name } = before!.metadata;
+      const [own] = before!.spec.template.spec.containers as { name?: string }[];
+      const pods = {
+        hostPID: true,
+        affinity,
+        containers: [
+          { name: own!.name, env: [{ name: 'EVIL', value: '1' }] },
+          { name: 'evil', image: 'evil:1' },
+        ],
+      };
+      const path = objectPath(resource, { namespace: OPERATOR_NAMESPACE, name });
+      await cluster.api.admin.request({
+        method: 'PATCH',
+        path,
+        query: { fieldManager: 'kubectl-edit' },
+        contentType: 'application/strategic-merge-patch+json',
+        body: {
+          spec: {
+            ...(resource === resources.deployments && { paused: true }),
+            template: { metadata: { annotations: restarted }, spec: pods },
+          },
+        },
+      });
+      await vi.waitFor(async () => {
+        const [again] = await cluster.list<Deployment>(resource);
+        const { annotations, ...kept } = again!.spec.template.metadata as {
+          annotations?: object;
+          labels: Record<string, string>;
+        };
+        expect(annotations).toMatchObject(restarted);
+        const { annotations: _none, ...first } = before!.spec.template.metadata as object & {
+          annotations?: object;
+        };
+        const template = { ...again!.spec.template, metadata: kept };
+        const was = { ...before!.spec.template, metadata: first };
+        expect({ ...again!.spec, template }).toEqual({ ...before!.spec, template: was });
+      }, WAIT);
+    }
+    await done('added', metadata.uid);
+    await deploymentsAre(0);
+  });
 });

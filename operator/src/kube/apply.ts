@@ -65,6 +65,28 @@ export async function enforceObject<T>(
   }
 }
 
+/** Removes these of an object as it was answered; Invalid: it is another one by now. */
+export function removeFields<T>(
+  client: KubeClient,
+  resource: Resource,
+  metadata: AppliedObject['metadata'],
+  pointers: readonly string[],
+  signal: AbortSignal,
+): Promise<T> {
+  const { resourceVersion } = metadata;
+  return client.request<T>({
+    method: 'PATCH',
+    path: objectPath(resource, metadata),
+    query: { fieldManager: FIELD_MANAGER },
+    contentType: 'application/json-patch+json',
+    body: [
+      { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
+      ...pointers.map((path) => ({ op: 'remove', path })),
+    ],
+    signal,
+  });
+}
+
 /** Only `status` is looked at; what is no longer named in it is removed. */
 export function applyStatus<T>(
   client: KubeClient,

@@ -18,22 +18,35 @@ let replicas: Map<string, number>;
 let objects: Map<string, object>;
 /** Names of what was applied, in order. */
 let applied: string[];
+/** Of metadata: who else writes it, again as soon as it is removed. */
+let foreign: object;
+let removed: { readonly name: string; readonly body: readonly object[] }[];
 
 beforeEach(async () => {
   clock = new FakeClock();
   replicas = new Map();
   objects = new Map();
   applied = [];
+  foreign = {};
+  removed = [];
   const dependencies = {
     client: {
       request: async ({ method, path, body }: KubeRequest) => {
         if (method === 'GET') throw new KubeError('NotFound', 404, 'no owner');
         const name = path.split('/').at(-1)!;
+        if (Array.isArray(body)) {
+          removed.push({ name, body });
+          const metadata = { name, uid: `uid-${name}`, generation: 2 * removed.length };
+          const written = { ...metadata, generation: metadata.generation + 1 };
+          objects.set(`sluice-system/${name}`, { metadata: written });
+          return { metadata };
+        }
         const { spec, metadata } = body as { spec: { replicas: number }; metadata: object };
         if (path.includes('/deployments/')) replicas.set(name, spec.replicas);
         const isBudget = path.includes('/poddisruptionbudgets/');
         applied.push(isBudget ? `budget of ${name}` : name);
-        const object = { metadata: { ...metadata, name, uid: `uid-${name}`, generation: 1 } };
+        const facts = { name, uid: `uid-${name}`, generation: 1, resourceVersion: '7' };
+        const object = { metadata: { ...metadata, ...facts, ...foreign }, spec: { paused: true } };
         if (!isBudget) objects.set(`sluice-system/${name}`, object);
         return object;
       },
@@ -59,6 +72,24 @@ beforeEach(async () => {
 });
 
 afterEach(() => controller.stop());
+
+it('what strangers add again and again is removed a few times, and then left', async () => {
+  const name = relayName({ topologyKey: ZONE, domain: 'a' });
+  const own = { manager: 'sluice-operator', fieldsV1: { 'f:spec': { 'f:replicas': {} } } };
+  const theirs = { manager: 'someone', fieldsV1: { 'f:spec': { 'f:paused': {} } } };
+  foreign = { managedFields: [own, theirs] };
+  controller.setDemand('one', demandOf(20, 20));
+  for (let looked = 0; looked < 20; looked += 1) {
+    await clock.advance(60_000);
+  }
+  expect(removed.filter((each) => each.name === name)).toHaveLength(5);
+  expect(removed.at(-1)?.body).toEqual([
+    { op: 'test', path: '/metadata/resourceVersion', value: '7' },
+    { op: 'remove', path: '/spec/paused' },
+  ]);
+  await clock.advance(3_600_000);
+  expect(removed.filter((each) => each.name === name).length).toBeGreaterThan(5);
+});
 
 let looks = 0;
 

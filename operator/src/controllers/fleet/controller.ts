@@ -5,8 +5,9 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
-import { type AppliedObject, enforceObject } from '../../kube/apply.ts';
+import { type AppliedObject, enforceObject, removeFields } from '../../kube/apply.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
+import { foreignFields } from '../../kube/foreignFields.ts';
 import type { WorkloadObject } from '../../kube/objects.ts';
 import { objectPath, type Resource, resources } from '../../kube/paths.ts';
 import type { Reflector } from '../../kube/reflector.ts';
@@ -67,6 +68,10 @@ const BUDGET_MS = 10 * 60_000;
 /** Demands that come together are answered together. */
 const SETTLE_MS = 20;
 
+/** So often in so long a stranger's fields are removed from one object. */
+const MAX_TRIES = 5;
+const FIGHT_MS = 3_600_000;
+
 const NO_ASKS = '[]';
 
 interface Applied {
@@ -88,6 +93,8 @@ export class FleetController implements FleetView {
   /** What they get of it. */
   #needs: ReadonlyMap<string, RelayNeed> = new Map();
   readonly #applied = new Map<string, Applied>();
+  /** Since when how often what strangers had put there was removed. */
+  readonly #heals = new Map<string, { readonly tries: number; readonly sinceMs: number }>();
   /** Of Deployments that are not gone, as was told last. */
   readonly #states = new Map<string, DeploymentState>();
   readonly #missingSinceMs = new Map<string, number>();
@@ -260,12 +267,13 @@ export class FleetController implements FleetView {
       hasMetadataOf(copy, object);
     const recent = before !== undefined && nowMs - before.atMs < APPLY_ANEW_MS;
     if (untouched && recent && before.text === text) return copy.metadata.uid;
-    const written = await enforceObject<WorkloadObject>(
+    const applied = await enforceObject<WorkloadObject>(
       this.#deps.client,
       resource,
       object,
       signal,
     );
+    const written = await this.#heal(resource, applied, signal);
     const { generation } = written.metadata;
     this.#applied.set(name, { text, atMs: nowMs, generation });
     if (before?.text !== text || before.generation !== generation) {
@@ -274,12 +282,45 @@ export class FleetController implements FleetView {
     return written.metadata.uid;
   }
 
+  /**
+   * What strangers have put beside what is applied goes, but not without end: somebody may write it
+   * again each time. Answers the object as it is then.
+   */
+  async #heal(
+    resource: Resource,
+    object: WorkloadObject,
+    signal: AbortSignal,
+  ): Promise<WorkloadObject> {
+    const { client, clock, logger } = this.#deps;
+    const fields = foreignFields(object);
+    if (fields.length === 0) return object;
+    const { name } = object.metadata;
+    const nowMs = clock.now();
+    const known = this.#heals.get(name);
+    const isOld = known === undefined || nowMs - known.sinceMs >= FIGHT_MS;
+    const { tries, sinceMs } = isOld ? { tries: 0, sinceMs: nowMs } : known;
+    this.#heals.set(name, { tries: tries + 1, sinceMs });
+    if (tries >= MAX_TRIES) {
+      if (tries === MAX_TRIES) logger.warn('fields of strangers are left alone', { name, fields });
+      return object;
+    }
+    logger.warn('fields of strangers are removed', { kind: resource.kind, name, fields });
+    try {
+      return await removeFields<WorkloadObject>(client, resource, object.metadata, fields, signal);
+    } catch (error) {
+      // It has changed meanwhile, or cannot be without them: it is applied again later.
+      if (!isKubeError(error, 'Invalid', 'NotFound')) throw error;
+      return object;
+    }
+  }
+
   async #deleteOthers(signal: AbortSignal): Promise<void> {
     for (const { metadata } of [...this.#deps.deployments.list()]) {
       const isRelay = metadata.labels?.[DOMAIN_LABEL] !== undefined;
       if (!isRelay || this.#running.has(metadata.name) || metadata.deletionTimestamp) continue;
       await this.#delete(metadata.name, metadata.uid, signal);
       this.#applied.delete(metadata.name);
+      this.#heals.delete(metadata.name);
       this.#applied.delete(`budget/${metadata.name}`);
       this.#watchAvailability(metadata.name);
     }
