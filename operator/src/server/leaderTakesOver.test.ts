@@ -13,6 +13,7 @@ import type { AssignmentShard, AssignmentStore } from '../store/assignments.ts';
 import { settle, steadyRandom } from '../testing/fakeClock.ts';
 import { FakeDataSide } from '../testing/fakeDataSide.ts';
 import { noRows } from '../testing/noRows.ts';
+import { noWorkloads } from '../testing/noWorkloads.ts';
 import { aSpec, aTransferReport, troubles } from '../testing/objects.ts';
 import { TestCoordinator } from '../testing/testCoordinator.ts';
 
@@ -119,14 +120,7 @@ class Leader {
         relayStates: () => [],
         onChange: () => {},
       },
-      workloads: {
-        want: () => {},
-        release: async () => {},
-        forget: () => {},
-        primed: () => {},
-        conditions: () => [],
-        onChange: () => {},
-      },
+      workloads: noWorkloads,
       events: {
         record: (_subject: object, { reason }: { reason: string }) => cluster.events.push(reason),
       },

@@ -6,6 +6,7 @@ import type { NodeObject } from '../../kube/objects.ts';
 import { keyOf } from '../../kube/reflector.ts';
 import { FakeClock, settle, steadyRandom } from '../../testing/fakeClock.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
+import { noWorkloads } from '../../testing/noWorkloads.ts';
 import { aReport, aSpec, troubles } from '../../testing/objects.ts';
 import type { DistributionApi } from './api.ts';
 import { DistributionController, type DistributionControllerDependencies } from './controller.ts';
@@ -67,10 +68,8 @@ function newController(): DistributionController {
     troubles: troubles({ isDatabaseAway: () => isDatabaseAway }),
     fleet: { setDemand: () => {}, relayStates: () => [], onChange: () => {} },
     workloads: {
-      want: () => {},
+      ...noWorkloads,
       release: async ({ uid }: { uid: string }) => claims.released.push(uid),
-      forget: () => {},
-      primed: () => {},
       conditions: () => [
         { type: 'VolumeAvailable', status: 'False', reason: claims.reason, message: 'because' },
       ],
