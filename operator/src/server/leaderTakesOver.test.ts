@@ -90,10 +90,12 @@ class Leader {
     const { nodes, objects } = cluster;
     const dependencies = {
       distributions: {
+        refresh: async () => {},
         list: () => objects.values(),
         get: (key: string) => objects.get(key),
         indexed: () => objects.values(),
       },
+      namespaces: { get: () => undefined },
       nodes: { list: () => nodes, get: () => nodes[0] },
       api: {
         ensureFinalizer: async () => undefined,

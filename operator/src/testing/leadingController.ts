@@ -11,6 +11,7 @@ import { keyOf } from '../kube/reflector.ts';
 import type { RelayDemand } from '../policies/relays.ts';
 import { FakeClock, settle, steadyRandom } from './fakeClock.ts';
 import { FakeDataSide } from './fakeDataSide.ts';
+import { noWorkloads } from './noWorkloads.ts';
 import { aSpec } from './objects.ts';
 
 type Spec = Parameters<typeof aSpec>[0];
@@ -114,10 +115,12 @@ export class LeadingController {
     const nodes = this.#nodes.map((name) => ({ metadata: { name, uid: `uid-of-${name}` } }));
     const dependencies = {
       distributions: {
+        refresh: async () => {},
         list: () => objects.values(),
         get: (key: string) => objects.get(key),
         indexed: () => objects.values(),
       },
+      namespaces: { get: () => undefined },
       nodes: {
         list: () => nodes,
         get: (name: string) => nodes.find(({ metadata }) => metadata.name === name),
@@ -156,12 +159,8 @@ export class LeadingController {
         onChange: () => {},
       },
       workloads: {
+        ...noWorkloads,
         want: ({ metadata }: Distribution) => this.wanted.add(metadata.name),
-        release: async () => {},
-        forget: () => {},
-        primed: () => {},
-        conditions: () => [],
-        onChange: () => {},
       },
       events: { record: () => {} },
       clock,

@@ -5,6 +5,7 @@ import { KubeError } from '../../kube/client.ts';
 import type { NodeObject } from '../../kube/objects.ts';
 import { FakeClock, settle, steadyRandom } from '../../testing/fakeClock.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
+import { noWorkloads } from '../../testing/noWorkloads.ts';
 import { aReport, aSpec } from '../../testing/objects.ts';
 import { DistributionController, type DistributionControllerDependencies } from './controller.ts';
 
@@ -70,13 +71,7 @@ beforeEach(async () => {
     epochs: data,
     troubles: data.troubles,
     fleet: { setDemand: () => {}, relayStates: () => [], onChange: () => {} },
-    workloads: {
-      want: () => {},
-      forget: () => {},
-      primed: () => {},
-      conditions: () => [],
-      onChange: () => {},
-    },
+    workloads: noWorkloads,
     events: { record: () => {} },
     clock,
     random: steadyRandom,
