@@ -75,7 +75,11 @@ const FIRST: Readonly<Record<Kind, Row>> = {
     ...{ source: { sizeBytes: 1, validator: {}, ranges: true }, files: [FILE], digest: 'd' },
     ...{ pieceLengthBytes: 262_144, pieceCount: 1, swarmId: '0', feedPublicKey: '', feedSeed: '' },
     ...{ swarmSecret: '', relayToken: '', startedAt: '2026-01-01T00:00:00Z', unproven: true },
-    ...{ revokedPullers: ['k'], droppedMirrors: ['http://n/a'] },
+    ...{
+      revokedPullers: ['k'],
+      droppedMirrors: ['http://n/a'],
+      completedAt: '2026-01-01T00:00:00Z',
+    },
     mirrors: [{ id: 'm', url: 'http://m/a', validators: [{}] }],
     plot: { path: 'a', dueAtMs: 1, condemned: false },
   },
