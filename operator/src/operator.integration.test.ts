@@ -48,7 +48,10 @@ describe('the operator', () => {
       lead: async (term) => {
         story.push(`lead ${term}`);
       },
-      flush: async () => void story.push('flush'),
+      flush: async () => {
+        story.push('flush');
+        if (away) throw new Error('the database is away');
+      },
       stepDown: () => story.push('stepDown'),
       stop: async () => {
         story.push('stop');

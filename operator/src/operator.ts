@@ -193,7 +193,7 @@ export class Operator {
   async #stopLeading(reason: 'lost' | 'released'): Promise<void> {
     this.#deps.logger.info('this replica leads no more', { reason });
     this.#leading = false;
-    if (reason === 'released') await this.#data.flush();
+    if (reason === 'released') await this.#flush();
     this.#data.stepDown();
     if (reason === 'lost') {
       this.#ended.reject(
@@ -202,6 +202,15 @@ export class Operator {
       return;
     }
     await this.#controllers.stop();
+  }
+
+  /** What cannot be written keeps nobody from leading next. */
+  async #flush(): Promise<void> {
+    try {
+      await this.#data.flush();
+    } catch (error) {
+      this.#deps.logger.warn('not all that is known of nodes is written', { error });
+    }
   }
 
   async #shutDown(): Promise<void> {

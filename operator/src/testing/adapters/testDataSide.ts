@@ -1,5 +1,6 @@
 /** The data side of an operator's process, for a replica that leads when a test says so. */
 import { systemClock } from '@sluice/engine/adapters/systemClock.ts';
+import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { Registry } from 'prom-client';
 import type { Logger } from 'winston';
 import { parseConfig } from '../../config.ts';
@@ -11,9 +12,10 @@ import { OPERATOR_NAMESPACE } from './apiServer.ts';
 import type { TestDatabase } from './testDatabase.ts';
 
 export function newTestDataSide(
-  { uri }: TestDatabase,
+  { uri }: Pick<TestDatabase, 'uri'>,
   client: KubeClient,
   logger: Logger,
+  clock: Clock = systemClock,
 ): DataSide {
   const config = parseConfig({
     SLUICE_NAMESPACE: OPERATOR_NAMESPACE,
@@ -32,7 +34,7 @@ export function newTestDataSide(
       leaderIp: () => undefined,
       renewalSeenMs: () => undefined,
       onLost: () => {},
-      clock: systemClock,
+      clock,
       logger,
     },
   );
