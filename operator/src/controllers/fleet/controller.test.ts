@@ -10,6 +10,14 @@ import { DEFAULT_AGENT_POD, DEFAULT_RELAY_POD } from './podSettings.ts';
 const ZONE = 'topology.kubernetes.io/zone';
 const BOUNDS: RelayBounds = { maxRelays: 6, maxPerDomain: 5, topologyKeys: [ZONE] };
 
+/** Of metadata: a stranger has paused it. */
+const PAUSED = {
+  managedFields: [
+    { manager: 'sluice-operator', fieldsV1: { 'f:spec': { 'f:replicas': {} } } },
+    { manager: 'someone', fieldsV1: { 'f:spec': { 'f:paused': {} } } },
+  ],
+};
+
 let clock: FakeClock;
 let controller: FleetController;
 /** By name of the Deployment. */
@@ -21,6 +29,8 @@ let applied: string[];
 /** Of metadata: who else writes it, again as soon as it is removed. */
 let foreign: object;
 let removed: { readonly name: string; readonly body: readonly object[] }[];
+/** So often something is removed from an object that has just been changed. */
+let racesLost: number;
 
 beforeEach(async () => {
   clock = new FakeClock();
@@ -29,6 +39,7 @@ beforeEach(async () => {
   applied = [];
   foreign = {};
   removed = [];
+  racesLost = 0;
   const dependencies = {
     client: {
       request: async ({ method, path, body }: KubeRequest) => {
@@ -36,6 +47,7 @@ beforeEach(async () => {
         const name = path.split('/').at(-1)!;
         if (Array.isArray(body)) {
           removed.push({ name, body });
+          if (removed.length <= racesLost) throw new KubeError('Invalid', 422, 'the test failed');
           const metadata = { name, uid: `uid-${name}`, generation: 2 * removed.length };
           const written = { ...metadata, generation: metadata.generation + 1 };
           objects.set(`sluice-system/${name}`, { metadata: written });
@@ -75,9 +87,7 @@ afterEach(() => controller.stop());
 
 it('what strangers add again and again is removed a few times, and then left', async () => {
   const name = relayName({ topologyKey: ZONE, domain: 'a' });
-  const own = { manager: 'sluice-operator', fieldsV1: { 'f:spec': { 'f:replicas': {} } } };
-  const theirs = { manager: 'someone', fieldsV1: { 'f:spec': { 'f:paused': {} } } };
-  foreign = { managedFields: [own, theirs] };
+  foreign = PAUSED;
   controller.setDemand('one', demandOf(20, 20));
   for (let looked = 0; looked < 20; looked += 1) {
     await clock.advance(60_000);
@@ -89,6 +99,18 @@ it('what strangers add again and again is removed a few times, and then left', a
   ]);
   await clock.advance(3_600_000);
   expect(removed.filter((each) => each.name === name).length).toBeGreaterThan(5);
+});
+
+it('what was not removed because its object had just changed is removed a minute later', async () => {
+  const name = relayName({ topologyKey: ZONE, domain: 'a' });
+  foreign = PAUSED;
+  racesLost = 1;
+  controller.setDemand('one', demandOf(20, 20));
+  await clock.advance(1_000);
+  const tries = () => removed.filter((each) => each.name === name).length;
+  expect(tries()).toBe(1);
+  await clock.advance(60_000);
+  expect(tries()).toBe(2);
 });
 
 let looks = 0;

@@ -5,9 +5,8 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
-import { type AppliedObject, enforceObject, removeFields } from '../../kube/apply.ts';
+import { type AppliedObject, enforceObject } from '../../kube/apply.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
-import { foreignFields } from '../../kube/foreignFields.ts';
 import type { WorkloadObject } from '../../kube/objects.ts';
 import { objectPath, type Resource, resources } from '../../kube/paths.ts';
 import type { Reflector } from '../../kube/reflector.ts';
@@ -22,6 +21,7 @@ import {
   relayNeeds,
   relaysKey,
 } from '../../policies/relays.ts';
+import { Healing } from './healing.ts';
 import {
   agentDaemonSet,
   DEDICATED_LABEL,
@@ -68,10 +68,6 @@ const BUDGET_MS = 10 * 60_000;
 /** Demands that come together are answered together. */
 const SETTLE_MS = 20;
 
-/** So often in so long a stranger's fields are removed from one object. */
-const MAX_TRIES = 5;
-const FIGHT_MS = 3_600_000;
-
 const NO_ASKS = '[]';
 
 interface Applied {
@@ -93,8 +89,7 @@ export class FleetController implements FleetView {
   /** What they get of it. */
   #needs: ReadonlyMap<string, RelayNeed> = new Map();
   readonly #applied = new Map<string, Applied>();
-  /** Since when how often what strangers had put there was removed. */
-  readonly #heals = new Map<string, { readonly tries: number; readonly sinceMs: number }>();
+  readonly #healing: Healing;
   /** Of Deployments that are not gone, as was told last. */
   readonly #states = new Map<string, DeploymentState>();
   readonly #missingSinceMs = new Map<string, number>();
@@ -105,6 +100,7 @@ export class FleetController implements FleetView {
   constructor(options: FleetOptions, dependencies: FleetControllerDependencies) {
     this.#options = options;
     this.#deps = dependencies;
+    this.#healing = new Healing(dependencies);
     this.#scaling = new RelayScaling(
       options.relayIdleSeconds * 1000,
       options.relayBounds.maxRelays,
@@ -273,45 +269,15 @@ export class FleetController implements FleetView {
       object,
       signal,
     );
-    const written = await this.#heal(resource, applied, signal);
+    const { object: written, isToTryAgain } = await this.#healing.heal(resource, applied, signal);
     const { generation } = written.metadata;
-    this.#applied.set(name, { text, atMs: nowMs, generation });
+    // Then the next look does not go by the copy.
+    const atMs = isToTryAgain ? Number.NEGATIVE_INFINITY : nowMs;
+    this.#applied.set(name, { text, atMs, generation });
     if (before?.text !== text || before.generation !== generation) {
       this.#deps.logger.info('workload applied', { kind: resource.kind, name });
     }
     return written.metadata.uid;
-  }
-
-  /**
-   * What strangers have put beside what is applied goes, but not without end: somebody may write it
-   * again each time. Answers the object as it is then.
-   */
-  async #heal(
-    resource: Resource,
-    object: WorkloadObject,
-    signal: AbortSignal,
-  ): Promise<WorkloadObject> {
-    const { client, clock, logger } = this.#deps;
-    const fields = foreignFields(object);
-    if (fields.length === 0) return object;
-    const { name } = object.metadata;
-    const nowMs = clock.now();
-    const known = this.#heals.get(name);
-    const isOld = known === undefined || nowMs - known.sinceMs >= FIGHT_MS;
-    const { tries, sinceMs } = isOld ? { tries: 0, sinceMs: nowMs } : known;
-    this.#heals.set(name, { tries: tries + 1, sinceMs });
-    if (tries >= MAX_TRIES) {
-      if (tries === MAX_TRIES) logger.warn('fields of strangers are left alone', { name, fields });
-      return object;
-    }
-    logger.warn('fields of strangers are removed', { kind: resource.kind, name, fields });
-    try {
-      return await removeFields<WorkloadObject>(client, resource, object.metadata, fields, signal);
-    } catch (error) {
-      // It has changed meanwhile, or cannot be without them: it is applied again later.
-      if (!isKubeError(error, 'Invalid', 'NotFound')) throw error;
-      return object;
-    }
   }
 
   async #deleteOthers(signal: AbortSignal): Promise<void> {
@@ -320,7 +286,7 @@ export class FleetController implements FleetView {
       if (!isRelay || this.#running.has(metadata.name) || metadata.deletionTimestamp) continue;
       await this.#delete(metadata.name, metadata.uid, signal);
       this.#applied.delete(metadata.name);
-      this.#heals.delete(metadata.name);
+      this.#healing.forget(metadata.name);
       this.#applied.delete(`budget/${metadata.name}`);
       this.#watchAvailability(metadata.name);
     }
