@@ -29,7 +29,7 @@ export const WITHOUT_STEPS: Readonly<Record<Kept, readonly string[]>> = {
   journal: ['origin', 'sequence', 'nonce', 'fence'],
   snapshots: ['origin', 'sequence'],
   distributions: [
-    ...['epoch', 'owner', 'name', 'namespace', 'unproven', 'plot'],
+    ...['epoch', 'swarmId', 'owner', 'name', 'namespace', 'unproven', 'plot'],
     ...['revokedPullers', 'mirrors', 'droppedMirrors', 'completedAt'],
   ],
   assignments: ['uid', 'number'],
