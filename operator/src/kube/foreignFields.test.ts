@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { foreignFields } from './foreignFields.ts';
+import { fieldsThatStay, foreignFields, textAt } from './foreignFields.ts';
 
 /** As an API server keeps it: ours names replicas, one container with an env, and a label. */
 const OURS = {
@@ -115,5 +115,32 @@ describe('what others have added', () => {
     const object = { metadata: { managedFields }, spec: { paused: true } };
     expect(foreignFields(object)).toEqual([]);
     expect(foreignFields({ metadata: {} })).toEqual([]);
+  });
+});
+
+describe('what stays after it was removed', () => {
+  const answer = {
+    metadata: {
+      managedFields: [
+        OURS,
+        {
+          manager: 'before-first-apply',
+          fieldsV1: { 'f:spec': { 'f:paused': {}, 'f:strategy': {}, 'f:replicas': {} } },
+        },
+      ],
+    },
+    spec: { paused: true, replicas: 1, strategy: { type: 'Recreate' } },
+  };
+
+  it("is what was removed and is a stranger's still, as it is there", () => {
+    const removed = ['/spec/strategy', '/spec/gone', '/spec/replicas'];
+    expect([...fieldsThatStay(removed, answer)]).toEqual([
+      ['/spec/strategy', '{"type":"Recreate"}'],
+    ]);
+  });
+
+  it('is found by its pointer, also where a name has slashes', () => {
+    const spec = { list: [{ 'a/b~c': 1 }] };
+    expect(textAt({ metadata: {}, spec }, '/spec/list/0/a~1b~0c')).toBe('1');
   });
 });

@@ -44,6 +44,27 @@ export function foreignFields({ metadata, spec }: AnyObject): string[] {
   return paths.sort(fromTheEnd).map(pointerOf);
 }
 
+/**
+ * Of those that were removed, by pointer with what is there, what the answer still has of strangers:
+ * where the API server fills in what was there before, that is whose it was. So are all defaults of
+ * an object whose managedFields were lost: of `before-first-apply`.
+ */
+export function fieldsThatStay(removed: readonly string[], answer: AnyObject): Map<string, string> {
+  const stay = foreignFields(answer).filter((pointer) => removed.includes(pointer));
+  return new Map(stay.map((pointer) => [pointer, textAt(answer, pointer)]));
+}
+
+/** What is there, as JSON. */
+export function textAt(object: AnyObject, pointer: string): string {
+  const segments = pointer.split('/').slice(1);
+  const names = segments.map((each) => each.replaceAll('~1', '/').replaceAll('~0', '~'));
+  const value = names.reduce<unknown>(
+    (found, name) => (found as Readonly<Record<string, unknown>>)[name],
+    object,
+  );
+  return JSON.stringify(value);
+}
+
 type Path = readonly (string | number)[];
 
 /** Of what none of ours names the whole is theirs. */

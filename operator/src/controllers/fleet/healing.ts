@@ -3,7 +3,7 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
 import { removeFields } from '../../kube/apply.ts';
 import { isKubeError, type KubeClient } from '../../kube/client.ts';
-import { foreignFields } from '../../kube/foreignFields.ts';
+import { fieldsThatStay, foreignFields, textAt } from '../../kube/foreignFields.ts';
 import type { WorkloadObject } from '../../kube/objects.ts';
 import type { Resource } from '../../kube/paths.ts';
 
@@ -28,6 +28,8 @@ export class Healing {
   readonly #deps: HealingDependencies;
   /** By name, since when how often something was removed. */
   readonly #heals = new Map<string, { readonly tries: number; readonly sinceMs: number }>();
+  /** By name: what is there again at once, by pointer. Another value of it is not known to be so. */
+  readonly #staying = new Map<string, ReadonlyMap<string, string>>();
 
   constructor(dependencies: HealingDependencies) {
     this.#deps = dependencies;
@@ -36,10 +38,14 @@ export class Healing {
   /** Not without end: somebody may write it again each time. */
   async heal(resource: Resource, object: WorkloadObject, signal: AbortSignal): Promise<Healed> {
     const { client, clock, logger } = this.#deps;
-    const fields = foreignFields(object);
-    if (fields.length === 0) return { object, isToTryAgain: false };
     const { metadata } = object;
     const { name } = metadata;
+    const staying = this.#staying.get(name);
+    const fields = foreignFields(object).filter((pointer) => {
+      const stayed = staying?.get(pointer);
+      return stayed === undefined || stayed !== textAt(object, pointer);
+    });
+    if (fields.length === 0) return { object, isToTryAgain: false };
     const nowMs = clock.now();
     const known = this.#heals.get(name);
     const isOld = known === undefined || nowMs - known.sinceMs >= FIGHT_MS;
@@ -58,6 +64,8 @@ export class Healing {
         fields,
         signal,
       );
+      const stay = fieldsThatStay(fields, written);
+      if (stay.size > 0) this.#staying.set(name, new Map([...(staying ?? []), ...stay]));
       return { object: written, isToTryAgain: false };
     } catch (error) {
       // It has changed meanwhile, also by its status alone, or cannot be without them.
@@ -69,5 +77,6 @@ export class Healing {
   /** It is gone. */
   forget(name: string): void {
     this.#heals.delete(name);
+    this.#staying.delete(name);
   }
 }
