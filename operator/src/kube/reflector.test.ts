@@ -166,6 +166,26 @@ describe('a reflector', () => {
     expect(server.asked.filter((asked) => asked.startsWith('list'))).toHaveLength(1);
   });
 
+  it('lists at once when that is wanted in the pause after failures, and pauses again', async () => {
+    const { clock, server, reflector, names } = await following();
+    server.isAway = true;
+    await server.send(new KubeError('Unreachable', 0, 'the connection broke'));
+    await clock.advance(60_000);
+    server.asked.length = 0;
+    let isFresh = false;
+    void reflector.refresh().then(() => {
+      isFresh = true;
+    });
+    await settle();
+    expect(server.asked).toEqual(['list /things']);
+    await clock.advance(10_000);
+    expect([server.asked.length, isFresh], 'not hammered').toEqual([1, false]);
+    server.isAway = false;
+    server.objects = ['b'];
+    await reflector.refresh();
+    expect([names(), isFresh]).toEqual([['b'], true]);
+  });
+
   it('lists at once when its copy is to be as new as what the server has', async () => {
     const { clock, server, reflector, names } = await following();
     // Of which a watch that has died says nothing.

@@ -79,6 +79,8 @@ export class Reflector<T extends KubeObject> {
   #synced = Promise.withResolvers<void>();
   /** Ends the watch that runs. */
   #interrupt: AbortController | undefined;
+  /** Ends the pause after a failure. */
+  #wake: (() => void) | undefined;
   /** Of who wants the copy to be as the server has it now. */
   #awaiting: (() => void)[] = [];
   #running: Promise<void> | undefined;
@@ -110,6 +112,7 @@ export class Reflector<T extends KubeObject> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#awaiting.push(resolve);
     this.#interrupt?.abort(new Error('a list is wanted'));
+    this.#wake?.();
     return promise;
   }
 
@@ -279,10 +282,12 @@ export class Reflector<T extends KubeObject> {
 
   async #sleep(delayMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
     const timer = this.#deps.clock.setTimer(delayMs, resolve);
     const aborted = () => resolve();
     this.#stop.signal.addEventListener('abort', aborted, { once: true });
     await promise;
+    this.#wake = undefined;
     timer.cancel();
     this.#stop.signal.removeEventListener('abort', aborted);
   }
