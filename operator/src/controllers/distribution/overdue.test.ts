@@ -51,11 +51,15 @@ function make(name: string, deletedAtMs?: number, finalizers = [FINALIZER]): voi
 describe('while nobody can lead', () => {
   it('what was deleted a minute ago is let go of, and nothing else', async () => {
     make('alive');
-    make('deleted', -30_000);
+    make('deleted', 30_000);
     make('before', -600_000);
     make('of others', -600_000, ['example.com/theirs']);
     overdue.start();
-    await clock.advance(29_000);
+    await clock.advance(59_000);
+    expect(letGo, 'the database has its minute').toEqual([]);
+    await clock.advance(6_000);
+    expect(letGo).toEqual(['before']);
+    await clock.advance(24_000);
     expect(letGo).toEqual(['before']);
     await clock.advance(6_000);
     expect(letGo).toEqual(['before', 'deleted']);
@@ -64,12 +68,26 @@ describe('while nobody can lead', () => {
     await overdue.stop();
   });
 
+  it('the database has its minute each time', async () => {
+    make('before', -600_000);
+    overdue.start();
+    await clock.advance(40_000);
+    await overdue.stop();
+    await clock.advance(600_000);
+    overdue.start();
+    await clock.advance(59_000);
+    expect(letGo).toEqual([]);
+    await clock.advance(6_000);
+    expect(letGo).toEqual(['before']);
+    await overdue.stop();
+  });
+
   it('one that the API server does not let go is tried again, and keeps no other', async () => {
     make('first', -600_000);
     make('second', -600_000);
     refuses = 'first';
     overdue.start();
-    await clock.advance(20_000);
+    await clock.advance(80_000);
     expect(letGo).toEqual(['second']);
     refuses = undefined;
     await clock.advance(5_000);
@@ -81,7 +99,7 @@ describe('while nobody can lead', () => {
     make('deleted', -600_000);
     isAway = false;
     overdue.start();
-    await clock.advance(20_000);
+    await clock.advance(80_000);
     await overdue.stop();
     isAway = true;
     await clock.advance(60_000);

@@ -1,7 +1,8 @@
 /**
  * Lets go of deleted Distributions that have waited for their minute while nobody could lead: the
  * holder of the Lease has no database, and so no plan, no memory and no agents. Their files stay, as
- * those of one that a leader lets go of late; the next leader forgets their rows.
+ * those of one that a leader lets go of late; the next leader forgets their rows. A minute, too, since
+ * this holder waits: after a pause of the whole cluster the database may be slower than the operator.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Logger } from 'winston';
@@ -9,7 +10,7 @@ import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import type { Troubles } from '../dataSide.ts';
 import { type DistributionApi, FINALIZER } from './api.ts';
-import { isOverdue } from './removal.ts';
+import { isOverdue, WAIT_MS } from './removal.ts';
 
 export interface OverdueDependencies {
   readonly distributions: Reflector<Distribution>;
@@ -27,6 +28,8 @@ export class Overdue {
   readonly #deps: OverdueDependencies;
   #stop: AbortController | undefined;
   #timer: Timer | undefined;
+  /** The database has its minute, too: before nobody has waited for it, who may not even have run. */
+  #sinceMs = 0;
   #looking: Promise<void> = Promise.resolve();
 
   constructor(dependencies: OverdueDependencies) {
@@ -35,6 +38,7 @@ export class Overdue {
 
   /** Wants a synced reflector. */
   start(): void {
+    if (this.#stop === undefined) this.#sinceMs = this.#deps.clock.now();
     this.#stop ??= new AbortController();
     this.#later(this.#stop.signal);
   }
@@ -54,7 +58,8 @@ export class Overdue {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { api, distributions, logger, troubles, wallTime } = this.#deps;
+    const { api, clock, distributions, logger, troubles, wallTime } = this.#deps;
+    if (clock.now() - this.#sinceMs < WAIT_MS) return;
     const nowMs = Date.parse(wallTime());
     const overdue = [...distributions.list()].filter(
       ({ metadata }) => metadata.finalizers?.includes(FINALIZER) && isOverdue(metadata, nowMs),

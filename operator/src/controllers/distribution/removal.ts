@@ -16,7 +16,7 @@ export interface RemovalDependencies {
 }
 
 /** Processes that answer confirm within seconds; what cannot must not keep the object alive. */
-const WAIT_MS = 60_000;
+export const WAIT_MS = 60_000;
 
 /**
  * For who does not know since when it is waited for: by the API server's clock and this one. Where
