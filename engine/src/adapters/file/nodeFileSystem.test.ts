@@ -26,6 +26,7 @@ const CONFLICT = { code: 'PathConflict' };
 const never = new AbortController().signal;
 const MAKE_PIPE = 'mkfifo';
 const WITHOUT_RIGHTS = 'setpriv';
+const WITH_FEW_FILES = 'prlimit';
 
 let root: string;
 let own: string;
@@ -116,6 +117,38 @@ describe('the file system of a node', () => {
     expect(await readdir(root)).toEqual(['victim']);
     await expectVictimUntouched();
     await remove(own);
+  });
+
+  it('removes what has a name that is no text', async () => {
+    const inner = Buffer.concat([Buffer.from(path.join(own, 'real/')), Buffer.from([0x61, 0xff])]);
+    await mkdir(inner);
+    for (const folder of [inner, Buffer.from(own)]) {
+      const names = [[0x62, 0xff, 0xfe], [0xc3]].map((bytes) => Buffer.from([0x2f, ...bytes]));
+      for (const name of names) await writeFile(Buffer.concat([folder, name]), '');
+    }
+    await remove(own);
+    expect(await readdir(root)).toEqual(['victim']);
+  });
+
+  it('removes folders that are deeper than a path is long', async () => {
+    // 30 times 250 characters; and more of them than the process may have files open.
+    const script = `
+      for (const [name, count] of [['n'.repeat(250), 30], ['f', 250]]) {
+        process.chdir(process.argv[1]);
+        for (let at = 0; at < count; at += 1) {
+          fs.mkdirSync(name);
+          process.chdir(name);
+          fs.writeFileSync('file', '');
+          fs.mkdirSync('z');
+        }
+      }`;
+    execFileSync(process.execPath, ['-e', script, path.join(own, 'real')]);
+    const removal = `
+      import { nodeFileSystem } from '${path.join(import.meta.dirname, 'nodeFileSystem.ts')}';
+      await nodeFileSystem.remove(process.argv[1]);`;
+    const node = [process.execPath, '--no-warnings', '--input-type=module', '-e', removal, own];
+    execFileSync(WITH_FEW_FILES, ['--nofile=200', ...node]);
+    expect(await readdir(root)).toEqual(['victim']);
   });
 
   it.each(['read', 'write', 'create'] as const)(

@@ -98,20 +98,83 @@ export function removeFile(at: string): Promise<boolean> {
 /** With all that is in it, and of links what they are, not what they lead to. */
 export async function removeStraight(at: string): Promise<void> {
   if (await removeFile(at)) return;
-  const folders: string[] = [];
-  await passing(() =>
-    withFolder(at, async (folder) => {
-      for (const name of await readdir(nameOf(folder))) {
-        if (!(await isUnlinked(`${nameOf(folder)}/${name}`))) folders.push(name);
-      }
-    }),
-  );
-  for (const name of folders) await removeStraight(path.join(at, name));
+  await passing(() => withFolder(at, (folder) => empty(folder, at)));
   await passing(() => inFolderOf(at, rmdir));
 }
 
+/** A folder that is gone down from. */
+interface Left {
+  readonly dev: bigint;
+  readonly ino: bigint;
+  /** Of the folder that is gone down to. */
+  readonly name: Buffer;
+  /** That are still to be removed. */
+  readonly folders: Buffer[];
+}
+
+/**
+ * From one folder into the next, and back by `..`: whoever wrote them may have made more of them, one
+ * in the other, than a path has room for, or a process may have open.
+ */
+async function empty(top: FileHandle, at: string): Promise<void> {
+  const above: Left[] = [];
+  let here = await open(`${nameOf(top)}/.`, FOLDER | NO_WAIT);
+  const step = async (name: Buffer) => {
+    const next = await open(entryOf(here, name), FOLDER | NO_WAIT);
+    await here.close();
+    here = next;
+  };
+  try {
+    let folders = await unlinkIn(here);
+    for (;;) {
+      const name = folders.pop();
+      if (name !== undefined) {
+        const left = { ...(await identityOf(here)), name, folders };
+        if ((await passing(() => step(name))) === true) continue;
+        above.push(left);
+        folders = await unlinkIn(here);
+        continue;
+      }
+      const left = above.pop();
+      if (left === undefined) return;
+      await step(PARENT);
+      const { dev, ino } = await identityOf(here);
+      if (dev !== left.dev || ino !== left.ino) {
+        throw new StoreError('PathConflict', `${at} is in the way: its folders are being moved`);
+      }
+      await passing(() => rmdir(entryOf(here, left.name)));
+      folders = left.folders;
+    }
+  } catch (error) {
+    throw named(error, nameOf(here), above.length === 0 ? at : `${at}/…`);
+  } finally {
+    await here.close();
+  }
+}
+
+const PARENT = Buffer.from('..');
+
+/** Names are bytes to the kernel, and need be no text. */
+function entryOf(folder: FileHandle, name: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${nameOf(folder)}/`), name]);
+}
+
+/** All but its folders, which are answered. */
+async function unlinkIn(folder: FileHandle): Promise<Buffer[]> {
+  const folders: Buffer[] = [];
+  for (const name of await readdir(nameOf(folder), { encoding: 'buffer' })) {
+    if (!(await isUnlinked(entryOf(folder, name)))) folders.push(name);
+  }
+  return folders;
+}
+
+async function identityOf(folder: FileHandle): Promise<{ dev: bigint; ino: bigint }> {
+  const { dev, ino } = await folder.stat({ bigint: true });
+  return { dev, ino };
+}
+
 /** False: it is a folder. */
-async function isUnlinked(name: string): Promise<boolean> {
+async function isUnlinked(name: string | Buffer): Promise<boolean> {
   try {
     await unlink(name);
     return true;
@@ -150,8 +213,8 @@ async function opened(name: string, at: string, flags: number, mode?: number): P
 
 /** The kernel keeps the name that it found, all links resolved, and follows it when that changes. */
 function checkPlace(handle: FileHandle, at: string): void {
-  const found = readlinkSync(nameOf(handle));
-  if (found === at) return;
+  const found = readlinkSync(nameOf(handle), { encoding: 'buffer' });
+  if (found.equals(Buffer.from(at))) return;
   throw new StoreError('PathConflict', `${at} is in the way: it leads to ${found}`);
 }
 
