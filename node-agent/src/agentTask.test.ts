@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { mkdir, mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -90,5 +90,19 @@ describe('a task that reads through what it has found', () => {
     expect(task.report()).toMatchObject({ state: 'pending' });
     const stopped = task.stop().then(() => 'stopped');
     expect(await Promise.race([stopped, sleep(5_000, 'reads on')])).toBe('stopped');
+  });
+});
+
+describe("a namespace's folder that an administrator has made a link of", () => {
+  it('has its versions where it leads to', async () => {
+    await mkdir(path.join(root, 'disk'));
+    await symlink('disk', path.join(root, 'team'));
+    const task = agentTask(taskOf(PIECE));
+    task.start();
+    await vi.waitFor(() => expect(task.report().state).not.toBe('pending'));
+    // Nobody has the bytes.
+    expect(task.report()).toMatchObject({ state: 'transferring' });
+    expect((await stat(path.join(root, 'disk/.sluice/u/1/a.bin'))).size).toBe(PIECE);
+    await task.stop();
   });
 });

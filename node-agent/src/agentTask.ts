@@ -30,7 +30,7 @@ import { OriginPull } from './originPull.ts';
 import { OriginTopUp } from './originTopUp.ts';
 import type { Orphans } from './orphans.ts';
 import { type CheckSettings, type Damage, placedDamage } from './placedCheck.ts';
-import { type VersionPaths, versionPathsOf } from './versionPaths.ts';
+import { realPathsOf, type VersionPaths } from './versionPaths.ts';
 
 export interface AgentTaskOptions extends RoomOptions {
   readonly task: Task;
@@ -169,7 +169,7 @@ export class AgentTask implements TaskRunner {
 
   /** Works until aborted, or what is placed is damaged; rejects when the transfer fails. */
   async #attempt(isSuspicious: boolean, signal: AbortSignal): Promise<Damage | undefined> {
-    const paths = versionPathsOf(this.#options.root, this.#task);
+    const paths = await realPathsOf(this.#options.root, this.#task);
     await makeRoom(paths, this.#task, this.#options, this.#dependencies);
     try {
       return await this.#bring(paths, isSuspicious, signal);

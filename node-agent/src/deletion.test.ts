@@ -80,6 +80,16 @@ describe('a tombstone', () => {
     await rm(outside, { recursive: true });
   });
 
+  it("goes through a namespace's folder that is a link, which stays, and past what is no folder", async () => {
+    await mkdir(path.join(root, 'disk/of-it'), { recursive: true });
+    await symlink('disk/of-it', path.join(root, 'ns'));
+    await symlink('nowhere', path.join(root, 'lost'));
+    await writeFile(path.join(root, 'notes'), 'mine');
+    await place('u-1', 1, 'a/model');
+    expect(await deleteVersions(root, 'u-1', undefined)).toEqual([1]);
+    expect(await left()).toEqual(['disk', 'disk/of-it', 'lost', 'notes', 'ns']);
+  });
+
   it('of something unknown deletes nothing', async () => {
     await place('u-1', 1, 'model');
     const before = await left();

@@ -12,7 +12,7 @@ import {
   namesIn,
   removeIfEmpty,
 } from '@sluice/protocol/client/epochFolders.ts';
-import { HIDDEN_FOLDER, type VersionPaths } from './versionPaths.ts';
+import { HIDDEN_FOLDER, realNamespaceFolder, type VersionPaths } from './versionPaths.ts';
 
 const NOTE = 'link';
 
@@ -33,7 +33,9 @@ export async function deleteVersions(
 ): Promise<number[]> {
   const deleted: number[] = [];
   for (const namespace of await namesIn(root)) {
-    const namespaceFolder = path.join(root, namespace);
+    const named = path.join(root, namespace);
+    const namespaceFolder = await realNamespaceFolder(named);
+    if (namespaceFolder === undefined) continue;
     const folder = path.join(namespaceFolder, HIDDEN_FOLDER, uid);
     for (const each of await epochsIn(folder)) {
       if (epoch !== undefined && each !== epoch) continue;
@@ -41,7 +43,9 @@ export async function deleteVersions(
       await deleteEpoch(folder, each, nodeFileSystem.remove);
       deleted.push(each);
     }
-    await removeIfUnused(namespaceFolder, folder);
+    await removeIfUnused(folder);
+    // What a link leads to stays for the next one.
+    if (namespaceFolder === named) await removeIfEmpty(named);
   }
   return deleted;
 }
@@ -71,11 +75,10 @@ export async function linkOf(namespaceFolder: string, folder: string): Promise<s
   return relative !== '' && link.startsWith(`${namespaceFolder}/`) ? link : undefined;
 }
 
-async function removeIfUnused(namespaceFolder: string, folder: string): Promise<void> {
+async function removeIfUnused(folder: string): Promise<void> {
   const names = await namesIn(folder);
   if (names.some((name) => name !== NOTE && name !== `${NOTE}.new`)) return;
   for (const name of names) await rm(path.join(folder, name), { force: true });
   await removeIfEmpty(folder);
   await removeIfEmpty(path.dirname(folder));
-  await removeIfEmpty(namespaceFolder);
 }

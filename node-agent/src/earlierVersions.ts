@@ -20,11 +20,12 @@ export async function earlierVersions(paths: VersionPaths): Promise<string[]> {
 }
 
 /** Folders of versions of other distributions that the task may use, and that are whole here. */
-export function wholeDonors(
+export async function wholeDonors(
   root: string,
   { donors = [] }: Pick<Task, 'donors'>,
 ): Promise<string[]> {
-  return wholeVersions(donors.map((donor) => donorFolderOf(root, donor)));
+  const folders = await Promise.all(donors.map((donor) => donorFolderOf(root, donor)));
+  return wholeVersions(folders.filter((folder) => folder !== undefined));
 }
 
 /** Undefined: nothing is there, or no version of this namespace. */
