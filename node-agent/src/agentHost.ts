@@ -34,7 +34,7 @@ export class AgentHost implements TaskHost {
   }
 
   /** What the control server does not name stays on the disk. */
-  synced(): Promise<void> {
-    return this.#dependencies.orphans.synced();
+  synced(_epochs: ReadonlySet<string>, resting: readonly string[]): Promise<void> {
+    return this.#dependencies.orphans.synced(resting);
   }
 }

@@ -68,6 +68,16 @@ describe('orphans', () => {
     expect(await orphans.list()).toHaveLength(1);
   });
 
+  it('are none of what lives and has no task now', async () => {
+    await leave('team', 'suspended', 1, 10);
+    await orphans.synced(['suspended']);
+    expect(await orphans.list()).toEqual([]);
+    expect(logged).toEqual([]);
+    await orphans.synced([]);
+    expect(await orphans.list()).toMatchObject([{ uid: 'suspended' }]);
+    expect(logged).toEqual(['suspended']);
+  });
+
   it('are also those without a list or a note, which count nothing', async () => {
     await mkdir(path.join(root, 'team/.sluice/bare/3'), { recursive: true });
     await mkdir(path.join(root, 'team/.sluice/empty'), { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * Files that no task of this node names: of Distributions that were deleted with `Retain`, or whose
- * grace lasts, or that the database does not know. They are counted and named, and stay until
+ * Files of which the control server says nothing: of Distributions that were deleted with `Retain`, or
+ * whose grace lasts, or that the database does not know. They are counted and named, and stay until
  * somebody says that they go: docs/adr/0040. Nothing here deletes.
  */
 import path from 'node:path';
@@ -35,15 +35,20 @@ export class Orphans {
   readonly #listed = new Map<string, number>();
   readonly #told = new Set<string>();
   #isSynced = false;
+  #resting: ReadonlySet<string> = new Set();
 
   constructor(options: OrphansOptions, { logger }: { readonly logger: Logger }) {
     this.#options = options;
     this.#logger = logger;
   }
 
-  /** The control server has said everything that is so: what has no task is not only late. */
-  async synced(): Promise<void> {
+  /**
+   * The control server has said everything that is so: what has no task is not only late. `resting`:
+   * uids of what lives and has none now.
+   */
+  async synced(resting: readonly string[] = []): Promise<void> {
     this.#isSynced = true;
+    this.#resting = new Set(resting);
     await this.list();
   }
 
@@ -51,7 +56,7 @@ export class Orphans {
   async list(namespace?: string): Promise<readonly Orphan[] | undefined> {
     if (!this.#isSynced) return undefined;
     const { root, named } = this.#options;
-    const names = named();
+    const names = new Set([...named(), ...this.#resting]);
     for (const uid of names) this.#told.delete(uid);
     const orphans: Orphan[] = [];
     for (const each of namespace === undefined ? await namesIn(root) : [namespace]) {

@@ -141,6 +141,9 @@ export type Donor = Static<typeof Donor>;
 
 export const MAX_DONORS = 16;
 
+/** Those above it are to an agent as if nobody knew them. */
+export const MAX_RESTING = 4096;
+
 /** One distribution's epoch, as one process is to work on it. */
 export const Task = Type.Object({
   uid: Uid,
@@ -218,7 +221,14 @@ export const WorkMessage = Type.Union([
   }),
   /** Capacity became free: who waits for this lease asks for it, who holds it renews it. */
   Type.Object({ type: Type.Literal('askLease'), uid: Uid, epoch: Epoch }),
-  Type.Object({ type: Type.Literal('synced') }),
+  Type.Object({
+    type: Type.Literal('synced'),
+    /**
+     * Agents: Distributions that live and have nothing for this node to do now: suspended, waiting for
+     * their turn, in the grace after the node has left. When they are others, it is said again.
+     */
+    resting: Type.Optional(Type.Array(Uid, { maxItems: MAX_RESTING })),
+  }),
   Type.Object({ type: Type.Literal('heartbeat') }),
   /** The answer to the report with this sequence, and to those before it. */
   Type.Object({ type: Type.Literal('reported'), sequence: Sequence, ...ReportAnswerFields }),

@@ -1,5 +1,5 @@
 import type { TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type FakeClock, settle } from '../testing/fakeClock.ts';
 import { noRows } from '../testing/noRows.ts';
 import { aPlanOf, aRecord, aTransferReport } from '../testing/objects.ts';
@@ -99,7 +99,70 @@ it('a place is kept for a node whose agent may come back, and then given to anot
   await test.clock.advance(29_000);
   expect(types()).toEqual(['synced']);
   await test.clock.advance(7_000);
-  expect(types()).toEqual(['synced', 'task', 'peers']);
+  expect(types()).toEqual(['synced', 'task', 'peers', 'synced']);
+});
+
+describe('to an agent that has nothing to do for it', () => {
+  const nodes = ['n1', 'n2', 'n3'].map((name) => ({ name, domain: 'a' }));
+  const plan = (overrides: object) => aPlanOf(aRecord({ uid: UID }), { nodes, ...overrides });
+  /** What the node was told last of what rests. */
+  const resting = (node: string) => {
+    const synced = (test.told.get(node) ?? []).filter((message) => message.type === 'synced');
+    return synced.at(-1)?.resting ?? [];
+  };
+
+  it('a suspended one is named, at once and to who comes later, until it goes on or is no more', async () => {
+    connect('n1');
+    connect('elsewhere');
+    await clock.advance(1_000);
+    expect(resting('n1')).toEqual([]);
+    coordinator.apply(plan({ suspend: true }));
+    connect('n2');
+    test.connect('relay', 'r1');
+    await clock.advance(1_000);
+    expect(
+      test.told
+        .get('n1')
+        ?.map(({ type }) => type)
+        .slice(-2),
+    ).toEqual(['remove', 'synced']);
+    expect(resting('n1')).toEqual([UID]);
+    expect(resting('n2')).toEqual([UID]);
+    expect(resting('elsewhere')).toEqual([]);
+    expect(resting('r1')).toEqual([]);
+    const said = test.told.get('n1')?.length;
+    coordinator.setOrigins([]);
+    await clock.advance(1_000);
+    expect(test.told.get('n1')).toHaveLength(said ?? 0);
+    coordinator.apply(plan({ suspend: false }));
+    await clock.advance(1_000);
+    expect(resting('n1')).toEqual([]);
+    coordinator.apply(plan({ suspend: true }));
+    await clock.advance(1_000);
+    expect(resting('n1')).toEqual([UID]);
+    coordinator.remove(UID, { deleteFiles: false });
+    await clock.advance(1_000);
+    expect(resting('n1')).toEqual([]);
+  });
+
+  it('one is named that waits for its turn, or whose grace lasts after the node has left', async () => {
+    test.stop();
+    test = await new TestCoordinator().start();
+    ({ clock, coordinator } = test);
+    coordinator.apply(plan({ maxParallelNodes: 1 }));
+    coordinator.primed();
+    connect('n1');
+    connect('n2');
+    await clock.advance(60_000);
+    const told = (node: string) => test.told.get(node)?.some(({ type }) => type === 'task');
+    expect([told('n1'), resting('n1')]).toEqual([true, []]);
+    expect([told('n2'), resting('n2')]).toEqual([false, [UID]]);
+    const leaving = { deleteFiles: true, graceMs: 3_600_000 };
+    coordinator.apply(plan({ nodes: nodes.slice(1), leaving }));
+    await clock.advance(60_000);
+    expect(resting('n1')).toEqual([UID]);
+    expect([told('n2'), resting('n2')]).toEqual([true, []]);
+  });
 });
 
 it('in a swarm of hundreds a list that is another one is told when it is due', async () => {

@@ -15,9 +15,11 @@ import { Members } from './members.ts';
 import type { NodeBook } from './nodeBook.ts';
 import { PeersPace } from './peersPace.ts';
 import type { Removals } from './removals.ts';
+import { Resting } from './resting.ts';
 import type { StandIns } from './standIns.ts';
 import {
   difference,
+  domainIn,
   earlierEpochs,
   NO_WORK,
   type Removal,
@@ -80,6 +82,7 @@ export class Telling {
   /** Distributions to be looked at next. */
   #due = new Set<string>();
   #isAllDue = false;
+  readonly #resting = new Resting();
   #timer: Timer | undefined;
   #restsUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -110,6 +113,7 @@ export class Telling {
     for (const { again } of this.#kept.values()) again?.cancel();
     this.#kept.clear();
     this.#told.clear();
+    this.#resting.clear();
   }
 
   #tell(): void {
@@ -141,6 +145,7 @@ export class Telling {
       if (!work.has(process)) this.#say(process, uid, undefined);
     }
     for (const [process, own] of work) this.#say(process, uid, own);
+    this.#resting.set(uid, this.#restingOf(uid, processes, work));
     if (work.size > 0) this.#told.set(uid, work);
     else this.#told.delete(uid);
   }
@@ -162,10 +167,30 @@ export class Telling {
     const { distributions, isPrimed } = this.#deps;
     if (!isPrimed() || ![...distributions().values()].every(({ book }) => book.isSure)) return;
     for (const process of processes) {
-      if (process.synced || process.stream === undefined) continue;
+      const { stream } = process;
+      if (stream === undefined) continue;
+      const resting = this.#resting.newsFor(process, stream);
+      if (process.synced && resting === undefined) continue;
       process.synced = true;
-      process.stream.send({ type: 'synced' });
+      stream.send({ type: 'synced', ...(resting !== undefined && { resting }) });
     }
+  }
+
+  /** Agents that may have files of it, and nothing to do for it now. */
+  #restingOf(
+    uid: string,
+    processes: readonly FleetProcess[],
+    work: ReadonlyMap<FleetProcess, Work>,
+  ): readonly FleetProcess[] {
+    const { distributions, removals } = this.#deps;
+    const book = distributions().get(uid)?.book;
+    if (book === undefined || removals.has(uid)) return [];
+    const { plan, hasLeavers } = book;
+    if (!plan.suspend && plan.maxParallelNodes === undefined && !hasLeavers) return [];
+    return processes.filter((process) => {
+      if (process.kind !== 'agent' || work.has(process)) return false;
+      return domainIn(plan, process) !== undefined || book.isLeaver(process.node);
+    });
   }
 
   #workOn(uid: string, processes: readonly FleetProcess[]): ReadonlyMap<FleetProcess, Work> {

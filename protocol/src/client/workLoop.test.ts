@@ -71,8 +71,8 @@ function build(newestOnly = false) {
       said.push(`${uid}/${epoch ?? 'all'} delete`);
       return uid === 'unknown' ? [] : [1];
     },
-    synced: async (epochs) => {
-      said.push(`synced ${[...epochs].join(' ')}`);
+    synced: async (epochs, resting) => {
+      said.push(['synced', ...epochs, ...resting.map((uid) => `(${uid})`)].join(' '));
     },
   };
   const problems: unknown[] = [];
@@ -137,6 +137,17 @@ describe('the work loop', () => {
     await hear();
     expect(said).toEqual(['a/1 start', 'b/1 start', 'a/1 stop', 'synced b/1']);
     expect(states(loop)).toEqual(['b/1 transferring']);
+  });
+
+  it('passes on what rests, each time that it is said, and goes on with the rest', async () => {
+    const { said, hear, loop } = build();
+    await hear({ type: 'opened' }, { type: 'task', task: task('a') }, { type: 'synced' });
+    await hear({ type: 'task', task: task('b') }, { type: 'synced', resting: ['c', 'd'] });
+    await hear({ type: 'synced', resting: [] });
+    await hear();
+    const synced = ['synced a/1', 'synced a/1 b/1 (c) (d)', 'synced a/1 b/1'];
+    expect(said.filter((each) => each.startsWith('synced'))).toEqual(synced);
+    expect(states(loop)).toEqual(['a/1 transferring', 'b/1 transferring']);
   });
 
   it('ends nothing when the stream breaks before it is synced', async () => {

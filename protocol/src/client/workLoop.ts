@@ -24,8 +24,11 @@ export interface TaskHost {
   create(task: Task, onChange: () => void): TaskRunner;
   /** Deletes what is on disk of one epoch, or of all; answers which epochs there were. */
   deleteFiles(uid: string, epoch: number | undefined): Promise<number[]>;
-  /** Every task of this process has been named; `epochs` holds `uid/epoch` of each. */
-  synced(epochs: ReadonlySet<string>): Promise<void>;
+  /**
+   * Every task of this process has been named; `epochs` holds `uid/epoch` of each. `resting`: uids of
+   * what lives without one. Called again when those are others.
+   */
+  synced(epochs: ReadonlySet<string>, resting: readonly string[]): Promise<void>;
 }
 
 export interface WorkLoopOptions {
@@ -102,7 +105,7 @@ export class WorkLoop {
         this.#find(event)?.askLease();
         return;
       case 'synced':
-        this.#sync(this.#named);
+        this.#sync(this.#named, event.resting ?? []);
         return;
       case 'heartbeat':
         return;
@@ -197,14 +200,14 @@ export class WorkLoop {
   }
 
   /** What the server did not name in a whole stream is not this process's any more. */
-  #sync(named: ReadonlySet<string>): void {
+  #sync(named: ReadonlySet<string>, resting: readonly string[]): void {
     for (const [key, { task }] of this.#running) {
       if (!named.has(key)) this.#enqueue(task.uid, () => this.#end(key));
     }
     const { host, onProblem } = this.#dependencies;
     const settled = Promise.all(this.#queues.values());
     this.#lastSync = Promise.all([this.#lastSync, settled])
-      .then(() => (this.#stopped ? undefined : host.synced(named)))
+      .then(() => (this.#stopped ? undefined : host.synced(named, resting)))
       .catch(onProblem);
   }
 
