@@ -1,8 +1,8 @@
-import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CacheRoom } from './cacheRoom.ts';
+import { CacheRoom, takenBytes } from './cacheRoom.ts';
 
 const MIB = 2 ** 20;
 const REFUSED = { code: 'DiskPressure' };
@@ -69,5 +69,36 @@ describe('room in the cache of a relay', () => {
     room.release('a');
     await expect(room.make('c', 4 * MIB)).rejects.toMatchObject(REFUSED);
     await room.make('c', 2 * MIB);
+  });
+});
+
+describe('what is in the cache', () => {
+  it('counts also while a folder of it goes', async () => {
+    await write('a', 2 * MIB);
+    await write('b', MIB);
+    await write('c', 3 * MIB);
+    const whole = await takenBytes(root);
+    expect(whole).toBeGreaterThanOrEqual(6 * MIB);
+    const left = await takenBytes(root, async (at) => {
+      if (at === folderOf('b')) await rm(at, { recursive: true });
+      return readdir(at, { withFileTypes: true });
+    });
+    expect(whole - left).toBeGreaterThanOrEqual(MIB);
+    expect(left).toBeGreaterThanOrEqual(5 * MIB);
+    expect(await takenBytes(path.join(root, 'nobody'))).toBe(0);
+  });
+
+  it('is not nothing when it cannot be looked at, but for what is of another user', async () => {
+    await write('a', MIB);
+    await write('b', 2 * MIB);
+    const taken = (code: string) =>
+      takenBytes(root, async (at) => {
+        if (at === folderOf('a')) throw Object.assign(new Error(code), { code });
+        return readdir(at, { withFileTypes: true });
+      });
+    await expect(taken('EIO')).rejects.toThrow('EIO');
+    const left = await taken('EACCES');
+    expect(left).toBeGreaterThanOrEqual(2 * MIB);
+    expect(left).toBeLessThan(3 * MIB);
   });
 });

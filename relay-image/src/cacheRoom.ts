@@ -46,14 +46,31 @@ export class CacheRoom {
   }
 }
 
-/** What is deleted meanwhile takes nothing. */
-async function takenBytes(folder: string): Promise<number> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+/** What is deleted meanwhile takes nothing; what is beside it counts, so each folder is asked alone. */
+export async function takenBytes(
+  folder: string,
+  entriesOf = (at: string) => readdir(at, { withFileTypes: true }),
+): Promise<number> {
   let sum = 0;
-  for (const entry of entries) {
-    if (!entry.isFile()) continue;
-    const facts = await lstat(path.join(entry.parentPath, entry.name)).catch(() => undefined);
-    sum += (facts?.blocks ?? 0) * BLOCK_BYTES;
+  for (const entry of (await unlessGone(() => entriesOf(folder))) ?? []) {
+    const at = path.join(folder, entry.name);
+    if (entry.isDirectory()) sum += await takenBytes(at, entriesOf);
+    else if (entry.isFile()) {
+      sum += ((await unlessGone(() => lstat(at)))?.blocks ?? 0) * BLOCK_BYTES;
+    }
   }
   return sum;
+}
+
+/** Gone, or of another user, such as a volume's `lost+found`. */
+const NOT_OURS: ReadonlySet<string> = new Set(['ENOENT', 'EACCES']);
+
+/** Of what fails otherwise nobody can tell how much it is: it is not nothing. */
+async function unlessGone<Found>(look: () => Promise<Found>): Promise<Found | undefined> {
+  try {
+    return await look();
+  } catch (error) {
+    if (NOT_OURS.has((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
 }
