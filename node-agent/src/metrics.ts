@@ -125,12 +125,20 @@ export class AgentMetrics {
 
 /** Not there until the control server has named all tasks once: nothing would look like everything. */
 function addOrphans(registry: Registry, orphans: AgentMetricsOptions['orphans']): void {
+  // Both are asked for at once, and the disk is looked through once for both.
+  let looking: ReturnType<typeof orphans> | undefined;
+  const look = () => {
+    looking ??= orphans().finally(() => {
+      looking = undefined;
+    });
+    return looking;
+  };
   new Gauge({
     name: 'sluice_agent_orphaned_bytes',
-    help: 'Sizes of the sets on this disk that no Distribution names: retained, in their grace, or of a lost database; the log names them',
+    help: 'Sizes of the sets on this disk that no Distribution names: retained, in the grace after a deletion, or of a lost database; the log names them',
     registers: [registry],
     async collect() {
-      const found = await orphans();
+      const found = await look();
       this.reset();
       if (found === undefined) this.remove();
       else this.set(found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
@@ -141,7 +149,7 @@ function addOrphans(registry: Registry, orphans: AgentMetricsOptions['orphans'])
     help: 'Distributions that nobody names any more and that have files on this disk',
     registers: [registry],
     async collect() {
-      const found = await orphans();
+      const found = await look();
       this.reset();
       if (found === undefined) this.remove();
       else this.set(found.length);

@@ -60,6 +60,20 @@ describe('orphans', () => {
     expect(await readdir(root, { recursive: true })).toEqual(before);
   });
 
+  it("are read again when they were gone, or were somebody's, meanwhile", async () => {
+    await leave('team', 'a', 1, 10);
+    await leave('team', 'b', 1, 10);
+    await orphans.synced();
+    named.add('a');
+    await rm(path.join(root, 'team/.sluice/b'), { recursive: true });
+    expect(await orphans.list()).toEqual([]);
+    named.clear();
+    await leave('team', 'a', 1, 20);
+    await leave('team', 'b', 1, 30);
+    expect(await orphans.list()).toMatchObject([{ sizeBytes: 30 }, { sizeBytes: 20 }]);
+    expect(logged.sort()).toEqual(['a', 'a', 'b', 'b']);
+  });
+
   it('are not known before the control server has said everything', async () => {
     await leave('team', 'late', 1, 10);
     expect(await orphans.list()).toBeUndefined();
@@ -112,6 +126,7 @@ describe('the words for orphans', () => {
 });
 
 describe('the metrics', () => {
+  let looks = 0;
   const textOf = async (): Promise<string> => {
     const metrics = new AgentMetrics({
       reports: () => [],
@@ -120,7 +135,10 @@ describe('the metrics', () => {
       closedConnections: () => new Map(),
       newerBatches: () => 0,
       bannedPeers: () => 0,
-      orphans: () => orphans.list(),
+      orphans: () => {
+        looks += 1;
+        return orphans.list();
+      },
     });
     return (await metrics.text()).text;
   };
@@ -130,7 +148,9 @@ describe('the metrics', () => {
     await leave('team', 'b', 1, 20);
     expect(await textOf()).not.toMatch(/^sluice_agent_orphaned_\w+ /m);
     await orphans.synced();
+    looks = 0;
     const text = await textOf();
+    expect(looks, 'one for both').toBe(1);
     expect(text).toContain('\nsluice_agent_orphaned_bytes 30\n');
     expect(text).toContain('\nsluice_agent_orphaned_distributions 2\n');
   });

@@ -66,6 +66,7 @@ export class Orphans {
         if (orphan !== undefined) orphans.push(orphan);
       }
     }
+    if (namespace === undefined) this.#forgetBut(orphans);
     for (const orphan of orphans) this.#tell(orphan);
     return orphans.sort((a, b) => b.sizeBytes - a.sizeBytes);
   }
@@ -87,6 +88,15 @@ export class Orphans {
     const sizeBytes = await listedBytes(versionFolder);
     if (sizeBytes !== undefined) this.#listed.set(versionFolder, sizeBytes);
     return sizeBytes ?? 0;
+  }
+
+  /** What is gone, or is somebody's, need not be known. */
+  #forgetBut(orphans: readonly Orphan[]): void {
+    const uids = new Set(orphans.map(({ uid }) => uid));
+    for (const versionFolder of this.#listed.keys()) {
+      if (!uids.has(path.basename(path.dirname(versionFolder)))) this.#listed.delete(versionFolder);
+    }
+    for (const uid of this.#told) if (!uids.has(uid)) this.#told.delete(uid);
   }
 
   /** Once each time that it becomes one: whoever looks for what takes the disk finds their names in the log. */
