@@ -306,10 +306,11 @@ export class DistributionController {
         if (verdict.serve) {
           await this.#serve(distribution, memory, verdict.serve, input, signal);
         }
-        // Relays start while the origin is asked; a source that failed gets none.
-        if (memory.failure === undefined)
+        // Relays start while the origin is asked; a source that failed gets none, but for the epoch
+        // before, which goes on.
+        if (memory.failure === undefined || verdict.serve !== undefined)
           this.#demandRelays(distribution, memory, input, verdict.serve);
-        else if (verdict.serve === undefined) fleet.setDemand(memory.uid, undefined);
+        else fleet.setDemand(memory.uid, undefined);
         if (await this.#resolve(key, distribution, memory, input, signal)) {
           return this.#act(key, distribution, memory, signal);
         }

@@ -135,6 +135,43 @@ describe('a Distribution whose source is edited to none', () => {
   });
 });
 
+describe('relays of an epoch that goes on while the source of the next one fails', () => {
+  const waiting = () => {
+    const { domains } = leading.demands.get(UID) ?? { domains: new Map() };
+    return [...domains.values()].reduce((sum, domain) => sum + domain.waiting, 0);
+  };
+
+  beforeEach(async () => {
+    await begun();
+    leading.data.source = () => {
+      throw Object.assign(new Error('404'), { code: 'HttpStatus', httpStatus: 404 });
+    };
+    leading.apply('first', { source: { url: 'http://origin.example.com/other.bin' } });
+    await leading.pass(2_000);
+    expect(leading.condition('first', 'Stalled')).toBe('True/SourceNotFound');
+  });
+
+  it('are there for nodes that wait, under the next leader too', async () => {
+    expect(waiting()).toBe(2);
+    leading.demands.clear();
+    // The source fails before it is known what nodes had.
+    leading.data.report(UID, [], { isUnread: true });
+    await leading.next();
+    await leading.pass(2_000);
+    transferring(10);
+    await leading.pass(120_000);
+    expect(leading.condition('first', 'Stalled')).toBe('True/SourceNotFound');
+    expect(plan()?.record.epoch).toBe(1);
+    expect(waiting()).toBe(2);
+  });
+
+  it('are there no longer than that', async () => {
+    delivered();
+    await leading.pass(10_000);
+    expect(waiting()).toBe(0);
+  });
+});
+
 describe('a Distribution that is applied again within the grace', () => {
   beforeEach(async () => {
     await begun(graced);
