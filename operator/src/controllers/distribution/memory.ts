@@ -184,13 +184,17 @@ export class Memory {
   }
 }
 
-/** Sums: ten thousand nodes are looked at each second. */
+/**
+ * Sums: ten thousand nodes are looked at each second. Nodes that wait and nodes that receive are one:
+ * they take turns also where no byte comes.
+ */
 function markOf(progress: DistributionProgress | undefined): string {
   if (progress === undefined) return '';
-  const states = { pending: 0, transferring: 0, verifying: 0, ready: 0, failed: 0, removed: 0 };
+  const states = { open: 0, ready: 0, failed: 0, removed: 0 };
   let verifiedBytes = 0;
   for (const node of progress.nodes) {
-    states[node.state] += 1;
+    const { state } = node;
+    states[state === 'ready' || state === 'failed' || state === 'removed' ? state : 'open'] += 1;
     verifiedBytes += node.verifiedBytes;
   }
   return [progress.epoch, progress.originBytes, verifiedBytes, ...Object.values(states)].join(' ');
