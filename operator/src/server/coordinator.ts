@@ -54,6 +54,9 @@ export interface CoordinatorDependencies {
 
 const SAVE_MS = 2_000;
 const SWEEP_MS = 5_000;
+/** Rows that cannot be read are tried again, and nothing is said of nodes; but not for ever. */
+const RECALL_MS = 30_000;
+const RECALL_AGAIN_MS = 1_000;
 /** A relay that was not heard of for so long: what it held may be pulled again. */
 const SILENT_RELAY_MS = 15_000;
 
@@ -393,8 +396,9 @@ export class Coordinator implements CoordinatorPort {
   }
 
   /** What the nodes had before this replica led, until they report. */
-  #recall(uid: string): void {
+  #recall(uid: string, sinceMs = this.#deps.clock.now()): void {
     const book = this.#distributions.get(uid)?.book;
+    if (book === undefined) return;
     const take = (assignments: readonly Assignment[]) => {
       const known = this.#distributions.get(uid);
       if (known === undefined || known.book !== book) return;
@@ -411,7 +415,12 @@ export class Coordinator implements CoordinatorPort {
     };
     this.#rows.recall(uid).then(take, (error) => {
       this.#deps.logger.warn('assignments cannot be read', { uid, error });
-      take([]);
+      const { clock } = this.#deps;
+      if (clock.now() - sinceMs >= RECALL_MS) return take([]);
+      clock.setTimer(RECALL_AGAIN_MS, () => {
+        // Removed meanwhile, or this replica does not lead any more.
+        if (this.#distributions.get(uid)?.book === book) this.#recall(uid, sinceMs);
+      });
     });
   }
 

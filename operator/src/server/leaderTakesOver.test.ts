@@ -1,5 +1,5 @@
 /** What users see of Distributions while one leader follows another: the real Coordinator under them. */
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createLogger } from 'winston';
 import type { Distribution, DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import {
@@ -33,6 +33,10 @@ class Cluster {
   needs: number[] = [];
   /** Rows are read when it is called. */
   answer: (() => void) | undefined;
+  /** So often the database does not give them. */
+  failures = 0;
+  /** How often it was asked. */
+  reads = 0;
   readonly nodes = NAMES.map(
     (name) => ({ metadata: { name, uid: `uid-of-${name}`, labels: {} } }) as unknown as NodeObject,
   );
@@ -57,6 +61,11 @@ class Cluster {
           const { promise, resolve } = Promise.withResolvers<void>();
           this.answer = resolve;
           await promise;
+        }
+        this.reads += 1;
+        if (this.failures > 0) {
+          this.failures -= 1;
+          throw new Error('timed out');
         }
         return [...this.shards.values()].filter((shard) => shard.uid === uid);
       },
@@ -290,4 +299,48 @@ it('keeps no relays for nodes that cannot be served now, and has them when they 
   await say(2, 'failed');
   expect(cluster.needs.at(-1), 'when it has failed').toBe(0);
   await first.stop();
+});
+
+describe('rows that a new leader cannot read', () => {
+  it('are read again, and until then nothing is said of nodes', async () => {
+    const { cluster, first } = await delivered();
+    await first.stop();
+    cluster.forgetWhatWasSeen();
+    cluster.failures = 2;
+    const next = await new Leader(cluster).start();
+    expect(next.test.coordinator.progress(UID)?.isUnread).toBe(true);
+    await next.pass(5_000);
+    expect(next.test.coordinator.progress(UID)).toMatchObject({
+      isUnread: false,
+      nodes: NAMES.map((name) => ({ name, state: 'ready' })),
+    });
+    expect(cluster.statuses).toEqual([]);
+    expect(cluster.events).toEqual([]);
+    expect(Math.max(...cluster.needs), 'relays').toBe(0);
+    await next.stop();
+  });
+
+  it('hold up nobody for longer than half a minute', async () => {
+    const { cluster, first } = await delivered();
+    await first.stop();
+    cluster.failures = Number.POSITIVE_INFINITY;
+    const next = await new Leader(cluster).start();
+    await next.pass(29_000);
+    expect(next.test.coordinator.progress(UID)?.isUnread).toBe(true);
+    await next.pass(2_000);
+    expect(next.test.coordinator.progress(UID)?.isUnread).toBe(false);
+    await next.stop();
+  });
+
+  it('are not read on by one that leads no more', async () => {
+    const { cluster, first } = await delivered();
+    await first.stop();
+    cluster.failures = Number.POSITIVE_INFINITY;
+    const next = await new Leader(cluster).start();
+    await next.pass(2_000);
+    await next.stop();
+    const { reads } = cluster;
+    await next.pass(5_000);
+    expect(cluster.reads).toBe(reads);
+  });
 });
