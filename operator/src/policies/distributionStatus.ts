@@ -120,7 +120,12 @@ function reportsOf(input: StatusInput): ReadonlyMap<string, NodeProgress> {
 }
 
 /** A completed epoch ends no more, its origin has another version, and no node gives what is missing. */
-function isSourceGone({ verdict, record, progress, idleForMs }: StatusInput): boolean {
+export function isSourceGone({
+  verdict,
+  record,
+  progress,
+  idleForMs,
+}: Pick<StatusInput, 'verdict' | 'record' | 'progress' | 'idleForMs'>): boolean {
   return (
     verdict.action === 'serve' &&
     record?.completedAt !== undefined &&

@@ -21,7 +21,7 @@ import {
 import { saysDelivered } from '../../policies/distributionStatus.ts';
 import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { type RelayDemand, relayDemand, wantsBytes } from '../../policies/relays.ts';
-import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
+import type { Coordinator, EpochRecord, EpochStore, NodeProgress, Troubles } from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
 import type { WorkloadsView } from '../workloads/workloads.ts';
 import type { DistributionApi } from './api.ts';
@@ -385,9 +385,12 @@ export class DistributionController {
     const progress = this.#deps.coordinator.progress(memory.uid);
     // Relays for nodes that have everything would stay for minutes.
     if (progress?.isUnread === true) return;
+    // A try that follows a failure is none to users, and would keep all relays of its domain for good.
+    const isIdle = (node: NodeProgress) =>
+      !wantsBytes(node) || memory.failures.has(node.name) || memory.isSourceGone;
     const idle = new Set(
       progress !== undefined && progress.epoch === record?.epoch
-        ? progress.nodes.filter((node) => !wantsBytes(node)).map((node) => node.name)
+        ? progress.nodes.filter(isIdle).map((node) => node.name)
         : [],
     );
     const done = record?.source.sizeBytes === 0;

@@ -49,6 +49,8 @@ export class Memory {
   readonly ownWrites = new OwnWrites();
   /** Of the record's epoch, as the status says. */
   failures: Failures = new Map();
+  /** Of it too: nodes that lack something cannot get it. */
+  isSourceGone = false;
   /** Whose events were told last, written or not. */
   told: DistributionStatus | undefined;
   #failures = 0;
@@ -72,6 +74,7 @@ export class Memory {
     if (record.epoch !== this.record?.epoch) {
       this.mirrors = new MirrorMemory();
       this.failures = new Map();
+      this.isSourceGone = false;
     }
     this.record = record;
     this.forgetFailure();

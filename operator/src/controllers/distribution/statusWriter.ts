@@ -3,7 +3,7 @@ import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { isKubeError } from '../../kube/client.ts';
 import { resources } from '../../kube/paths.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
-import { distributionStatus, sameStatus } from '../../policies/distributionStatus.ts';
+import { distributionStatus, isSourceGone, sameStatus } from '../../policies/distributionStatus.ts';
 import { isMadeFrom } from '../../policies/fileSet.ts';
 import { mirrorsAvailable, standingsOf } from '../../policies/mirrors.ts';
 import { isAwaited } from '../../policies/nodes.ts';
@@ -56,6 +56,7 @@ export class StatusWriter {
       { isServed: verdict.action === 'serve', open },
       nowMs,
     );
+    memory.isSourceGone = isSourceGone({ verdict, record, progress, idleForMs });
     const status = distributionStatus({
       generation: metadata.generation ?? 0,
       previous,
