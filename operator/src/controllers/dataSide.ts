@@ -132,8 +132,8 @@ export interface EpochStore {
     uid: string,
     heir: { readonly owner: string; readonly name: string },
   ): Promise<EpochRecord | undefined>;
-  /** From now on nobody adopts it. False: it is no grave. */
-  condemn(uid: string): Promise<boolean>;
+  /** From now on nobody adopts it, and its files go from then on. False: it is no grave. */
+  condemn(uid: string, dueAtMs: number): Promise<boolean>;
 }
 
 /** Where the files of a deleted Distribution are, and until when. */

@@ -271,7 +271,7 @@ class MongoDataSide implements DataSide {
       bury: (uid, plot) => orDatabaseError(epochs.bury(uid, plot)),
       graves: () => orDatabaseError(epochs.graves()),
       adopt: (uid, heir) => orDatabaseError(epochs.adopt(uid, heir)),
-      condemn: (uid) => orDatabaseError(epochs.condemn(uid)),
+      condemn: (uid, dueAtMs) => orDatabaseError(epochs.condemn(uid, dueAtMs)),
       delete: async (uid) => {
         await this.coordinator.deleteRows(uid);
         await epochs.delete(uid);

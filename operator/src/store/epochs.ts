@@ -190,8 +190,8 @@ export class MongoEpochStore implements EpochStore, RevocationStore {
     return record;
   }
 
-  async condemn(uid: string): Promise<boolean> {
-    const change = { $set: { 'plot.condemned': true } };
+  async condemn(uid: string, dueAtMs: number): Promise<boolean> {
+    const change = { $set: { 'plot.condemned': true, 'plot.dueAtMs': dueAtMs } };
     const { matchedCount } = await this.#rows.updateOne(
       { _id: uid, plot: { $exists: true }, ...this.#schema.readable },
       change,

@@ -153,7 +153,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     const adopted = aRecord({ uid: 'a', owner: 'b', name: 'again', unproven: true });
     expect(await epochs.adopt('a', { owner: 'b', name: 'again' })).toEqual(adopted);
     expect(await epochs.adopt('a', { owner: 'c', name: 'late' })).toBeUndefined();
-    expect(await epochs.condemn('a')).toBe(false);
+    expect(await epochs.condemn('a', 1_000)).toBe(false);
     expect(await epochs.load('b')).toEqual(adopted);
     expect(await epochs.load('a')).toBeUndefined();
     expect(await epochs.living()).toEqual([{ uid: 'a', owner: 'b' }]);
@@ -164,10 +164,10 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
     const epochs = new MongoEpochStore(server.database);
     await epochs.save(aRecord({ uid: 'a' }));
     await epochs.bury('a', { path: 'model', dueAtMs: 5_000, condemned: false });
-    expect(await epochs.condemn('a')).toBe(true);
-    expect(await epochs.condemn('a')).toBe(true);
+    expect(await epochs.condemn('a', 4_000)).toBe(true);
+    expect(await epochs.condemn('a', 4_000)).toBe(true);
     expect(await epochs.adopt('a', { owner: 'b', name: 'again' })).toBeUndefined();
-    expect(await epochs.graves()).toMatchObject([{ uid: 'a', condemned: true }]);
+    expect(await epochs.graves()).toMatchObject([{ uid: 'a', condemned: true, dueAtMs: 4_000 }]);
     await epochs.delete('a');
     expect(await epochs.graves()).toEqual([]);
   });
@@ -217,7 +217,7 @@ describe.each(await testDatabases())('in %s', (_name, start) => {
       await expect(epochs.save(aRecord({ uid: 'alive', epoch: 2 }))).rejects.toThrow();
       await epochs.saveRevoked('alive', 1, ['key']);
       await epochs.bury('alive', plot);
-      expect(await epochs.condemn('buried')).toBe(false);
+      expect(await epochs.condemn('buried', 1_000)).toBe(false);
       expect(await epochs.adopt('buried', { owner: 'b', name: 'again' })).toBeUndefined();
       for (const uid of ['alive', 'buried']) await epochs.delete(uid);
       expect(await rowsOf('distributions')).toBe(before);

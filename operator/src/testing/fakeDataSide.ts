@@ -198,9 +198,9 @@ export class FakeDataSide implements Coordinator, EpochStore {
     return adopted;
   }
 
-  async condemn(uid: string): Promise<boolean> {
+  async condemn(uid: string, dueAtMs: number): Promise<boolean> {
     const plot = this.plots.get(uid);
-    if (plot !== undefined) this.plots.set(uid, { ...plot, condemned: true });
+    if (plot !== undefined) this.plots.set(uid, { ...plot, condemned: true, dueAtMs });
     return plot !== undefined;
   }
 }

@@ -155,6 +155,24 @@ describe('a graveyard', () => {
     expect(data.tombstones.get('old')).toBe(true);
   });
 
+  it('that was in the way goes on under the next leader, though its grace lasts', async () => {
+    await graveyard.bury(record, 'model', 3_600_000);
+    graveyard.start();
+    await graveyard.adopt(heir, 'ml', 'model/7b');
+    await pass(2_000);
+    expect(data.tombstones.get('old')).toBe(true);
+    await graveyard.stop();
+    data.tombstones.clear();
+    graveyard = newGraveyard();
+    await graveyard.load();
+    graveyard.start();
+    await pass(2_000);
+    expect(data.tombstones.get('old')).toBe(true);
+    data.confirm('old');
+    await pass(2_000);
+    expect(data.records.size).toBe(0);
+  });
+
   it('is what the leader before has left, and nothing starts before everybody was looked at', async () => {
     await graveyard.bury(record, 'model', 5_000);
     await graveyard.stop();

@@ -141,14 +141,17 @@ export class Graveyard {
     switch (decideGrave({ grave, namespace, nowMs, isTold, missing, nodeExists })) {
       case 'wait':
         return;
-      case 'tell':
-        // Before an agent hears of it: from here on nobody may count on the files.
-        if (!(await epochs.condemn(uid))) return this.drop(uid);
-        this.#graves.set(uid, { ...grave, condemned: true });
+      case 'tell': {
+        // Before an agent hears of it: from here on nobody may count on the files. What was in the
+        // way, or had no heirs, had a grace: the next leader is not to wait for it.
+        const dueAtMs = Math.min(grave.dueAtMs, nowMs);
+        if (!(await epochs.condemn(uid, dueAtMs))) return this.drop(uid);
+        this.#graves.set(uid, { ...grave, condemned: true, dueAtMs });
         this.#told.add(uid);
         coordinator.remove(uid, { deleteFiles: true });
         logger.info('files of a deleted distribution go', { uid });
         return;
+      }
       case 'forget':
         await epochs.delete(uid);
         this.drop(uid);
