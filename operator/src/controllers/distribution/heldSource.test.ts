@@ -196,6 +196,23 @@ describe('a Distribution that is applied again within the grace', () => {
     expect(leading.wanted.has('second')).toBe(true);
   });
 
+  it('is not told that it is delivered before the origin has said that the files are its own', async () => {
+    leading.apply('second', { ...graced, suspend: true });
+    await leading.pass(2_000);
+    delivered();
+    await leading.pass(5_000);
+    expect(plan()?.record).toMatchObject({ owner: 'uid-second', unproven: true });
+    expect(leading.condition('second', 'Ready')).toBe('False/Suspended');
+    expect(leading.condition('second', 'SourceResolved')).toBe('Unknown/Resolving');
+    expect(plan()?.record.completedAt).toBeUndefined();
+    leading.apply('second', graced);
+    await leading.pass(5_000);
+    expect(leading.condition('second', 'Ready')).toBe('True/Delivered');
+    leading.apply('second', { ...graced, suspend: true });
+    await leading.pass(5_000);
+    expect(leading.condition('second', 'Ready'), 'once proven').toBe('True/Delivered');
+  });
+
   it('does not while an older one has the path', async () => {
     const creationTimestamp = '2025-01-01T00:00:00Z';
     leading.wanted.clear();

@@ -5,6 +5,7 @@ import { resources } from '../../kube/paths.ts';
 import { type DistributionInput, decideDistribution } from '../../policies/distribution.ts';
 import { distributionStatus, isSourceGone, sameStatus } from '../../policies/distributionStatus.ts';
 import { isMadeFrom } from '../../policies/fileSet.ts';
+import { isProven } from '../../policies/graves.ts';
 import { mirrorsAvailable, standingsOf } from '../../policies/mirrors.ts';
 import { isAwaited } from '../../policies/nodes.ts';
 import { withRetries } from '../../policies/retries.ts';
@@ -62,7 +63,7 @@ export class StatusWriter {
       previous,
       verdict,
       record,
-      recordIsCurrent: record !== undefined && isMadeFrom(record, spec.source),
+      recordIsCurrent: record !== undefined && isMadeFrom(record, spec.source) && isProven(record),
       failure: input.failure,
       sourceChanged: input.sourceChanged,
       nodes: input.nodes,
