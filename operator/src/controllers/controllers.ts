@@ -70,6 +70,7 @@ export class Controllers {
   readonly #overdue: Overdue;
   #synced = false;
   #leading = false;
+  #isStopped = false;
 
   constructor(options: ControllersOptions, dependencies: ControllersDependencies) {
     this.#deps = dependencies;
@@ -185,6 +186,8 @@ export class Controllers {
   /** Wants a coordinator that leads. The limits of the Origins come before anything else. */
   async lead(): Promise<void> {
     await this.#overdue.stop();
+    // Nobody would stop what starts now.
+    if (this.#isStopped) return;
     this.#leading = true;
     this.#origin.start();
     this.#fleet.start();
@@ -193,6 +196,7 @@ export class Controllers {
   }
 
   async stop(): Promise<void> {
+    this.#isStopped = true;
     this.#leading = false;
     await Promise.all([
       this.#overdue.stop(),
