@@ -56,7 +56,7 @@ export const DISTRIBUTION_CONDITIONS = {
   },
   RelaysAvailable: {
     True: {
-      when: 'each domain with nodes that wait has a relay that runs, or none waits',
+      when: 'each domain with nodes that wait has a relay that runs, or none with an agent waits',
       reasons: ['RelaysReady', 'RelaysNotNeeded'],
     },
     False: {

@@ -56,6 +56,15 @@ describe('the conditions', () => {
     ]);
   });
 
+  it('do not say that nobody waits when those that wait have no agent', () => {
+    const progress = aProgress([ready('n1'), aReport('n2', { connected: false })]);
+    const status = distributionStatus(aStatusInput({ progress, relays: [] }));
+    expect(status.conditions?.find(({ type }) => type === 'RelaysAvailable')).toMatchObject({
+      reason: 'RelaysNotNeeded',
+      message: 'no node with an agent waits for bytes',
+    });
+  });
+
   it('say Ready when so many are missing as maxUnready allows, and no more', () => {
     const nodes = ['n1', 'n2', 'n3', 'n4'].map((name) => aTarget(name));
     const with2 = aProgress([ready('n1'), ready('n2'), aReport('n3'), failed('n4', 'DiskFull')]);

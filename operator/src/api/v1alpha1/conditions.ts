@@ -77,7 +77,7 @@ export const distributionReasons = {
     'All relays of a domain that run have failed with the file, for example because it is more than their cache has room for; its nodes are served by other domains, or pull under leases.',
   RelaysLimited:
     'A domain gets no relay: relay.maxRelays or relay.topologyKeys of the chart leave it none; its nodes are served by other domains, or pull under leases.',
-  RelaysNotNeeded: 'No node waits for bytes.',
+  RelaysNotNeeded: 'No node with an agent waits for bytes.',
   MirrorsReady: 'Each of spec.source.mirrors has files of the same lengths.',
   MirrorUnavailable:
     'A mirror of spec.source.mirrors does not answer, or not as it must; the others and spec.source.url are used.',
