@@ -6,7 +6,7 @@ import { readyFailuresOf, SOURCE_FAILURES } from './failures.ts';
 export const DISTRIBUTION_CONDITIONS = {
   Ready: {
     True: {
-      when: 'the matching nodes that are waited for show the file of this epoch, but for as many as `spec.delivery.maxUnready` lets go without, and one at least does; or no node matches. It stays True for this generation and epoch, whatever becomes of nodes that join later, while one has it',
+      when: 'the matching nodes that are waited for show the file of this epoch, but for as many as `spec.delivery.maxUnready` lets go without, and one at least does; or no node matches. It stays True for this generation and epoch, whatever becomes of nodes that join later, while one has it or none is waited for',
       reasons: ['Delivered', 'NoNodesMatch'],
     },
     False: {

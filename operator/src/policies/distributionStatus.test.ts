@@ -168,6 +168,20 @@ describe('the conditions', () => {
     expect(conditions(status)[0]).toBe('Ready=False/DiskFull');
   });
 
+  it.each([
+    ['receive it', [aReport('n1'), aReport('n2')]],
+    ['are others than had it', []],
+  ])('do not stay Ready when nobody has it any more and those that lack it %s', (_case, nodes) => {
+    const previous = distributionStatus(
+      aStatusInput({ progress: aProgress([ready('n1'), ready('n2')]) }),
+    );
+    const status = distributionStatus(aStatusInput({ previous, progress: aProgress(nodes) }));
+    expect(conditions(status).slice(0, 2)).toEqual([
+      'Ready=False/Transferring',
+      'Reconciling=True/Transferring',
+    ]);
+  });
+
   it('stay Ready for the generation when all that have joined since are not ready', () => {
     const progress = aProgress([ready('n1'), ready('n2')]);
     const previous = distributionStatus(aStatusInput({ progress }));

@@ -237,7 +237,8 @@ function serving(
     const message = `no byte moved for ${idle}; ${nodes}${cause}`;
     return failing(failure('ProgressDeadlineExceeded', message));
   }
-  if (wasReady(input) && counts.failed === 0) return delivered(nodes + lateNodes(counts, reports));
+  // Nobody is waited for, so nobody has lost it.
+  if (wasReady(input) && counts.desired === 0) return delivered(nodes + lateNodes(counts, reports));
   const short = shortage(input, reports);
   if (short !== undefined) {
     return failing({ ...short, message: `${nodes}; ${short.message}` });
