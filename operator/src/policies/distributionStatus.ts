@@ -382,7 +382,12 @@ function relaysAvailable(input: StatusInput): DistributionCondition<'RelaysAvail
     const message = bounds === undefined ? all : `${all}; ${bounds.message}`;
     return relays.some((relay) => relay.desired > 0)
       ? { type, status: 'True', reason: 'RelaysReady', message }
-      : { type, status: 'True', reason: 'RelaysNotNeeded', message: 'no node with an agent waits for bytes' };
+      : {
+          type,
+          status: 'True',
+          reason: 'RelaysNotNeeded',
+          message: 'no node with an agent waits for bytes',
+        };
   }
   const names = listed(without.map((relay) => relay.domain));
   const image = without.map(({ domain }) => troubles.relayImage(domain)).find((said) => said);

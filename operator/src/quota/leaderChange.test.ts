@@ -109,6 +109,27 @@ describe('after a change of the leader', () => {
     expect(given.filter((piece) => held.has(piece))).toEqual([]);
   });
 
+  it.each([
+    ['until a relay that runs is back, which alone knows what it has', 3_000, 3_300],
+    ['but not for ever where that one cannot come', 60_000, 7_000],
+  ])('the next one gives nothing of what was begun %s', async (_case, backMs, givesMs) => {
+    await leases.acquire('one', { wantConnections: 1, wantRateBytesPerSecond: 1e6 });
+    leases.relayIsAway = true;
+    const ledMs = leases.clock.now();
+    leases.clock.setTimer(backMs, () => {
+      leases.relayIsAway = false;
+    });
+    const next = await nextLeader();
+    let outcome: string | undefined;
+    while (outcome !== 'granted') {
+      expect(leases.clock.now() - ledMs).toBeLessThan(givesMs + 700);
+      const answer = await acquireFrom(next, 'two', 'a', { wantConnections: 1 });
+      outcome = answer === 'refused' ? answer : answer.outcome;
+    }
+    // It is asked each 0.6 s.
+    expect(leases.clock.now() - ledMs).toBeGreaterThanOrEqual(Math.min(backMs, givesMs));
+  });
+
   it('nor at one that was never asked before: the limits are common to both', async () => {
     const next = await nextLeader();
     await leases.clock.advance(GRANTS_AFTER_MS);

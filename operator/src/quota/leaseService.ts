@@ -43,6 +43,8 @@ export interface LeaseServiceDependencies {
   readonly onBroken: (error: Error) => void;
   readonly onRetry: (error: unknown) => void;
   readonly observe?: LeaseObserver;
+  /** Whether a relay runs that is not connected: what it has nobody knows. */
+  readonly isRelayAway?: () => boolean;
 }
 
 export class LeaseService {
@@ -69,6 +71,7 @@ export class LeaseService {
 
   constructor(options: OriginBooksOptions, dependencies: LeaseServiceDependencies) {
     const { clock, random, wallClock, observe = () => {} } = dependencies;
+    const { isRelayAway = () => false } = dependencies;
     this.#clock = clock;
     this.#random = random;
     this.#observe = observe;
@@ -92,6 +95,7 @@ export class LeaseService {
       clock,
       books: this.#books,
       wake: (uid) => this.#sharing.reconsider(uid),
+      isRelayAway,
     });
     this.#probes = new Probes({ books: this.#books, clock, newLeaseId, observe });
     this.#sharing = new Sharing({

@@ -13,10 +13,18 @@ export interface PullRegistryDependencies {
   readonly books: OriginBooks;
   /** Holders who wait for something of this distribution may find it now. */
   readonly wake: (uid: string) => void;
+  /** Whether a relay runs whose word is missing. */
+  readonly isRelayAway: () => boolean;
 }
 
 /** After a change of leaders: until relays have said what they hold, nothing of it is given. */
 const UNSURE_MS = 1_500;
+/**
+ * Nor until one that runs is back, which may have waited for the address of the leader before; but
+ * one that cannot come keeps nobody waiting for longer.
+ */
+const LONGEST_UNSURE_MS = 7_000;
+const LOOK_MS = 250;
 /** What pullers say of an origin that answers, and not as it should. */
 const BAD_ANSWERS: ReadonlySet<string> = new Set(['SourceRefused', 'BadContentRange']);
 
@@ -171,11 +179,16 @@ export class PullRegistry {
 
   /** Whoever is told to wait meanwhile is called at its end. */
   #isUnsure(pull: Pull, sinceMs: number): void {
-    const { clock, wake } = this.#dependencies;
-    const untilMs = sinceMs + UNSURE_MS;
-    if (untilMs <= clock.now()) return;
+    const { clock, wake, isRelayAway } = this.#dependencies;
+    const nowMs = clock.now();
+    const lookAtMs = isRelayAway() ? Math.min(nowMs + LOOK_MS, sinceMs + LONGEST_UNSURE_MS) : nowMs;
+    const untilMs = Math.max(sinceMs + UNSURE_MS, lookAtMs);
+    if (untilMs <= nowMs) return;
     pull.unsureUntilMs = untilMs;
-    clock.setTimer(untilMs - clock.now(), () => wake(pull.distribution.uid));
+    clock.setTimer(untilMs - nowMs, () => {
+      this.#isUnsure(pull, sinceMs);
+      if (pull.unsureUntilMs <= clock.now()) wake(pull.distribution.uid);
+    });
   }
 
   /** What leases of an earlier leader have, nobody else gets until they are over. */

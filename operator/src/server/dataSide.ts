@@ -40,6 +40,7 @@ import { HANDSHAKE_TIMEOUT_MS, Handshakes } from './handshakes.ts';
 import { ImageTroubles } from './imageTroubles.ts';
 import { Keyring, type Keys } from './keyring.ts';
 import { LeaderReach } from './leaderReach.ts';
+import { isRelayAway } from './relaysAway.ts';
 import { ticketKeysFrom } from './sessions.ts';
 
 export interface DataSideDependencies extends DataSideEnvironment {
@@ -119,6 +120,7 @@ class MongoDataSide implements DataSide {
       onBroken: (error) =>
         logger.error('an origin is granted nothing: its journal cannot be read', { error }),
       onRetry: (error) => logger.warn('the journal is not written and is tried again', { error }),
+      isRelayAway: () => isRelayAway(this.#pods.list(), this.coordinator.fleet.relays()),
     });
     this.coordinator = new Coordinator({
       leases: this.#leases,

@@ -53,7 +53,7 @@ export function anOriginPolicy(
 
 export function aLeaseService(
   dependencies: { readonly store: JournalStore; readonly clock: Clock } & Partial<
-    Pick<LeaseServiceDependencies, 'onLost' | 'onBroken' | 'wallClock'>
+    Pick<LeaseServiceDependencies, 'onLost' | 'onBroken' | 'wallClock' | 'isRelayAway'>
   >,
   options: Partial<OriginBooksOptions> = {},
 ): LeaseService {

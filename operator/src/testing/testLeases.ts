@@ -26,6 +26,8 @@ export class TestLeases {
   lost: Error[] = [];
   /** Of the newest service: which holders it called. */
   asks: string[] = [];
+  /** Whether a relay runs that no service has heard of. */
+  relayIsAway = false;
   #sequence = 0;
 
   constructor() {
@@ -49,6 +51,7 @@ export class TestLeases {
       store: this.journal,
       clock: this.clock,
       onLost: (error) => errors.push(error),
+      isRelayAway: () => this.relayIsAway,
     });
     made.onAsk((holder) => asks.push(holder));
     made.setOrigins([anOriginPolicy(limits)]);
