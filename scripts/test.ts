@@ -19,7 +19,7 @@ const SUITES = [
   { name: 'simulation', timeoutMs: 6 * MINUTE_MS },
   { name: 'integration', timeoutMs: 20 * MINUTE_MS },
   { name: 'cluster', timeoutMs: 12 * MINUTE_MS },
-  { name: 'e2e', timeoutMs: 30 * MINUTE_MS },
+  { name: 'e2e', timeoutMs: 45 * MINUTE_MS },
 ] as const;
 
 /** Building a cluster's binaries from nothing takes about nine minutes on two cores. */
