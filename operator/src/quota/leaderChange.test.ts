@@ -123,6 +123,8 @@ describe('after a change of the leader', () => {
     let outcome: string | undefined;
     while (outcome !== 'granted') {
       expect(leases.clock.now() - ledMs).toBeLessThan(givesMs + 700);
+      // Said with every look at the distribution.
+      next.setDistribution(aLeasedDistribution());
       const answer = await acquireFrom(next, 'two', 'a', { wantConnections: 1 });
       outcome = answer === 'refused' ? answer : answer.outcome;
     }

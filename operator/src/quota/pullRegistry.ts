@@ -168,7 +168,7 @@ export class PullRegistry {
   #revoke(pull: Pull): void {
     const { uid, epoch, revokedPullers } = pull.distribution;
     pull.pool.forgetHeld();
-    this.#isUnsure(pull, this.#dependencies.clock.now());
+    this.#beUnsure(pull.distribution, this.#dependencies.clock.now());
     for (const { ledger } of this.#dependencies.books.all()) {
       for (const lease of ledger.leases.values()) {
         if (lease.uid !== uid || lease.epoch !== epoch) continue;
@@ -178,16 +178,21 @@ export class PullRegistry {
   }
 
   /** Whoever is told to wait meanwhile is called at its end. */
-  #isUnsure(pull: Pull, sinceMs: number): void {
+  #beUnsure(distribution: LeasedDistribution, sinceMs: number): void {
     const { clock, wake, isRelayAway } = this.#dependencies;
+    // Asked for each time: who says the distribution once more makes it anew.
+    const pull = this.of(distribution);
+    if (pull === undefined) return;
     const nowMs = clock.now();
     const lookAtMs = isRelayAway() ? Math.min(nowMs + LOOK_MS, sinceMs + LONGEST_UNSURE_MS) : nowMs;
     const untilMs = Math.max(sinceMs + UNSURE_MS, lookAtMs);
     if (untilMs <= nowMs) return;
-    pull.unsureUntilMs = untilMs;
+    // A puller may have been revoked meanwhile: then it takes longer.
+    pull.unsureUntilMs = Math.max(pull.unsureUntilMs, untilMs);
     clock.setTimer(untilMs - nowMs, () => {
-      this.#isUnsure(pull, sinceMs);
-      if (pull.unsureUntilMs <= clock.now()) wake(pull.distribution.uid);
+      this.#beUnsure(distribution, sinceMs);
+      const thenMs = this.of(distribution)?.unsureUntilMs ?? 0;
+      if (thenMs <= clock.now()) wake(distribution.uid);
     });
   }
 
@@ -198,7 +203,7 @@ export class PullRegistry {
     const leases = [...ledger.leases.values()].filter((lease) => this.of(lease) === pull);
     if (chargeOf(ledger, uid).epoch === pull.distribution.epoch || leases.length > 0) {
       // Not from now on: reports came while the journal was read, and a long one takes its time.
-      this.#isUnsure(pull, pull.heardSinceMs);
+      this.#beUnsure(pull.distribution, pull.heardSinceMs);
       pull.isInherited = true;
     }
     for (const { leaseId, extents, expired, purpose } of leases) {
