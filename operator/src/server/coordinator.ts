@@ -403,9 +403,10 @@ export class Coordinator implements CoordinatorPort {
       const known = this.#distributions.get(uid);
       if (known === undefined || known.book !== book) return;
       const unixMs = this.#deps.wallClock();
-      const forgotten = known.book.recall(assignments, this.#deps.clock.now(), unixMs);
-      const left = assignments.filter(({ leftAtMs }) => leftAtMs === undefined);
-      const leavers = left.map(({ node }) => node).filter((node) => known.book.isLeaver(node));
+      const forgotten = book.recall(assignments, this.#deps.clock.now(), unixMs);
+      // Of those that left while nobody led the grace begins now.
+      const undated = assignments.filter(({ leftAtMs }) => leftAtMs === undefined);
+      const leavers = undated.map(({ node }) => node).filter((node) => book.isLeaver(node));
       this.#rows.setLeft(uid, leavers, unixMs);
       this.#rows.deleteNodes(uid, forgotten);
       this.#departures.forgetGone([uid]);
@@ -434,8 +435,8 @@ export class Coordinator implements CoordinatorPort {
     if (!this.#isPrimed) return;
     // The grace of nodes that have left ends some time, and so do all waits.
     for (const [uid, { book, standIns }] of this.#distributions) {
-      const isWaiting = standIns.isWaiting || this.#donations.isWaiting(uid) || book.hasPlaces;
-      if (book.hasLeavers || book.keepsPlaces || isWaiting) this.#telling.soon(uid);
+      const isWaiting = book.isWaiting || standIns.isWaiting || this.#donations.isWaiting(uid);
+      if (isWaiting) this.#telling.soon(uid);
     }
     this.#hearing.forgetReports();
     this.#removals.sweep();

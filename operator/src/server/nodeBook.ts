@@ -44,6 +44,7 @@ export class NodeBook {
   #readyCount = 0;
   /** Undefined: no look has given any, or there is no limit. */
   #places: ReadonlySet<string> | undefined;
+  /** For nodes whose agents may come back: when they do not, others are to have their turn. */
   #keepsPlaces = false;
   /** Where places are given: since when a node has had so many bytes. */
   readonly #unmoved = new Map<
@@ -249,14 +250,12 @@ export class NodeBook {
     return (name) => places.has(name) || this.recordOf(name).state === 'ready';
   }
 
-  /** For nodes whose agents may come back: when they do not, others are to have their turn. */
-  get keepsPlaces(): boolean {
-    return this.#keepsPlaces;
-  }
-
-  /** For nodes that may stand still: others are to have their turn then. */
-  get hasPlaces(): boolean {
-    return (this.#places?.size ?? 0) > 0;
+  /**
+   * Whether time alone may change who is told what: a grace ends, an agent does not come back, a node
+   * stands still.
+   */
+  get isWaiting(): boolean {
+    return this.hasLeavers || this.#keepsPlaces || (this.#places?.size ?? 0) > 0;
   }
 
   #placesAre(places: ReadonlySet<string> | undefined): void {
