@@ -198,7 +198,7 @@ export type Peer = Static<typeof Peer>;
  * POST /v1/work: NDJSON in both directions, one message a line; up go reports (see Report). In
  * version 1 of the protocol GET, and nothing goes up. The stream is level-based: after it
  * opens the server says everything that is so, then `synced`; what was not named
- * by then is not this process's any more (its files stay, as orphans).
+ * by then is not this process's any more (its files stay, as orphans if it does not rest).
  */
 export const WorkMessage = Type.Union([
   Type.Object({ type: Type.Literal('task'), task: Task }),
