@@ -197,8 +197,9 @@ function reasonsText(reasons: readonly string[]): string {
   });
   const rest = reasons.filter((reason) => !kinds.some((kind) => isOfKind(reason, kind)));
   const quoted = (names: readonly string[]) => names.map((name) => `\`${name}\``);
-  const but = kinds.flatMap(lacking).map((reason) => ` but \`${reason}\``);
-  const each = `each of the kind ${quoted(kinds).join(' or ')}${but.join('')}`;
+  const lacked = quoted(kinds.flatMap(lacking)).join(' and ');
+  const but = lacked === '' ? '' : ` but ${lacked}`;
+  const each = `each of the kind ${quoted(kinds).join(' or ')}${but}`;
   return [...quoted(rest), ...(kinds.length === 0 ? [] : [each])].join(', ');
 }
 
