@@ -133,26 +133,26 @@ function addOrphans(registry: Registry, orphans: AgentMetricsOptions['orphans'])
     });
     return looking;
   };
-  new Gauge({
-    name: 'sluice_agent_orphaned_bytes',
-    help: 'Sizes of the sets on this disk that no Distribution names: retained, in the grace after a deletion, or of a lost database; the log names them',
-    registers: [registry],
-    async collect() {
-      const found = await look();
-      this.reset();
-      if (found === undefined) this.remove();
-      else this.set(found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
-    },
-  });
-  new Gauge({
-    name: 'sluice_agent_orphaned_distributions',
-    help: 'Distributions that nobody names any more and that have files on this disk',
-    registers: [registry],
-    async collect() {
-      const found = await look();
-      this.reset();
-      if (found === undefined) this.remove();
-      else this.set(found.length);
-    },
-  });
+  const gauge = (name: string, help: string, measured: (found: readonly Orphan[]) => number) => {
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      async collect() {
+        const found = await look();
+        if (found === undefined) this.remove();
+        else this.set(measured(found));
+      },
+    });
+  };
+  gauge(
+    'sluice_agent_orphaned_bytes',
+    'Sizes of the sets on this disk that no Distribution names: retained, in the grace after a deletion, or of a lost database; the log names them',
+    (found) => found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+  );
+  gauge(
+    'sluice_agent_orphaned_distributions',
+    'Distributions that nobody names any more and that have files on this disk',
+    (found) => found.length,
+  );
 }
