@@ -14,6 +14,7 @@ import {
   setFileMode,
   withFolder,
 } from './straight.ts';
+import { unlessMissing } from './unlessMissing.ts';
 
 const WRITABLE_MODE = 0o644;
 /** What the kernel says where bytes cannot be shared. */
@@ -84,7 +85,7 @@ class NodeFile implements OpenedFile {
 export const nodeFileSystem: FileSystem = {
   bootId: () => bootId,
 
-  facts: (path) => missingIsUndefined(async () => factsOf(await lstat(path, { bigint: true }))),
+  facts: (path) => unlessMissing(async () => factsOf(await lstat(path, { bigint: true }))),
 
   makeFolder: (path) => inFolderOf(path, (name) => mkdir(name, { mode: 0o755 })),
 
@@ -99,7 +100,7 @@ export const nodeFileSystem: FileSystem = {
     }
   },
 
-  readLink: (path) => missingIsUndefined(() => readlink(path)),
+  readLink: (path) => unlessMissing(() => readlink(path)),
   makeLink: (target, path) => inFolderOf(path, (name) => symlink(target, name)),
   rename: renameStraight,
 
@@ -155,13 +156,4 @@ function factsOf(stats: BigIntStats): FileFacts {
     mode: Number(stats.mode) & 0o7777,
     changedAtNs: stats.ctimeNs,
   };
-}
-
-async function missingIsUndefined<Found>(look: () => Promise<Found>): Promise<Found | undefined> {
-  try {
-    return await look();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }

@@ -20,6 +20,7 @@ import {
 } from 'node:fs/promises';
 import path from 'node:path';
 import { StoreError } from './storeError.ts';
+import { unlessMissing } from './unlessMissing.ts';
 
 /** O_NONBLOCK: of a pipe the other end is not waited for; to files and folders it means nothing. */
 const NO_WAIT = constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
@@ -91,15 +92,15 @@ export function list(at: string): Promise<string[]> {
 }
 
 /** False: it is a folder, and stays. */
-export function removeFile(at: string): Promise<boolean> {
-  return passing(() => inFolderOf(at, isUnlinked));
+export async function removeFile(at: string): Promise<boolean> {
+  return (await unlessMissing(() => inFolderOf(at, isUnlinked))) ?? true;
 }
 
 /** With all that is in it, and of links what they are, not what they lead to. */
 export async function removeStraight(at: string): Promise<void> {
   if (await removeFile(at)) return;
-  await passing(() => withFolder(at, (folder) => empty(folder, at)));
-  await passing(() => inFolderOf(at, rmdir));
+  await unlessMissing(() => withFolder(at, (folder) => empty(folder, at)));
+  await unlessMissing(() => inFolderOf(at, rmdir));
 }
 
 /** A folder that is gone down from. */
@@ -123,6 +124,7 @@ async function empty(top: FileHandle, at: string): Promise<void> {
     const next = await open(entryOf(here, name), FOLDER | NO_WAIT);
     await here.close();
     here = next;
+    return here;
   };
   try {
     let folders = await unlinkIn(here);
@@ -130,7 +132,7 @@ async function empty(top: FileHandle, at: string): Promise<void> {
       const name = folders.pop();
       if (name !== undefined) {
         const left = { ...(await identityOf(here)), name, folders };
-        if ((await passing(() => step(name))) === true) continue;
+        if ((await unlessMissing(() => step(name))) === undefined) continue;
         above.push(left);
         folders = await unlinkIn(here);
         continue;
@@ -142,7 +144,7 @@ async function empty(top: FileHandle, at: string): Promise<void> {
       if (dev !== left.dev || ino !== left.ino) {
         throw new StoreError('PathConflict', `${at} is in the way: its folders are being moved`);
       }
-      await passing(() => rmdir(entryOf(here, left.name)));
+      await unlessMissing(() => rmdir(entryOf(here, left.name)));
       folders = left.folders;
     }
   } catch (error) {
@@ -182,16 +184,6 @@ async function isUnlinked(name: string | Buffer): Promise<boolean> {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return true;
     if (code === 'EISDIR') return false;
-    throw error;
-  }
-}
-
-/** Truthy where nothing is there. */
-async function passing<Result>(work: () => Promise<Result>): Promise<Result | true> {
-  try {
-    return await work();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
     throw error;
   }
 }
