@@ -4,7 +4,7 @@
  */
 import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { checkSpace, diskSpaceOf } from '@sluice/engine/adapters/file/diskSpace.ts';
+import { checkSpace, diskSpaceOf, givenBytes } from '@sluice/engine/adapters/file/diskSpace.ts';
 import { OpenVersions } from '@sluice/engine/adapters/file/openVersions.ts';
 import { type SizedFile, unwrittenBytes } from '@sluice/engine/adapters/file/unwritten.ts';
 
@@ -15,9 +15,6 @@ export interface CacheRoomOptions {
   /** All that the cache may take; 0: as much as the file system has. */
   readonly maxCacheBytes: number;
 }
-
-/** What the kernel counts blocks in, whatever the disk's are. */
-const BLOCK_BYTES = 512;
 
 export class CacheRoom {
   readonly #options: CacheRoomOptions;
@@ -55,9 +52,7 @@ export async function takenBytes(
   for (const entry of (await unlessGone(() => entriesOf(folder))) ?? []) {
     const at = path.join(folder, entry.name);
     if (entry.isDirectory()) sum += await takenBytes(at, entriesOf);
-    else if (entry.isFile()) {
-      sum += ((await unlessGone(() => lstat(at)))?.blocks ?? 0) * BLOCK_BYTES;
-    }
+    else if (entry.isFile()) sum += givenBytes(await unlessGone(() => lstat(at)));
   }
   return sum;
 }

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 
 export interface DiskSpace {
@@ -18,6 +19,14 @@ export class DiskPressureError extends Error {
 export async function diskSpaceOf(folder: string): Promise<DiskSpace> {
   const { bavail, blocks, bsize } = await statfs(folder);
   return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+}
+
+/** What the kernel counts blocks in, whatever the disk's are. */
+const BLOCK_BYTES = 512;
+
+/** That the disk has given the file space for; a file that is not there has none. */
+export function givenBytes(facts: Pick<Stats, 'blocks'> | undefined): number {
+  return (facts?.blocks ?? 0) * BLOCK_BYTES;
 }
 
 export interface SpaceDemand {

@@ -1,14 +1,12 @@
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
+import { givenBytes } from './diskSpace.ts';
 import { unnotedBytes } from './earlierVersions.ts';
 
 export interface SizedFile {
   readonly path: string;
   readonly sizeBytes: number;
 }
-
-/** What the kernel counts blocks in, whatever the disk's are. */
-const BLOCK_BYTES = 512;
 
 /**
  * Bytes of a version that the disk has not given any space for. Its files have their sizes from the
@@ -22,7 +20,7 @@ export async function unwrittenBytes(
   const missing = await Promise.all(
     files.map(async ({ path: relative, sizeBytes }) => {
       const facts = await lstat(path.join(versionFolder, relative)).catch(() => undefined);
-      const bytes = Math.max(0, sizeBytes - (facts?.blocks ?? 0) * BLOCK_BYTES);
+      const bytes = Math.max(0, sizeBytes - givenBytes(facts));
       return { bytes, isThere: facts?.size === sizeBytes };
     }),
   );
