@@ -26,6 +26,7 @@ let mostBytes: number;
 
 beforeEach(async () => {
   root = await mkdtemp(path.join(tmpdir(), 'sluice-room-'));
+  await mkdir(pathsOf('any').namespaceFolder);
   diskUse = new DiskUse();
   orphans = [];
   const { bavail, bsize } = await statfs(root);

@@ -1,4 +1,4 @@
-import { mkdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import {
   checkSpace,
   DiskPressureError,
@@ -34,7 +34,6 @@ export async function makeRoom(
   options: RoomOptions,
   { diskUse, orphans }: RoomDependencies,
 ): Promise<void> {
-  await mkdir(paths.namespaceFolder, { recursive: true, mode: 0o755 });
   await diskUse.admit(paths, task.files, async (others) => {
     try {
       await judge(paths, task, options, others);
