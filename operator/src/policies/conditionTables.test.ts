@@ -7,7 +7,7 @@ import { aProgress, aRecord, aReport, aUsage, troubles } from '../testing/object
 import { aStatusInput, aTarget } from '../testing/statusInput.ts';
 import type { ConditionRules } from './conditions.ts';
 import { DISTRIBUTION_CONDITIONS, type DistributionCondition } from './distributionConditions.ts';
-import { distributionStatus, RELAYS_MISSING_MS, type StatusInput } from './distributionStatus.ts';
+import { distributionStatus, type StatusInput } from './distributionStatus.ts';
 import { FAILURES, type FailureReason, failure, SOURCE_FAILURES } from './failures.ts';
 import { AGENTS_MISSING_MS, IDLE_MS } from './idleFailures.ts';
 import { type MirrorStanding, mirrorsAvailable } from './mirrors.ts';
@@ -16,6 +16,7 @@ import type { OriginVerdict } from './origin.ts';
 import { ORIGIN_CONDITIONS } from './originConditions.ts';
 import { ORIGIN_EVENTS, stalledEvent } from './originEvents.ts';
 import { originStatus } from './originStatus.ts';
+import { RELAYS_MISSING_MS } from './relaysAvailable.ts';
 import { DISTRIBUTION_EVENTS, distributionEvents } from './story.ts';
 import { volumeCondition } from './volume.ts';
 

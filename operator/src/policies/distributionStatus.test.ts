@@ -3,12 +3,7 @@ import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import type { DistributionProgress, NodeProgress } from '../controllers/dataSide.ts';
 import { aProgress, aRecord, aReport, troubles } from '../testing/objects.ts';
 import { aStatusInput, aTarget } from '../testing/statusInput.ts';
-import {
-  distributionStatus,
-  type RelayState,
-  type StatusInput,
-  sameStatus,
-} from './distributionStatus.ts';
+import { distributionStatus, type StatusInput, sameStatus } from './distributionStatus.ts';
 import { FAILURES, type FailureReason } from './failures.ts';
 import { distributionEvents } from './story.ts';
 
@@ -34,8 +29,6 @@ const failed = (name: string, reason: string) =>
 const open = [aReport('n1'), aReport('n2')];
 const gone = open.map((node) => ({ ...node, connected: false }));
 const quotaExhausted = { code: 'QuotaExhausted', message: 'used up', untilMs: 1 } as const;
-/** A relay of the domain a. */
-const noRoom = { domain: 'a', reason: 'DiskPressure', message: 'the disk has 1 GiB free' };
 
 describe('the conditions', () => {
   it('say Reconciling while nodes receive', () => {
@@ -356,81 +349,9 @@ describe('the conditions', () => {
         'RelaysAvailable=False/ImageNotPullable',
       ],
     ],
-    [
-      'say which relays are missing',
-      { relays: [{ domain: 'a', desired: 1, available: 0, missingForMs: 30_001 }] },
-      ['RelaysAvailable=False/RelaysMissing'],
-    ],
-    [
-      'say that all relays of a domain have failed',
-      { progress: aProgress([], { failedRelays: [noRoom] }) },
-      ['RelaysAvailable=False/RelaysFailed'],
-    ],
-    [
-      'do not say so while one of them works',
-      {
-        relays: [{ domain: 'a', desired: 2, available: 2 }],
-        progress: aProgress([], { failedRelays: [noRoom, { ...noRoom, domain: 'b' }] }),
-      },
-      ['RelaysAvailable=True/RelaysReady'],
-    ],
-    [
-      'do not say so of an epoch before',
-      { progress: aProgress([], { epoch: 2, failedRelays: [noRoom] }) },
-      ['RelaysAvailable=True/RelaysReady'],
-    ],
-    [
-      'say that a domain may have no relay',
-      {
-        relays: [
-          { domain: 'a', desired: 1, available: 1, bound: { asked: 2, granted: 1 } },
-          { domain: 'b', desired: 0, available: 0, bound: { asked: 3, granted: 0 } },
-        ],
-      },
-      ['RelaysAvailable=False/RelaysLimited'],
-    ],
-    [
-      'say that relays run, though fewer than were asked for',
-      { relays: [{ domain: 'a', desired: 1, available: 1, bound: { asked: 2, granted: 1 } }] },
-      ['RelaysAvailable=True/RelaysReady'],
-    ],
   ])('%s', (_name, overrides, expected) => {
     expect(conditions(distributionStatus(aStatusInput(overrides)))).toEqual(
       expect.arrayContaining(expected),
-    );
-  });
-});
-
-it('relays that have no room say how much there is, and what to do', () => {
-  const { conditions } = distributionStatus(
-    aStatusInput({ progress: aProgress([], { failedRelays: [noRoom] }) }),
-  );
-  expect(conditions?.find(({ type }) => type === 'RelaysAvailable')?.message).toBe(
-    'no relay of a can work on it: DiskPressure: the disk has 1 GiB free; free space on the disks of their nodes, or give them more by relay.cache of the chart',
-  );
-});
-
-describe('relays that are bounded', () => {
-  const told = (bound: NonNullable<RelayState['bound']>) => {
-    const relays = [{ domain: 'a', desired: bound.granted, available: bound.granted, bound }];
-    const { conditions } = distributionStatus(aStatusInput({ relays }));
-    return conditions?.find(({ type }) => type === 'RelaysAvailable')?.message;
-  };
-
-  it('say how many there are of how many, what bounds them, and what to do', () => {
-    const remedy =
-      'relay.maxPerDomain and relay.maxRelays of the chart leave no more; change spec.relays, or ask who runs Sluice';
-    expect(told({ asked: 5, granted: 2 })).toBe(
-      `each domain has a relay; fewer relays than spec.relays asks for in a (2 of 5): ${remedy}`,
-    );
-    expect(told({ asked: 1, granted: 0 })).toBe(
-      `fewer relays than spec.relays asks for in a (0 of 1): ${remedy}`,
-    );
-  });
-
-  it('say which labels may make domains', () => {
-    expect(told({ asked: 1, granted: 0, topologyKeys: ['zone', 'rack'] })).toBe(
-      'spec.relays.topologyKey is none of those that relay.topologyKeys of the chart allows (zone, rack), so it gets no relays; change spec.relays, or ask who runs Sluice',
     );
   });
 });

@@ -17,23 +17,10 @@ import type { Verdict } from './distribution.ts';
 import type { DistributionCondition } from './distributionConditions.ts';
 import { type Counts, numbersOf } from './distributionNumbers.ts';
 import { type Failure, failure, type ReadyFailure, type SourceReason } from './failures.ts';
-import { AGENTS_MISSING_MS, IDLE_MS, idleFailure, listed } from './idleFailures.ts';
+import { AGENTS_MISSING_MS, IDLE_MS, idleFailure } from './idleFailures.ts';
 import { commonReason, worstNodes } from './nodeFailures.ts';
 import { isAwaited, type TargetNode } from './nodes.ts';
-
-export interface RelayState {
-  readonly domain: string;
-  readonly desired: number;
-  readonly available: number;
-  /** Since when it has had none; absent when it has one. */
-  readonly missingForMs?: number | undefined;
-  /** Where it gets fewer than spec.relays asks for; with the keys that it may name, if it names another. */
-  readonly bound?: {
-    readonly asked: number;
-    readonly granted: number;
-    readonly topologyKeys?: readonly string[];
-  };
-}
+import { type RelayState, relaysAvailable } from './relaysAvailable.ts';
 
 export interface StatusInput {
   readonly generation: number;
@@ -60,8 +47,6 @@ export interface StatusInput {
   readonly now: string;
 }
 
-/** No relay for so long: agents pull themselves, and the user should know. */
-export const RELAYS_MISSING_MS = 30_000;
 /** Nodes give each other what the origin does not; a new connection takes seconds. */
 const SOURCE_GONE_MS = 30_000;
 const MAX_RELAY_DOMAINS = 256;
@@ -364,82 +349,6 @@ function sourceResolved(input: StatusInput): DistributionCondition<'SourceResolv
     reason: input.sourceChanged ? 'SourceChanged' : 'Resolving',
     message: unasked ? 'the origin was not asked yet' : 'asking the origin',
   };
-}
-
-function relaysAvailable(input: StatusInput): DistributionCondition<'RelaysAvailable'> | undefined {
-  const { verdict, relays, troubles } = input;
-  if (verdict.action !== 'serve' && verdict.action !== 'resolve') return undefined;
-  const type = 'RelaysAvailable';
-  const without = relays.filter((relay) => relay.desired > 0 && relay.available === 0);
-  if (without.length === 0) {
-    const failed = failedRelaysIn(input);
-    if (failed !== undefined) return { type, status: 'False', ...failed };
-    const bounds = boundsOf(relays);
-    if (bounds !== undefined && relays.some(({ bound }) => bound?.granted === 0)) {
-      return { type, status: 'False', reason: bounds.reason, message: bounds.message };
-    }
-    const all = 'each domain has a relay';
-    const message = bounds === undefined ? all : `${all}; ${bounds.message}`;
-    return relays.some((relay) => relay.desired > 0)
-      ? { type, status: 'True', reason: 'RelaysReady', message }
-      : {
-          type,
-          status: 'True',
-          reason: 'RelaysNotNeeded',
-          message: 'no node with an agent waits for bytes',
-        };
-  }
-  const names = listed(without.map((relay) => relay.domain));
-  const image = without.map(({ domain }) => troubles.relayImage(domain)).find((said) => said);
-  if (image !== undefined) {
-    const { reason, message } = failure('ImageNotPullable', `relays of ${names}: ${image}`);
-    return { type, status: 'False', reason, message };
-  }
-  if (without.some((relay) => (relay.missingForMs ?? 0) > RELAYS_MISSING_MS)) {
-    const { reason, message } = failure('RelaysMissing', `no relay runs in ${names}`);
-    return { type, status: 'False', reason, message };
-  }
-  return { type, status: 'False', reason: 'RelaysStarting', message: `relays start in ${names}` };
-}
-
-/** Domains all of whose relays have failed with the epoch that is served. */
-function failedRelaysIn({
-  relays,
-  progress,
-  record,
-}: StatusInput): Pick<Failure<'RelaysFailed'>, 'reason' | 'message'> | undefined {
-  if (progress === undefined || progress.epoch !== record?.epoch) return undefined;
-  const { failedRelays = [] } = progress;
-  const failedIn = (domain: string) => failedRelays.filter((failed) => failed.domain === domain);
-  const domains = relays
-    .filter(({ desired, available }) => desired > 0 && available > 0)
-    .filter(({ domain, available }) => failedIn(domain).length >= available)
-    .map(({ domain }) => domain);
-  if (domains.length === 0) return undefined;
-  const { reason, message } = failedIn(domains[0]!)[0]!;
-  return failure(
-    'RelaysFailed',
-    `no relay of ${listed(domains)} can work on it: ${reason}: ${message}`,
-  );
-}
-
-/** What who runs the cluster does not let it have of what spec.relays asks for. */
-function boundsOf(relays: readonly RelayState[]): Failure<'RelaysLimited'> | undefined {
-  const bounded = relays.filter(({ bound }) => bound !== undefined);
-  const [first] = bounded;
-  if (first?.bound === undefined) return undefined;
-  const { topologyKeys } = first.bound;
-  if (topologyKeys !== undefined) {
-    const message = `spec.relays.topologyKey is none of those that relay.topologyKeys of the chart allows (${topologyKeys.join(', ')}), so it gets no relays`;
-    return failure('RelaysLimited', message);
-  }
-  const parts = listed(
-    bounded.map(({ domain, bound }) => `${domain} (${bound!.granted} of ${bound!.asked})`),
-  );
-  return failure(
-    'RelaysLimited',
-    `fewer relays than spec.relays asks for in ${parts}: relay.maxPerDomain and relay.maxRelays of the chart leave no more`,
-  );
 }
 
 function describe({ desired, ready, failed, unreachable }: Counts): string {

@@ -2,7 +2,7 @@
  * Agents that pull in the place of relays. Without a relay nobody pulls, and nobody signs the hashes
  * without which nothing else could be verified. PURE: no time of its own.
  */
-import { RELAYS_MISSING_MS } from '../policies/distributionStatus.ts';
+import { RELAYS_MISSING_MS } from '../policies/relaysAvailable.ts';
 import type { ProcessInfo } from './work.ts';
 
 interface Member {

@@ -11,7 +11,6 @@ import type { WorkloadObject } from '../../kube/objects.ts';
 import { objectPath, type Resource, resources } from '../../kube/paths.ts';
 import type { Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
-import type { RelayState } from '../../policies/distributionStatus.ts';
 import {
   isAllowedKey,
   type RelayAsk,
@@ -21,6 +20,7 @@ import {
   relayNeeds,
   relaysKey,
 } from '../../policies/relays.ts';
+import type { RelayState } from '../../policies/relaysAvailable.ts';
 import { Healing } from './healing.ts';
 import {
   agentDaemonSet,
