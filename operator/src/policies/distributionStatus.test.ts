@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import type { DistributionProgress, NodeProgress } from '../controllers/dataSide.ts';
 import { aProgress, aRecord, aReport, troubles } from '../testing/objects.ts';
-import { aStatusInput, aTarget } from '../testing/statusInput.ts';
-import { distributionStatus, type StatusInput, sameStatus } from './distributionStatus.ts';
+import { aFailedReport, aReadyReport, aStatusInput, aTarget } from '../testing/statusInput.ts';
+import { distributionStatus, type StatusInput } from './distributionStatus.ts';
 import { FAILURES, type FailureReason } from './failures.ts';
 import { distributionEvents } from './story.ts';
 
@@ -15,16 +15,6 @@ function conditions(status: DistributionStatus): string[] {
     ({ type, status: value, reason }) => `${type}=${value}/${reason}`,
   );
 }
-
-const ready = (name: string) =>
-  aReport(name, {
-    state: 'ready',
-    verifiedBytes: 1000,
-    received: { fromPeers: 750, fromRelays: 200, fromRelayHttp: 50, fromOrigin: 0 },
-  });
-
-const failed = (name: string, reason: string) =>
-  aReport(name, { state: 'failed', error: { reason, message: 'because' } });
 
 const open = [aReport('n1'), aReport('n2')];
 const gone = open.map((node) => ({ ...node, connected: false }));
@@ -41,7 +31,7 @@ describe('the conditions', () => {
   });
 
   it('say Ready, and nothing else in the way, when every node is', () => {
-    const progress = aProgress([ready('n1'), ready('n2')]);
+    const progress = aProgress([aReadyReport('n1'), aReadyReport('n2')]);
     expect(conditions(distributionStatus(aStatusInput({ progress, relays: [] })))).toEqual([
       'Ready=True/Delivered',
       'SourceResolved=True/Resolved',
@@ -50,7 +40,7 @@ describe('the conditions', () => {
   });
 
   it('do not say that nobody waits when those that wait have no agent', () => {
-    const progress = aProgress([ready('n1'), aReport('n2', { connected: false })]);
+    const progress = aProgress([aReadyReport('n1'), aReport('n2', { connected: false })]);
     const status = distributionStatus(aStatusInput({ progress, relays: [] }));
     expect(status.conditions?.find(({ type }) => type === 'RelaysAvailable')).toMatchObject({
       reason: 'RelaysNotNeeded',
@@ -60,7 +50,12 @@ describe('the conditions', () => {
 
   it('say Ready when so many are missing as maxUnready allows, and no more', () => {
     const nodes = ['n1', 'n2', 'n3', 'n4'].map((name) => aTarget(name));
-    const with2 = aProgress([ready('n1'), ready('n2'), aReport('n3'), failed('n4', 'DiskFull')]);
+    const with2 = aProgress([
+      aReadyReport('n1'),
+      aReadyReport('n2'),
+      aReport('n3'),
+      aFailedReport('n4', 'DiskFull'),
+    ]);
     const say = (maxUnready: number | string) =>
       conditions(distributionStatus(aStatusInput({ nodes, progress: with2, maxUnready })))[0];
     expect(say(1)).toBe('Ready=False/Transferring');
@@ -75,7 +70,7 @@ describe('the conditions', () => {
       return conditions(distributionStatus(aStatusInput({ progress, maxUnready })))[0];
     };
     expect(say(aReport('n1'))).toBe('Ready=False/Transferring');
-    expect(say(ready('n1'))).toBe('Ready=True/Delivered');
+    expect(say(aReadyReport('n1'))).toBe('Ready=True/Delivered');
   });
 
   it('tell where to look when nothing tells why no byte moved', () => {
@@ -84,7 +79,7 @@ describe('the conditions', () => {
     const whereToLook =
       "see the condition RelaysAvailable, status.failedNodes, `kubectl get origins`, and the logs of relays and agents in the operator's namespace";
     expect(say(aProgress([]))).toBe(`no byte moved for 10m; 0 of 2 nodes ready; ${whereToLook}`);
-    expect(say(aProgress([failed('n1', 'DiskFull'), aReport('n2')]))).toBe(
+    expect(say(aProgress([aFailedReport('n1', 'DiskFull'), aReport('n2')]))).toBe(
       `no byte moved for 10m; 0 of 2 nodes ready, 1 failed; n1: DiskFull: because; ${whereToLook}`,
     );
   });
@@ -95,7 +90,7 @@ describe('the conditions', () => {
       aTarget('n2', { unschedulable: true }),
       aTarget('n3', { notReady: true }),
     ];
-    const progress = aProgress([ready('n1')]);
+    const progress = aProgress([aReadyReport('n1')]);
     const status = distributionStatus(aStatusInput({ nodes, progress }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
     expect(status.conditions?.[0]?.message).toBe(
@@ -105,7 +100,7 @@ describe('the conditions', () => {
 
   const cordoned = aTarget('n2', { unschedulable: true });
   it.each([
-    ['all others failed', { progress: aProgress([failed('n1', 'DiskFull')]) }],
+    ['all others failed', { progress: aProgress([aFailedReport('n1', 'DiskFull')]) }],
     ['nothing moves', { progress: aProgress([aReport('n1')], { pull: quotaExhausted }) }],
     ['nobody is waited for', { nodes: [cordoned] }],
   ])('end with what to do, after the names of nodes, when %s', (_, overrides) => {
@@ -117,7 +112,7 @@ describe('the conditions', () => {
   });
 
   it('stay Ready for the generation while a node that joined is served', () => {
-    const progress = aProgress([ready('n1'), ready('n2')]);
+    const progress = aProgress([aReadyReport('n1'), aReadyReport('n2')]);
     const previous = distributionStatus(aStatusInput({ progress }));
     const nodes = [aTarget('n1'), aTarget('n2'), aTarget('n3')];
     const later = distributionStatus(aStatusInput({ previous, nodes, progress, now: 'later' }));
@@ -129,7 +124,12 @@ describe('the conditions', () => {
   });
 
   it.each([
-    ['fails', failed('n3', 'DiskFull'), 0, '2 of 3 nodes ready, 1 failed; n3: DiskFull: because'],
+    [
+      'fails',
+      aFailedReport('n3', 'DiskFull'),
+      0,
+      '2 of 3 nodes ready, 1 failed; n3: DiskFull: because',
+    ],
     [
       'has no agent',
       aReport('n3', { state: 'pending', connected: false }),
@@ -139,7 +139,7 @@ describe('the conditions', () => {
   ])(
     'stay Ready for the generation while a node that joined %s',
     (_case, late, idleForMs, told) => {
-      const before = aProgress([ready('n1'), ready('n2')]);
+      const before = aProgress([aReadyReport('n1'), aReadyReport('n2')]);
       const previous = distributionStatus(aStatusInput({ progress: before }));
       const nodes = [aTarget('n1'), aTarget('n2'), aTarget('n3')];
       const progress = aProgress([...before.nodes, late]);
@@ -154,9 +154,9 @@ describe('the conditions', () => {
 
   it('do not stay Ready when nobody has it any more and a node has failed', () => {
     const previous = distributionStatus(
-      aStatusInput({ progress: aProgress([ready('n1'), ready('n2')]) }),
+      aStatusInput({ progress: aProgress([aReadyReport('n1'), aReadyReport('n2')]) }),
     );
-    const progress = aProgress([failed('n1', 'DiskFull'), failed('n2', 'DiskFull')]);
+    const progress = aProgress([aFailedReport('n1', 'DiskFull'), aFailedReport('n2', 'DiskFull')]);
     const status = distributionStatus(aStatusInput({ previous, progress }));
     expect(conditions(status)[0]).toBe('Ready=False/DiskFull');
   });
@@ -166,7 +166,7 @@ describe('the conditions', () => {
     ['are others than had it', []],
   ])('do not stay Ready when nobody has it any more and those that lack it %s', (_case, nodes) => {
     const previous = distributionStatus(
-      aStatusInput({ progress: aProgress([ready('n1'), ready('n2')]) }),
+      aStatusInput({ progress: aProgress([aReadyReport('n1'), aReadyReport('n2')]) }),
     );
     const status = distributionStatus(aStatusInput({ previous, progress: aProgress(nodes) }));
     expect(conditions(status).slice(0, 2)).toEqual([
@@ -176,7 +176,7 @@ describe('the conditions', () => {
   });
 
   it('stay Ready for the generation when all that have joined since are not ready', () => {
-    const progress = aProgress([ready('n1'), ready('n2')]);
+    const progress = aProgress([aReadyReport('n1'), aReadyReport('n2')]);
     const previous = distributionStatus(aStatusInput({ progress }));
     const nodes = [aTarget('n3', { notReady: true })];
     const status = distributionStatus(aStatusInput({ previous, nodes, progress }));
@@ -184,7 +184,7 @@ describe('the conditions', () => {
   });
 
   it('do not wait for a cordoned node', () => {
-    const progress = aProgress([ready('n1'), aReport('n2')]);
+    const progress = aProgress([aReadyReport('n1'), aReport('n2')]);
     const nodes = [aTarget('n1'), aTarget('n2', { unschedulable: true })];
     const status = distributionStatus(aStatusInput({ progress, nodes }));
     expect(conditions(status)[0]).toBe('Ready=True/Delivered');
@@ -192,7 +192,7 @@ describe('the conditions', () => {
   });
 
   it('do not count what was reported of another epoch', () => {
-    const progress = aProgress([ready('n1'), ready('n2')], { epoch: 0 });
+    const progress = aProgress([aReadyReport('n1'), aReadyReport('n2')], { epoch: 0 });
     const status = distributionStatus(aStatusInput({ progress }));
     expect(status.nodes).toMatchObject({ desired: 2, ready: 0, pending: 2 });
   });
@@ -200,17 +200,22 @@ describe('the conditions', () => {
   it.each<[string, Partial<StatusInput>, string[]]>([
     [
       'stall when the only nodes left have failed',
-      { progress: aProgress([ready('n1'), failed('n2', 'TransferFailed')]) },
+      { progress: aProgress([aReadyReport('n1'), aFailedReport('n2', 'TransferFailed')]) },
       ['Ready=False/NodesFailed', 'Stalled=True/NodesFailed'],
     ],
     [
       'name full disks',
-      { progress: aProgress([ready('n1'), failed('n2', 'DiskFull')]) },
+      { progress: aProgress([aReadyReport('n1'), aFailedReport('n2', 'DiskFull')]) },
       ['Ready=False/DiskFull', 'Stalled=True/DiskFull'],
     ],
     [
       'name a wrong digest',
-      { progress: aProgress([failed('n1', 'DigestMismatch'), failed('n2', 'DigestMismatch')]) },
+      {
+        progress: aProgress([
+          aFailedReport('n1', 'DigestMismatch'),
+          aFailedReport('n2', 'DigestMismatch'),
+        ]),
+      },
       ['Ready=False/DigestMismatch', 'Stalled=True/DigestMismatch'],
     ],
     [
@@ -357,9 +362,9 @@ describe('the conditions', () => {
 });
 
 describe('a completed epoch whose origin has another version', () => {
-  const progress = aProgress([ready('n1'), aReport('n2')], { sourceChanged: true });
+  const progress = aProgress([aReadyReport('n1'), aReport('n2')], { sourceChanged: true });
   const previous = distributionStatus(
-    aStatusInput({ nodes: [aTarget('n1')], progress: aProgress([ready('n1')]) }),
+    aStatusInput({ nodes: [aTarget('n1')], progress: aProgress([aReadyReport('n1')]) }),
   );
   const completed = aRecord({ completedAt: NOW });
   const say = (overrides: Partial<StatusInput>) =>
@@ -378,7 +383,7 @@ describe('a completed epoch whose origin has another version', () => {
     ['that are served by the next epoch', { idleForMs: 30_000, record: aRecord() }],
     [
       'whose origin is the same',
-      { idleForMs: 30_000, progress: aProgress([ready('n1'), aReport('n2')]) },
+      { idleForMs: 30_000, progress: aProgress([aReadyReport('n1'), aReport('n2')]) },
     ],
   ])('fails none %s', (_case, overrides) => {
     expect(say(overrides).nodes).toMatchObject({ ready: 1, transferring: 1, failed: 0 });
@@ -394,41 +399,6 @@ describe('the epoch', () => {
     expect(status.epoch).toMatchObject({ number: 2, sizeBytes: 1000 });
     expect(status.bytes).toBeUndefined();
     expect(distributionStatus(aStatusInput({ ...unknown, verdict })).epoch).toBeUndefined();
-  });
-});
-
-describe('the columns', () => {
-  it('tell size, progress, share of peers, rate and time left', () => {
-    const half = aReport('n2', {
-      verifiedBytes: 500,
-      rateBytesPerSecond: 50,
-      received: { fromPeers: 250, fromRelays: 250, fromRelayHttp: 0, fromOrigin: 0 },
-    });
-    const progress = aProgress([ready('n1'), half], { originBytes: 1000 });
-    const status = distributionStatus(aStatusInput({ progress }));
-    expect(status.summary).toEqual({
-      nodes: '1/2',
-      size: '1000 B',
-      progress: '75%',
-      peers: '66%',
-      rate: '50 B/s',
-      eta: '10s',
-    });
-    expect(status.bytes).toEqual({
-      total: 2000,
-      delivered: 1500,
-      perSecond: 50,
-      fromPeers: 1000,
-      fromRelays: 500,
-      fromOrigin: 1000,
-    });
-  });
-
-  it('tell the progress of a file of 0 bytes by its nodes', () => {
-    const record = aRecord({ source: { sizeBytes: 0, validator: {}, ranges: false } });
-    const progress = aProgress([aReport('n1', { state: 'ready' }), aReport('n2')]);
-    const status = distributionStatus(aStatusInput({ record, progress }));
-    expect(status.summary?.progress).toBe('50%');
   });
 });
 
@@ -465,79 +435,11 @@ describe('failed nodes', () => {
     const status = distributionStatus(
       aStatusInput({
         nodes: names.map((name) => aTarget(name)),
-        progress: aProgress(names.map((name) => failed(name, 'DiskFull'))),
+        progress: aProgress(names.map((name) => aFailedReport(name, 'DiskFull'))),
       }),
     );
     expect(status.failedNodes).toHaveLength(10);
     expect(status.nodes?.failed).toBe(12);
     expect(status.failedNodes?.[0]).toMatchObject({ name: 'n00', reason: 'DiskFull' });
-  });
-});
-
-describe('the story', () => {
-  it('has one event for each change and none when nothing changed', () => {
-    const first = distributionStatus(aStatusInput());
-    expect(distributionEvents(undefined, first).map((event) => event.reason)).toEqual([
-      'EpochStarted',
-    ]);
-    const same = distributionStatus(aStatusInput({ previous: first, now: 'later' }));
-    expect(sameStatus(first, same)).toBe(true);
-    const progress = aProgress([ready('n1'), failed('n2', 'DiskFull')]);
-    const broken = distributionStatus(aStatusInput({ previous: first, progress }));
-    expect(distributionEvents(first, broken)).toMatchObject([
-      { type: 'Warning', reason: 'DiskFull', action: 'Deliver' },
-    ]);
-    expect(distributionEvents(broken, broken)).toEqual([]);
-    const done = distributionStatus(
-      aStatusInput({ previous: broken, progress: aProgress([ready('n1'), ready('n2')]) }),
-    );
-    expect(distributionEvents(broken, done)).toMatchObject([
-      { type: 'Normal', reason: 'Delivered', note: '2 of 2 nodes ready' },
-    ]);
-  });
-});
-
-describe('the story of many nodes', () => {
-  it('is one event a reason, however many have it', () => {
-    const names = Array.from({ length: 8 }, (_, index) => `n${index}`);
-    const nodes = names.map((name) => aTarget(name));
-    const before = distributionStatus(aStatusInput({ nodes, progress: aProgress([]) }));
-    const progress = aProgress([
-      ...names.slice(0, 6).map((name) => failed(name, 'DiskFull')),
-      failed('n6', 'DiskReadOnly'),
-      aReport('n7'),
-    ]);
-    const events = distributionEvents(
-      before,
-      distributionStatus(aStatusInput({ nodes, progress })),
-    );
-    expect(events.map(({ reason }) => reason)).toEqual(['DiskFull', 'DiskReadOnly']);
-    expect(events[0]?.note).toMatch(/^n0, n1, n2 and 3 more: because; free space/);
-  });
-
-  it.each([
-    ['for the reason of all', ['DiskFull', 'DiskFull'], ['DiskFull']],
-    ['for one that is told as another', ['DiskPressure', 'DiskPressure'], ['DiskFull']],
-    ['for one that has no condition', ['DiskReadOnly', 'DiskReadOnly'], ['NodesFailed']],
-    [
-      'for several, of which the condition names one',
-      ['DiskReadOnly', 'DiskFailed'],
-      ['NodesFailed', 'DiskReadOnly', 'DiskFailed'],
-    ],
-  ])('is told once when all fail in one turn %s', (_case, reasons, told) => {
-    const nodes = reasons.map((_reason, at) => aTarget(`n${at}`));
-    const before = distributionStatus(aStatusInput({ nodes, progress: aProgress([]) }));
-    const progress = aProgress(reasons.map((reason, at) => failed(`n${at}`, reason)));
-    const after = distributionStatus(aStatusInput({ nodes, progress }));
-    expect(distributionEvents(before, after).map(({ reason }) => reason)).toEqual(told);
-  });
-
-  it('tells when it is suspended and when it goes on', () => {
-    const running = distributionStatus(aStatusInput());
-    const suspended = distributionStatus(
-      aStatusInput({ verdict: { action: 'suspend', record: aRecord() } }),
-    );
-    expect(distributionEvents(running, suspended)).toMatchObject([{ reason: 'Suspended' }]);
-    expect(distributionEvents(suspended, running)).toMatchObject([{ reason: 'Resumed' }]);
   });
 });

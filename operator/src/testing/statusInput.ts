@@ -1,9 +1,23 @@
+import type { NodeProgress } from '../controllers/dataSide.ts';
 import type { StatusInput } from '../policies/distributionStatus.ts';
 import type { TargetNode } from '../policies/nodes.ts';
 import { aProgress, aRecord, aReport, troubles } from './objects.ts';
 
 export function aTarget(name: string, change: Partial<TargetNode> = {}): TargetNode {
   return { name, domain: 'a', unschedulable: false, ...change };
+}
+
+/** Of a node that has all of the file of aRecord. */
+export function aReadyReport(name: string): NodeProgress {
+  return aReport(name, {
+    state: 'ready',
+    verifiedBytes: 1000,
+    received: { fromPeers: 750, fromRelays: 200, fromRelayHttp: 50, fromOrigin: 0 },
+  });
+}
+
+export function aFailedReport(name: string, reason: string): NodeProgress {
+  return aReport(name, { state: 'failed', error: { reason, message: 'because' } });
 }
 
 /** Two nodes receive from a relay. */
