@@ -2,7 +2,7 @@
  * How many relays each domain keeps over time: more at once, fewer only after a while without
  * need, since a relay that goes takes its cache with it.
  */
-import type { RelayNeed } from '../../policies/relays.ts';
+import { type RelayNeed, relaysKey } from '../../policies/relays.ts';
 
 /** Relays of one domain. */
 interface Kept {
@@ -28,7 +28,7 @@ export class RelayScaling {
 
   /** A Deployment of an earlier leader: it stays as long as any other. */
   adopt(need: RelayNeed, nowMs: number): void {
-    const key = keyOf(need);
+    const key = relaysKey(need);
     if (this.#kept.has(key)) return;
     this.#kept.set(key, { need, isNeeded: false, idleSinceMs: nowMs });
   }
@@ -38,7 +38,7 @@ export class RelayScaling {
     needs: readonly RelayNeed[],
     nowMs: number,
   ): { readonly run: RelayNeed[]; readonly againInMs: number | undefined } {
-    const wanted = new Map(needs.map((need) => [keyOf(need), need]));
+    const wanted = new Map(needs.map((need) => [relaysKey(need), need]));
     for (const [key, need] of wanted) {
       const kept = this.#kept.get(key);
       if (kept === undefined || need.replicas >= kept.need.replicas) {
@@ -74,8 +74,4 @@ export class RelayScaling {
       else this.#kept.set(key, { need, isNeeded: true, idleSinceMs: kept.idleSinceMs });
     }
   }
-}
-
-function keyOf({ topologyKey, domain, dedicatedTo = '' }: RelayNeed): string {
-  return `${topologyKey}\n${domain}\n${dedicatedTo}`;
 }
