@@ -18,16 +18,17 @@ import {
   hasItsPath,
   needsSource,
 } from '../../policies/distribution.ts';
-import { saysDelivered } from '../../policies/distributionStatus.ts';
 import { isDistributionLabel } from '../../policies/nodeLabels.ts';
-import { type RelayDemand, relayDemand, wantsBytes } from '../../policies/relays.ts';
-import type { Coordinator, EpochRecord, EpochStore, NodeProgress, Troubles } from '../dataSide.ts';
+import { relayDemand } from '../../policies/relays.ts';
+import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
 import type { WorkloadsView } from '../workloads/workloads.ts';
 import type { DistributionApi } from './api.ts';
 import { Asking } from './asking.ts';
+import { Completion } from './completion.ts';
 import { gather } from './gather.ts';
 import { Graveyard } from './graveyard.ts';
+import { idleNodes } from './idleNodes.ts';
 import { Memory, sourceKey } from './memory.ts';
 import { Mirrors } from './mirrors.ts';
 import { Neighbours } from './neighbours.ts';
@@ -74,6 +75,7 @@ export class DistributionController {
   readonly #removal: Removal;
   readonly #sourcing: Sourcing;
   readonly #asking: Asking;
+  readonly #completion: Completion;
   readonly #mirrors: Mirrors;
   readonly #targets: Targets;
   readonly #neighbours: Neighbours;
@@ -101,6 +103,10 @@ export class DistributionController {
     this.#removal = new Removal({ ...dependencies, graveyard: this.#graveyard });
     this.#sourcing = new Sourcing(dependencies);
     this.#asking = new Asking((key) => this.#queue.add(key));
+    this.#completion = new Completion({
+      ...dependencies,
+      failed: (key) => this.#queue.addAfter(key, WATCHFUL_MS),
+    });
     this.#mirrors = new Mirrors({ ...dependencies, changed: (key) => this.#queue.add(key) });
     this.#queue = new WorkQueue(
       { concurrency: CONCURRENCY },
@@ -385,21 +391,9 @@ export class DistributionController {
     const progress = this.#deps.coordinator.progress(memory.uid);
     // Relays for nodes that have everything would stay for minutes.
     if (progress?.isUnread === true) return;
-    // A try that follows a failure is none to users, and would keep all relays of its domain for good.
-    const isIdle = (node: NodeProgress) =>
-      !wantsBytes(node) || memory.failures.has(node.name) || memory.isSourceGone;
-    const idle = new Set(
-      progress !== undefined && progress.epoch === record?.epoch
-        ? progress.nodes.filter(isIdle).map((node) => node.name)
-        : [],
-    );
-    const done = record?.source.sizeBytes === 0;
-    const demand: RelayDemand = relayDemand(
-      input.nodes,
-      (name) => done || idle.has(name),
-      relaysOf(input.spec.relays, memory.uid, metadata.namespace),
-    );
-    this.#deps.fleet.setDemand(memory.uid, demand);
+    const relays = relaysOf(input.spec.relays, memory.uid, metadata.namespace);
+    const isIdle = idleNodes(memory, record, progress);
+    this.#deps.fleet.setDemand(memory.uid, relayDemand(input.nodes, isIdle, relays));
   }
 
   /**
@@ -443,32 +437,11 @@ export class DistributionController {
       this.#deps.workloads.want(distribution, progress);
     }
     const result = await this.#status.write(distribution, memory, input, signal);
-    this.#complete(key, memory);
+    this.#completion.look(key, memory);
     if (result.dueInMs !== undefined) this.#queue.addAfter(key, result.dueInMs);
     else if (memory.failure !== undefined && memory.nextTryMs > nowMs) {
       this.#queue.addAfter(key, memory.nextTryMs - nowMs);
     } else this.#queue.addAfter(key, result.settled ? RESYNC_MS : WATCHFUL_MS);
-  }
-
-  /**
-   * What users were told stays so, also under the next leader: a change at the origin alone starts
-   * nothing from now on. Nobody waits for the database.
-   */
-  #complete(key: string, memory: Memory): void {
-    const { epochs, logger, wallTime } = this.#deps;
-    const { record } = memory;
-    if (record === undefined || record.completedAt !== undefined) return;
-    const { uid, epoch } = record;
-    if (!saysDelivered(memory.told, epoch)) return;
-    const completedAt = wallTime();
-    memory.record = { ...record, completedAt };
-    epochs.saveCompleted(uid, epoch, completedAt).catch((error: unknown) => {
-      logger.warn('completion is not kept and is tried again', { uid, epoch, error });
-      if (memory.record?.uid !== uid || memory.record.epoch !== epoch) return;
-      const { completedAt: _unkept, ...open } = memory.record;
-      memory.record = open;
-      this.#queue.addAfter(key, WATCHFUL_MS);
-    });
   }
 
   /** The object goes when nobody works on it any more. */
