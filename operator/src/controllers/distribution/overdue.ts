@@ -28,7 +28,7 @@ export class Overdue {
   readonly #deps: OverdueDependencies;
   #stop: AbortController | undefined;
   #timer: Timer | undefined;
-  /** The database has its minute, too: before nobody has waited for it, who may not even have run. */
+  /** The database has its minute from then on: nobody has waited for it before. */
   #sinceMs = 0;
   #looking: Promise<void> = Promise.resolve();
 
@@ -38,8 +38,9 @@ export class Overdue {
 
   /** Wants a synced reflector. */
   start(): void {
-    if (this.#stop === undefined) this.#sinceMs = this.#deps.clock.now();
-    this.#stop ??= new AbortController();
+    if (this.#stop !== undefined) return;
+    this.#sinceMs = this.#deps.clock.now();
+    this.#stop = new AbortController();
     this.#later(this.#stop.signal);
   }
 
