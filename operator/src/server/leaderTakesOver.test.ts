@@ -1,20 +1,16 @@
 /** What users see of Distributions while one leader follows another: the real Coordinator under them. */
 import { describe, expect, it } from 'vitest';
-import { createLogger } from 'winston';
 import type { Distribution, DistributionStatus } from '../api/v1alpha1/distribution.ts';
-import {
-  DistributionController,
-  type DistributionControllerDependencies,
-} from '../controllers/distribution/controller.ts';
+import { DistributionController } from '../controllers/distribution/controller.ts';
 import type { NodeObject } from '../kube/objects.ts';
 import { keyOf } from '../kube/reflector.ts';
 import { type RelayDemand, relayAsks } from '../policies/relays.ts';
 import type { AssignmentShard, AssignmentStore } from '../store/assignments.ts';
-import { settle, steadyRandom } from '../testing/fakeClock.ts';
+import { controllerDependencies } from '../testing/controllerDependencies.ts';
+import { settle } from '../testing/fakeClock.ts';
 import { FakeDataSide } from '../testing/fakeDataSide.ts';
 import { noRows } from '../testing/noRows.ts';
-import { noWorkloads } from '../testing/noWorkloads.ts';
-import { aSpec, aTransferReport, troubles } from '../testing/objects.ts';
+import { aSpec, aTransferReport } from '../testing/objects.ts';
 import { TestCoordinator } from '../testing/testCoordinator.ts';
 
 const NAMES = ['n1', 'n2', 'n3'];
@@ -96,15 +92,8 @@ class Leader {
     this.#cluster = cluster;
     this.test = new TestCoordinator({ ...noRows, assignments: cluster.assignments });
     const { clock, coordinator } = this.test;
-    const { nodes, objects } = cluster;
-    const dependencies = {
-      distributions: {
-        refresh: async () => {},
-        list: () => objects.values(),
-        get: (key: string) => objects.get(key),
-        indexed: () => objects.values(),
-      },
-      namespaces: { get: () => undefined },
+    const { epochs: data, nodes, objects } = cluster;
+    const change = {
       nodes: { list: () => nodes, get: () => nodes[0] },
       api: {
         ensureFinalizer: async () => undefined,
@@ -123,25 +112,18 @@ class Leader {
         readCredentials: async () => ({}),
       },
       coordinator,
-      epochs: cluster.epochs,
-      troubles: troubles(),
       fleet: {
         setDemand: (_uid: string, demand: RelayDemand | undefined) =>
           cluster.needs.push(relayAsks(demand === undefined ? [] : [demand]).length),
         relayStates: () => [],
         onChange: () => {},
       },
-      workloads: noWorkloads,
       events: {
         record: (_subject: object, { reason }: { reason: string }) => cluster.events.push(reason),
       },
-      clock,
-      random: steadyRandom,
-      wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
-      logger: createLogger({ silent: true }),
     };
     this.controller = new DistributionController(
-      dependencies as unknown as DistributionControllerDependencies,
+      controllerDependencies({ clock, data, objects }, change),
     );
   }
 

@@ -1,15 +1,12 @@
 /** A leader's DistributionController on a fake clock, with the cluster that it sees. */
-import { createLogger } from 'winston';
 import type { Distribution, DistributionStatus } from '../api/v1alpha1/distribution.ts';
 import type { SourceRequest } from '../controllers/dataSide.ts';
 import type { DistributionApi } from '../controllers/distribution/api.ts';
-import {
-  DistributionController,
-  type DistributionControllerDependencies,
-} from '../controllers/distribution/controller.ts';
+import { DistributionController } from '../controllers/distribution/controller.ts';
 import { keyOf } from '../kube/reflector.ts';
 import type { RelayDemand } from '../policies/relays.ts';
-import { FakeClock, settle, steadyRandom } from './fakeClock.ts';
+import { controllerDependencies } from './controllerDependencies.ts';
+import { FakeClock, settle } from './fakeClock.ts';
 import { FakeDataSide } from './fakeDataSide.ts';
 import { noWorkloads } from './noWorkloads.ts';
 import { aSpec } from './objects.ts';
@@ -113,14 +110,7 @@ export class LeadingController {
   #newController(): DistributionController {
     const { clock, data, objects, statuses } = this;
     const nodes = this.#nodes.map((name) => ({ metadata: { name, uid: `uid-of-${name}` } }));
-    const dependencies = {
-      distributions: {
-        refresh: async () => {},
-        list: () => objects.values(),
-        get: (key: string) => objects.get(key),
-        indexed: () => objects.values(),
-      },
-      namespaces: { get: () => undefined },
+    const change = {
       nodes: {
         list: () => nodes,
         get: (name: string) => nodes.find(({ metadata }) => metadata.name === name),
@@ -147,9 +137,6 @@ export class LeadingController {
         readCredentials: (...request: Parameters<DistributionApi['readCredentials']>) =>
           this.readCredentials(...request),
       },
-      coordinator: data,
-      epochs: data,
-      troubles: data.troubles,
       fleet: {
         setDemand: (uid: string, demand: RelayDemand | undefined) => {
           if (demand === undefined) this.demands.delete(uid);
@@ -162,14 +149,7 @@ export class LeadingController {
         ...noWorkloads,
         want: ({ metadata }: Distribution) => this.wanted.add(metadata.name),
       },
-      events: { record: () => {} },
-      clock,
-      random: steadyRandom,
-      wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
-      logger: createLogger({ silent: true }),
     };
-    return new DistributionController(
-      dependencies as unknown as DistributionControllerDependencies,
-    );
+    return new DistributionController(controllerDependencies({ clock, data, objects }, change));
   }
 }

@@ -1,15 +1,19 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createLogger } from 'winston';
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
 import { KubeError } from '../../kube/client.ts';
 import type { NodeObject } from '../../kube/objects.ts';
 import { keyOf } from '../../kube/reflector.ts';
-import { FakeClock, settle, steadyRandom } from '../../testing/fakeClock.ts';
+import {
+  controllerDependencies,
+  copyOf,
+  WALL_START_MS,
+} from '../../testing/controllerDependencies.ts';
+import { FakeClock, settle } from '../../testing/fakeClock.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
 import { noWorkloads } from '../../testing/noWorkloads.ts';
 import { aReport, aSpec, troubles } from '../../testing/objects.ts';
 import type { DistributionApi } from './api.ts';
-import { DistributionController, type DistributionControllerDependencies } from './controller.ts';
+import { DistributionController } from './controller.ts';
 import { CredentialsError } from './credentials.ts';
 
 let clock: FakeClock;
@@ -53,20 +57,11 @@ afterEach(() => controller.stop());
 /** Of a leader. */
 function newController(): DistributionController {
   const node = { metadata: { name: 'n1', uid: 'uid-of-n1', labels: {} } } as NodeObject;
-  const dependencies = {
-    distributions: {
-      list: () => objects.values(),
-      refresh: async () => refreshed(),
-      get: (key: string) => objects.get(key),
-      indexed: () => objects.values(),
-    },
-    namespaces: { get: () => undefined },
+  const change = {
+    distributions: { ...copyOf(objects), refresh: async () => refreshed() },
     nodes: { list: () => [node], get: () => node },
     api,
-    coordinator: data,
-    epochs: data,
     troubles: troubles({ isDatabaseAway: () => isDatabaseAway }),
-    fleet: { setDemand: () => {}, relayStates: () => [], onChange: () => {} },
     workloads: {
       ...noWorkloads,
       release: async ({ uid }: { uid: string }) => claims.released.push(uid),
@@ -77,13 +72,8 @@ function newController(): DistributionController {
         claims.changed = listener;
       },
     },
-    events: { record: () => {} },
-    clock,
-    random: steadyRandom,
-    wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
-    logger: createLogger({ silent: true }),
   };
-  return new DistributionController(dependencies as unknown as DistributionControllerDependencies);
+  return new DistributionController(controllerDependencies({ clock, data, objects }, change));
 }
 
 /** What the watch brings of it. */
@@ -353,7 +343,7 @@ describe('a Distribution that goes', () => {
     await controller.stop();
     data.load = () => Promise.reject(new Error('no server'));
     isDatabaseAway = true;
-    const deletedAtMs = 1_800_000_000_000 + clock.now() - agoMs;
+    const deletedAtMs = WALL_START_MS + clock.now() - agoMs;
     const deletionTimestamp = new Date(deletedAtMs).toISOString();
     seen('first', spec, { resourceVersion: '2', deletionTimestamp });
     controller = newController();

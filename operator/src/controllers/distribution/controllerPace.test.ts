@@ -1,13 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createLogger } from 'winston';
 import type { Distribution, DistributionStatus } from '../../api/v1alpha1/distribution.ts';
 import { KubeError } from '../../kube/client.ts';
 import type { NodeObject } from '../../kube/objects.ts';
-import { FakeClock, settle, steadyRandom } from '../../testing/fakeClock.ts';
+import { controllerDependencies } from '../../testing/controllerDependencies.ts';
+import { FakeClock, settle } from '../../testing/fakeClock.ts';
 import { FakeDataSide } from '../../testing/fakeDataSide.ts';
-import { noWorkloads } from '../../testing/noWorkloads.ts';
 import { aReport, aSpec } from '../../testing/objects.ts';
-import { DistributionController, type DistributionControllerDependencies } from './controller.ts';
+import { DistributionController } from './controller.ts';
 
 const UID = 'uid-1';
 const KEY = 'ml/llama';
@@ -42,14 +41,7 @@ beforeEach(async () => {
     looks += 1;
     return progress(uid);
   };
-  const dependencies = {
-    distributions: {
-      get: (key: string) => distributions.get(key),
-      list: () => distributions.values(),
-      refresh: async () => {},
-      indexed: () => distributions.values(),
-    },
-    namespaces: { get: () => undefined },
+  const change = {
     nodes: { get: (name: string) => nodes.get(name), list: () => nodes.values() },
     api: {
       ensureFinalizer: async () => {},
@@ -67,22 +59,12 @@ beforeEach(async () => {
         return written;
       },
     },
-    coordinator: data,
-    epochs: data,
-    troubles: data.troubles,
-    fleet: { setDemand: () => {}, relayStates: () => [], onChange: () => {} },
-    workloads: noWorkloads,
-    events: { record: () => {} },
-    clock,
-    random: steadyRandom,
-    wallTime: () => new Date(1_800_000_000_000 + clock.now()).toISOString(),
-    logger: createLogger({ silent: true }),
     onReconciled: () => {
       reconciled += 1;
     },
   };
   controller = new DistributionController(
-    dependencies as unknown as DistributionControllerDependencies,
+    controllerDependencies({ clock, data, objects: distributions }, change),
   );
   edit({});
   await controller.start();
