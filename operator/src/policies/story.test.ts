@@ -60,7 +60,7 @@ describe('the story of many nodes', () => {
   ])('is told once when all fail in one turn %s', (_case, reasons, told) => {
     const nodes = reasons.map((_reason, at) => aTarget(`n${at}`));
     const before = distributionStatus(aStatusInput({ nodes, progress: aProgress([]) }));
-    const progress = aProgress(reasons.map((reason, at) => failed(`n${at}`, reason)));
+    const progress = aProgress(reasons.map((reason, at) => aFailedReport(`n${at}`, reason)));
     const after = distributionStatus(aStatusInput({ nodes, progress }));
     expect(distributionEvents(before, after).map(({ reason }) => reason)).toEqual(told);
   });
