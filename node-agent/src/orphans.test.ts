@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -35,6 +35,15 @@ async function leave(namespace: string, uid: string, epoch: number, sizeBytes: n
 }
 
 describe('orphans', () => {
+  it("count, too, where the namespace's folder is a link", async () => {
+    await mkdir(path.join(root, 'disk/of-it'), { recursive: true });
+    await symlink('disk/of-it', path.join(root, 'team'));
+    await leave('team', 'u', 1, 10);
+    await orphans.synced();
+    const found = { namespace: 'team', uid: 'u', path: 'models/u', sizeBytes: 10 };
+    expect(await orphans.list('team')).toEqual([found]);
+  });
+
   it('are what no task names, the largest first, and each is logged once', async () => {
     await leave('team', 'small', 1, 10);
     await leave('team', 'large', 1, 100);

@@ -10,7 +10,7 @@ import { epochsIn, namesIn } from '@sluice/protocol/client/epochFolders.ts';
 import type { TransferReport } from '@sluice/protocol/messages.ts';
 import type { Logger } from 'winston';
 import { linkOf } from './deletion.ts';
-import { HIDDEN_FOLDER } from './versionPaths.ts';
+import { HIDDEN_FOLDER, realNamespaceFolder } from './versionPaths.ts';
 
 export interface Orphan {
   readonly namespace: string;
@@ -60,9 +60,11 @@ export class Orphans {
     for (const uid of names) this.#told.delete(uid);
     const orphans: Orphan[] = [];
     for (const each of namespace === undefined ? await namesIn(root) : [namespace]) {
-      for (const uid of await namesIn(path.join(root, each, HIDDEN_FOLDER))) {
+      const namespaceFolder = await realNamespaceFolder(path.join(root, each));
+      if (namespaceFolder === undefined) continue;
+      for (const uid of await namesIn(path.join(namespaceFolder, HIDDEN_FOLDER))) {
         if (names.has(uid)) continue;
-        const orphan = await this.#look(each, uid);
+        const orphan = await this.#look(each, namespaceFolder, uid);
         if (orphan !== undefined) orphans.push(orphan);
       }
     }
@@ -71,8 +73,11 @@ export class Orphans {
     return orphans.sort((a, b) => b.sizeBytes - a.sizeBytes);
   }
 
-  async #look(namespace: string, uid: string): Promise<Orphan | undefined> {
-    const namespaceFolder = path.join(this.#options.root, namespace);
+  async #look(
+    namespace: string,
+    namespaceFolder: string,
+    uid: string,
+  ): Promise<Orphan | undefined> {
     const folder = path.join(namespaceFolder, HIDDEN_FOLDER, uid);
     const epochs = await epochsIn(folder);
     if (epochs.length === 0) return undefined;
