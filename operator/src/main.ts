@@ -7,9 +7,6 @@ import { newLogger } from './logger.ts';
 import { Operator } from './operator.ts';
 import { newDataSide } from './server/dataSide.ts';
 
-/** Under the 30 s that Kubernetes gives a pod by default. */
-const STOP_TIMEOUT_MS = 20_000;
-
 function configOrExit(): Config {
   try {
     return readConfig();
@@ -37,7 +34,6 @@ const operator = new Operator(config, {
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
   process.on(name, () => {
     logger.info('stopping', { signal: name });
-    setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     operator.stop();
   });
 }

@@ -36,7 +36,9 @@ describe('the operator', () => {
     const fake = new FakeDataSide();
     const client = Promise.withResolvers<KubeClient>();
     let ready = false;
+    const lost = Promise.withResolvers<(error: Error) => void>();
     let away: { sinceMs: number } | undefined = { sinceMs: clock.now() };
+    let hangs = false;
     const dataSide: DataSide = {
       coordinator: fake,
       epochs: fake,
@@ -57,6 +59,7 @@ describe('the operator', () => {
       stepDown: () => story.push('stepDown'),
       stop: async () => {
         story.push('stop');
+        if (hangs) await new Promise(() => {});
       },
       ready: () => ready,
     };
@@ -80,6 +83,7 @@ describe('the operator', () => {
         logger: createLogger({ silent: true }),
         newDataSide: (environment) => {
           client.resolve(environment.client);
+          lost.resolve(environment.onLost);
           return dataSide;
         },
       },
@@ -92,7 +96,14 @@ describe('the operator', () => {
     const loseDatabase = () => {
       away = { sinceMs: clock.now() };
     };
-    return { operator, running, get, story, database, loseDatabase, client: client.promise };
+    const loseAndHang = async (error: Error) => {
+      hangs = true;
+      (await lost.promise)(error);
+    };
+    return {
+      ...{ operator, running, get, story, database, loseDatabase, loseAndHang },
+      client: client.promise,
+    };
   }
 
   async function leader(): Promise<string | undefined> {
@@ -176,6 +187,18 @@ describe('the operator', () => {
     operator.stop();
     await running;
   }, 120_000);
+
+  it('that cannot go on ends, also when not all of it does', async () => {
+    const { database, loseAndHang, running, story } = await start(
+      '10.0.0.7',
+      fasterClock(systemClock, 4),
+    );
+    database.resolve();
+    await vi.waitFor(() => expect(story).toHaveLength(1), 10_000);
+    await loseAndHang(new Error('another one leads'));
+    await expect(running).rejects.toThrow('another one leads');
+    expect(story).toContain('stop');
+  }, 30_000);
 
   it('leads on while more requests than it has connections wait for their answers', async () => {
     const { client, database, operator, running, story } = await start('10.0.0.3');

@@ -42,6 +42,8 @@ export interface DataSideEnvironment {
 const LEASE_NAME = 'sluice-operator';
 /** Of a replica that could lead next: see kube/succession.ts. */
 const SUCCESSOR_NAME = 'sluice-operator-next';
+/** Under the 30 s that Kubernetes gives a pod by default. */
+const SHUT_DOWN_MS = 20_000;
 
 /** Identities are `<pod name>/<pod ip>/<random>`: another one in each process. */
 export function leaderIpOf(identity: string | undefined): string | undefined {
@@ -154,7 +156,7 @@ export class Operator {
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      await this.#shutDown();
+      await this.#shutDownInTime();
     }
   }
 
@@ -211,6 +213,18 @@ export class Operator {
     } catch (error) {
       this.#deps.logger.warn('not all that is known of nodes is written', { error });
     }
+  }
+
+  /** A process that is alive and does nothing is worse than one that ends with something undone. */
+  async #shutDownInTime(): Promise<void> {
+    const { clock, logger } = this.#deps;
+    const late = Promise.withResolvers<void>();
+    const timer = clock.setTimer(SHUT_DOWN_MS, () => {
+      logger.error('not all has ended in time', { afterMs: SHUT_DOWN_MS });
+      late.resolve();
+    });
+    await Promise.race([this.#shutDown(), late.promise]);
+    timer.cancel();
   }
 
   async #shutDown(): Promise<void> {

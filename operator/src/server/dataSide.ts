@@ -89,6 +89,7 @@ class MongoDataSide implements DataSide {
   #keys: Keys | undefined;
   #certificate: ServerCertificate | undefined;
   #server: Server | undefined;
+  #handshakes: Handshakes | undefined;
   /** While it leads. */
   #term: number | undefined;
   /** It leads, and has forgotten all that it knew before. */
@@ -238,10 +239,10 @@ class MongoDataSide implements DataSide {
     await this.#pods.stop();
     const server = this.#server;
     this.#server = undefined;
-    server?.closeAllConnections();
     await new Promise<void>((resolve) => {
       if (server === undefined) resolve();
       else server.close(() => resolve());
+      this.#handshakes?.destroyAll();
     });
     await this.#mongo.close();
   }
@@ -357,7 +358,7 @@ class MongoDataSide implements DataSide {
     const handshakeTimeout = HANDSHAKE_TIMEOUT_MS;
     const options = { ...this.#secureContext(certificate), ...SERVER_OPTIONS, handshakeTimeout };
     const server = createServer(options, app);
-    new Handshakes(server, clock);
+    this.#handshakes = new Handshakes(server, clock);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ port: this.#config.controlPort, backlog: BACKLOG }, () => resolve());

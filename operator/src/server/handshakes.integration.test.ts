@@ -12,6 +12,7 @@ let nowMs: number;
 let clients: Socket[];
 let begun: number;
 let accepted: number;
+let handshakes: Handshakes;
 
 beforeEach(async () => {
   nowMs = 0;
@@ -24,7 +25,7 @@ beforeEach(async () => {
   server.on('connection', () => {
     begun += 1;
   });
-  new Handshakes(server, { now: () => nowMs });
+  handshakes = new Handshakes(server, { now: () => nowMs });
   server.on('connection', () => {
     accepted += 1;
   });
@@ -34,9 +35,16 @@ beforeEach(async () => {
 
 afterEach(async () => {
   for (const client of clients) client.destroy();
-  server.closeAllConnections();
-  await new Promise((resolve) => server.close(resolve));
+  await closed();
 });
+
+/** Resolves when no connection is left. */
+async function closed(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.close(() => resolve());
+  handshakes.destroyAll();
+  await promise;
+}
 
 /** Connects, and says nothing. */
 async function silent(): Promise<Socket> {
@@ -83,4 +91,17 @@ it('beyond so many at once the newest is the next, and who has waited for too lo
   first[0]?.destroy();
   expect(await newest).toContain('here');
   expect(await old).toBe('');
+});
+
+it('a server that closes waits for nobody: idle, in the handshake, or before it', async () => {
+  const idle = connect({ port, host: '127.0.0.1', rejectUnauthorized: false });
+  clients.push(idle.on('error', () => {}));
+  await once(idle, 'secureConnect');
+  const silents = [];
+  for (let at = 0; at < 65; at += 1) silents.push(await silent());
+  await vi.waitFor(() => expect(accepted).toBe(66));
+  expect(begun, 'the last one waits').toBe(65);
+  const ended = [idle, ...silents].map((socket) => once(socket.resume(), 'close'));
+  await closed();
+  await Promise.all(ended);
 });

@@ -34,6 +34,8 @@ export class Handshakes {
   /** The newest is the last. */
   #waiting: Waiting[] = [];
   #underWay = 0;
+  /** The server itself knows of none before its handshake is done. */
+  readonly #open = new Set<Socket>();
 
   /** Takes the server's connections from its handshake, and gives them to it in turn. */
   constructor(server: HttpsServer, clock: Pick<Clock, 'now'>) {
@@ -49,7 +51,14 @@ export class Handshakes {
     server.on('tlsClientError', () => this.#ended());
   }
 
+  /** Whatever they are at. What is accepted from now on is not among them: close the server first. */
+  destroyAll(): void {
+    for (const socket of this.#open) socket.destroy();
+  }
+
   #add(socket: Socket): void {
+    this.#open.add(socket);
+    socket.once('close', () => this.#open.delete(socket));
     socket.on('error', ignore);
     this.#waiting.push({ socket, sinceMs: this.#clock.now() });
     if (this.#waiting.length > MAX_WAITING) this.#waiting.shift()?.socket.destroy();
