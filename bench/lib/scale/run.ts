@@ -137,10 +137,14 @@ async function measured(
   await operator.untilLeading(signal);
   const connectingMs = performance.now();
   await agents.start(pods, { folder, caFile: await caFile(api, folder), transferMs });
-  await until('all agents are connected', CONNECT_TIMEOUT_MS, signal, async () => {
+  const tasks = taskCount(nodes, distributions);
+  const howFar = async () => {
     const { agentsConnected } = await operator.sample();
-    return agentsConnected === nodes;
-  });
+    const counts = JSON.stringify(agents.counts);
+    return `${agentsConnected} of ${nodes} agents connected, ${tasks} tasks to do; agents: ${counts}`;
+  };
+  const areConnected = async () => (await operator.sample()).agentsConnected === nodes;
+  await until('all agents are connected', CONNECT_TIMEOUT_MS, signal, areConnected, howFar);
   const secondsUntilConnected = (performance.now() - connectingMs) / 1000;
   log(`connected after ${secondsUntilConnected.toFixed(1)} s`);
 
@@ -149,10 +153,8 @@ async function measured(
   const applied = await operator.sample();
   await sleep(transferMs / 2, undefined, { signal });
   const half = await operator.sample();
-  const tasks = taskCount(nodes, distributions);
-  await until('all nodes are ready', READY_TIMEOUT_MS, signal, async () => {
-    return agents.ready === tasks && (await allReady(api, distributions));
-  });
+  const areReady = async () => agents.ready === tasks && (await allReady(api, distributions));
+  await until('all nodes are ready', READY_TIMEOUT_MS, signal, areReady, howFar);
   const ready = await operator.sample();
   const secondsUntilReady = (ready.atMs - applied.atMs) / 1000;
   log(`ready after ${secondsUntilReady.toFixed(1)} s`);

@@ -85,15 +85,30 @@ export async function startOrigin(): Promise<Server> {
   return server;
 }
 
+const TELL_MS = 30_000;
+
+/** Each half minute, and when the time is over, it is said how far it is. */
 export async function until(
   what: string,
   timeoutMs: number,
   signal: AbortSignal,
   is: () => Promise<boolean>,
+  howFar: () => Promise<string> = async () => '',
 ): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
+  const startedMs = performance.now();
+  const deadline = startedMs + timeoutMs;
+  let tellAtMs = startedMs + TELL_MS;
   while (!(await is())) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs / 1000} s`);
+    const nowMs = performance.now();
+    if (nowMs > deadline) {
+      throw new Error(`${what}: not within ${timeoutMs / 1000} s: ${await howFar()}`);
+    }
+    if (nowMs > tellAtMs) {
+      tellAtMs += TELL_MS;
+      console.log(
+        `  until ${what}, ${Math.round((nowMs - startedMs) / 1000)} s: ${await howFar()}`,
+      );
+    }
     await sleep(1000, undefined, { signal });
   }
 }
