@@ -62,6 +62,39 @@ it('a leader steps down at its renew deadline, also while a renewal waits for it
   expect(stopped).toEqual(['lost after 7000 ms']);
 });
 
+it('a leader whose event loop is seconds late keeps the Lease', async () => {
+  const { client } = leaseApi();
+  const clock = new FakeClock();
+  const LATE_MS = 2_000;
+  const events: string[] = [];
+  const later = () => new Promise<void>((resolve) => clock.setTimer(LATE_MS, resolve));
+  const request = async (call: KubeRequest) => {
+    const answer = await client.request(call);
+    await later();
+    return answer;
+  };
+  const election = new LeaderElection(
+    { namespace: 'sluice', name: 'operator', identity: 'one', renewDeadlineMs: 7_000 },
+    {
+      client: { request } as unknown as KubeClient,
+      clock: {
+        now: () => clock.now(),
+        // The deadline is kept; what the loop does between renewals comes late.
+        setTimer: (delayMs, callback) =>
+          clock.setTimer(delayMs > 3_000 ? delayMs : delayMs + LATE_MS, callback),
+      },
+      random: steadyRandom,
+      onStarted: (term) => events.push(`term ${term}`),
+      onStopped: (reason) => void events.push(reason),
+      onError: (error) => events.push(String(error)),
+    },
+  );
+  election.start();
+  await clock.advance(120_000);
+  expect(events).toEqual(['term 1']);
+  expect(election.isLeader).toBe(true);
+});
+
 /** By a leader whose wall clock is so far ahead. */
 function writtenAhead(client: KubeClient, aheadMs: number): KubeClient {
   const later = (time: unknown) => new Date(Date.parse(String(time)) + aheadMs).toISOString();

@@ -59,7 +59,7 @@ const TELL_VERSIONS_EVERY_MS = 60_000;
 export function newApp(dependencies: AppDependencies): express.Express {
   const { clock, coordinator, leases, callers, logger, wallClock } = dependencies;
   const now = () => clock.now();
-  const turns = new SendingTurns(clock);
+  const turns = new SendingTurns({ clock });
   const { protocolVersions = PROTOCOL_VERSIONS } = dependencies;
   let versionsToldAtMs = Number.NEGATIVE_INFINITY;
   let interval = { ms: reportIntervalMs(0), countedAtMs: Number.NEGATIVE_INFINITY };

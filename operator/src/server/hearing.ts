@@ -85,6 +85,8 @@ export class Hearing {
    */
   again(distribution: HeardDistribution, joined: ReadonlySet<string> | undefined): void {
     const { book } = distribution;
+    // At most looks at a plan, and there are ten thousand to ask.
+    if (joined?.size === 0 && !book.hasLeavers) return;
     const { uid, epoch } = book.plan.record;
     for (const process of this.#deps.fleet.list()) {
       if (process.kind === 'agent') this.#deps.departures.seeOff(process, uid);

@@ -1,51 +1,67 @@
-import type { Clock } from '@sluice/engine/ports/clock.ts';
 import { beforeEach, expect, it } from 'vitest';
-import { FakeClock } from '../testing/fakeClock.ts';
 import { type Sender, SendingTurns } from './sendingTurns.ts';
 
 const WRITE_MS = 0.1;
 
-let clock: FakeClock;
+let nowMs: number;
 let sent: number[];
-/** For how long others keep the event loop between two turns. */
-let lagMs: number;
 let turns: SendingTurns;
+let next: (() => void) | undefined;
 
 beforeEach(() => {
-  clock = new FakeClock();
+  nowMs = 0;
   sent = [];
-  lagMs = 0;
-  const busy: Clock = {
-    now: () => clock.now() + sent.length * WRITE_MS,
-    setTimer: (delayMs, callback) => clock.setTimer(delayMs + lagMs, callback),
-  };
-  turns = new SendingTurns(busy);
+  next = undefined;
+  turns = new SendingTurns({
+    clock: { now: () => nowMs },
+    afterLook: (callback) => {
+      next = callback;
+    },
+  });
 });
 
 function sendersOf(count: number): Sender[] {
-  return Array.from({ length: count }, (_, at) => ({ write: () => void sent.push(at) }));
+  return Array.from({ length: count }, (_, at) => ({
+    write: () => {
+      nowMs += WRITE_MS;
+      sent.push(at);
+    },
+  }));
 }
 
-it('few send at once, thousands turn by turn, in the order in which they asked', async () => {
+/** Others had the event loop for so long. */
+function turn(othersMs: number): void {
+  nowMs += othersMs;
+  const callback = next;
+  next = undefined;
+  callback?.();
+}
+
+it('few send at once, thousands turn by turn, in the order in which they asked', () => {
   const senders = sendersOf(1_000);
   for (const sender of senders) turns.ask(sender);
   expect(sent).toHaveLength(32);
   // Whoever has more to say before its turn has one turn for it.
   for (const sender of senders.slice(900)) turns.ask(sender);
-  await clock.advance(10);
-  expect(sent.length).toBeLessThan(500);
-  await clock.advance(100);
+  turn(1);
+  expect(sent).toHaveLength(64);
+  for (let at = 0; at < 40; at += 1) turn(1);
   expect(sent).toEqual(senders.map((_, at) => at));
+  expect(next, 'nobody waits').toBeUndefined();
   turns.ask(senders[7]!);
   expect(sent.at(-1)).toBe(7);
 });
 
-it('where others keep the loop for long, a turn is a part of that', async () => {
-  lagMs = 500;
+it('where others keep the loop for longer, a turn is a part of that, up to some bound', () => {
   for (const sender of sendersOf(10_000)) turns.ask(sender);
-  await clock.advance(501);
-  expect(sent.length).toBeGreaterThan(1_500);
-  expect(sent.length).toBeLessThan(2_000);
-  await clock.advance(2_600);
-  expect(sent).toHaveLength(10_000);
+  const inATurn = (othersMs: number) => {
+    const before = sent.length;
+    turn(othersMs);
+    return sent.length - before;
+  };
+  expect(inATurn(1)).toBe(32);
+  expect(inATurn(100)).toBeGreaterThan(400);
+  expect(inATurn(100)).toBeLessThan(600);
+  expect(inATurn(10_000)).toBeGreaterThan(1_900);
+  expect(inATurn(10_000)).toBeLessThan(2_200);
 });

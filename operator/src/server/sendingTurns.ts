@@ -3,33 +3,44 @@
  * written in one turn of the event loop, seconds in which nothing else is heard: neither an answer
  * about the Lease nor a lease that is to be renewed.
  *
- * A turn is longer the longer the one before is ago. Where others keep the loop for half a second at
- * a time, turns of one length would let two thousand of ten thousand hear something in half a minute;
- * the others would take the server for dead, come anew, and keep the loop for longer still.
+ * Between two turns the event loop looks at all connections once. A timer would not do: one that is
+ * due again when its turn ends runs before anything is read. And a turn is longer the longer the one
+ * before is ago. Where others keep the loop for half a second at a time, turns of one length would
+ * let two thousand of ten thousand hear something in half a minute; the rest would take the server
+ * for dead, come anew, and keep the loop for longer still. But no longer than MAX_TURN_MS: what is
+ * written costs as much again when the kernel has taken it, and is then the time of others.
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 
 export interface Sender {
-  /** Called when it is its turn. */
+  /** Called when it is its turn. What it writes is with the kernel when it returns. */
   write(): void;
+}
+
+export interface SendingTurnsDependencies {
+  readonly clock: Pick<Clock, 'now'>;
+  /** Calls back when the event loop has looked at all connections. Absent: setImmediate. */
+  readonly afterLook?: (callback: () => void) => void;
 }
 
 /** A write costs about a tenth of a millisecond. So many need not look at the clock. */
 const SENDERS_A_TURN = 32;
-const TURN_MS = 1;
 /** Of the time since the last turn. */
-const SHARE = 1 / 3;
+const SHARE = 1 / 2;
+const MAX_TURN_MS = 200;
 
 export class SendingTurns {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
+  readonly #afterLook: (callback: () => void) => void;
   readonly #waiting = new Set<Sender>();
   /** Of those that are served at once. */
   #left = SENDERS_A_TURN;
   #isResting = false;
   #endedMs = 0;
 
-  constructor(clock: Clock) {
+  constructor({ clock, afterLook = setImmediate }: SendingTurnsDependencies) {
     this.#clock = clock;
+    this.#afterLook = afterLook;
   }
 
   /** At once, as long as few others have sent in this turn. */
@@ -49,10 +60,11 @@ export class SendingTurns {
     if (this.#isResting || this.#left === SENDERS_A_TURN) return;
     this.#isResting = true;
     this.#endedMs = this.#clock.now();
-    this.#clock.setTimer(TURN_MS, () => {
+    this.#afterLook(() => {
       this.#isResting = false;
       this.#left = SENDERS_A_TURN;
-      this.#serve(SHARE * (this.#clock.now() - this.#endedMs));
+      const sinceMs = this.#clock.now() - this.#endedMs;
+      this.#serve(Math.min(MAX_TURN_MS, SHARE * sinceMs));
     });
   }
 }

@@ -56,7 +56,7 @@ function aStream(sink: Writable) {
   const clock = new FakeClock();
   const hung: number[] = [];
   const onHung = () => void hung.push(clock.now());
-  const turns = new SendingTurns(clock);
+  const turns = new SendingTurns({ clock });
   return { clock, hung, stream: new QueuedStream(sink, { clock, turns, onHung }).start() };
 }
 
@@ -66,7 +66,7 @@ describe('what a process is told', () => {
     const server = http.createServer((_request, response) => {
       const stream = new QueuedStream(response, {
         clock,
-        turns: new SendingTurns(clock),
+        turns: new SendingTurns({ clock }),
         onHung: () => hung.push(0),
       }).start();
       for (let each = 0; each < 80; each += 1) {
@@ -138,6 +138,26 @@ describe('what a process is told', () => {
       'remove u',
       'task u/1 after',
     ]);
+  });
+
+  it('is one write when it waits for its turn together', async () => {
+    const sink = new SlowSink();
+    let next = () => {};
+    const turns = new SendingTurns({
+      clock: new FakeClock(),
+      afterLook: (callback) => {
+        next = callback;
+      },
+    });
+    for (let at = 0; at < 100; at += 1) turns.ask({ write: () => {} });
+    const dependencies = { clock: new FakeClock(), turns, onHung: () => {} };
+    const stream = new QueuedStream(sink, dependencies).start();
+    stream.send({ type: 'peers', uid: 'u', epoch: 1, peers: [] });
+    stream.send({ type: 'synced' });
+    stream.send({ type: 'heartbeat' });
+    for (let turn = 0; turn < 4; turn += 1) next();
+    expect(await sink.takeAll()).toEqual(['peers u', 'synced', 'heartbeat']);
+    expect(sink.chunks).toHaveLength(1);
   });
 
   it('is made into bytes once for all', () => {

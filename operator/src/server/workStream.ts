@@ -3,6 +3,7 @@
  * only as fast as the connection takes them: thousands are told in one turn of the event loop, in
  * which no connection takes anything. The server decides nothing here.
  */
+import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { WorkMessage } from '@sluice/protocol/messages.ts';
@@ -10,6 +11,9 @@ import type { WorkStream } from './fleetView.ts';
 import { NestedMap } from './nestedMap.ts';
 import type { Sender, SendingTurns } from './sendingTurns.ts';
 import { lineOf } from './work.ts';
+
+/** The answer to a request, whose connection may be known. */
+export type Sink = Writable & { readonly socket?: Socket | null };
 
 export interface QueuedStreamDependencies {
   readonly clock: Clock;
@@ -23,13 +27,16 @@ interface Waiting {
   message: WorkMessage;
 }
 
-/** A task of a thousand files is a third of a megabyte: it goes in parts of what Node.js takes at once. */
+/**
+ * A task of a thousand files is a third of a megabyte: it goes in parts of what Node.js takes at
+ * once. And what is less goes with what comes after it: each write has its price.
+ */
 const PART_BYTES = 64 * 1024;
 /** A process that takes no part for so long has hung: it comes back when it lives. */
 const HUNG_MS = 15_000;
 
 export class QueuedStream implements WorkStream, Sender {
-  readonly #sink: Writable;
+  readonly #sink: Sink;
   readonly #deps: QueuedStreamDependencies;
   /** In the order in which they are sent. */
   readonly #queue = new Set<Waiting>();
@@ -41,7 +48,7 @@ export class QueuedStream implements WorkStream, Sender {
   #isFull = false;
   #isOver = false;
 
-  constructor(sink: Writable, dependencies: QueuedStreamDependencies) {
+  constructor(sink: Sink, dependencies: QueuedStreamDependencies) {
     this.#sink = sink;
     this.#deps = dependencies;
   }
@@ -81,24 +88,38 @@ export class QueuedStream implements WorkStream, Sender {
 
   write(): void {
     while (!this.#isFull && !this.#isOver) {
-      if (this.#rest.length === 0) this.#rest = this.#next();
-      if (this.#rest.length === 0) return;
-      const part = this.#rest.subarray(0, PART_BYTES);
-      this.#rest = this.#rest.subarray(PART_BYTES);
-      this.#isFull = !this.#sink.write(part);
+      const ready = this.#gather();
+      if (ready.length === 0) return;
+      const part = ready.subarray(0, PART_BYTES);
+      this.#rest = ready.subarray(PART_BYTES);
+      this.#isFull = !this.#writeNow(part);
       if (this.#isFull) this.#hung = this.#deps.clock.setTimer(HUNG_MS, () => this.#giveUp());
     }
   }
 
-  /** Empty: nothing waits. */
-  #next(): Buffer {
+  /** An answer would be written after all others whose turn it is, when nobody counts the time. */
+  #writeNow(part: Buffer): boolean {
+    const { socket } = this.#sink;
+    socket?.cork();
+    const takesMore = this.#sink.write(part);
+    socket?.uncork();
+    return takesMore;
+  }
+
+  /** At least a part, if there is so much; empty: nothing waits. */
+  #gather(): Buffer {
+    const lines = this.#rest.length > 0 ? [this.#rest] : [];
+    let sizeBytes = this.#rest.length;
     for (const waiting of this.#queue) {
+      if (sizeBytes >= PART_BYTES) break;
       this.#queue.delete(waiting);
       const { uid, what } = subjectOf(waiting.message);
       if (this.#replaceable.get(uid, what) === waiting) this.#replaceable.delete(uid, what);
-      return lineOf(waiting.message);
+      const line = lineOf(waiting.message);
+      lines.push(line);
+      sizeBytes += line.length;
     }
-    return Buffer.alloc(0);
+    return lines.length === 1 ? (lines[0] as Buffer) : Buffer.concat(lines);
   }
 
   #giveUp(): void {

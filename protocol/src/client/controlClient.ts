@@ -24,6 +24,7 @@ import type { LeaseReply } from './leaseAsking.ts';
 import { type LeaseAsk, LeaseClient } from './leaseClient.ts';
 import { ReportStream } from './reportStream.ts';
 import { SessionKeeper } from './session.ts';
+import { Silence } from './silence.ts';
 import { Trust } from './trust.ts';
 
 export interface ControlClientOptions {
@@ -189,28 +190,24 @@ export class ControlClient {
     const session = await this.#sessionUnless(signal);
     this.#reportIntervalMs = session.reportIntervalMs;
     const reports = reportStreamFor(session);
-    let silence: NodeJS.Timeout | undefined;
-    const listen = () => {
-      clearTimeout(silence);
-      silence = setTimeout(() => {
-        const message = `the control server was silent for ${SILENCE_MS / 1000} s`;
-        ending.abort(new ControlError('TimedOut', message));
-      }, SILENCE_MS);
-    };
+    const silence = new Silence(SILENCE_MS, () => {
+      const message = `the control server was silent for ${SILENCE_MS / 1000} s`;
+      ending.abort(new ControlError('TimedOut', message));
+    });
     try {
       const chunks = await this.#http.open(workRequest(session, reports), either);
       this.#connected = true;
       this.#reports = reports;
-      listen();
+      silence.listen();
       yield { type: 'opened' };
       for await (const line of linesOf(chunks, MAX_LINE_BYTES)) {
         // What the consumer takes over one message must not look like silence of the server.
-        clearTimeout(silence);
+        silence.pause();
         const message = this.#parse(line);
         if (message?.type === 'reported') reports?.answered(message.sequence, message);
         else if (message?.type === 'reportRefused') reports?.refused(message.message);
         else if (message !== undefined) yield message;
-        listen();
+        silence.listen();
       }
     } catch (error) {
       if (error instanceof ControlError && error.code === 'Unauthenticated') {
@@ -218,7 +215,7 @@ export class ControlClient {
       }
       throw ending.signal.aborted ? ending.signal.reason : error;
     } finally {
-      clearTimeout(silence);
+      silence.pause();
       this.#connected = false;
       this.#reports = undefined;
       reports?.end();

@@ -8,8 +8,8 @@ export interface ReportLoopDependencies {
   readonly client: {
     readonly reportIntervalMs: number;
     /**
-     * The first report to a control server comes at any time of so long: thousands of agents would
-     * else all send theirs at once.
+     * The first report to a control server comes at any time of so long, and what has changed within
+     * a part of it: thousands of agents would else all send theirs at once.
      */
     readonly spreadMs: number;
     /** Whether a work stream is open. */
@@ -25,13 +25,18 @@ export interface ReportLoopDependencies {
 
 /** Changes within this time go out together. */
 const GATHER_MS = 20;
+/**
+ * Of spreadMs: one distribution is begun, and done, by thousands of agents at the same time. With ten
+ * thousand that is 3.8 s at most.
+ */
+const CHANGE_SPREAD = 1 / 5;
 const MAX_TRANSFERS = 10_000;
 /** Whoever has nothing to say says so this often: that it lives is known by its work stream. */
 const NOTHING_NEW_MS = 30_000;
 
 /**
  * Sends what changed since the control server last heard it: each interval when there is something,
- * and at once when a state changes. Reports are cumulative: the next one replaces what could not be
+ * and soon when a state changes. Reports are cumulative: the next one replaces what could not be
  * sent. While there is no work stream nothing is sent: thousands of nodes that look for the next
  * leader are not to knock twice each.
  */
@@ -128,7 +133,8 @@ export class ReportLoop {
     const spreadMs = this.#spreadMs;
     this.#spreadMs = 0;
     if (spreadMs > 0) await Promise.race([this.#woken(), this.#rest(spreadMs, signal)]);
-    await this.#rest(GATHER_MS, signal);
+    const changeSpreadMs = CHANGE_SPREAD * this.#dependencies.client.spreadMs * Math.random();
+    await this.#rest(GATHER_MS + changeSpreadMs, signal);
   }
 
   #woken(): Promise<void> {
