@@ -25,9 +25,9 @@ export interface SendingTurnsDependencies {
 
 /** A write costs about a tenth of a millisecond. So many need not look at the clock. */
 const SENDERS_A_TURN = 32;
-/** Of the time since the last turn. */
-const SHARE = 1 / 2;
-const MAX_TURN_MS = 200;
+/** Of the time since the last turn: whoever is not told anything in time comes anew. */
+const SHARE = 1;
+const MAX_TURN_MS = 500;
 
 export class SendingTurns {
   readonly #clock: Pick<Clock, 'now'>;
@@ -51,15 +51,17 @@ export class SendingTurns {
 
   #serve(durationMs: number): void {
     const untilMs = this.#clock.now() + durationMs;
+    const left = this.#left;
     for (const sender of this.#waiting) {
       if (this.#left <= 0 && this.#clock.now() >= untilMs) break;
       this.#left -= 1;
       this.#waiting.delete(sender);
       sender.write();
     }
-    if (this.#isResting || this.#left === SENDERS_A_TURN) return;
-    this.#isResting = true;
+    if (this.#left === left) return;
     this.#endedMs = this.#clock.now();
+    if (this.#isResting) return;
+    this.#isResting = true;
     this.#afterLook(() => {
       this.#isResting = false;
       this.#left = SENDERS_A_TURN;

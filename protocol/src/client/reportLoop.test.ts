@@ -93,8 +93,8 @@ describe('reports', () => {
     state.connected = false;
     state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'transferring' })];
     loop.run(signal);
-    // Of 20 s, and of a fifth of that.
-    vi.spyOn(Math, 'random').mockReturnValueOnce(0.5).mockReturnValueOnce(0.05);
+    // Of 20 s, and of a third of that.
+    vi.spyOn(Math, 'random').mockReturnValueOnce(0.5).mockReturnValueOnce(0.03);
     state.connected = true;
     loop.forget();
     await new Promise((resolve) => setTimeout(resolve, 100));

@@ -27,9 +27,9 @@ export interface ReportLoopDependencies {
 const GATHER_MS = 20;
 /**
  * Of spreadMs: one distribution is begun, and done, by thousands of agents at the same time. With ten
- * thousand that is 3.8 s at most.
+ * thousand that is 6.3 s at most.
  */
-const CHANGE_SPREAD = 1 / 5;
+const CHANGE_SPREAD = 1 / 3;
 const MAX_TRANSFERS = 10_000;
 /** Whoever has nothing to say says so this often: that it lives is known by its work stream. */
 const NOTHING_NEW_MS = 30_000;
