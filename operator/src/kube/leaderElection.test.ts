@@ -95,6 +95,45 @@ it('a leader whose event loop is seconds late keeps the Lease', async () => {
   expect(election.isLeader).toBe(true);
 });
 
+it('a leader that stops gives the Lease back, also when its renewal was broken off and is written', async () => {
+  const { client } = leaseApi();
+  const clock = new FakeClock();
+  const errors: unknown[] = [];
+  let isAnswerLost = false;
+  const request = async (call: KubeRequest) => {
+    const answer = await client.request(call);
+    const { signal } = call;
+    if (isAnswerLost && call.method === 'PUT' && signal?.aborted === false) {
+      isAnswerLost = false;
+      await new Promise((_, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason)),
+      );
+    }
+    return answer;
+  };
+  const dependencies = {
+    client: { request } as unknown as KubeClient,
+    clock,
+    random: steadyRandom,
+    onStarted: () => {},
+    onStopped: () => {},
+    onError: (error: unknown) => errors.push(error),
+  };
+  const options = { namespace: 'sluice', name: 'operator' };
+  const first = new LeaderElection({ ...options, identity: 'first' }, dependencies);
+  first.start();
+  await clock.advance(0);
+  isAnswerLost = true;
+  await clock.advance(1_500);
+  expect(isAnswerLost, 'a renewal waits for its answer').toBe(false);
+  await first.stop();
+  const second = new LeaderElection({ ...options, identity: 'second' }, dependencies);
+  second.start();
+  await clock.advance(0);
+  expect(second.isLeader).toBe(true);
+  expect(errors).toEqual([]);
+});
+
 /** By a leader whose wall clock is so far ahead. */
 function writtenAhead(client: KubeClient, aheadMs: number): KubeClient {
   const later = (time: unknown) => new Date(Date.parse(String(time)) + aheadMs).toISOString();

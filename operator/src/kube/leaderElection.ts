@@ -217,22 +217,31 @@ export class LeaderElection {
     this.#deadline?.cancel();
     await this.#deps.onStopped('released');
     try {
-      await this.#write(
-        lease,
-        { ...lease.spec, holderIdentity: '', leaseDurationSeconds: 1 },
-        false,
-      );
+      await this.#giveBack(lease);
     } catch (error) {
       this.#deps.onError(error);
     }
   }
 
-  async #read(): Promise<LeaseObject | undefined> {
+  async #giveBack(lease: LeaseObject): Promise<void> {
+    const free = (of: LeaseObject) =>
+      this.#write(of, { ...of.spec, holderIdentity: '', leaseDurationSeconds: 1 }, false);
+    try {
+      await free(lease);
+    } catch (error) {
+      if (!isKubeError(error, 'Conflict')) throw error;
+      // A renewal that was broken off has been written all the same.
+      const newest = await this.#read(false);
+      if (newest?.spec?.holderIdentity === this.#options.identity) await free(newest);
+    }
+  }
+
+  async #read(stoppable = true): Promise<LeaseObject | undefined> {
     try {
       return await this.#deps.client.request<LeaseObject>({
         method: 'GET',
         path: objectPath(resources.leases, this.#options),
-        signal: this.#attempt(),
+        signal: stoppable ? this.#attempt() : lastAttempt(),
       });
     } catch (error) {
       if (isKubeError(error, 'NotFound')) return undefined;
@@ -256,7 +265,7 @@ export class LeaderElection {
       method: 'PUT',
       path: objectPath(resources.leases, this.#options),
       body: { ...lease, spec },
-      signal: stoppable ? this.#attempt() : AbortSignal.timeout(2_000),
+      signal: stoppable ? this.#attempt() : lastAttempt(),
     });
   }
 
@@ -284,6 +293,11 @@ export class LeaderElection {
       ? Math.min(intervalMs, freeInMs)
       : intervalMs;
   }
+}
+
+/** Of a process that stops. */
+function lastAttempt(): AbortSignal {
+  return AbortSignal.timeout(2_000);
 }
 
 /** metav1.MicroTime; for people who read the Lease. */
