@@ -154,10 +154,13 @@ export class Operator {
       this.#deps.logger.info('operator is ready', { namespace: this.#config.namespace });
       await this.#ended.promise;
     } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      await this.#shutDownInTime();
+      if (!signal.aborted) {
+        // It is why the process ends, whatever else fails.
+        await this.#shutDownInTime().catch(() => {});
+        throw error;
+      }
     }
+    await this.#shutDownInTime();
   }
 
   stop(): void {
@@ -218,13 +221,17 @@ export class Operator {
   /** A process that is alive and does nothing is worse than one that ends with something undone. */
   async #shutDownInTime(): Promise<void> {
     const { clock, logger } = this.#deps;
-    const late = Promise.withResolvers<void>();
+    const late = Promise.withResolvers<never>();
     const timer = clock.setTimer(SHUT_DOWN_MS, () => {
-      logger.error('not all has ended in time', { afterMs: SHUT_DOWN_MS });
-      late.resolve();
+      const message = `not all has ended within ${SHUT_DOWN_MS / 1000} s`;
+      logger.error(message);
+      late.reject(Object.assign(new Error(message), { code: 'NotEndedInTime' }));
     });
-    await Promise.race([this.#shutDown(), late.promise]);
-    timer.cancel();
+    try {
+      await Promise.race([this.#shutDown(), late.promise]);
+    } finally {
+      timer.cancel();
+    }
   }
 
   async #shutDown(): Promise<void> {

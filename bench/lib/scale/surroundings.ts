@@ -93,21 +93,20 @@ export async function until(
   timeoutMs: number,
   signal: AbortSignal,
   is: () => Promise<boolean>,
-  howFar: () => Promise<string> = async () => '',
+  howFar: () => Promise<string> = async () => 'nobody says how far',
 ): Promise<void> {
+  const told = () => howFar().catch((error: unknown) => String(error));
   const startedMs = performance.now();
   const deadline = startedMs + timeoutMs;
   let tellAtMs = startedMs + TELL_MS;
   while (!(await is())) {
     const nowMs = performance.now();
     if (nowMs > deadline) {
-      throw new Error(`${what}: not within ${timeoutMs / 1000} s: ${await howFar()}`);
+      throw new Error(`${what}: not within ${timeoutMs / 1000} s: ${await told()}`);
     }
     if (nowMs > tellAtMs) {
       tellAtMs += TELL_MS;
-      console.log(
-        `  until ${what}, ${Math.round((nowMs - startedMs) / 1000)} s: ${await howFar()}`,
-      );
+      console.log(`  until ${what}, ${Math.round((nowMs - startedMs) / 1000)} s: ${await told()}`);
     }
     await sleep(1000, undefined, { signal });
   }

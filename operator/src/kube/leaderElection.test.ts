@@ -81,7 +81,7 @@ it('a leader whose event loop is seconds late keeps the Lease', async () => {
         now: () => clock.now(),
         // The deadline is kept; what the loop does between renewals comes late.
         setTimer: (delayMs, callback) =>
-          clock.setTimer(delayMs > 3_000 ? delayMs : delayMs + LATE_MS, callback),
+          clock.setTimer(delayMs > LATE_MS ? delayMs : delayMs + LATE_MS, callback),
       },
       random: steadyRandom,
       onStarted: (term) => events.push(`term ${term}`),

@@ -105,8 +105,8 @@ export class LeaderElection {
 
   async #run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
-      // A leader's pause begins with its renewal. Where thousands keep the event loop answers come late,
-      // and what is left until the deadline is not to be spent on a pause.
+      // A leader's pause begins with its renewal. Where thousands keep the event loop answers come
+      // late, and what is left until the deadline is not to be spent on a pause.
       const pause = this.#leading === undefined ? undefined : this.#sleep();
       try {
         if (this.#leading === undefined) await this.#tryToLead();

@@ -13,7 +13,7 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 
 export interface Sender {
-  /** Called when it is its turn. What it writes is with the kernel when it returns. */
+  /** Called when it is its turn. What it writes it writes at once, so that the turn has cost that. */
   write(): void;
 }
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { linesOf } from '@sluice/protocol/lines.ts';
 import type { Task, WorkMessage } from '@sluice/protocol/messages.ts';
@@ -158,6 +158,23 @@ describe('what a process is told', () => {
     for (let turn = 0; turn < 4; turn += 1) next();
     expect(await sink.takeAll()).toEqual(['peers u', 'synced', 'heartbeat']);
     expect(sink.chunks).toHaveLength(1);
+  });
+
+  it('is with the connection when its turn is over, not after the turns of others', () => {
+    const sink = new SlowSink();
+    const did: string[] = [];
+    const socket = { cork: () => did.push('cork'), uncork: () => did.push('uncork') };
+    const write = sink.write.bind(sink);
+    const answer = Object.assign(sink, {
+      socket: socket as unknown as Socket,
+      write: (chunk: Buffer) => {
+        did.push('write');
+        return write(chunk);
+      },
+    });
+    const { stream } = aStream(answer);
+    stream.send({ type: 'synced' });
+    expect(did).toEqual(['cork', 'write', 'uncork']);
   });
 
   it('is made into bytes once for all', () => {

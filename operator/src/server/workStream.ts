@@ -88,10 +88,8 @@ export class QueuedStream implements WorkStream, Sender {
 
   write(): void {
     while (!this.#isFull && !this.#isOver) {
-      const ready = this.#gather();
-      if (ready.length === 0) return;
-      const part = ready.subarray(0, PART_BYTES);
-      this.#rest = ready.subarray(PART_BYTES);
+      const part = this.#part();
+      if (part.length === 0) return;
       this.#isFull = !this.#writeNow(part);
       if (this.#isFull) this.#hung = this.#deps.clock.setTimer(HUNG_MS, () => this.#giveUp());
     }
@@ -106,20 +104,29 @@ export class QueuedStream implements WorkStream, Sender {
     return takesMore;
   }
 
-  /** At least a part, if there is so much; empty: nothing waits. */
-  #gather(): Buffer {
-    const lines = this.#rest.length > 0 ? [this.#rest] : [];
-    let sizeBytes = this.#rest.length;
+  /** A long line stays the one that all streams share, but for what goes now. Empty: nothing waits. */
+  #part(): Buffer {
+    const pieces: Buffer[] = [];
+    for (let room = PART_BYTES; room > 0; ) {
+      if (this.#rest.length === 0) this.#rest = this.#next();
+      if (this.#rest.length === 0) break;
+      const piece = this.#rest.subarray(0, room);
+      this.#rest = this.#rest.subarray(room);
+      room -= piece.length;
+      pieces.push(piece);
+    }
+    return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+  }
+
+  /** Empty: nothing waits. */
+  #next(): Buffer {
     for (const waiting of this.#queue) {
-      if (sizeBytes >= PART_BYTES) break;
       this.#queue.delete(waiting);
       const { uid, what } = subjectOf(waiting.message);
       if (this.#replaceable.get(uid, what) === waiting) this.#replaceable.delete(uid, what);
-      const line = lineOf(waiting.message);
-      lines.push(line);
-      sizeBytes += line.length;
+      return lineOf(waiting.message);
     }
-    return lines.length === 1 ? (lines[0] as Buffer) : Buffer.concat(lines);
+    return Buffer.alloc(0);
   }
 
   #giveUp(): void {

@@ -24,7 +24,8 @@ export class ControlWorker {
   constructor(options: WorkLoopOptions, dependencies: ControlWorkerDependencies) {
     const { client, host, disk, onProblem } = dependencies;
     this.#dependencies = dependencies;
-    const onChange = () => this.#reports.now();
+    const onChange = (isAwaited: boolean) =>
+      isAwaited ? this.#reports.now() : this.#reports.soon();
     const onTombstone = (uid: string) => this.#reports.forgetOne(uid);
     this.#work = new WorkLoop(options, { host, onChange, onTombstone, onProblem });
     this.#reports = new ReportLoop({

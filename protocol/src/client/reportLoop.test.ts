@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { TransferReport } from '../messages.ts';
 import { spreadOverMs } from './backoff.ts';
 import type { ReportContent } from './controlClient.ts';
@@ -88,22 +88,44 @@ describe('reports', () => {
     await running;
   });
 
-  it('of thousands of agents come to a new control server within its interval, changes sooner', async () => {
-    const { loop, sent, state, looks, signal } = build(21_000, true);
+  it('of thousands of agents come to a new control server within its interval, and what is awaited at once', async () => {
+    const { loop, sent, state, looks, signal } = build(1_000_000, true);
     state.connected = false;
     state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'transferring' })];
     loop.run(signal);
-    // Of 20 s, and of a third of that.
-    vi.spyOn(Math, 'random').mockReturnValueOnce(0.5).mockReturnValueOnce(0.03);
+    vi.spyOn(Math, 'random').mockReturnValueOnce(0.5);
     state.connected = true;
     loop.forget();
+    loop.soon();
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(looks()).toBe(0);
     state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'ready' })];
     loop.now();
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(looks()).toBe(0);
     await vi.waitFor(() => expect(said(sent)).toEqual(['a ready']));
+  });
+
+  it('that a transfer has begun come within a third of that, also to a new control server', async () => {
+    const { loop, sent, state, signal } = build(2_000, true);
+    const random = vi.spyOn(Math, 'random').mockReturnValue(1);
+    onTestFinished(() => random.mockRestore());
+    loop.run(signal);
+    await vi.waitFor(() => expect(sent).toHaveLength(1));
+    const beganMs = performance.now();
+    state.reports = [reportOf({ uid: 'a', epoch: 1 }, { state: 'transferring' })];
+    loop.soon();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(sent).toHaveLength(1);
+    // Asked for once more it comes no later.
+    loop.soon();
+    await vi.waitFor(() => expect(sent).toHaveLength(2));
+    expect(performance.now() - beganMs).toBeGreaterThan(300);
+    // What a new server is told waits for its own time, and nobody's besides.
+    loop.soon();
+    loop.forget();
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(sent).toHaveLength(2);
+    const told = ['', 'a transferring', 'a transferring'];
+    await vi.waitFor(() => expect(said(sent)).toEqual(told), 5_000);
   });
 
   it('tell a new control server everything again', async () => {

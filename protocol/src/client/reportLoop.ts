@@ -8,8 +8,8 @@ export interface ReportLoopDependencies {
   readonly client: {
     readonly reportIntervalMs: number;
     /**
-     * The first report to a control server comes at any time of so long, and what has changed within
-     * a part of it: thousands of agents would else all send theirs at once.
+     * The first report to a control server comes at any time of so long, and what nobody waits for
+     * within a part of it: thousands of agents would else all send theirs at once.
      */
     readonly spreadMs: number;
     /** Whether a work stream is open. */
@@ -25,18 +25,15 @@ export interface ReportLoopDependencies {
 
 /** Changes within this time go out together. */
 const GATHER_MS = 20;
-/**
- * Of spreadMs: one distribution is begun, and done, by thousands of agents at the same time. With ten
- * thousand that is 6.3 s at most.
- */
-const CHANGE_SPREAD = 1 / 3;
+/** Of spreadMs: thousands of agents begin a distribution at the same time. */
+const BEGIN_SPREAD = 1 / 3;
 const MAX_TRANSFERS = 10_000;
 /** Whoever has nothing to say says so this often: that it lives is known by its work stream. */
 const NOTHING_NEW_MS = 30_000;
 
 /**
  * Sends what changed since the control server last heard it: each interval when there is something,
- * and soon when a state changes. Reports are cumulative: the next one replaces what could not be
+ * and sooner when a state changes. Reports are cumulative: the next one replaces what could not be
  * sent. While there is no work stream nothing is sent: thousands of nodes that look for the next
  * leader are not to knock twice each.
  */
@@ -47,16 +44,23 @@ export class ReportLoop {
   #wake: () => void = () => {};
   #urgent = false;
   #sentAtMs = Number.NEGATIVE_INFINITY;
-  /** To wait before the next report, unless a state changes. */
-  #spreadMs = 0;
+  /** How long the next report may wait; undefined: until its interval is over. */
+  #waitMs: number | undefined;
 
   constructor(dependencies: ReportLoopDependencies) {
     this.#dependencies = dependencies;
   }
 
-  /** A state changed. */
+  /** A state changed, and others may wait for that. */
   now(): void {
     this.#urgent = true;
+    this.#wake();
+  }
+
+  /** A state changed, as it does at thousands at the same time. */
+  soon(): void {
+    if (this.#waitMs !== undefined) return;
+    this.#waitMs = this.#dependencies.client.spreadMs * BEGIN_SPREAD * Math.random();
     this.#wake();
   }
 
@@ -64,8 +68,9 @@ export class ReportLoop {
   forget(): void {
     this.#known = new Map();
     this.#sentAtMs = Number.NEGATIVE_INFINITY;
-    this.#spreadMs = this.#dependencies.client.spreadMs * Math.random();
-    this.now();
+    this.#waitMs = this.#dependencies.client.spreadMs * Math.random();
+    this.#urgent = false;
+    this.#wake();
   }
 
   /**
@@ -105,6 +110,7 @@ export class ReportLoop {
   /** One report now. */
   async send(signal: AbortSignal): Promise<void> {
     this.#urgent = false;
+    this.#waitMs = undefined;
     const known = this.#known;
     const live = this.#dependencies.reports();
     const changed = live
@@ -125,16 +131,22 @@ export class ReportLoop {
   }
 
   async #pause(intervalMs: number, signal: AbortSignal): Promise<void> {
-    if (!this.#urgent) await Promise.race([this.#woken(), this.#rest(intervalMs, signal)]);
-    if (this.#urgent) await this.#gather(signal);
+    if (!this.#isDue) await Promise.race([this.#woken(), this.#rest(intervalMs, signal)]);
+    if (this.#isDue) await this.#gather(signal);
+  }
+
+  get #isDue(): boolean {
+    return this.#urgent || this.#waitMs !== undefined;
   }
 
   async #gather(signal: AbortSignal): Promise<void> {
-    const spreadMs = this.#spreadMs;
-    this.#spreadMs = 0;
-    if (spreadMs > 0) await Promise.race([this.#woken(), this.#rest(spreadMs, signal)]);
-    const changeSpreadMs = CHANGE_SPREAD * this.#dependencies.client.spreadMs * Math.random();
-    await this.#rest(GATHER_MS + changeSpreadMs, signal);
+    // A new server may come, or a change, while it waits.
+    while (!this.#urgent && !signal.aborted && (this.#waitMs ?? 0) > 0) {
+      const waitMs = this.#waitMs as number;
+      this.#waitMs = 0;
+      await Promise.race([this.#woken(), this.#rest(waitMs, signal)]);
+    }
+    await this.#rest(GATHER_MS, signal);
   }
 
   #woken(): Promise<void> {

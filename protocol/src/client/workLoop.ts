@@ -1,4 +1,4 @@
-import type { Peer, Task, TransferReport } from '../messages.ts';
+import type { Peer, Task, TransferReport, TransferState } from '../messages.ts';
 import type { WorkEvent } from './controlClient.ts';
 import { reportOf } from './taskReport.ts';
 
@@ -38,12 +38,15 @@ export interface WorkLoopOptions {
 
 export interface WorkLoopDependencies {
   readonly host: TaskHost;
-  /** Something is worth a report at once. */
-  readonly onChange: () => void;
+  /** Something is worth a report; at once, where others may wait for it. */
+  readonly onChange: (isAwaited: boolean) => void;
   /** What was reported of this distribution does not count any more: all of it is to be said anew. */
   readonly onTombstone: (uid: string) => void;
   readonly onProblem: (error: unknown) => void;
 }
+
+/** Nobody's turn depends on these. */
+const UNDER_WAY: ReadonlySet<TransferState> = new Set(['pending', 'transferring', 'verifying']);
 
 interface Running {
   task: Task;
@@ -159,7 +162,7 @@ export class WorkLoop {
     const runner = this.#dependencies.host.create(task, () => this.#changed(task));
     this.#running.set(key, { task, runner });
     runner.start();
-    this.#dependencies.onChange();
+    this.#dependencies.onChange(false);
   }
 
   #hasReadySuccessor({ uid, epoch }: Task): boolean {
@@ -170,8 +173,9 @@ export class WorkLoop {
   }
 
   #changed({ uid, epoch }: Task): void {
-    this.#dependencies.onChange();
-    if (!this.#options.newestOnly || this.#find({ uid, epoch })?.report().state !== 'ready') return;
+    const state = this.#find({ uid, epoch })?.report().state;
+    this.#dependencies.onChange(state === undefined || !UNDER_WAY.has(state));
+    if (!this.#options.newestOnly || state !== 'ready') return;
     for (const { task } of this.#running.values()) {
       if (task.uid === uid && task.epoch < epoch) {
         this.#enqueue(uid, () => this.#end(taskKey(task)));
@@ -196,7 +200,7 @@ export class WorkLoop {
       }
     }
     if (epoch === undefined) this.#dependencies.onTombstone(uid);
-    if (deleteFiles) this.#dependencies.onChange();
+    if (deleteFiles) this.#dependencies.onChange(true);
   }
 
   /** What the server did not name in a whole stream is not this process's any more. */
