@@ -87,15 +87,15 @@ export async function startOrigin(): Promise<Server> {
 
 const TELL_MS = 30_000;
 
-/** Each half minute, and when the time is over, it is said how far it is. */
+/** Each half minute, and when the time is over, it is said how far it is, if that is known. */
 export async function until(
   what: string,
   timeoutMs: number,
   signal: AbortSignal,
   is: () => Promise<boolean>,
-  howFar: () => Promise<string> = async () => 'nobody says how far',
+  howFar?: () => Promise<string>,
 ): Promise<void> {
-  const told = () => howFar().catch((error: unknown) => String(error));
+  const told = async () => (await howFar?.().catch(String)) ?? 'nobody says how far it was';
   const startedMs = performance.now();
   const deadline = startedMs + timeoutMs;
   let tellAtMs = startedMs + TELL_MS;
@@ -104,7 +104,7 @@ export async function until(
     if (nowMs > deadline) {
       throw new Error(`${what}: not within ${timeoutMs / 1000} s: ${await told()}`);
     }
-    if (nowMs > tellAtMs) {
+    if (howFar !== undefined && nowMs > tellAtMs) {
       tellAtMs += TELL_MS;
       console.log(`  until ${what}, ${Math.round((nowMs - startedMs) / 1000)} s: ${await told()}`);
     }
