@@ -42,7 +42,6 @@ import { Keyring, type Keys } from './keyring.ts';
 import { LeaderReach } from './leaderReach.ts';
 import { isRelayAway } from './relaysAway.ts';
 import { ticketKeysFrom } from './sessions.ts';
-import { WideListening } from './wideListening.ts';
 
 export interface DataSideDependencies extends DataSideEnvironment {
   readonly clock: Clock;
@@ -91,7 +90,6 @@ class MongoDataSide implements DataSide {
   #certificate: ServerCertificate | undefined;
   #server: Server | undefined;
   #handshakes: Handshakes | undefined;
-  #listening: WideListening | undefined;
   /** While it leads. */
   #term: number | undefined;
   /** It leads, and has forgotten all that it knew before. */
@@ -239,10 +237,13 @@ class MongoDataSide implements DataSide {
     this.#databaseWatch.stop();
     this.stepDown();
     await this.#pods.stop();
+    const server = this.#server;
     this.#server = undefined;
-    const closed = this.#listening?.close();
-    this.#handshakes?.destroyAll();
-    await closed;
+    await new Promise<void>((resolve) => {
+      if (server === undefined) resolve();
+      else server.close(() => resolve());
+      this.#handshakes?.destroyAll();
+    });
     await this.#mongo.close();
   }
 
@@ -358,8 +359,10 @@ class MongoDataSide implements DataSide {
     const options = { ...this.#secureContext(certificate), ...SERVER_OPTIONS, handshakeTimeout };
     const server = createServer(options, app);
     this.#handshakes = new Handshakes(server, clock);
-    this.#listening = new WideListening(server);
-    await this.#listening.listen({ port: this.#config.controlPort, backlog: BACKLOG });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ port: this.#config.controlPort, backlog: BACKLOG }, () => resolve());
+    });
     this.#server = server;
   }
 
