@@ -156,7 +156,9 @@ export class Operator {
     } catch (error) {
       if (!signal.aborted) {
         // It is why the process ends, whatever else fails.
-        await this.#shutDownInTime().catch(() => {});
+        await this.#shutDownInTime().catch((late: unknown) => {
+          this.#deps.logger.error('not all has ended well', { error: late });
+        });
         throw error;
       }
     }
@@ -220,11 +222,9 @@ export class Operator {
 
   /** A process that is alive and does nothing is worse than one that ends with something undone. */
   async #shutDownInTime(): Promise<void> {
-    const { clock, logger } = this.#deps;
     const late = Promise.withResolvers<never>();
-    const timer = clock.setTimer(SHUT_DOWN_MS, () => {
+    const timer = this.#deps.clock.setTimer(SHUT_DOWN_MS, () => {
       const message = `not all has ended within ${SHUT_DOWN_MS / 1000} s`;
-      logger.error(message);
       late.reject(Object.assign(new Error(message), { code: 'NotEndedInTime' }));
     });
     try {

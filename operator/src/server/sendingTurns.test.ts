@@ -52,7 +52,7 @@ it('few send at once, thousands turn by turn, in the order in which they asked',
   expect(sent.at(-1)).toBe(7);
 });
 
-it('where others keep the loop for longer, a turn is a part of that, up to some bound', () => {
+it('where others keep the loop for longer, a turn is as long, up to some bound', () => {
   for (const sender of sendersOf(20_000)) turns.ask(sender);
   const inATurn = (othersMs: number) => {
     const before = sent.length;

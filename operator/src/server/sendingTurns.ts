@@ -4,8 +4,8 @@
  * about the Lease nor a lease that is to be renewed.
  *
  * Between two turns the event loop looks at all connections once. A timer would not do: one that is
- * due again when its turn ends runs before anything is read. And a turn is longer the longer the one
- * before is ago. Where others keep the loop for half a second at a time, turns of one length would
+ * due again when its turn ends runs before anything is read. And a turn is as long as the one before
+ * is ago. Where others keep the loop for half a second at a time, turns of one length would
  * let two thousand of ten thousand hear something in half a minute; the rest would take the server
  * for dead, come anew, and keep the loop for longer still. But no longer than MAX_TURN_MS: what is
  * written costs as much again when the kernel has taken it, and is then the time of others.
@@ -25,8 +25,6 @@ export interface SendingTurnsDependencies {
 
 /** A write costs about a tenth of a millisecond. So many need not look at the clock. */
 const SENDERS_A_TURN = 32;
-/** Of the time since the last turn: whoever is not told anything in time comes anew. */
-const SHARE = 1;
 const MAX_TURN_MS = 500;
 
 export class SendingTurns {
@@ -65,8 +63,7 @@ export class SendingTurns {
     this.#afterLook(() => {
       this.#isResting = false;
       this.#left = SENDERS_A_TURN;
-      const sinceMs = this.#clock.now() - this.#endedMs;
-      this.#serve(Math.min(MAX_TURN_MS, SHARE * sinceMs));
+      this.#serve(Math.min(MAX_TURN_MS, this.#clock.now() - this.#endedMs));
     });
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Task, TransferState } from '../messages.ts';
+import type { Task, TransferReport, TransferState } from '../messages.ts';
 import type { WorkEvent } from './controlClient.ts';
 import { reportOf } from './taskReport.ts';
 import { type TaskHost, type TaskRunner, WorkLoop } from './workLoop.ts';
@@ -24,6 +24,7 @@ function task(uid: string, epoch = 1, change: Partial<Task> = {}): Task {
 class FakeRunner implements TaskRunner {
   given: Promise<void> = Promise.resolve();
   state: TransferState = 'transferring';
+  error: TransferReport['error'];
   readonly #task: Task;
   readonly #say: (what: string) => void;
   readonly changed: () => void;
@@ -47,7 +48,8 @@ class FakeRunner implements TaskRunner {
     this.#say('askLease');
   }
   report() {
-    return reportOf(this.#task, { state: this.state });
+    const { state, error } = this;
+    return reportOf(this.#task, { state, ...(error && { error }) });
   }
   drain() {
     return this.given;
@@ -76,11 +78,12 @@ function build(newestOnly = false) {
     },
   };
   const problems: unknown[] = [];
+  const changes: string[] = [];
   const loop = new WorkLoop(
     { newestOnly },
     {
       host,
-      onChange: () => {},
+      onChange: (isAwaited) => changes.push(isAwaited ? 'awaited' : 'changed'),
       onTombstone: (uid) => said.push(`${uid} said anew`),
       onProblem: (error) => problems.push(error),
     },
@@ -89,7 +92,7 @@ function build(newestOnly = false) {
     for (const event of events) loop.handle(event);
     await new Promise((resolve) => setImmediate(resolve));
   };
-  return { loop, said, runners, hear, problems };
+  return { loop, said, changes, runners, hear, problems };
 }
 
 const states = (loop: WorkLoop) =>
@@ -113,6 +116,27 @@ describe('the work loop', () => {
     await loop.stop();
     const before = ['a/1 start', 'b/1 start', 'b/1 update new', 'a/1 peers 0'];
     expect(said).toEqual([...before, 'drained', 'a/1 stop', 'b/1 stop']);
+  });
+
+  it('says of each change whether others may wait for it', async () => {
+    const { changes, hear, runners } = build();
+    await hear({ type: 'task', task: task('a') });
+    const runner = runners.get('a/1') as FakeRunner;
+    const becomes = (state: TransferState, error?: TransferReport['error']) => {
+      runner.state = state;
+      runner.error = error;
+      runner.changed();
+      return changes.at(-1);
+    };
+    expect(changes, 'it has begun').toEqual(['changed']);
+    expect(becomes('verifying')).toBe('changed');
+    expect(becomes('transferring')).toBe('changed');
+    const error = { reason: 'SourceChanged', message: 'the source is another one' };
+    expect(becomes('transferring', error)).toBe('awaited');
+    expect(becomes('failed', error)).toBe('awaited');
+    expect(becomes('ready')).toBe('awaited');
+    await hear({ type: 'remove', uid: 'a', deleteFiles: true });
+    expect(changes.at(-1)).toBe('awaited');
   });
 
   it('starts a task once, changes it in place, and passes on what is meant for it', async () => {

@@ -173,8 +173,9 @@ export class WorkLoop {
   }
 
   #changed({ uid, epoch }: Task): void {
-    const state = this.#find({ uid, epoch })?.report().state;
-    this.#dependencies.onChange(state === undefined || !UNDER_WAY.has(state));
+    const { state, error } = this.#find({ uid, epoch })?.report() ?? {};
+    const isUnderWay = state !== undefined && UNDER_WAY.has(state) && error === undefined;
+    this.#dependencies.onChange(!isUnderWay);
     if (!this.#options.newestOnly || state !== 'ready') return;
     for (const { task } of this.#running.values()) {
       if (task.uid === uid && task.epoch < epoch) {
