@@ -6,7 +6,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { LeaseService } from '@sluice/operator/quota/leaseService.ts';
-import type { LeaseAnswer, LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseGrant } from '@sluice/protocol/leaseMessages.ts';
 
 export interface HolderOptions {
   readonly name: string;

@@ -3,7 +3,7 @@ import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
 import type { Transfer } from '@sluice/engine/session/transfer.ts';
 import { LeaseLoop, type LeaseWant } from '@sluice/protocol/client/leaseLoop.ts';
 import { mirrorsOf } from '@sluice/protocol/client/sourceOfTask.ts';
-import type { PullerCertificate } from '@sluice/protocol/messages.ts';
+import type { PullerCertificate } from '@sluice/protocol/leaseMessages.ts';
 import { errorFields } from './logger.ts';
 import type { OriginTopUpDependencies, OriginTopUpOptions } from './originTopUp.ts';
 import { pullerOfTask } from './taskPuller.ts';

@@ -4,10 +4,9 @@
  */
 import type { Static, TObject, TSchema, TUnion } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { LeaseAnswer, LeaseRequest } from './leaseMessages.ts';
 import {
   ApiError,
-  LeaseAnswer,
-  LeaseRequest,
   Report,
   ReportAnswer,
   SessionGrant,

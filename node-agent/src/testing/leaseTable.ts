@@ -1,6 +1,7 @@
 import { certify } from '@sluice/engine/feed/certificate.ts';
 import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { Extent, LeaseAnswer, LeaseRequest, Task } from '@sluice/protocol/messages.ts';
+import type { Extent, LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
+import type { Task } from '@sluice/protocol/messages.ts';
 
 export interface LeasedTask {
   readonly task: Task;

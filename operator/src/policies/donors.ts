@@ -8,7 +8,7 @@
  * of his own can let it say anything.
  */
 import { fileUrlOf } from '@sluice/protocol/fileUrl.ts';
-import type { Extent } from '@sluice/protocol/messages.ts';
+import type { Extent } from '@sluice/protocol/leaseMessages.ts';
 import type { EpochFile, EpochRecord } from '../controllers/dataSide.ts';
 
 export interface Gift {

@@ -3,7 +3,7 @@
  * what it says that it has used, what its sockets read, what the origin's answers say of
  * themselves, and the pieces that are there. What disagrees is charged high, and shown.
  */
-import type { Meters } from '@sluice/protocol/messages.ts';
+import type { Meters } from '@sluice/protocol/leaseMessages.ts';
 import type { MeterDisagreement } from '../controllers/dataSide.ts';
 
 export interface UseReport {

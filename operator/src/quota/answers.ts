@@ -1,5 +1,5 @@
 /** Answers that may be asked for again: the same request, sent twice, is one. */
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 
 /** Longer than any holder tries the same request. */
 const KEPT_MS = 60_000;

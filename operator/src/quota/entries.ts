@@ -1,5 +1,5 @@
 /** What the journal holds. Every limit is computed from these entries alone. */
-import type { Extent } from '@sluice/protocol/messages.ts';
+import type { Extent } from '@sluice/protocol/leaseMessages.ts';
 
 /** What one version of a lease allows. */
 export interface Terms {

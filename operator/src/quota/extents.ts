@@ -2,7 +2,7 @@
  * Which pieces of one epoch are pulled by whom. PURE: state in, state changed, no time of its own.
  * Every piece is given to one puller at a time, in file order, about a second of its rate at once.
  */
-import type { Extent } from '@sluice/protocol/messages.ts';
+import type { Extent } from '@sluice/protocol/leaseMessages.ts';
 
 /** A certificate and a grant name so many at most. */
 const MAX_EXTENTS = 200;

@@ -1,4 +1,4 @@
-import type { Extent, LeaseAnswer } from '@sluice/protocol/messages.ts';
+import type { Extent, LeaseAnswer } from '@sluice/protocol/leaseMessages.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, anOriginPolicy } from '../testing/leasing.ts';

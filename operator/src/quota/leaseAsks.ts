@@ -1,5 +1,5 @@
 /** What a request for a lease asks for, and whether its holder may have such a thing. PURE. */
-import type { LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import type { LeaseHolder } from './leases.ts';
 import type { Pull, TopUpAsk } from './pulls.ts';
 

@@ -1,5 +1,5 @@
 /** What happens to leases, told to whoever counts it. */
-import type { LeaseAnswer } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer } from '@sluice/protocol/leaseMessages.ts';
 import type { MeterReason } from '../controllers/dataSide.ts';
 
 export type LeasePurpose = 'pull' | 'topUp' | 'operator';

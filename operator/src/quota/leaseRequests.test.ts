@@ -1,4 +1,4 @@
-import type { LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { LeaseGrant } from '@sluice/protocol/leaseMessages.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, aLeaseService, PIECE_BYTES } from '../testing/leasing.ts';

@@ -1,6 +1,6 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import { WORTH_A_TURN } from './allocate.ts';
 import { askOf, mayHave, NO_MORE } from './leaseAsks.ts';
 import type { LeaseObserver, WaitReason } from './leaseEvents.ts';

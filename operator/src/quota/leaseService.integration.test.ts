@@ -8,7 +8,7 @@ import type { PieceAssembly } from '@sluice/engine/session/pullPlan.ts';
 import { ControlError } from '@sluice/protocol/client/controlError.ts';
 import { type LeaseAsk, LeaseClient } from '@sluice/protocol/client/leaseClient.ts';
 import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MeteredOrigin } from '../testing/adapters/meteredOrigin.ts';
 import { systemLeases } from '../testing/adapters/systemLeases.ts';

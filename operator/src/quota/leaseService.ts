@@ -5,7 +5,7 @@
  */
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import type { OriginPolicy, OriginUsage, PullTrouble } from '../controllers/dataSide.ts';
 import { Answers } from './answers.ts';
 import type { JournalStore } from './journal.ts';

@@ -3,7 +3,7 @@
  * journal is the server's belief; here is what the origin would see.
  */
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseAnswer, LeaseGrant, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseGrant, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FakeClock, settle } from '../testing/fakeClock.ts';

@@ -1,5 +1,6 @@
 /** What the rest of the operator sees of leases. */
-import type { Extent, TaskFile } from '@sluice/protocol/messages.ts';
+import type { Extent } from '@sluice/protocol/leaseMessages.ts';
+import type { TaskFile } from '@sluice/protocol/messages.ts';
 
 /** One run of one process. */
 export interface LeaseHolder {

@@ -2,7 +2,7 @@
  * The fold of one origin's journal. PURE: the same entries always give the same state, at every
  * leader. What counts against a limit is charged high: unknown means spent.
  */
-import type { Extent } from '@sluice/protocol/messages.ts';
+import type { Extent } from '@sluice/protocol/leaseMessages.ts';
 import { type Charge, type Charges, chargeTo, noCharges, withCharge } from './charges.ts';
 import type { Entry, Terms, Unproven } from './entries.ts';
 import { PersistentMap } from './persistentMap.ts';

@@ -1,4 +1,4 @@
-import type { LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { LeaseGrant } from '@sluice/protocol/leaseMessages.ts';
 import { describe, expect, it } from 'vitest';
 import { settle } from '../testing/fakeClock.ts';
 import { aLeasedDistribution, anOriginPolicy, PIECE_BYTES } from '../testing/leasing.ts';

@@ -1,4 +1,4 @@
-import type { LeaseAnswer, LeaseGrant, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseGrant, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { OriginPolicy } from '../controllers/dataSide.ts';

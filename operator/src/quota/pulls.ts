@@ -4,7 +4,7 @@
  */
 import { certify, MAX_EXTENTS } from '@sluice/engine/feed/certificate.ts';
 import type { FeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { Extent, LeaseGrant, PullerCertificate } from '@sluice/protocol/messages.ts';
+import type { Extent, LeaseGrant, PullerCertificate } from '@sluice/protocol/leaseMessages.ts';
 import type { Terms } from './entries.ts';
 import { ExtentPool } from './extents.ts';
 import type { LeasedDistribution } from './leases.ts';

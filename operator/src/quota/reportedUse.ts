@@ -1,5 +1,5 @@
 /** What holders say they have used of the leases that are open. */
-import type { LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import { judgeUse, provenBy, type UseVerdict } from '../policies/meters.ts';
 import { chargeOf, type LeaseRecord, maxBytesOf } from './ledger.ts';
 import type { OriginBook } from './originBook.ts';

@@ -1,5 +1,5 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseAnswer, LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseGrant } from '@sluice/protocol/leaseMessages.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { OriginPolicy } from '../controllers/dataSide.ts';
 import { FakeClock, settle } from '../testing/fakeClock.ts';

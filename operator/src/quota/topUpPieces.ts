@@ -2,7 +2,7 @@
  * Which pieces of one epoch nodes that are short bring from the origin themselves. PURE. The
  * server chooses, so that they bring different ones and have something to give each other.
  */
-import type { Extent } from '@sluice/protocol/messages.ts';
+import type { Extent } from '@sluice/protocol/leaseMessages.ts';
 import { extentsOf, piecesOf } from './extents.ts';
 
 /** A grant names so many runs at most. */

@@ -1,6 +1,6 @@
 /** A distribution that may take nothing from its origin, as processes and leases see it. */
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import { expect, it } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
 import { settle } from '../testing/fakeClock.ts';

@@ -1,6 +1,7 @@
 /** Two distributions of the same bytes, as processes and leases see them. */
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseAnswer, LeaseRequest, WorkMessage } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
+import type { WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EpochRecord } from '../controllers/dataSide.ts';
 import type { LeaseService } from '../quota/leaseService.ts';

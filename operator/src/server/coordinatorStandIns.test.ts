@@ -1,10 +1,6 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type {
-  LeaseAnswer,
-  LeaseRequest,
-  TransferReport,
-  WorkMessage,
-} from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
+import type { TransferReport, WorkMessage } from '@sluice/protocol/messages.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DistributionPlan } from '../controllers/dataSide.ts';
 import type { LeaseService } from '../quota/leaseService.ts';

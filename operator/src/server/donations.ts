@@ -4,7 +4,8 @@
  * whom is decided in policies/donors.ts. It has no time of its own and asks nobody but whom it is
  * given; what has changed it says.
  */
-import { type Donor, type Extent, MAX_DONORS } from '@sluice/protocol/messages.ts';
+import type { Extent } from '@sluice/protocol/leaseMessages.ts';
+import { type Donor, MAX_DONORS } from '@sluice/protocol/messages.ts';
 import type { EpochRecord } from '../controllers/dataSide.ts';
 import { type Gift, giftOf } from '../policies/donors.ts';
 import { extentsOf, piecesOf } from '../quota/extents.ts';

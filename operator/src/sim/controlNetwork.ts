@@ -2,7 +2,7 @@
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import type { VirtualClock } from '@sluice/engine/sim/virtualClock.ts';
 import { ControlError } from '@sluice/protocol/client/controlError.ts';
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import type { ControlServer } from './controlServer.ts';
 import type { Faults } from './faults.ts';
 import { pick } from './pick.ts';

@@ -3,7 +3,7 @@ import type { PieceAssembly, PullTarget } from '@sluice/engine/session/pullPlan.
 import type { SeededRandom } from '@sluice/engine/sim/seededRandom.ts';
 import { LeaseClient } from '@sluice/protocol/client/leaseClient.ts';
 import { LeaseLoop } from '@sluice/protocol/client/leaseLoop.ts';
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import type { LeasedDistribution, LeaseHolder } from '../quota/leases.ts';
 import type { Machine } from './machine.ts';
 import { sourceAt } from './simulatedConnection.ts';

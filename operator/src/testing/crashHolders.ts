@@ -4,7 +4,7 @@ import type { Random } from '@sluice/engine/ports/random.ts';
 import { ControlError } from '@sluice/protocol/client/controlError.ts';
 import type { LeaseReply } from '@sluice/protocol/client/leaseAsking.ts';
 import { type LeaseAsk, LeaseClient } from '@sluice/protocol/client/leaseClient.ts';
-import type { LeaseGrant } from '@sluice/protocol/messages.ts';
+import type { LeaseGrant } from '@sluice/protocol/leaseMessages.ts';
 import { sleep } from '@sluice/protocol/sleep.ts';
 import type { LeaseServer } from './adapters/leaseServer.ts';
 import { PULLER } from './testLeases.ts';

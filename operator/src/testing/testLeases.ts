@@ -1,5 +1,5 @@
 import { generateFeedKeyPair } from '@sluice/engine/feed/keys.ts';
-import type { LeaseAnswer, LeaseGrant, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseGrant, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import type { LeaseService } from '../quota/leaseService.ts';
 import type { LeaseHolder } from '../quota/leases.ts';
 import { apply, emptyLedger, type Usage, usageOf } from '../quota/ledger.ts';

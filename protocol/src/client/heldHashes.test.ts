@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { LeaseAnswer, PullerCertificate } from '../messages.ts';
+import type { LeaseAnswer, PullerCertificate } from '../leaseMessages.ts';
 import { HeldHashes } from './heldHashes.ts';
 import type { LeaseAsk } from './leaseClient.ts';
 import { processClock } from './testing/processClock.ts';

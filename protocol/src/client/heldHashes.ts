@@ -1,5 +1,6 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import type { PullerCertificate, Task } from '../messages.ts';
+import type { PullerCertificate } from '../leaseMessages.ts';
+import type { Task } from '../messages.ts';
 import { sleep } from '../sleep.ts';
 import type { LeaseReply } from './leaseAsking.ts';
 import type { LeaseAsk } from './leaseClient.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { LeaseAnswer, LeaseRequest } from '../messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '../leaseMessages.ts';
 import { ControlError } from './controlError.ts';
 import { type LeaseAsk, LeaseClient } from './leaseClient.ts';
 import { processClock } from './testing/processClock.ts';

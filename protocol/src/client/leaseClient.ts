@@ -1,5 +1,5 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
-import type { LeaseAnswer, LeaseRequest } from '../messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '../leaseMessages.ts';
 import { ControlError } from './controlError.ts';
 import { askForLease, type LeaseReply } from './leaseAsking.ts';
 

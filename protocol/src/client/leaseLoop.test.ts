@@ -1,6 +1,6 @@
 import type { PullEnd, Puller, PullGrant } from '@sluice/engine/session/puller.ts';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
+import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../leaseMessages.ts';
 import type { LeaseAsk } from './leaseClient.ts';
 import { LeaseLoop, type LeaseWant } from './leaseLoop.ts';
 import type { TaskError } from './taskReport.ts';

@@ -1,6 +1,6 @@
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 import type { Puller, PullGrant } from '@sluice/engine/session/puller.ts';
-import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../messages.ts';
+import type { Extent, LeaseAnswer, LeaseGrant, PullerCertificate } from '../leaseMessages.ts';
 import type { LeaseReply } from './leaseAsking.ts';
 import type { LeaseAsk } from './leaseClient.ts';
 import { type LeaseState, shouldRenew } from './leaseRenewal.ts';

@@ -1,5 +1,5 @@
 import type { Puller } from '@sluice/engine/session/puller.ts';
-import type { LeaseGrant, Meters } from '../messages.ts';
+import type { LeaseGrant, Meters } from '../leaseMessages.ts';
 
 /** What was taken under a lease, over one pull after the other. */
 export interface Taken {

@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import { ControlError } from '@sluice/protocol/client/controlError.ts';
-import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/messages.ts';
+import type { LeaseAnswer, LeaseRequest } from '@sluice/protocol/leaseMessages.ts';
 import type { OriginPolicy } from '../../controllers/dataSide.ts';
 import type { LeasedDistribution } from '../../quota/leases.ts';
 

@@ -1,10 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { LeaseAnswer, LeaseRequest } from '../../leaseMessages.ts';
 import { linesOf } from '../../lines.ts';
 import type {
-  LeaseAnswer,
-  LeaseRequest,
   ProcessKind,
   Report,
   SessionRequest,
