@@ -85,6 +85,7 @@ export class ControlServer {
       sessionKey: () => sessionKey,
       isLeader: () => true,
       leaderUrl: () => undefined,
+      nextLeaderUrl: () => undefined,
       leaderAnswers: () => true,
       renewalSeenMs: () => undefined,
       clock: systemClock,

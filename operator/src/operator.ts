@@ -33,6 +33,8 @@ export interface DataSideEnvironment {
   isLeader(): boolean;
   /** Address of the leader's pod, for standbys that send callers there. */
   leaderIp(): string | undefined;
+  /** Address of the pod that leads next, if it is known. */
+  nextLeaderIp(): string | undefined;
   /** On the clock: when a standby last saw that the leader had renewed its Lease. */
   renewalSeenMs(): number | undefined;
   /** Another leader has written what this one was to write: the process must start anew. */
@@ -91,6 +93,7 @@ export class Operator {
       random,
       isLeader: () => this.#election.isLeader,
       leaderIp: () => leaderIpOf(this.#election.leader),
+      nextLeaderIp: () => leaderIpOf(this.#succession.next),
       renewalSeenMs: () => this.#election.renewalSeenMs,
       onLost: (error) => this.#ended.reject(error),
     });
@@ -124,7 +127,7 @@ export class Operator {
         clock,
         random,
         isLeader: () => this.#election.isLeader,
-        couldLead: () => this.#candidacy() === 'now',
+        couldLead: () => this.#couldLead(),
         awaySinceMs: () => {
           const database = this.#data.databaseState();
           return database.kind === 'away' ? database.sinceMs : undefined;
@@ -171,9 +174,13 @@ export class Operator {
   }
 
   #candidacy(): Candidacy {
-    const { kind } = this.#data.databaseState();
-    if (kind === 'newer') return 'never';
-    return kind === 'answers' && this.#data.ready() ? 'now' : 'late';
+    if (this.#data.databaseState().kind === 'newer') return 'never';
+    if (!this.#couldLead()) return 'late';
+    return this.#succession.isSecond ? 'second' : 'now';
+  }
+
+  #couldLead(): boolean {
+    return this.#data.databaseState().kind === 'answers' && this.#data.ready();
   }
 
   /** Another replica can do what this one cannot. A process that starts anew waits for the database. */

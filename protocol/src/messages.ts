@@ -220,7 +220,11 @@ export const WorkMessage = Type.Union([
      */
     resting: Type.Optional(Type.Array(Uid, { maxItems: MAX_RESTING })),
   }),
-  Type.Object({ type: Type.Literal('heartbeat') }),
+  Type.Object({
+    type: Type.Literal('heartbeat'),
+    /** An HTTPS URL: where to ask first when this server is gone. */
+    nextLeader: Type.Optional(Type.String({ maxLength: 256 })),
+  }),
   /** The answer to the report with this sequence, and to those before it. */
   Type.Object({ type: Type.Literal('reported'), sequence: Sequence, ...ReportAnswerFields }),
   /** A report that could not be read; nothing of it counts. */

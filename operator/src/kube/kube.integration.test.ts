@@ -132,6 +132,7 @@ describe('on a real API server', () => {
         durationMs: 2000,
         renewDeadlineMs: 1400,
         intervalMs: 200,
+        lookMs: 200,
       },
       {
         client,

@@ -189,7 +189,7 @@ it.each([
   },
 );
 
-describe('a candidate that would be of no use now', () => {
+describe('a candidate whose turn is not now', () => {
   function candidate(identity: string, clock: FakeClock, client: KubeClient, may: () => Candidacy) {
     const story: string[] = [];
     const election = new LeaderElection(
@@ -209,7 +209,8 @@ describe('a candidate that would be of no use now', () => {
   }
 
   it.each([
-    ['late', ['leads after 20250 ms']],
+    ['second', ['leads after 1000 ms']],
+    ['late', ['leads after 20000 ms']],
     ['never', []],
   ] as const)('%s: takes a Lease that nobody has wanted for so long', async (may, expected) => {
     const { client } = leaseApi();

@@ -18,15 +18,17 @@ export interface LeaderElectionOptions {
   readonly identity: string;
   readonly durationMs?: number;
   readonly renewDeadlineMs?: number;
-  /** Between renewals of the leader and looks of the others. */
+  /** Between renewals of the leader, and between looks of the others: four fifths of it, or more. */
   readonly intervalMs?: number;
+  readonly lookMs?: number;
 }
 
 /**
- * Whether this process would be of use as the leader. Late: only when nobody else wants to be; it
- * leaves a Lease that is free to the others for LATE_MS.
+ * Whether this process would be of use as the leader. Second: another one is expected, and has the
+ * first SECOND_MS of a Lease that is free. Late: only when nobody else wants to be; it leaves the
+ * Lease to the others for LATE_MS.
  */
-export type Candidacy = 'now' | 'late' | 'never';
+export type Candidacy = 'now' | 'second' | 'late' | 'never';
 
 export interface LeaderElectionDependencies {
   readonly client: KubeClient;
@@ -54,9 +56,25 @@ interface LeaseObject {
 }
 
 /** As in docs/operations.md. */
-export const LEADER_ELECTION = { durationMs: 10_000, renewDeadlineMs: 7_000, intervalMs: 1_500 };
+export const LEADER_ELECTION = {
+  durationMs: 10_000,
+  renewDeadlineMs: 7_000,
+  intervalMs: 1_500,
+  lookMs: 1_000,
+};
 /** Two Lease durations: whoever can lead has looked several times by then. */
 export const LATE_MS = 2 * LEADER_ELECTION.durationMs;
+/**
+ * The last renewal is seen at the next look, so that for whoever leads next the Lease may be over so
+ * much later. Where both are gone, the leader and who was to be next, somebody leads so much later.
+ */
+const SECOND_MS = LEADER_ELECTION.lookMs;
+const WAITS_MS: Readonly<Record<Candidacy, number>> = {
+  now: 0,
+  second: SECOND_MS,
+  late: LATE_MS,
+  never: Number.POSITIVE_INFINITY,
+};
 
 export class LeaderElection {
   readonly #options: LeaderElectionOptions & typeof LEADER_ELECTION;
@@ -66,6 +84,8 @@ export class LeaderElection {
   #seen: { version: string; sinceMs: number; freeAtMs: number } | undefined;
   /** Since when this candidate has found it free at each look. */
   #freeSinceMs: number | undefined;
+  /** From when on it may take a Lease that is free. */
+  #turnMs = Number.NEGATIVE_INFINITY;
   #leading: { readonly lease: LeaseObject; readonly renewedMs: number } | undefined;
   /** Steps down, also while a renewal waits for its answer. */
   #deadline: Timer | undefined;
@@ -130,7 +150,8 @@ export class LeaderElection {
       return;
     }
     this.#freeSinceMs ??= startedMs;
-    if (!this.#isTurn(startedMs - this.#freeSinceMs)) return;
+    this.#turnMs = this.#freeSinceMs + WAITS_MS[this.#deps.candidacy?.() ?? 'now'];
+    if (startedMs < this.#turnMs) return;
     const term = (lease?.spec?.leaseTransitions ?? 0) + 1;
     const now = microTime();
     const spec = {
@@ -151,17 +172,6 @@ export class LeaderElection {
     }
     this.#holder = this.#options.identity;
     this.#deps.onStarted(term);
-  }
-
-  #isTurn(freeForMs: number): boolean {
-    switch (this.#deps.candidacy?.() ?? 'now') {
-      case 'now':
-        return true;
-      case 'late':
-        return freeForMs >= LATE_MS;
-      case 'never':
-        return false;
-    }
   }
 
   async #renew(): Promise<void> {
@@ -285,13 +295,13 @@ export class LeaderElection {
     this.#stop.signal.removeEventListener('abort', aborted);
   }
 
-  /** A candidate looks again as soon as a leader that is silent has lost the Lease. */
+  /** A candidate looks again as soon as a leader that is silent has lost the Lease, and in its turn. */
   #delayMs(): number {
-    const intervalMs = this.#options.intervalMs * (0.8 + 0.2 * this.#deps.random.next());
-    const freeInMs = (this.#seen?.freeAtMs ?? 0) - this.#deps.clock.now();
-    return this.#leading === undefined && freeInMs > 0
-      ? Math.min(intervalMs, freeInMs)
-      : intervalMs;
+    const { intervalMs, lookMs } = this.#options;
+    const longestMs = this.#leading === undefined ? lookMs : intervalMs;
+    const delayMs = longestMs * (0.8 + 0.2 * this.#deps.random.next());
+    const dueInMs = Math.max(this.#seen?.freeAtMs ?? 0, this.#turnMs) - this.#deps.clock.now();
+    return this.#leading === undefined && dueInMs > 0 ? Math.min(delayMs, dueInMs) : delayMs;
   }
 }
 

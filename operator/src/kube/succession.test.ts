@@ -20,7 +20,10 @@ function operatorWith(...names: readonly string[]) {
     let isKilled = false;
     const request = (call: KubeRequest) =>
       isKilled ? new Promise(() => {}) : client.request(call);
-    const candidacy = (): Candidacy => (awaySinceMs === undefined ? 'now' : 'late');
+    const candidacy = (): Candidacy => {
+      if (awaySinceMs !== undefined) return 'late';
+      return succession.isSecond ? 'second' : 'now';
+    };
     const onError = (error: unknown) => story.push(String(error));
     const deps = { client: { request } as KubeClient, clock, random: steadyRandom, onError };
     const election = new LeaderElection(
@@ -38,7 +41,7 @@ function operatorWith(...names: readonly string[]) {
       {
         ...deps,
         isLeader: () => election.isLeader,
-        couldLead: () => candidacy() === 'now',
+        couldLead: () => awaySinceMs === undefined,
         awaySinceMs: () => awaySinceMs,
         onStandBack: (successor) => {
           story.push(`${identity} stands back for ${successor} at ${clock.now()} ms`);
@@ -52,6 +55,7 @@ function operatorWith(...names: readonly string[]) {
         succession.start();
       },
       end,
+      next: () => succession.next,
       /** Gives nothing back. */
       kill: () => {
         isKilled = true;
@@ -149,5 +153,48 @@ describe('a leader whose database is away', () => {
       expect.stringMatching(/^one stands back for two/),
       'two leads',
     ]);
+  });
+});
+
+describe('the replica that leads next', () => {
+  const NAMES = ['one', 'two', 'three', 'four'];
+
+  it('is known to all of them, and leads when the leader has gone', async () => {
+    for (const goes of ['end', 'kill'] as const) {
+      const { clock, story, of, start } = operatorWith(...NAMES);
+      await start();
+      const next = of('one').next()!;
+      expect(['two', 'three', 'four']).toContain(next);
+      for (const name of NAMES) expect(of(name).next(), name).toBe(next);
+      of('one')[goes]();
+      await clock.advance(12_000);
+      expect(story.filter((line) => line.endsWith(' leads'))).toEqual([
+        'one leads',
+        `${next} leads`,
+      ]);
+      await clock.advance(MINUTE_MS);
+      const after = of(next).next();
+      expect(after, 'another one is the next').toBeDefined();
+      expect([next, 'one']).not.toContain(after);
+    }
+  });
+
+  it('is waited for no longer than a second where it has gone with the leader', async () => {
+    const { clock, story, of, start } = operatorWith(...NAMES);
+    await start();
+    of(of('one').next()!).kill();
+    of('one').kill();
+    await clock.advance(12_000 + 100);
+    expect(story).toHaveLength(2);
+    expect(story[1]).toMatch(/ leads$/);
+  });
+
+  it('is not known where it says nothing any more', async () => {
+    const { clock, of, start } = operatorWith('one', 'two');
+    await start();
+    expect(of('one').next()).toBe('two');
+    of('two').kill();
+    await clock.advance(20_000);
+    expect(of('one').next()).toBeUndefined();
   });
 });

@@ -1,10 +1,11 @@
 /**
- * A leader without the database stands back for a replica that has it, and for nobody else.
+ * Who leads next. Among the replicas that do not lead, one whose database answers holds a second
+ * Lease, and renews it. The others leave the first one to it, and the leader tells its relays and
+ * agents where it is, so that they need not look for it among the replicas.
  *
- * Among the replicas that do not lead, one whose database answers holds a second Lease, and renews
- * it. A leader that has had no database for a while reads it: where somebody else renews it, the
- * database is away for the leader alone. Where it is away for everybody nobody holds that Lease, and
- * the leader stays: transfers go on under it, and the next one could do no more.
+ * A leader without the database stands back for it, and for nobody else: where somebody renews the
+ * second Lease, the database is away for the leader alone. Where it is away for everybody nobody
+ * holds it, and the leader stays: transfers go on under it, and the next one could do no more.
  *
  * Over the API server, and not from replica to replica: a node that has lost its way to the pods of
  * the database has often lost that to all pods.
@@ -47,8 +48,13 @@ interface Successor {
 }
 
 const LOOK_MS = 5_000;
-/** Nobody hurries to take it: it is only read. */
-const ELECTION = { durationMs: 15_000, renewDeadlineMs: 10_000, intervalMs: 4_000 };
+/** Nobody hurries to take it. */
+const ELECTION = {
+  durationMs: 15_000,
+  renewDeadlineMs: 10_000,
+  intervalMs: 4_000,
+  lookMs: 4_000,
+};
 /** A primary that is elected anew, or a pod that is moved, is there again. */
 export const AWAY_MS = 30_000;
 /**
@@ -73,6 +79,22 @@ export class Succession {
     this.#deps = dependencies;
   }
 
+  /**
+   * Identity of the replica that leads next, as far as it is known here: it has renewed the second
+   * Lease lately.
+   */
+  get next(): string | undefined {
+    if (!this.#deps.isLeader()) return this.#candidate?.leader;
+    const { identity, renewedMs = 0 } = this.#successor ?? {};
+    return this.#deps.clock.now() - renewedMs <= RENEWED_MS ? identity : undefined;
+  }
+
+  /** Another one than this replica leads next. */
+  get isSecond(): boolean {
+    const { next } = this;
+    return next !== undefined && next !== this.#options.identity;
+  }
+
   start(): void {
     this.#timer = this.#deps.clock.setTimer(LOOK_MS, () => {
       this.#looking = this.#look()
@@ -94,15 +116,15 @@ export class Succession {
   async #look(): Promise<void> {
     const { awaySinceMs, clock, couldLead, isLeader, onStandBack } = this.#deps;
     await this.#stand(!isLeader() && couldLead());
-    const sinceMs = awaySinceMs();
-    if (!isLeader() || sinceMs === undefined) {
+    if (!isLeader()) {
       this.#successor = undefined;
       return;
     }
     const successor = await this.#readSuccessor();
+    const sinceMs = awaySinceMs();
     const nowMs = clock.now();
-    if (this.#isStopped || successor === undefined || nowMs - sinceMs < AWAY_MS) return;
-    if (!isProven(successor, nowMs)) return;
+    if (this.#isStopped || successor === undefined || sinceMs === undefined) return;
+    if (nowMs - sinceMs < AWAY_MS || !isProven(successor, sinceMs, nowMs)) return;
     this.#isStopped = true;
     onStandBack(successor.identity);
   }
@@ -153,7 +175,11 @@ export class Succession {
   }
 }
 
-/** It was seen to renew for long enough, and does so still: what a dead one has left is no word. */
-function isProven({ sinceMs, renewedMs }: Successor, nowMs: number): boolean {
-  return renewedMs - sinceMs >= PROVEN_MS && nowMs - renewedMs <= RENEWED_MS;
+/**
+ * It was seen to renew for long enough since the database is away, and does so still: what a dead one
+ * has left is no word.
+ */
+function isProven({ sinceMs, renewedMs }: Successor, awaySinceMs: number, nowMs: number): boolean {
+  const provenMs = renewedMs - Math.max(sinceMs, awaySinceMs);
+  return provenMs >= PROVEN_MS && nowMs - renewedMs <= RENEWED_MS;
 }

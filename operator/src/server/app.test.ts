@@ -17,6 +17,7 @@ let clock: FakeClock;
 let identify: AppDependencies['callers']['identify'];
 /** Of the work stream that was opened last. */
 let opened: WorkStream | undefined;
+let nextLeaderUrl: string | undefined;
 let heard: Report[];
 let hear: (report: Report) => void;
 const fleet = {
@@ -34,12 +35,14 @@ const sessionKey = Buffer.alloc(32);
 beforeEach(async () => {
   clock = new FakeClock();
   heard = [];
+  nextLeaderUrl = undefined;
   hear = (report) => void heard.push(report);
   servers = [];
   server = await replica(() => 0);
 });
 afterEach(async () => {
   vi.restoreAllMocks();
+  vi.useRealTimers();
   for (const each of servers) {
     each.closeAllConnections();
     await new Promise((resolve) => each.close(resolve));
@@ -55,6 +58,7 @@ async function replica(wallClock: () => number): Promise<http.Server> {
     sessionKey: () => sessionKey,
     isLeader: () => true,
     leaderUrl: () => undefined,
+    nextLeaderUrl: () => nextLeaderUrl,
     leaderAnswers: () => true,
     renewalSeenMs: () => undefined,
     clock,
@@ -214,6 +218,17 @@ describe('a work stream', () => {
     const lines = () => text.split('\n').filter(Boolean);
     return { response, say, messages: () => lines().map((each) => JSON.parse(each)) };
   }
+
+  it('says again and again that this one lives, and who would lead next', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    const { messages } = await openStream();
+    for (const named of [undefined, 'https://10.0.0.2:8443', undefined]) {
+      nextLeaderUrl = named;
+      vi.advanceTimersByTime(6_000);
+      const heartbeat = { type: 'heartbeat', ...(named && { nextLeader: named }) };
+      await expect.poll(() => messages().at(-1)).toEqual(heartbeat);
+    }
+  });
 
   it('that is ended here leaves no connection, though its request goes on; nothing is heard by it', async () => {
     const { port } = server.address() as AddressInfo;

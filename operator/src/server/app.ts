@@ -31,6 +31,8 @@ export interface AppDependencies extends StandbyDependencies {
   readonly client: Pick<KubeClient, 'request'>;
   readonly logger: Logger;
   readonly sessionKey: () => Buffer;
+  /** Where the one that leads next serves; undefined: not known. */
+  readonly nextLeaderUrl: () => string | undefined;
   /** Of the control protocol; absent: those of this release. */
   readonly protocolVersions?: readonly number[];
   /** Milliseconds since the Unix epoch. */
@@ -148,7 +150,10 @@ export function newApp(dependencies: AppDependencies): express.Express {
     };
     const stream = new QueuedStream(response, { clock, turns, onHung }).start();
     const process = coordinator.fleet.open(session, stream, now());
-    const heartbeat = setInterval(() => stream.send({ type: 'heartbeat' }), HEARTBEAT_MS);
+    const heartbeat = setInterval(() => {
+      const nextLeader = dependencies.nextLeaderUrl();
+      stream.send({ type: 'heartbeat', ...(nextLeader !== undefined && { nextLeader }) });
+    }, HEARTBEAT_MS);
     response.once('close', () => {
       clearInterval(heartbeat);
       coordinator.fleet.closed(process, stream, now());

@@ -332,7 +332,7 @@ class MongoDataSide implements DataSide {
   }
 
   async #serve(): Promise<void> {
-    const { client, isLeader, leaderIp, logger, clock } = this.#deps;
+    const { client, isLeader, leaderIp, nextLeaderIp, logger, clock } = this.#deps;
     const certificate = await this.#newCertificate();
     const reach = new LeaderReach(clock);
     const app = newApp({
@@ -346,10 +346,9 @@ class MongoDataSide implements DataSide {
       leaderUrl: () => {
         // Soon this one: whoever asks waits for it.
         const ip = isLeader() && !this.#hasBegun ? undefined : leaderIp();
-        return ip === undefined
-          ? undefined
-          : `https://${bracketed(ip)}:${this.#config.controlPort}`;
+        return this.#urlOf(ip);
       },
+      nextLeaderUrl: () => this.#urlOf(nextLeaderIp()),
       leaderAnswers: (url) => reach.answers(url),
       renewalSeenMs: this.#deps.renewalSeenMs,
       clock,
@@ -364,6 +363,11 @@ class MongoDataSide implements DataSide {
       server.listen({ port: this.#config.controlPort, backlog: BACKLOG }, () => resolve());
     });
     this.#server = server;
+  }
+
+  /** Of a replica's pod. */
+  #urlOf(ip: string | undefined): string | undefined {
+    return ip === undefined ? undefined : `https://${bracketed(ip)}:${this.#config.controlPort}`;
   }
 
   async #newCertificate(): Promise<ServerCertificate> {

@@ -382,6 +382,33 @@ describe('the control client', () => {
     expect(leader.fake.requests).toHaveLength(1);
   });
 
+  it('goes to the one that leads next when its stream has ended, and else to the service', async () => {
+    const asked: string[] = [];
+    /** Streams that name these, one after the other, and end. */
+    const replica = (name: string, nextLeaders: readonly string[]) => {
+      const left = [...nextLeaders];
+      return server({
+        intercept: (_request, response, at) => {
+          if (at !== '/v1/work') return false;
+          asked.push(name);
+          const heartbeat = { type: 'heartbeat', nextLeader: left.shift() };
+          response.writeHead(200).end(`${JSON.stringify(heartbeat)}\n`);
+          return true;
+        },
+      });
+    };
+    const urlOf = ({ url }: { url: URL }) => `https://127.0.0.1:${url.port}`;
+    const gone = await server();
+    const next = await replica('next', ['http://127.0.0.1']);
+    const service = await replica('service', [urlOf(next), urlOf(gone)]);
+    await gone.fake.stop();
+    const { client: made, problems } = await client(service.url);
+    await eventsUntil(made, 'opened', 4);
+    // What is no address to go to is passed over.
+    expect(asked).toEqual(['service', 'next', 'service', 'service']);
+    expect(problems).toMatchObject([{ code: 'Unreachable' }]);
+  });
+
   it('tells a standby, once, which leader it did not reach', async () => {
     const leader = await server();
     const gone = `https://127.0.0.1:${leader.url.port}`;

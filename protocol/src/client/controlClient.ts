@@ -206,7 +206,10 @@ export class ControlClient {
         const message = this.#parse(line);
         if (message?.type === 'reported') reports?.answered(message.sequence, message);
         else if (message?.type === 'reportRefused') reports?.refused(message.message);
-        else if (message !== undefined) yield message;
+        else if (message !== undefined) {
+          if (message.type === 'heartbeat') this.#http.nextLeader = message.nextLeader;
+          yield message;
+        }
         silence.listen();
       }
     } catch (error) {

@@ -45,12 +45,14 @@ const MAX_ANSWER_BYTES = 1024 * 1024;
 
 /**
  * Requests to the control service: to its name first, and straight to the leader once it is named,
- * by a standby's 307 or by itself, until the leader fails.
+ * by a standby's 307 or by itself, until the leader fails. Then to who was to lead next, by the
+ * leader's word, and if that one does not answer, to the name again.
  */
 export class ControlHttp {
   readonly #options: ControlHttpOptions;
   readonly #trust: Trust;
   #leader: URL | undefined;
+  #nextLeader: URL | undefined;
   /** Who was named as the leader and did not answer: the next standby is not to send us there. */
   #unreachable: string | undefined;
 
@@ -98,9 +100,16 @@ export class ControlHttp {
     }
   }
 
-  /** The next request goes to the service. */
+  /** As the leader has said it; undefined: it does not know. */
+  set nextLeader(url: string | undefined) {
+    const next = url === undefined ? null : URL.parse(url);
+    this.#nextLeader = next !== null && isSafe(next) ? next : undefined;
+  }
+
+  /** The next request goes to who was to be the next one, or to the service. */
   forgetLeader(): void {
-    this.#leader = undefined;
+    this.#leader = this.#nextLeader;
+    this.#nextLeader = undefined;
   }
 
   #attempt(signal: AbortSignal, asking: () => void = () => {}): Attempt {
@@ -181,10 +190,14 @@ export class ControlHttp {
 /** Of the leader, as a control server names it. */
 function httpsUrl(location: string | string[] | undefined, from: URL): URL {
   const url = typeof location === 'string' ? URL.parse(location, from.href) : null;
-  if (url === null || url.protocol !== 'https:' || url.username !== '') {
+  if (url === null || !isSafe(url)) {
     throw new ControlError('InvalidAnswer', 'the control server redirects to no HTTPS address');
   }
   return url;
+}
+
+function isSafe({ protocol, username }: URL): boolean {
+  return protocol === 'https:' && username === '';
 }
 
 /** `signal` is the caller's: aborting it is Aborted, every other abort is a time-out of ours. */

@@ -91,6 +91,7 @@ export async function startControl(
     ...(protocolVersions !== undefined && { protocolVersions }),
     isLeader: () => election.isLeader,
     leaderUrl: () => election.leaderUrl,
+    nextLeaderUrl: () => undefined,
     leaderAnswers: () => true,
     renewalSeenMs: () => undefined,
     clock,

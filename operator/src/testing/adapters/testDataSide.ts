@@ -32,6 +32,7 @@ export function newTestDataSide(
       random: steadyRandom,
       isLeader: () => true,
       leaderIp: () => undefined,
+      nextLeaderIp: () => undefined,
       renewalSeenMs: () => undefined,
       onLost: () => {},
       clock,
