@@ -4,7 +4,7 @@ import { type AddressInfo, connect as connectPlain, type Socket } from 'node:net
 import { connect } from 'node:tls';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { makeAuthority, makeServerCertificate } from './certificates.ts';
-import { Handshakes } from './handshakes.ts';
+import { AT_ONCE, Handshakes } from './handshakes.ts';
 
 let server: Server;
 let port: number;
@@ -70,7 +70,7 @@ async function asks(): Promise<string> {
 
 it('a client is answered, and so are those after one that went or spoke no TLS', async () => {
   // More than there may be at once: each gives its place back.
-  for (let at = 0; at < 70; at += 1) {
+  for (let at = 0; at <= AT_ONCE / 2; at += 1) {
     (await silent()).destroy();
     (await silent()).write('GET / HTTP/1.1\r\n\r\n');
   }
@@ -79,14 +79,14 @@ it('a client is answered, and so are those after one that went or spoke no TLS',
 
 it('beyond so many at once the newest is the next, and who has waited for too long is let go', async () => {
   const first = [];
-  for (let at = 0; at < 64; at += 1) first.push(await silent());
-  await vi.waitFor(() => expect(begun).toBe(64));
+  for (let at = 0; at < AT_ONCE; at += 1) first.push(await silent());
+  await vi.waitFor(() => expect(begun).toBe(AT_ONCE));
   const old = asks();
-  await vi.waitFor(() => expect(accepted).toBe(65));
+  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE + 1));
   nowMs = 14_000;
   const newest = asks();
-  await vi.waitFor(() => expect(accepted).toBe(66));
-  expect(begun).toBe(64);
+  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE + 2));
+  expect(begun).toBe(AT_ONCE);
   nowMs = 28_000;
   first[0]?.destroy();
   expect(await newest).toContain('here');
@@ -98,9 +98,9 @@ it('a server that closes waits for nobody: idle, in the handshake, or before it'
   clients.push(idle.on('error', () => {}));
   await once(idle, 'secureConnect');
   const silents = [];
-  for (let at = 0; at < 65; at += 1) silents.push(await silent());
-  await vi.waitFor(() => expect(accepted).toBe(66));
-  expect(begun, 'the last one waits').toBe(65);
+  for (let at = 0; at <= AT_ONCE; at += 1) silents.push(await silent());
+  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE + 2));
+  expect(begun, 'the last one waits').toBe(AT_ONCE + 1);
   const ended = [idle, ...silents].map((socket) => once(socket.resume(), 'close'));
   await closed();
   await Promise.all(ended);

@@ -9,8 +9,12 @@ import type { Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Clock } from '@sluice/engine/ports/clock.ts';
 
-/** Enough for handshakes that wait for their clients, also far ones. */
-const AT_ONCE = 64;
+/**
+ * What makes a handshake late is its client as often, which is far away or has much to do itself: of
+ * those that wait for their clients there are to be enough. All of them may come back in one turn of
+ * the event loop, and a leader must not be late with its Lease: that is half a second.
+ */
+export const AT_ONCE = 256;
 /**
  * A client waits for 30 s. One of the release before has gone after 5, which may be seen only in the
  * handshake.

@@ -20,6 +20,13 @@ export interface AppliedPlan {
   readonly joined: ReadonlySet<string>;
 }
 
+const NOBODY = {
+  left: [],
+  returned: [],
+  reinstalled: new Set<string>(),
+  joined: new Set<string>(),
+};
+
 /** Agents find a new leader within this: what they were at goes on meanwhile. */
 const RETURN_MS = 30_000;
 
@@ -69,9 +76,17 @@ export class NodeBook {
    */
   apply(plan: DistributionPlan, nowMs: number): AppliedPlan {
     const before = this.#targets;
-    this.#progress = undefined;
-    if (plan.record.epoch !== this.plan.record.epoch) this.#beginEpoch();
+    const planned = this.plan;
+    const isNews = plan.record.epoch !== planned.record.epoch;
+    if (isNews || plan.nodes !== planned.nodes || plan.suspend !== planned.suspend) {
+      this.#progress = undefined;
+    }
     this.plan = plan;
+    // As at most looks: nobody has come or gone.
+    if (!isNews && plan.nodes === planned.nodes) {
+      return { ...NOBODY, forgotten: this.#keepNoLeavers() };
+    }
+    if (isNews) this.#beginEpoch(planned.record);
     this.#targets = targetsOf(plan);
     const reinstalled = new Set<string>();
     const left: string[] = [];
@@ -298,10 +313,10 @@ export class NodeBook {
     this.#readyCount = [...this.#targets.keys()].filter((name) => this.#isReady(name)).length;
   }
 
-  #beginEpoch(): void {
+  #beginEpoch(before: EpochRecord): void {
     const ready = [...this.#records].filter(([, { state }]) => state === 'ready');
     const nodes = new Set(ready.map(([name]) => name));
-    if (nodes.size > 0) this.#before = { record: this.plan.record, nodes };
+    if (nodes.size > 0) this.#before = { record: before, nodes };
     this.#records.clear();
   }
 

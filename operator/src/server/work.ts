@@ -93,13 +93,12 @@ export function domainIn(
 export function peersOf(
   members: readonly { process: ProcessInfo; domain: string }[],
 ): Map<string, Peer[]> {
-  const peers = new Map(members.map(({ process }) => [process.id, peerOf(process)]));
   const graph = neighbours(
-    members.map(({ process: { id, kind }, domain }) => ({ id, kind, domain })),
+    members.map(({ process, domain }) => {
+      return { id: process.id, kind: process.kind, domain, peer: peerOf(process) };
+    }),
   );
-  return new Map(
-    [...graph].map(([id, others]) => [id, others.flatMap((other) => peers.get(other) ?? [])]),
-  );
+  return new Map([...graph].map(([id, others]) => [id, others.map(({ peer }) => peer)]));
 }
 
 /** By the process: lists of the same peers are the same in their elements, too. */

@@ -14,9 +14,15 @@ function swarm(agents: number, relays: number, domains: number): Member[] {
   ];
 }
 
+/** By id, the ids of its peers. */
+function idsOfPeers(members: readonly Member[]): Map<string, string[]> {
+  const lists = neighbours(members);
+  return new Map([...lists].map(([id, peers]) => [id, peers.map((peer) => peer.id)]));
+}
+
 describe('the peers of a swarm', () => {
   it('are all of a small one', () => {
-    const lists = neighbours(swarm(6, 2, 2));
+    const lists = idsOfPeers(swarm(6, 2, 2));
     for (const [id, peers] of lists) {
       expect(peers).toHaveLength(7);
       expect(peers).not.toContain(id);
@@ -33,10 +39,11 @@ describe('the peers of a swarm', () => {
           // Fewer than there will be: relays start one after the other.
           const relays = domains + extra;
           const members = swarm(agents, relays, domains);
-          const lists = neighbours(members);
+          const lists = idsOfPeers(members);
           const known = new Map([...lists].map(([id, peers]) => [id, new Set(peers)]));
           for (const [id, peers] of lists) {
             expect(peers.length).toBeLessThanOrEqual(256);
+            expect(peers).toEqual([...new Set(peers)].sort());
             // Only a relay whose list is full does not know who knows it.
             const oneWay = peers.filter((peer) => !known.get(peer)?.has(id));
             expect(oneWay.filter((peer) => lists.get(peer)?.length !== 256)).toEqual([]);
@@ -61,7 +68,7 @@ describe('the peers of a swarm', () => {
   });
 
   it('are about 20 agents for an agent of a thousand', () => {
-    const lists = neighbours(swarm(1000, 10, 2));
+    const lists = idsOfPeers(swarm(1000, 10, 2));
     const counts = [...lists]
       .filter(([id]) => id.startsWith('agent'))
       .map(([, peers]) => peers.filter((peer) => peer.startsWith('agent')).length);

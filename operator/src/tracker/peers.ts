@@ -25,15 +25,15 @@ const MAX_PEERS = 256;
 const AGENTS_PER_RELAY = 200;
 const MAX_RELAYS_PER_AGENT = 4;
 
-/** By id: the ids of its peers, in a fixed order. */
-export function neighbours(members: readonly Member[]): Map<string, string[]> {
+/** By id: its peers among the members, in the order of their ids. */
+export function neighbours<M extends Member>(members: readonly M[]): Map<string, M[]> {
   const graph = new Graph(members);
   if (members.length <= FULL_MESH) {
-    graph.mesh(members);
+    graph.mesh(graph.all);
     return graph.lists();
   }
-  const relays = byDomain(members.filter(({ kind }) => kind === 'relay'));
-  const agents = byDomain(members.filter(({ kind }) => kind === 'agent'));
+  const relays = graph.byDomain('relay');
+  const agents = graph.byDomain('agent');
   graph.ring([...relays.values()].flat());
   for (const domain of agents.values()) graph.ring(domain);
   const domains = [...agents.keys()];
@@ -48,67 +48,103 @@ export function neighbours(members: readonly Member[]): Map<string, string[]> {
   return graph.lists();
 }
 
-class Graph {
-  readonly #edges: Map<string, Set<string>>;
+/**
+ * Members by their place in the order of ids: of ten thousand there are a quarter of a million edges,
+ * found anew while they come.
+ */
+class Graph<M extends Member> {
+  readonly #members: readonly M[];
+  /** By place: places of those that it knows, some of them twice. */
+  readonly #edges: number[][];
 
-  constructor(members: readonly Member[]) {
-    this.#edges = new Map(members.map(({ id }) => [id, new Set()]));
+  constructor(members: readonly M[]) {
+    this.#members = [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
+    this.#edges = members.map(() => []);
   }
 
-  lists(): Map<string, string[]> {
-    return new Map([...this.#edges].map(([id, peers]) => [id, [...peers].sort()]));
+  get all(): number[] {
+    return [...this.#members.keys()];
   }
 
-  mesh(members: readonly Member[]): void {
-    members.forEach((one, at) => {
-      for (const other of members.slice(at + 1)) this.#join(one, other);
+  /** Places of members of one kind; domains in the order of their names. */
+  byDomain(kind: ProcessKind): Map<string, number[]> {
+    const domains = new Map<string, number[]>();
+    this.#members.forEach((member, place) => {
+      if (member.kind !== kind) return;
+      const list = domains.get(member.domain);
+      if (list === undefined) domains.set(member.domain, [place]);
+      else list.push(place);
+    });
+    return new Map([...domains].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  lists(): Map<string, M[]> {
+    return new Map(
+      this.#members.map(({ id }, place) => {
+        const places = Uint32Array.from(this.#edges[place] as number[]).sort();
+        const peers: M[] = [];
+        places.forEach((peer, at) => {
+          if (peer !== places[at - 1]) peers.push(this.#members[peer] as M);
+        });
+        return [id, peers];
+      }),
+    );
+  }
+
+  mesh(places: readonly number[]): void {
+    places.forEach((one, at) => {
+      for (const other of places.slice(at + 1)) this.#join(one, other);
     });
   }
 
   /** Neighbours at distances that double: connected, and few steps from one to any other. */
-  ring(members: readonly Member[]): void {
-    if (members.length <= 2 * JUMPS) {
-      this.mesh(members);
+  ring(places: readonly number[]): void {
+    if (places.length <= 2 * JUMPS) {
+      this.mesh(places);
       return;
     }
-    for (const jump of jumps(members.length)) {
-      members.forEach((one, at) => {
-        this.#join(one, members[(at + jump) % members.length] as Member);
+    for (const jump of jumps(places.length)) {
+      places.forEach((one, at) => {
+        this.#join(one, places[(at + jump) % places.length] as number);
       });
     }
   }
 
   /** Joins two domains of different sizes evenly, with as many edges as the smaller has members. */
-  ladder(ones: readonly Member[], others: readonly Member[]): void {
+  ladder(ones: readonly number[], others: readonly number[]): void {
     const count = Math.min(ones.length, others.length);
     for (let at = 0; at < count; at += 1) {
-      const one = ones[Math.floor((at * ones.length) / count)] as Member;
-      const other = others[Math.floor((at * others.length) / count)] as Member;
+      const one = ones[Math.floor((at * ones.length) / count)] as number;
+      const other = others[Math.floor((at * others.length) / count)] as number;
       if (one !== other) this.#join(one, other);
     }
   }
 
-  serve(agents: readonly Member[], relays: readonly Member[]): void {
+  serve(agents: readonly number[], relays: readonly number[]): void {
     if (relays.length === 0) return;
     const fits = Math.floor((AGENTS_PER_RELAY * relays.length) / Math.max(1, agents.length));
     const each = Math.min(relays.length, Math.max(1, Math.min(MAX_RELAYS_PER_AGENT, fits)));
+    const known = new Map(relays.map((relay) => [relay, new Set(this.#edges[relay]).size]));
     agents.forEach((agent, at) => {
       for (let turn = 0; turn < each; turn += 1) {
-        const relay = relays[(at + turn) % relays.length] as Member;
+        const relay = relays[(at + turn) % relays.length] as number;
         // Who downloads opens the connection: a relay that knows enough nodes serves the others, too.
         this.#know(agent, relay);
-        if ((this.#edges.get(relay.id)?.size ?? 0) < MAX_PEERS) this.#know(relay, agent);
+        const count = known.get(relay) as number;
+        if (count >= MAX_PEERS) continue;
+        known.set(relay, count + 1);
+        this.#know(relay, agent);
       }
     });
   }
 
-  #join(one: Member, other: Member): void {
+  #join(one: number, other: number): void {
     this.#know(one, other);
     this.#know(other, one);
   }
 
-  #know(one: Member, other: Member): void {
-    this.#edges.get(one.id)?.add(other.id);
+  #know(one: number, other: number): void {
+    this.#edges[one]?.push(other);
   }
 }
 
@@ -119,14 +155,4 @@ function jumps(count: number): number[] {
     distances.add(Math.max(1, Math.round((count / 2) ** (step / (JUMPS - 1)))));
   }
   return [...distances];
-}
-
-function byDomain(members: readonly Member[]): Map<string, Member[]> {
-  const domains = new Map<string, Member[]>();
-  for (const member of [...members].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-    const list = domains.get(member.domain);
-    if (list === undefined) domains.set(member.domain, [member]);
-    else list.push(member);
-  }
-  return new Map([...domains].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

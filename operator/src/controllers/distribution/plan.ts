@@ -33,7 +33,7 @@ export function planOf(
       fileMode: target.fileMode,
       keepVersions: target.keepVersions,
     },
-    nodes: inTurn(nodes).map(({ name, domain, uid }) => ({ name, domain, ...(uid && { uid }) })),
+    nodes: nodesInTurn(nodes),
     priority: spec.priority,
     suspend: spec.suspend,
     dedicatedRelays: spec.relays.dedicated,
@@ -45,9 +45,17 @@ export function planOf(
   };
 }
 
+/** By the selection, which is the same array as long as it is the same: so are the nodes of its plans. */
+const nodesOfPlans = new WeakMap<readonly TargetNode[], DistributionPlan['nodes']>();
+
 /** Those that somebody waits for first: where few may transfer at once, they do. */
-function inTurn(nodes: readonly TargetNode[]): TargetNode[] {
-  return [...nodes.filter(isAwaited), ...nodes.filter((node) => !isAwaited(node))];
+function nodesInTurn(selection: readonly TargetNode[]): DistributionPlan['nodes'] {
+  const known = nodesOfPlans.get(selection);
+  if (known !== undefined) return known;
+  const ordered = [...selection.filter(isAwaited), ...selection.filter((node) => !isAwaited(node))];
+  const nodes = ordered.map(({ name, domain, uid }) => ({ name, domain, ...(uid && { uid }) }));
+  nodesOfPlans.set(selection, nodes);
+  return nodes;
 }
 
 /** Which relays a distribution wants. */
