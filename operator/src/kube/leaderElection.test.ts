@@ -209,7 +209,7 @@ describe('a candidate whose turn is not now', () => {
   }
 
   it.each([
-    ['second', ['leads after 1000 ms']],
+    ['second', ['leads after 2000 ms']],
     ['late', ['leads after 20000 ms']],
     ['never', []],
   ] as const)('%s: takes a Lease that nobody has wanted for so long', async (may, expected) => {

@@ -18,8 +18,9 @@ export interface LeaderElectionOptions {
   readonly identity: string;
   readonly durationMs?: number;
   readonly renewDeadlineMs?: number;
-  /** Between renewals of the leader, and between looks of the others: four fifths of it, or more. */
+  /** Between renewals of the leader: four fifths of it, or more. */
   readonly intervalMs?: number;
+  /** Between looks of the others, likewise. */
   readonly lookMs?: number;
 }
 
@@ -65,10 +66,11 @@ export const LEADER_ELECTION = {
 /** Two Lease durations: whoever can lead has looked several times by then. */
 export const LATE_MS = 2 * LEADER_ELECTION.durationMs;
 /**
- * The last renewal is seen at the next look, so that for whoever leads next the Lease may be over so
- * much later. Where both are gone, the leader and who was to be next, somebody leads so much later.
+ * The last renewal is seen at the next look, so that for whoever leads next the Lease may be over a
+ * look later than for the others; and it is the one to which all come, so that its event loop may be
+ * late. Where both are gone, the leader and who was to be next, somebody leads so much later.
  */
-const SECOND_MS = LEADER_ELECTION.lookMs;
+const SECOND_MS = 2 * LEADER_ELECTION.lookMs;
 const WAITS_MS: Readonly<Record<Candidacy, number>> = {
   now: 0,
   second: SECOND_MS,
@@ -106,6 +108,11 @@ export class LeaderElection {
     if (this.isLeader || this.#seen === undefined) return this.#holder;
     const silentMs = this.#deps.clock.now() - this.#seen.sinceMs;
     return silentMs < this.#options.renewDeadlineMs ? this.#holder : undefined;
+  }
+
+  /** As last read, however long ago that one has renewed. */
+  get holder(): string | undefined {
+    return this.#holder;
   }
 
   /** On the clock: when another's Lease was seen in its newest version for the first time. */
@@ -147,19 +154,21 @@ export class LeaderElection {
     this.#holder = lease?.spec?.holderIdentity || undefined;
     if (lease !== undefined && !this.#isFree(lease)) {
       this.#freeSinceMs = undefined;
+      this.#turnMs = Number.NEGATIVE_INFINITY;
       return;
     }
-    this.#freeSinceMs ??= startedMs;
+    const nowMs = this.#deps.clock.now();
+    this.#freeSinceMs ??= nowMs;
     this.#turnMs = this.#freeSinceMs + WAITS_MS[this.#deps.candidacy?.() ?? 'now'];
-    if (startedMs < this.#turnMs) return;
+    if (nowMs < this.#turnMs) return;
     const term = (lease?.spec?.leaseTransitions ?? 0) + 1;
-    const now = microTime();
+    const time = microTime();
     const spec = {
       ...lease?.spec,
       holderIdentity: this.#options.identity,
       leaseDurationSeconds: this.#options.durationMs / 1000,
-      acquireTime: now,
-      renewTime: now,
+      acquireTime: time,
+      renewTime: time,
       leaseTransitions: term,
     };
     try {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FakeClock, steadyRandom } from '../testing/fakeClock.ts';
 import { leaseApi } from '../testing/leaseApi.ts';
-import type { KubeClient, KubeRequest } from './client.ts';
+import { type KubeClient, KubeError, type KubeRequest } from './client.ts';
 import { type Candidacy, LeaderElection } from './leaderElection.ts';
 import { listPath, resources } from './paths.ts';
 import { Succession } from './succession.ts';
@@ -13,13 +13,17 @@ function operatorWith(...names: readonly string[]) {
   const { client } = leaseApi();
   const clock = new FakeClock();
   const story: string[] = [];
+  let isAway = false;
   const replicas = new Map(names.map((name) => [name, replica(name)]));
 
   function replica(identity: string) {
     let awaySinceMs: number | undefined;
     let isKilled = false;
-    const request = (call: KubeRequest) =>
-      isKilled ? new Promise(() => {}) : client.request(call);
+    const request = (call: KubeRequest) => {
+      if (isKilled) return new Promise(() => {});
+      if (isAway) return Promise.reject(new KubeError('Unreachable', 0, 'it is away'));
+      return client.request(call);
+    };
     const candidacy = (): Candidacy => {
       if (awaySinceMs !== undefined) return 'late';
       return succession.isSecond ? 'second' : 'now';
@@ -56,6 +60,7 @@ function operatorWith(...names: readonly string[]) {
       },
       end,
       next: () => succession.next,
+      isSecond: () => succession.isSecond,
       /** Gives nothing back. */
       kill: () => {
         isKilled = true;
@@ -74,7 +79,11 @@ function operatorWith(...names: readonly string[]) {
     }
     await clock.advance(MINUTE_MS - 100 * names.length);
   };
-  return { client, clock, story, of, start };
+  /** The API server, by all of them. */
+  const reach = (isThere: boolean) => {
+    isAway = !isThere;
+  };
+  return { client, clock, story, of, start, reach };
 }
 
 describe('a leader whose database is away', () => {
@@ -165,7 +174,9 @@ describe('the replica that leads next', () => {
       await start();
       const next = of('one').next()!;
       expect(['two', 'three', 'four']).toContain(next);
-      for (const name of NAMES) expect(of(name).next(), name).toBe(next);
+      const others = NAMES.filter((name) => name !== 'one' && name !== next);
+      for (const name of others) expect(of(name).isSecond(), name).toBe(true);
+      expect(of(next).isSecond(), next).toBe(false);
       of('one')[goes]();
       await clock.advance(12_000);
       expect(story.filter((line) => line.endsWith(' leads'))).toEqual([
@@ -179,14 +190,41 @@ describe('the replica that leads next', () => {
     }
   });
 
-  it('is waited for no longer than a second where it has gone with the leader', async () => {
+  it('is waited for no longer than two seconds where it has gone with the leader', async () => {
     const { clock, story, of, start } = operatorWith(...NAMES);
     await start();
     of(of('one').next()!).kill();
     of('one').kill();
-    await clock.advance(12_000 + 100);
+    await clock.advance(13_000 + 100);
     expect(story).toHaveLength(2);
     expect(story[1]).toMatch(/ leads$/);
+  });
+
+  it('leads also after a while in which nobody could renew anything', async () => {
+    const { clock, story, of, start, reach } = operatorWith(...NAMES);
+    await start();
+    const next = of('one').next();
+    reach(false);
+    await clock.advance(7_000);
+    // It has lost its Lease, and ends.
+    of('one').kill();
+    await clock.advance(MINUTE_MS);
+    reach(true);
+    await clock.advance(3_000);
+    expect(story.filter((line) => line.endsWith(' leads'))).toEqual(['one leads', `${next} leads`]);
+  });
+
+  it('leads also where another one has become ready a moment before', async () => {
+    for (let beforeMs = 1_500; beforeMs <= 6_000; beforeMs += 500) {
+      const { clock, story, of } = operatorWith(...NAMES);
+      for (const name of ['one', 'two']) of(name).start();
+      await clock.advance(MINUTE_MS);
+      of('three').start();
+      await clock.advance(beforeMs);
+      of('one').end();
+      await clock.advance(5_000);
+      expect(story, `${beforeMs} ms before`).toEqual(['one leads', 'two leads']);
+    }
   });
 
   it('is not known where it says nothing any more', async () => {

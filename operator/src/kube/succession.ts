@@ -47,6 +47,9 @@ interface Successor {
   readonly renewedMs: number;
 }
 
+/** Whoever could lead stands by at once: a rollout deletes the leader as soon as another is ready. */
+const STAND_MS = 1_000;
+/** Between looks of a leader at the second Lease. */
 const LOOK_MS = 5_000;
 /** Nobody hurries to take it. */
 const ELECTION = {
@@ -70,6 +73,8 @@ export class Succession {
   readonly #deps: SuccessionDependencies;
   #candidate: LeaderElection | undefined;
   #successor: Successor | undefined;
+  /** When a leader has read the second Lease. */
+  #readMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #looking: Promise<void> = Promise.resolve();
   #isStopped = false;
@@ -79,24 +84,24 @@ export class Succession {
     this.#deps = dependencies;
   }
 
-  /**
-   * Identity of the replica that leads next, as far as it is known here: it has renewed the second
-   * Lease lately.
-   */
+  /** As a leader knows it: identity of the replica that leads next, which it has seen to renew. */
   get next(): string | undefined {
-    if (!this.#deps.isLeader()) return this.#candidate?.leader;
-    const { identity, renewedMs = 0 } = this.#successor ?? {};
-    return this.#deps.clock.now() - renewedMs <= RENEWED_MS ? identity : undefined;
+    const successor = this.#successor;
+    if (successor === undefined || successor.renewedMs === successor.sinceMs) return undefined;
+    return isFresh(successor, this.#deps.clock.now()) ? successor.identity : undefined;
   }
 
-  /** Another one than this replica leads next. */
+  /**
+   * Of one that does not lead: another one is to. It may have gone meanwhile, or nobody have been able
+   * to renew anything; whoever holds the second Lease then leads next all the same, if he can.
+   */
   get isSecond(): boolean {
-    const { next } = this;
-    return next !== undefined && next !== this.#options.identity;
+    const holder = this.#candidate?.holder;
+    return holder !== undefined && holder !== this.#options.identity;
   }
 
   start(): void {
-    this.#timer = this.#deps.clock.setTimer(LOOK_MS, () => {
+    this.#timer = this.#deps.clock.setTimer(STAND_MS, () => {
       this.#looking = this.#look()
         .catch((error) => this.#deps.onError(error))
         .finally(() => {
@@ -118,8 +123,11 @@ export class Succession {
     await this.#stand(!isLeader() && couldLead());
     if (!isLeader()) {
       this.#successor = undefined;
+      this.#readMs = Number.NEGATIVE_INFINITY;
       return;
     }
+    if (clock.now() - this.#readMs < LOOK_MS) return;
+    this.#readMs = clock.now();
     const successor = await this.#readSuccessor();
     const sinceMs = awaySinceMs();
     const nowMs = clock.now();
@@ -181,5 +189,9 @@ export class Succession {
  */
 function isProven({ sinceMs, renewedMs }: Successor, awaySinceMs: number, nowMs: number): boolean {
   const provenMs = renewedMs - Math.max(sinceMs, awaySinceMs);
-  return provenMs >= PROVEN_MS && nowMs - renewedMs <= RENEWED_MS;
+  return provenMs >= PROVEN_MS && isFresh({ renewedMs }, nowMs);
+}
+
+function isFresh({ renewedMs }: Pick<Successor, 'renewedMs'>, nowMs: number): boolean {
+  return nowMs - renewedMs <= RENEWED_MS;
 }

@@ -12,7 +12,8 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 /**
  * What makes a handshake late is its client as often, which is far away or has much to do itself: of
  * those that wait for their clients there are to be enough. All of them may come back in one turn of
- * the event loop, and a leader must not be late with its Lease: that is half a second.
+ * the event loop, and a leader must not be late with its Lease: on a slow processor that is half a
+ * second.
  */
 export const AT_ONCE = 256;
 /**

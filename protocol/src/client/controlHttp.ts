@@ -52,6 +52,7 @@ export class ControlHttp {
   readonly #options: ControlHttpOptions;
   readonly #trust: Trust;
   #leader: URL | undefined;
+  /** For the next stream that is opened. */
   #nextLeader: URL | undefined;
   /** Who was named as the leader and did not answer: the next standby is not to send us there. */
   #unreachable: string | undefined;
@@ -90,9 +91,12 @@ export class ControlHttp {
       );
     };
     const attempt = this.#attempt(AbortSignal.any([signal, opening.signal]), limited);
+    // Whatever else was asked meanwhile may have been told of the leader that is gone.
+    const first = this.#nextLeader;
+    this.#nextLeader = undefined;
     try {
       return await this.#guarded(attempt, signal, async () => {
-        const { body } = await this.#send(request, attempt);
+        const { body } = await this.#send(request, attempt, first);
         return body;
       });
     } finally {
@@ -106,18 +110,21 @@ export class ControlHttp {
     this.#nextLeader = next !== null && isSafe(next) ? next : undefined;
   }
 
-  /** The next request goes to who was to be the next one, or to the service. */
+  /** The next request goes to the service, the next stream to who was to lead next. */
   forgetLeader(): void {
-    this.#leader = this.#nextLeader;
-    this.#nextLeader = undefined;
+    this.#leader = undefined;
   }
 
   #attempt(signal: AbortSignal, asking: () => void = () => {}): Attempt {
     return { signal, asking, asked: this.#options.controlUrl.origin };
   }
 
-  async #send(request: ControlRequest, attempt: Attempt): Promise<Dispatcher.ResponseData> {
-    let url = new URL(request.path, this.#leader ?? this.#options.controlUrl);
+  async #send(
+    request: ControlRequest,
+    attempt: Attempt,
+    first = this.#leader,
+  ): Promise<Dispatcher.ResponseData> {
+    let url = new URL(request.path, first ?? this.#options.controlUrl);
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
       attempt.asked = url.origin;
       attempt.asking();

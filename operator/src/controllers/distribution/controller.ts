@@ -65,7 +65,7 @@ const WATCHFUL_MS = 5_000;
 /** Nodes come and go in groups. */
 const NODES_SETTLE_MS = 250;
 /** A worker waits for the API server and the database most of its time. */
-const CONCURRENCY = 8;
+const CONCURRENCY = 32;
 
 export class DistributionController {
   readonly #deps: DistributionControllerDependencies;

@@ -45,7 +45,7 @@ export function planOf(
   };
 }
 
-/** By the selection, which is the same array as long as it is the same: so are the nodes of its plans. */
+/** By the selection, of which Targets gives the same array until a node changes. */
 const nodesOfPlans = new WeakMap<readonly TargetNode[], DistributionPlan['nodes']>();
 
 /** Those that somebody waits for first: where few may transfer at once, they do. */
