@@ -60,6 +60,38 @@ describe('a node that leaves', () => {
   });
 });
 
+describe('a plan for the same nodes', () => {
+  const of = (before: DistributionPlan, overrides: Partial<DistributionPlan> = {}) =>
+    ({ ...before, ...overrides }) as DistributionPlan;
+  const statesOf = (book: NodeBook) => book.progress(everywhere).map(({ state }) => state);
+
+  it('that is suspended shows nobody at work, and forgets who has left where files are to stay', () => {
+    const first = plan(['n1', 'n2']);
+    const book = new NodeBook(first);
+    const fewer = plan(['n1']);
+    book.apply(fewer, 0);
+    book.take('n1', progress('transferring', 5));
+    expect(statesOf(book)).toEqual(['transferring']);
+    expect(book.apply(of(fewer, { suspend: true }), 0).forgotten).toEqual([]);
+    expect(statesOf(book)).toEqual(['pending']);
+    const leaving = { deleteFiles: false, graceMs: 0 };
+    expect(book.apply(of(fewer, { leaving }), 0).forgotten).toEqual(['n2']);
+    expect(statesOf(book)).toEqual(['transferring']);
+  });
+
+  it('of the next epoch begins anew, and knows who had the one before', () => {
+    const first = plan(['n1', 'n2']);
+    const book = new NodeBook(first);
+    book.take('n1', progress('ready', 10));
+    const next = of(first, { record: aRecord({ epoch: 2 }) });
+    const { joined, left, reinstalled, returned } = book.apply(next, 0);
+    expect([[...joined], left, [...reinstalled], returned]).toEqual([[], [], [], []]);
+    expect(statesOf(book)).toEqual(['pending', 'pending']);
+    expect(book.readyCount).toBe(0);
+    expect([book.earlierOf('n1')?.epoch, book.earlierOf('n2')]).toEqual([1, undefined]);
+  });
+});
+
 describe('a node that was installed anew', () => {
   const reinstalled = (): DistributionPlan =>
     plan([], { nodes: [{ name: 'n1', domain: 'a', uid: 'uid-new' }] });

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { NodeObject } from '../../kube/objects.ts';
-import { aSpec } from '../../testing/objects.ts';
+import { aRecord, aSpec } from '../../testing/objects.ts';
+import { planOf } from './plan.ts';
 import { Targets } from './targets.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
@@ -62,6 +63,15 @@ describe('the nodes that a distribution is for', () => {
     change('n1', {});
     expect(targets.of(specOf())).toBe(before);
     expect(targets.of({ ...specOf(), priority: 7 })).toBe(before);
+  });
+
+  it('are in its plan in the same list as long as no node has changed, those that are waited for first', () => {
+    const nodesInPlan = () => planOf(specOf(), aRecord(), {}, targets.of(specOf())).nodes;
+    const before = nodesInPlan();
+    expect(before.map(({ name }) => name)).toEqual(['n1', 'n2']);
+    expect(nodesInPlan()).toBe(before);
+    change('n1', { cordoned: true });
+    expect(nodesInPlan().map(({ name }) => name)).toEqual(['n2', 'n1']);
   });
 
   it.each<[string, Parameters<typeof change>[1], object]>([
