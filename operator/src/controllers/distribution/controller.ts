@@ -64,8 +64,12 @@ const RESYNC_MS = 60_000;
 const WATCHFUL_MS = 5_000;
 /** Nodes come and go in groups. */
 const NODES_SETTLE_MS = 250;
-/** A worker waits for the API server and the database most of its time. */
-const CONCURRENCY = 32;
+/**
+ * A worker waits for the API server and the database most of its time. Beside ten thousand agents the
+ * event loop is what all wait for: with 32 the last of a hundred had its first task after 54 s, with 8
+ * after 20 (ADR 41).
+ */
+const CONCURRENCY = 8;
 
 export class DistributionController {
   readonly #deps: DistributionControllerDependencies;
