@@ -203,11 +203,12 @@ export class Sluice {
     return this.cluster.kubectl([...lease, 'jsonpath={.spec.holderIdentity}']);
   }
 
-  async untilLeaderOtherThan(identity: string): Promise<string> {
-    return this.until('another leader', async () => {
+  async untilLeaderOtherThan(identity: string, timeoutMs?: number): Promise<string> {
+    const look = async () => {
       const now = await this.leaderIdentity();
       return now === '' || now === identity ? undefined : now;
-    });
+    };
+    return this.until('another leader', look, timeoutMs);
   }
 
   /** Until each node has an agent that is ready and of the newest template. */
@@ -241,6 +242,7 @@ interface Settings {
   readonly rehashSeconds?: number;
   /** What agents tolerate besides what every DaemonSet does; absent: every taint. */
   readonly agentTolerations?: readonly object[];
+  readonly namespaceShares?: Readonly<Record<string, string>>;
   readonly operatorReplicas?: number;
   /** Instead of the tags of the images for relays and agents. */
   readonly fleetTag?: string;
@@ -253,6 +255,7 @@ const VALUES: Readonly<Record<keyof Settings, readonly string[]>> = {
   checkSeconds: ['agent.checkSeconds'],
   rehashSeconds: ['agent.rehashSeconds'],
   agentTolerations: ['agent.tolerations'],
+  namespaceShares: ['agent.namespaceShares.namespaces'],
   operatorReplicas: ['operator.replicas'],
   fleetTag: ['relay.image.tag', 'agent.image.tag'],
 };

@@ -2,39 +2,23 @@ import path from 'node:path';
 import { describe, expect } from 'vitest';
 import type { ClusterNode } from '../cluster/cluster.ts';
 import { distributionResource, originResource } from '../install/resources.ts';
-import {
-  changeSettings,
-  conditionOf,
-  NAMESPACE,
-  ROOT,
-  type Sluice,
-  sha256OfFile,
-} from '../install/sluice.ts';
+import { changeSettings, NAMESPACE, ROOT, type Sluice, sha256OfFile } from '../install/sluice.ts';
 import type { OriginFile } from '../origin/origin.ts';
 import { LIMITS, SETTINGS } from './limits.ts';
 import {
   MIB,
   nameOf,
+  refusing,
   type Scenario,
   scenario,
   takenFromOrigin,
   untilEverywhere,
+  untilReason,
 } from './scenario.ts';
 
-const ALWAYS = 200;
 const IMAGES_TIMEOUT_MS = 300_000;
 /** Room for both files beside the part that must stay free. */
 const SMALL_DISK_BYTES = 96 * MIB;
-
-/** Of this type, once it has this reason. */
-function untilReason(sluice: Sluice, name: string, type: string, reason: string) {
-  return sluice.until(`${type} with ${reason}`, async () => {
-    const { status } = await sluice.distribution(name);
-    const found = conditionOf(status, type);
-    if (found?.reason === reason) return found;
-    throw new Error(JSON.stringify(status?.conditions));
-  });
-}
 
 /** Where the agent was replaced by one that does not start. */
 function untilNodeWithoutAgent(sluice: Sluice): Promise<string> {
@@ -77,7 +61,7 @@ async function giveSmallDisk({ cluster, sluice, undo }: Scenario, node: ClusterN
 describe('a failure says what it is, and what to do', () => {
   scenario('when the file is not at the origin', async (on) => {
     const file = await on.putFile('not-there.bin', MIB);
-    await on.behave(file, { statusSequence: Array(ALWAYS).fill(404) });
+    await on.behave(file, refusing(404));
     await on.distribute(file);
     const stalled = await untilReason(on.sluice, nameOf(file), 'Stalled', 'SourceNotFound');
     expect(stalled).toMatchObject({ status: 'True' });
@@ -87,7 +71,7 @@ describe('a failure says what it is, and what to do', () => {
   scenario('when the credentials are missing, make no sense, or are wrong', async (on) => {
     const { sluice } = on;
     const file = await on.putFile('secret.bin', MIB);
-    await on.behave(file, { statusSequence: Array(ALWAYS).fill(401) });
+    await on.behave(file, refusing(401));
     const name = nameOf(file);
     const source = { url: file.url, secretRef: { name: 'origin-token' } };
     await sluice.apply(

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { askPod } from '../install/askPod.ts';
-import { killPod } from '../install/processes.ts';
+import { cutPod, killPod } from '../install/processes.ts';
 import { NAMESPACE, type Pod } from '../install/sluice.ts';
 import type { OriginFile } from '../origin/origin.ts';
 import {
@@ -25,6 +25,9 @@ const QUIET_AFTER_MS = 30_000;
 /** 24 s of the limit: more than until leases end, beside what is looked at before. */
 const LONG_BYTES = 192 * MIB;
 const API_AWAY_TIMEOUT_MS = 300_000;
+/** Away for 30 s, seen for 15 s to be there for another; and a turn of each. */
+const STANDS_BACK_WITHIN_MS = 90_000;
+const DATABASE_CUT_TIMEOUT_MS = 300_000;
 
 /** Nothing is begun anew: what relays had under leases of the leaders before counts on. */
 async function expectFetchedOnce(on: Scenario, ...files: readonly OriginFile[]): Promise<void> {
@@ -41,6 +44,14 @@ async function restartsOfFleet({ cluster }: Scenario): Promise<string[]> {
     '{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\\n"}{end}';
   const args = ['get', 'pods', '-n', NAMESPACE, '-l', selector, '-o', `jsonpath=${columns}`];
   return (await cluster.kubectl(args)).split('\n').filter(Boolean);
+}
+
+/** Of the database: its Service's, and its pod's. */
+async function databaseAddresses({ cluster, sluice }: Scenario): Promise<string[]> {
+  const service = ['get', 'service', 'sluice-mongodb', '-n', NAMESPACE, '-o'];
+  const own = await cluster.kubectl([...service, 'jsonpath={.spec.clusterIP}']);
+  const pods = (await sluice.pods('mongodb')).map(({ address }) => address);
+  return [own, ...pods].filter((address) => address !== 'None');
 }
 
 /** The origin has given all of it away, and each relay has it. */
@@ -154,5 +165,36 @@ describe('with three replicas', () => {
       expect(restarts).toEqual(expect.arrayContaining(after));
     },
     { timeoutMs: API_AWAY_TIMEOUT_MS },
+  );
+
+  scenario(
+    'the leader alone loses the database, and stands back for one who has it',
+    async (on) => {
+      const { sluice, cluster } = on;
+      const file = await on.putFile('database-cut.bin', LONG_BYTES);
+      const uid = await on.distribute(file);
+      await sluice.untilVerified(uid, file.sizeBytes / 8);
+      const led = await leaderOf(sluice);
+      const identity = await sluice.leaderIdentity();
+      const addresses = await databaseAddresses(on);
+      expect(addresses, 'addresses of the database').not.toEqual([]);
+      const join = on.undo(await cutPod(cluster, led, { addresses }));
+      const next = await sluice.untilLeaderOtherThan(identity, STANDS_BACK_WITHIN_MS);
+      expect(next.startsWith(`${led.name}/`), 'the next one is another pod').toBe(false);
+      expect(await takenFromOrigin(on), 'in mid-transfer').toBeLessThan(file.sizeBytes);
+      await untilEverywhere(sluice, file);
+      // It has begun anew, waits for the database, and is in nobody's way.
+      const ask = (path: string) => askPod(cluster, led, METRICS_PORT, path);
+      expect((await ask('/healthz')).status, `${led.name} runs`).toBe(200);
+      expect((await ask('/readyz')).status, `${led.name} is not ready`).toBe(503);
+      expect(await sluice.leaderIdentity(), 'who leads stays').toBe(next);
+      await join();
+      await sluice.until(`${led.name} is ready`, async () => {
+        return (await ask('/readyz')).status === 200 || undefined;
+      });
+      expect(await sluice.leaderIdentity(), 'who leads stays').toBe(next);
+      await expectFetchedOnce(on, file);
+    },
+    { timeoutMs: DATABASE_CUT_TIMEOUT_MS },
   );
 });

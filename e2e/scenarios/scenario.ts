@@ -9,7 +9,7 @@ import { type Cluster, type ClusterNode, runningClusters } from '../cluster/clus
 import { repositoryRoot } from '../cluster/paths.ts';
 import { ReadClient } from '../install/readClient.ts';
 import { distributionResource, type OriginLimits } from '../install/resources.ts';
-import { NAMESPACE, type Pod, Sluice, sha256OfFile } from '../install/sluice.ts';
+import { conditionOf, NAMESPACE, type Pod, Sluice, sha256OfFile } from '../install/sluice.ts';
 import { StatusWatch } from '../install/statusWatch.ts';
 import { Undoings } from '../install/undoings.ts';
 import type { Behaviour, OriginFile } from '../origin/origin.ts';
@@ -119,6 +119,12 @@ function scenarioOn(sluice: Sluice, signal: AbortSignal, undoings: Undoings): Sc
   };
 }
 
+/** As kubectl edit does it. */
+export function edit({ cluster }: Scenario, name: string, spec: object): Promise<string> {
+  const args = ['patch', 'distribution', name, '--type=merge', '-p', JSON.stringify({ spec })];
+  return cluster.kubectl(args);
+}
+
 /** Of the Distribution that brings a file. */
 export function nameOf(file: OriginFile): string {
   return path.parse(file.name).name;
@@ -134,6 +140,29 @@ export async function expectEverywhere(sluice: Sluice, file: OriginFile): Promis
     const found = await sha256OfFile(sluice.placed(node, nameOf(file), file.name));
     expect(found, `SHA-256 on ${node.name}`).toBe(file.sha256);
   }
+}
+
+/** Until a condition of a Distribution has this reason; answers the condition. */
+export function untilReason(
+  sluice: Sluice,
+  name: string,
+  type: string,
+  reason: string,
+  namespace?: string,
+) {
+  return sluice.until(`${type} with ${reason}`, async () => {
+    const { status } = await sluice.distribution(name, namespace);
+    const found = conditionOf(status, type);
+    if (found?.reason === reason) return found;
+    throw new Error(JSON.stringify(status?.conditions));
+  });
+}
+
+/** More often than anybody asks in the time of a scenario. */
+const REFUSALS = 200;
+
+export function refusing(status: number): Behaviour {
+  return { statusSequence: Array(REFUSALS).fill(status) };
 }
 
 /** Nobody has begun it anew. */

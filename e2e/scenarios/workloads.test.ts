@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { createPod, podManifest, untilPod } from '../cluster/testing.ts';
 import { distributionResource } from '../install/resources.ts';
 import { ROOT } from '../install/sluice.ts';
-import { MIB, nameOf, type Scenario, scenario, undoNamespace } from './scenario.ts';
+import { edit, MIB, nameOf, scenario, undoNamespace } from './scenario.ts';
 
 const CLAIM = 'model';
 const LABEL = 'default.dist.sluice.dev/labelled';
@@ -26,11 +26,6 @@ async function agentImage(cluster: Cluster): Promise<string> {
   const path = '{.spec.template.spec.containers[0].image}';
   const agents = ['get', 'daemonset', 'sluice-agent', '-n', 'sluice-system'];
   return cluster.kubectl([...agents, '-o', `jsonpath=${path}`]);
-}
-
-function patch(on: Scenario, name: string, spec: object): Promise<string> {
-  const args = ['patch', 'distribution', name, '--type=merge', '-p', JSON.stringify({ spec })];
-  return on.cluster.kubectl(args);
 }
 
 async function phaseOf(cluster: Cluster, pod: string): Promise<string> {
@@ -71,7 +66,7 @@ describe('pods that use the files', () => {
         const events = await cluster.kubectl(['get', 'events', ...about, '-o', 'name']);
         return events.trim() === '' ? undefined : true;
       });
-      await patch(on, nameOf(file), { suspend: false });
+      await edit(on, nameOf(file), { suspend: false });
       await sluice.untilReady(nameOf(file));
       // The kubelet tries again at growing intervals.
       await sluice.until('the pod runs', async () => {
@@ -79,7 +74,7 @@ describe('pods that use the files', () => {
       });
       expect(await look(cluster, 'early')).toBe(`${file.name} ${file.sha256}\n`);
 
-      await patch(on, nameOf(file), {
+      await edit(on, nameOf(file), {
         source: { url: next.url, digest: `sha256:${next.sha256}` },
       });
       await sluice.untilEpoch(nameOf(file), 2);
