@@ -357,7 +357,7 @@ class MongoDataSide implements DataSide {
     const handshakeTimeout = HANDSHAKE_TIMEOUT_MS;
     const options = { ...this.#secureContext(certificate), ...SERVER_OPTIONS, handshakeTimeout };
     const server = createServer(options, app);
-    this.#handshakes = new Handshakes(server, clock);
+    this.#handshakes = new Handshakes(server, { clock, isLeader });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ port: this.#config.controlPort, backlog: BACKLOG }, () => resolve());

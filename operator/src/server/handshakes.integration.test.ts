@@ -9,6 +9,7 @@ import { AT_ONCE, Handshakes } from './handshakes.ts';
 let server: Server;
 let port: number;
 let nowMs: number;
+let isLeader: boolean;
 let clients: Socket[];
 let begun: number;
 let accepted: number;
@@ -16,6 +17,7 @@ let handshakes: Handshakes;
 
 beforeEach(async () => {
   nowMs = 0;
+  isLeader = true;
   clients = [];
   begun = 0;
   accepted = 0;
@@ -25,7 +27,7 @@ beforeEach(async () => {
   server.on('connection', () => {
     begun += 1;
   });
-  handshakes = new Handshakes(server, { now: () => nowMs });
+  handshakes = new Handshakes(server, { clock: { now: () => nowMs }, isLeader: () => isLeader });
   server.on('connection', () => {
     accepted += 1;
   });
@@ -70,7 +72,7 @@ async function asks(): Promise<string> {
 
 it('a client is answered, and so are those after one that went or spoke no TLS', async () => {
   // More than there may be at once: each gives its place back.
-  for (let at = 0; at <= AT_ONCE / 2; at += 1) {
+  for (let at = 0; at <= AT_ONCE.leader / 2; at += 1) {
     (await silent()).destroy();
     (await silent()).write('GET / HTTP/1.1\r\n\r\n');
   }
@@ -79,18 +81,28 @@ it('a client is answered, and so are those after one that went or spoke no TLS',
 
 it('beyond so many at once the newest is the next, and who has waited for too long is let go', async () => {
   const first = [];
-  for (let at = 0; at < AT_ONCE; at += 1) first.push(await silent());
-  await vi.waitFor(() => expect(begun).toBe(AT_ONCE));
+  for (let at = 0; at < AT_ONCE.leader; at += 1) first.push(await silent());
+  await vi.waitFor(() => expect(begun).toBe(AT_ONCE.leader));
   const old = asks();
-  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE + 1));
+  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE.leader + 1));
   nowMs = 14_000;
   const newest = asks();
-  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE + 2));
-  expect(begun).toBe(AT_ONCE);
+  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE.leader + 2));
+  expect(begun).toBe(AT_ONCE.leader);
   nowMs = 28_000;
   first[0]?.destroy();
   expect(await newest).toContain('here');
   expect(await old).toBe('');
+});
+
+it('one that leads begins fewer at once than one that does not', async () => {
+  isLeader = false;
+  for (let at = 0; at < AT_ONCE.leader + 1; at += 1) await silent();
+  await vi.waitFor(() => expect(begun).toBe(AT_ONCE.leader + 1));
+  isLeader = true;
+  await silent();
+  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE.leader + 2));
+  expect(begun).toBe(AT_ONCE.leader + 1);
 });
 
 it('a server that closes waits for nobody: idle, in the handshake, or before it', async () => {
@@ -98,9 +110,9 @@ it('a server that closes waits for nobody: idle, in the handshake, or before it'
   clients.push(idle.on('error', () => {}));
   await once(idle, 'secureConnect');
   const silents = [];
-  for (let at = 0; at <= AT_ONCE; at += 1) silents.push(await silent());
-  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE + 2));
-  expect(begun, 'the last one waits').toBe(AT_ONCE + 1);
+  for (let at = 0; at <= AT_ONCE.leader; at += 1) silents.push(await silent());
+  await vi.waitFor(() => expect(accepted).toBe(AT_ONCE.leader + 2));
+  expect(begun, 'the last one waits').toBe(AT_ONCE.leader + 1);
   const ended = [idle, ...silents].map((socket) => once(socket.resume(), 'close'));
   await closed();
   await Promise.all(ended);

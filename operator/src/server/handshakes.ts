@@ -11,11 +11,10 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
 
 /**
  * What makes a handshake late is its client as often, which is far away or has much to do itself: of
- * those that wait for their clients there are to be enough. All of them may come back in one turn of
- * the event loop, and a leader must not be late with its Lease: on a slow processor that is half a
- * second.
+ * those that wait for their clients there are to be enough. But all of them may come back in one turn
+ * of the event loop, half a second of a slow processor, and a leader must not be late with its Lease.
  */
-export const AT_ONCE = 256;
+export const AT_ONCE = { standby: 256, leader: 64 };
 /**
  * A client waits for 30 s. One of the release before has gone after 5, which may be seen only in the
  * handshake.
@@ -33,8 +32,14 @@ interface Waiting {
   readonly sinceMs: number;
 }
 
+export interface HandshakesDependencies {
+  readonly clock: Pick<Clock, 'now'>;
+  readonly isLeader: () => boolean;
+}
+
 export class Handshakes {
   readonly #clock: Pick<Clock, 'now'>;
+  readonly #isLeader: () => boolean;
   readonly #begin: (socket: Socket) => void;
   /** The newest is the last. */
   #waiting: Waiting[] = [];
@@ -43,8 +48,9 @@ export class Handshakes {
   readonly #open = new Set<Socket>();
 
   /** Takes the server's connections from its handshake, and gives them to it in turn. */
-  constructor(server: HttpsServer, clock: Pick<Clock, 'now'>) {
+  constructor(server: HttpsServer, { clock, isLeader }: HandshakesDependencies) {
     this.#clock = clock;
+    this.#isLeader = isLeader;
     const handshakes = server.listeners('connection') as Connected[];
     this.#begin = (socket) => {
       for (const handshake of handshakes) handshake.call(server, socket);
@@ -76,7 +82,8 @@ export class Handshakes {
   }
 
   #serve(): void {
-    while (this.#underWay < AT_ONCE) {
+    const most = this.#isLeader() ? AT_ONCE.leader : AT_ONCE.standby;
+    while (this.#underWay < most) {
       const next = this.#waiting.pop();
       if (next === undefined) return;
       if (this.#clock.now() - next.sinceMs > PATIENCE_MS) {
