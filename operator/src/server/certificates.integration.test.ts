@@ -66,7 +66,11 @@ describe('a client that one replica knows', () => {
     for (const each of [key, key, other]) replicas.push(await replica(each, authority));
     const caFile = path.join(await mkdtemp(path.join(os.tmpdir(), 'sluice-ca-')), 'ca.crt');
     await writeFile(caFile, authority.certificate);
-    const trust = new Trust({ caFile, controlUrl: new URL(`https://${NAME}`) });
+    const trust = new Trust({
+      caFile,
+      controlUrl: new URL(`https://${NAME}`),
+      handshakeTimeoutMs: 5_000,
+    });
     const client = await trust.dispatcher();
     for (const { origin } of [...replicas, ...replicas]) {
       const headers = { connection: 'close' };

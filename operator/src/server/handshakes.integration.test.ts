@@ -85,11 +85,11 @@ it('beyond so many at once the newest is the next, and who has waited for too lo
   await vi.waitFor(() => expect(begun).toBe(AT_ONCE.leader));
   const old = asks();
   await vi.waitFor(() => expect(accepted).toBe(AT_ONCE.leader + 1));
-  nowMs = 14_000;
+  nowMs = 29_000;
   const newest = asks();
   await vi.waitFor(() => expect(accepted).toBe(AT_ONCE.leader + 2));
   expect(begun).toBe(AT_ONCE.leader);
-  nowMs = 28_000;
+  nowMs = 58_000;
   first[0]?.destroy();
   expect(await newest).toContain('here');
   expect(await old).toBe('');

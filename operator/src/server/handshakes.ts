@@ -16,10 +16,10 @@ import type { Clock } from '@sluice/engine/ports/clock.ts';
  */
 export const AT_ONCE = { standby: 256, leader: 64 };
 /**
- * A client waits for 30 s. One of the release before has gone after 5, which may be seen only in the
+ * An agent waits for 60 s. One that has gone before, as a relay does, may be seen only in the
  * handshake.
  */
-const PATIENCE_MS = 27_000;
+const PATIENCE_MS = 57_000;
 /** Connections; each is an open file. */
 const MAX_WAITING = 20_000;
 /** Of a client that says nothing. */

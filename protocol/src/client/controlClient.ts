@@ -57,8 +57,12 @@ export interface ReportContent {
 }
 
 const REQUEST_TIMEOUT_MS = 5_000;
-/** Of a work stream: where thousands look for the next leader, each has to wait for its turn. */
-const OPENING_TIMEOUT_MS = 30_000;
+/**
+ * Of a work stream, and of the handshake before it: where thousands look for the next leader each has
+ * to wait for its turn, and to begin anew costs the one that is asked the most. Relays are few, and
+ * others wait for them: they look elsewhere sooner.
+ */
+const OPENING_TIMEOUT_MS: Readonly<Record<ProcessKind, number>> = { relay: 30_000, agent: 60_000 };
 /**
  * At most, and over the interval of reports: where thousands of agents lose a leader, they are not
  * to look for the next one in the same second. Nobody leads for the first ten.
@@ -89,8 +93,9 @@ export class ControlClient {
     const { protocolVersions = PROTOCOL_VERSIONS } = options;
     this.#kind = kind;
     this.#onProblem = dependencies.onProblem;
-    this.#trust = new Trust({ caFile, controlUrl });
-    const timeouts = { timeoutMs: REQUEST_TIMEOUT_MS, openingTimeoutMs: OPENING_TIMEOUT_MS };
+    const openingTimeoutMs = OPENING_TIMEOUT_MS[kind];
+    this.#trust = new Trust({ caFile, controlUrl, handshakeTimeoutMs: openingTimeoutMs });
+    const timeouts = { timeoutMs: REQUEST_TIMEOUT_MS, openingTimeoutMs };
     this.#http = new ControlHttp({ controlUrl, ...timeouts }, this.#trust);
     const { incarnation } = this;
     this.#session = new SessionKeeper(

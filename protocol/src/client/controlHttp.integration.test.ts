@@ -22,7 +22,11 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 function httpTo(controlUrl: URL): ControlHttp {
-  const trust = new Trust({ caFile: certificates.caFile, controlUrl });
+  const trust = new Trust({
+    caFile: certificates.caFile,
+    controlUrl,
+    handshakeTimeoutMs: 5_000,
+  });
   onTestFinished(() => trust.close());
   return new ControlHttp({ controlUrl, timeoutMs: 1_000, openingTimeoutMs: 1_000 }, trust);
 }

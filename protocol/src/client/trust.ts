@@ -11,15 +11,12 @@ export interface TrustOptions {
    * standby sent us on to its pod's address: a redirect cannot lead out of the service's trust.
    */
   readonly controlUrl: URL;
+  /** From when the connection is there. */
+  readonly handshakeTimeoutMs: number;
 }
 
 /** For an address that nobody has any more. */
 const CONNECT_TIMEOUT_MS = 5_000;
-/**
- * From then on: a server to which thousands come at once takes its time, and whoever begins anew
- * costs it still more.
- */
-const HANDSHAKE_TIMEOUT_MS = 30_000;
 
 /**
  * HTTPS connections that trust the CA in a file, and nothing else. The file is read again before
@@ -46,7 +43,7 @@ export class Trust {
       allowH2: false,
       connect: resuming({
         secureContext: createSecureContext({ ca }),
-        timeout: HANDSHAKE_TIMEOUT_MS,
+        timeout: this.#options.handshakeTimeoutMs,
         allowH2: false,
         ...(isIP(host) === 0 && { servername: host }),
       }),
