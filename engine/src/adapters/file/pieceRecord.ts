@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 /*
  * What a state file notes of one piece:
  *   mark 1: absent, written, synced | hash 32 | CRC-32 4, of the piece's number and the hash
- * The checksum tells a record that a power loss cut in two.
+ * The checksum tells a record that a power loss cut in two. What is absent is zeros altogether.
  */
 export const ABSENT = 0;
 export const WRITTEN = 1;

@@ -73,7 +73,12 @@ export class StateFile {
     if (!isOfThisFormat(old)) return new StateFile(place, fresh, unknown);
     const sameBoot = old.subarray(0, WHOLE_AT).equals(fresh.subarray(0, WHOLE_AT));
     old.copy(fresh, WHOLE_AT, WHOLE_AT);
-    return new StateFile(place, fresh, { sameBoot, changedAtNs: facts.changedAtNs });
+    const state = new StateFile(place, fresh, { sameBoot, changedAtNs: facts.changedAtNs });
+    // A power loss may have left the half of a record that was being erased, or a mark without one.
+    for (let piece = 0; piece < pieceCount; piece += 1) {
+      if (state.noted(piece) === undefined) state.#erase(piece);
+    }
+    return state;
   }
 
   /**
@@ -130,7 +135,7 @@ export class StateFile {
 
   /** Until begin() in memory only. */
   forget(piece: number): void {
-    this.#record(piece)[0] = ABSENT;
+    this.#erase(piece);
     if (this.isWhole) this.#known = PARTIAL;
   }
 
@@ -147,14 +152,14 @@ export class StateFile {
   /** The pieces' bytes are on the disk; now the records are put there too. */
   async synced(pieces: readonly number[]): Promise<void> {
     for (const piece of pieces) this.#record(piece)[0] = SYNCED;
-    await this.#writeMarks(pieces);
+    await this.#write(pieces.map((piece) => [this.#record(piece).subarray(0, 1), this.#at(piece)]));
     await this.#opened.syncData();
   }
 
   /** Nobody knows what the disk has of them. */
   async lost(pieces: readonly number[]): Promise<void> {
-    for (const piece of pieces) this.#record(piece)[0] = ABSENT;
-    await this.#writeMarks(pieces);
+    for (const piece of pieces) this.#erase(piece);
+    await this.#write(pieces.map((piece) => [this.#record(piece), this.#at(piece)]));
   }
 
   /** What is noted of it counts no more: certain before it is written anew, or told to anybody. */
@@ -180,8 +185,12 @@ export class StateFile {
     return this.#file;
   }
 
-  async #writeMarks(pieces: readonly number[]): Promise<void> {
-    await this.#write(pieces.map((piece) => [this.#record(piece).subarray(0, 1), this.#at(piece)]));
+  /**
+   * The whole record, not its mark alone: a record may lie in two sectors, and where a power loss
+   * keeps the next mark and not the hash with it, the mark would be said of the old hash.
+   */
+  #erase(piece: number): void {
+    this.#record(piece).fill(ABSENT);
   }
 
   /** By the thread that notes pieces: one message instead of many small asynchronous writes. */
