@@ -41,6 +41,19 @@ describe('the work queue', () => {
     expect(begun).toEqual(['a', 'b']);
   });
 
+  it('works first on what somebody asked for, and on what fell due in one turn of four', async () => {
+    const { clock, queue, begun, finish } = setup({ concurrency: 1 });
+    queue.add('first');
+    for (const key of ['due 1', 'due 2', 'due 3']) queue.addAfter(key, 10);
+    await clock.advance(10);
+    for (const key of ['a', 'b', 'c', 'd']) queue.add(key);
+    // It waits already, among what fell due.
+    queue.add('due 3');
+    expect(queue.depth).toBe(7);
+    for (let at = 0; at < 8; at += 1) await finish(begun[at] as string);
+    expect(begun).toEqual(['first', 'a', 'b', 'due 1', 'c', 'd', 'due 3', 'due 2']);
+  });
+
   it('works again, afterwards, on a key that is added while it is worked on', async () => {
     const { queue, begun, finish } = setup();
     queue.add('a');

@@ -1,6 +1,7 @@
 /**
  * A queue of keys: a key waits at most once, is never worked on twice at the same time, and comes
- * back with growing delay when its work fails.
+ * back with growing delay when its work fails. What somebody asked for goes before what only fell
+ * due, as the priority queue of controller-runtime has it for what nobody waits for.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';
@@ -25,6 +26,9 @@ export interface WorkQueueDependencies {
   onError(key: string, error: unknown, retryAfterMs: number): void;
 }
 
+/** Of every so many turns one is for what fell due: edits without end do not keep it for ever. */
+const DUE_TURN = 4;
+
 interface Entry {
   state: 'idle' | 'waiting' | 'working';
   /** While its work goes on: when it ends it works again, at once, or only if it has not failed. */
@@ -39,7 +43,10 @@ export class WorkQueue {
   readonly #options: Required<WorkQueueOptions>;
   readonly #deps: WorkQueueDependencies;
   readonly #entries = new Map<string, Entry>();
-  readonly #waiting: string[] = [];
+  /** Keys that wait, those that came first before the others. */
+  readonly #asked = new Set<string>();
+  readonly #due = new Set<string>();
+  #turns = 0;
   readonly #stop = new AbortController();
   #working = 0;
   #started = false;
@@ -51,7 +58,7 @@ export class WorkQueue {
   }
 
   get depth(): number {
-    return this.#waiting.length;
+    return this.#asked.size + this.#due.size;
   }
 
   start(): void {
@@ -67,22 +74,27 @@ export class WorkQueue {
     if (this.#working > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
+  /** Somebody asks for it: before all that only fell due, also if it waits among that. */
   add(key: string): void {
-    this.#add(key, this.#deps.clock.now());
-  }
-
-  #add(key: string, dueMs: number): void {
     const entry = this.#entry(key);
+    const nowMs = this.#deps.clock.now();
     this.#cancelTimer(entry);
     if (entry.state === 'working') {
-      if (entry.again === 'no') entry.dueMs = dueMs;
+      if (entry.again === 'no') entry.dueMs = nowMs;
       entry.again = 'atOnce';
     } else if (entry.state === 'idle') {
-      entry.dueMs = dueMs;
-      entry.state = 'waiting';
-      this.#waiting.push(key);
-      this.#pump();
+      this.#wait(key, entry, this.#asked, nowMs);
+    } else if (this.#due.delete(key)) {
+      this.#asked.add(key);
     }
+  }
+
+  #wait(key: string, entry: Entry, line: Set<string>, dueMs: number): void {
+    this.#cancelTimer(entry);
+    entry.dueMs = dueMs;
+    entry.state = 'waiting';
+    line.add(key);
+    this.#pump();
   }
 
   /**
@@ -104,8 +116,8 @@ export class WorkQueue {
     const dueMs = this.#deps.clock.now() + delayMs;
     const handle = this.#deps.clock.setTimer(delayMs, () => {
       delete entry.timer;
-      if (entry.state !== 'working') this.add(key);
-      else if (entry.again === 'no') {
+      if (entry.state === 'idle') this.#wait(key, entry, this.#due, dueMs);
+      else if (entry.state === 'working' && entry.again === 'no') {
         entry.dueMs = dueMs;
         entry.again = 'unlessFailed';
       }
@@ -129,10 +141,23 @@ export class WorkQueue {
 
   #pump(): void {
     while (this.#started && this.#working < this.#options.concurrency) {
-      const key = this.#waiting.shift();
+      const key = this.#next();
       if (key === undefined) return;
       void this.#work(key, this.#entry(key));
     }
+  }
+
+  #next(): string | undefined {
+    const lines = [this.#asked, this.#due];
+    if (this.#turns % DUE_TURN === DUE_TURN - 1) lines.reverse();
+    for (const line of lines) {
+      const [key] = line;
+      if (key === undefined) continue;
+      line.delete(key);
+      this.#turns += 1;
+      return key;
+    }
+    return undefined;
   }
 
   async #work(key: string, entry: Entry): Promise<void> {
@@ -161,8 +186,9 @@ export class WorkQueue {
   #finished(key: string, entry: Entry): void {
     entry.state = 'idle';
     if (entry.again !== 'no') {
+      const line = entry.again === 'atOnce' ? this.#asked : this.#due;
       entry.again = 'no';
-      this.#add(key, entry.dueMs);
+      this.#wait(key, entry, line, entry.dueMs);
     } else if (entry.timer === undefined && entry.failures === 0) {
       this.#entries.delete(key);
     }

@@ -10,6 +10,8 @@ export interface Question {
   readonly source: string;
   /** With its port. */
   readonly host: string;
+  /** Connections that the limits allow there. */
+  readonly connections: number;
   ask(signal: AbortSignal): Promise<ResolvedSource>;
 }
 
@@ -19,6 +21,7 @@ export type Answer = { readonly found: ResolvedSource } | { readonly error: unkn
 interface Line {
   readonly waiting: Set<Asked>;
   asking: number;
+  atOnce: number;
 }
 
 interface Asked {
@@ -29,12 +32,14 @@ interface Asked {
 }
 
 /**
- * At one host. Each takes a connection under the limits of its Origin, and who finds no room there
- * for 15 s begins again: more at once would bring no answer sooner.
+ * At one host, in any case and at most. Each takes a connection under the limits of its Origin, and
+ * who finds no room there for 15 s begins again: more than there are connections would bring no answer
+ * sooner. Where there are, most of what an answer takes is the journal, which writes for all at once.
  */
-const MAX_AT_HOST = 8;
-/** A socket and some kilobytes each. A host that hangs has 8 of them, so 32 must hang at once. */
-const MAX_AT_ALL = 256;
+const MIN_AT_HOST = 8;
+const MAX_AT_HOST = 32;
+/** A socket and some kilobytes each. A host that hangs has 32 of them, so 16 must hang at once. */
+const MAX_AT_ALL = 512;
 
 export class Asking {
   /** By key: of each the one question that counts. */
@@ -60,7 +65,9 @@ export class Asking {
     this.drop(key);
     const asked: Asked = { key, question, dropped: new AbortController() };
     this.#asked.set(key, asked);
-    this.#lineOf(question.host).waiting.add(asked);
+    const line = this.#lineOf(question.host);
+    line.atOnce = Math.min(Math.max(question.connections, MIN_AT_HOST), MAX_AT_HOST);
+    line.waiting.add(asked);
     this.#pump();
   }
 
@@ -90,7 +97,7 @@ export class Asking {
   #lineOf(host: string): Line {
     let line = this.#lines.get(host);
     if (line === undefined) {
-      line = { waiting: new Set(), asking: 0 };
+      line = { waiting: new Set(), asking: 0, atOnce: MIN_AT_HOST };
       this.#lines.set(host, line);
     }
     return line;
@@ -136,7 +143,7 @@ export class Asking {
 function nextLine(lines: Iterable<Line>): Line | undefined {
   let next: Line | undefined;
   for (const line of lines) {
-    if (line.waiting.size === 0 || line.asking >= MAX_AT_HOST) continue;
+    if (line.waiting.size === 0 || line.asking >= line.atOnce) continue;
     if (next === undefined || line.asking < next.asking) next = line;
   }
   return next;

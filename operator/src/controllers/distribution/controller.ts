@@ -9,7 +9,7 @@ import type { Random } from '@sluice/engine/ports/random.ts';
 import type { Logger } from 'winston';
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import type { EventRecorder } from '../../kube/events.ts';
-import { isNotReady, type NamespaceObject, type NodeObject } from '../../kube/objects.ts';
+import type { NamespaceObject, NodeObject } from '../../kube/objects.ts';
 import { keyOf, type Reflector } from '../../kube/reflector.ts';
 import { WorkQueue } from '../../kube/workQueue.ts';
 import {
@@ -18,7 +18,6 @@ import {
   hasItsPath,
   needsSource,
 } from '../../policies/distribution.ts';
-import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { relayDemand } from '../../policies/relays.ts';
 import type { Coordinator, EpochRecord, EpochStore, Troubles } from '../dataSide.ts';
 import type { FleetView } from '../fleet/controller.ts';
@@ -29,6 +28,7 @@ import { Completion } from './completion.ts';
 import { gather } from './gather.ts';
 import { Graveyard } from './graveyard.ts';
 import { idleNodes } from './idleNodes.ts';
+import { Memories } from './memories.ts';
 import { Memory, sourceKey } from './memory.ts';
 import { Mirrors } from './mirrors.ts';
 import { Neighbours } from './neighbours.ts';
@@ -36,7 +36,7 @@ import { planOf, relaysOf } from './plan.ts';
 import { isOverdue, Removal } from './removal.ts';
 import { type EpochOver, Sourcing } from './sourcing.ts';
 import { StatusWriter } from './statusWriter.ts';
-import { Targets } from './targets.ts';
+import { isNews, Targets } from './targets.ts';
 
 export interface DistributionControllerDependencies {
   readonly distributions: Reflector<Distribution>;
@@ -62,6 +62,8 @@ export interface DistributionControllerDependencies {
 const RESYNC_MS = 60_000;
 /** While nothing else would wake it: relays that do not come, nodes that stand still. */
 const WATCHFUL_MS = 5_000;
+/** Most origins have answered by then. */
+const SOON_MS = 250;
 /** Nodes come and go in groups. */
 const NODES_SETTLE_MS = 250;
 /**
@@ -83,9 +85,7 @@ export class DistributionController {
   readonly #mirrors: Mirrors;
   readonly #targets: Targets;
   readonly #neighbours: Neighbours;
-  readonly #memories = new Map<string, Memory>();
-  /** By the Distribution's uid, and by that of its data, which is another one once it has adopted. */
-  readonly #keys = new Map<string, string>();
+  readonly #memories = new Memories();
   /** Keys not worked on since the start; undefined once all were. */
   #unprimed: Set<string> | undefined;
   #nodesTimer: Timer | undefined;
@@ -138,7 +138,9 @@ export class DistributionController {
     coordinator.onChange((uid) => this.#wake(uid));
     workloads.onChange((uid) => this.#wake(uid));
     this.#nameNodes();
-    fleet.onChange(() => this.wakeAll());
+    fleet.onChange(() => {
+      for (const object of this.#deps.distributions.list()) this.#queue.addAfter(keyOf(object), 0);
+    });
     // What a leader of the past adopts between the two is in both.
     await this.#graveyard.load();
     const living = await epochs.living();
@@ -165,7 +167,7 @@ export class DistributionController {
     const object = current ?? previous;
     if (object === undefined) return;
     this.#neighbours.changed(current, previous);
-    const memory = this.#memories.get(keyOf(object));
+    const memory = this.#memories.of(keyOf(object));
     // It says what was decided: to decide again would say the same.
     if (memory?.ownWrites.isEcho(current, previous)) return;
     this.#queue.add(keyOf(object));
@@ -178,7 +180,7 @@ export class DistributionController {
 
   nodeChanged(current: NodeObject | undefined, previous: NodeObject | undefined): void {
     this.#targets.nodeChanged(current, previous);
-    if (nodeFacts(current) === nodeFacts(previous)) return;
+    if (!isNews(current, previous)) return;
     if (current === undefined || previous === undefined) this.#nodesSoon();
     for (const object of this.#deps.distributions.list()) {
       this.#queue.addAfter(keyOf(object), NODES_SETTLE_MS);
@@ -212,15 +214,15 @@ export class DistributionController {
   }
 
   #wake(uid: string): void {
-    const key = this.#keys.get(uid);
-    const memory = key === undefined ? undefined : this.#memories.get(key);
+    const key = this.#memories.keyOf(uid);
+    const memory = key === undefined ? undefined : this.#memories.of(key);
     if (key === undefined || memory === undefined) return;
     this.#queue.addAfter(key, memory.lookDueInMs(this.#deps.clock.now()));
   }
 
   async #reconcile(key: string, signal: AbortSignal): Promise<void> {
     const distribution = this.#deps.distributions.get(key);
-    const known = this.#memories.get(key);
+    const known = this.#memories.of(key);
     if (known !== undefined && known.owner !== distribution?.metadata.uid) {
       this.#leave(key, known);
       // Deleted behind the finalizer's back, and perhaps made anew under the same name. What is in
@@ -239,7 +241,7 @@ export class DistributionController {
 
   async #remember(key: string, distribution: Distribution): Promise<Memory> {
     const { uid } = distribution.metadata;
-    let memory = this.#memories.get(key);
+    let memory = this.#memories.of(key);
     if (memory === undefined) {
       const record = await this.#deps.epochs.load(uid);
       memory = new Memory(uid, record, this.#deps.clock.now());
@@ -247,8 +249,7 @@ export class DistributionController {
       const grave = record === undefined ? this.#graveyard.graveOf(uid) : undefined;
       memory.isBuried = grave !== undefined;
       memory.uid = record?.uid ?? grave?.uid ?? uid;
-      this.#memories.set(key, memory);
-      for (const name of [uid, memory.uid]) this.#keys.set(name, key);
+      this.#memories.add(key, memory);
     }
     memory.forgetOldSource(distribution.spec.source);
     return memory;
@@ -324,6 +325,7 @@ export class DistributionController {
         if (await this.#resolve(key, distribution, memory, input, signal)) {
           return this.#act(key, distribution, memory, signal);
         }
+        if (this.#isAnsweredSoon(key, memory)) return;
         break;
     }
     await this.#report(key, distribution, memory, signal);
@@ -339,7 +341,7 @@ export class DistributionController {
     const heir = { owner: uid, name };
     const record = await this.#graveyard.adopt(heir, namespace, spec.target.path);
     if (record === undefined) return false;
-    this.#keys.set(record.uid, key);
+    this.#memories.name(record.uid, key);
     this.#deps.fleet.setDemand(memory.uid, undefined);
     memory.begin(record, this.#deps.clock.now());
     const fields = { distribution: key, uid: record.uid, epoch: record.epoch };
@@ -413,7 +415,10 @@ export class DistributionController {
   ): Promise<boolean> {
     const source = sourceKey(distribution.spec.source);
     const answer = this.#asking.take(key, source);
-    if (answer !== undefined) return this.#sourcing.heard(distribution, memory, over, answer);
+    if (answer !== undefined) {
+      memory.askedMs = Number.NEGATIVE_INFINITY;
+      return this.#sourcing.heard(distribution, memory, over, answer);
+    }
     if (this.#asking.isAsking(key, source)) return false;
     const waitMs = memory.nextTryMs - this.#deps.clock.now();
     if (waitMs > 0) {
@@ -422,8 +427,18 @@ export class DistributionController {
       return false;
     }
     const question = await this.#sourcing.question(distribution, memory, signal);
-    if (question !== undefined) this.#asking.begin(key, question);
+    if (question === undefined) return false;
+    memory.askedMs = this.#deps.clock.now();
+    this.#asking.begin(key, question);
     return false;
+  }
+
+  /** Then the status is made of the answer, and not of the question just before it. */
+  #isAnsweredSoon(key: string, { askedMs }: Memory): boolean {
+    const leftMs = askedMs + SOON_MS - this.#deps.clock.now();
+    if (leftMs <= 0) return false;
+    this.#queue.addAfter(key, leftMs);
+    return true;
   }
 
   async #report(
@@ -466,13 +481,9 @@ export class DistributionController {
     this.#leave(key, memory);
   }
 
-  #leave(key: string, { owner, uid }: Memory): void {
+  #leave(key: string, memory: Memory): void {
     this.#asking.drop(key);
-    this.#memories.delete(key);
-    for (const name of [owner, uid]) {
-      // Another one may have adopted it by now.
-      if (this.#keys.get(name) === key) this.#keys.delete(name);
-    }
+    this.#memories.forget(key, memory);
   }
 
   /** Without a Distribution nobody said that files are to be deleted: they stay. */
@@ -482,15 +493,4 @@ export class DistributionController {
     coordinator.remove(uid, { deleteFiles: false });
     await epochs.delete(uid);
   }
-}
-
-/**
- * What of a node matters; the kubelet changes the rest every few seconds. Labels that follow from
- * progress are not news: each of them would wake every distribution.
- */
-function nodeFacts(node: NodeObject | undefined): string {
-  if (node === undefined) return '';
-  const labels = Object.entries(node.metadata.labels ?? {});
-  const facts = labels.filter(([key]) => !isDistributionLabel(key));
-  return JSON.stringify([node.metadata.uid, facts, node.spec?.unschedulable, isNotReady(node)]);
 }

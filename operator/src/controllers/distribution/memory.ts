@@ -43,6 +43,8 @@ export class Memory {
   lacksCredentials = false;
   /** The origin is not asked before. */
   nextTryMs = 0;
+  /** When it was asked what it has not answered yet. */
+  askedMs = Number.NEGATIVE_INFINITY;
   removingSinceMs: number | undefined;
   /** What becomes of its files is in its grave: a heir's, or the graveyard's. */
   isBuried = false;

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { settle } from '../../testing/fakeClock.ts';
 import { LeadingController } from '../../testing/leadingController.ts';
 
 const UID = 'uid-first';
@@ -78,6 +79,17 @@ describe('an origin that does not answer', () => {
     await leading.pass(2_000);
     expect(leading.objects.size).toBe(0);
     expect(leading.unanswered.size).toBe(0);
+  });
+
+  it('is told of after a moment, and what another one has answered at once', async () => {
+    applyAt('first', SILENT);
+    applyAt('healthy', 'origin.example.com');
+    await settle();
+    expect(leading.statuses.get('healthy')?.epoch?.number).toBe(1);
+    await leading.clock.advance(200);
+    expect(leading.statuses.has('first')).toBe(false);
+    await leading.clock.advance(100);
+    expect(leading.condition('first', 'Ready')).toBe('False/Resolving');
   });
 
   it('is heard when it answers late', async () => {

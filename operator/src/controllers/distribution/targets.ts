@@ -5,6 +5,7 @@
 import type { Distribution } from '../../api/v1alpha1/distribution.ts';
 import { isNotReady, type NodeObject } from '../../kube/objects.ts';
 import type { Reflector } from '../../kube/reflector.ts';
+import { isDistributionLabel } from '../../policies/nodeLabels.ts';
 import { type Candidate, candidates, type TargetNode, targetNodes } from '../../policies/nodes.ts';
 
 /** Of all selections: 10,000 nodes a thousand times are 80 MB. */
@@ -52,6 +53,21 @@ export class Targets {
     this.#selections.clear();
     this.#kept = 0;
   }
+}
+
+/**
+ * Whether distributions are to be looked at. The kubelet changes other things every few seconds, and
+ * labels that follow from progress are no news: each of them would wake every distribution.
+ */
+export function isNews(current: NodeObject | undefined, previous: NodeObject | undefined): boolean {
+  return newsText(current) !== newsText(previous);
+}
+
+function newsText(node: NodeObject | undefined): string {
+  if (node === undefined) return '';
+  const { labels, ...facts } = factsOf(node);
+  const others = Object.entries(labels).filter(([key]) => !isDistributionLabel(key));
+  return JSON.stringify([facts, others]);
 }
 
 function factsOf(node: NodeObject) {
