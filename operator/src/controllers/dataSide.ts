@@ -378,8 +378,6 @@ export interface Coordinator {
   missing(uid: string): readonly string[] | undefined;
   progress(uid: string): DistributionProgress | undefined;
   resolveSource(request: SourceRequest, signal: AbortSignal): Promise<ResolvedSource>;
-  /** That the limits in force allow at the host of this URL; Infinity: there is none. */
-  connectionsAt(url: string): number;
   onChange(listener: (uid: string) => void): void;
   originUsage(name: string): OriginUsage | undefined;
   /** Why nothing may be taken from the source of this distribution; undefined: it may. */

@@ -226,11 +226,6 @@ export class LeaseService {
     return this.#books.isLeading ? this.#books.originNames() : [];
   }
 
-  /** That the limits in force allow at this URL's host; Infinity: there is none. */
-  connectionsAt(url: string): number {
-    return this.#books.limitsAt(url).connections;
-  }
-
   /** Who waits for a limit, by purpose. */
   waiting(): Readonly<Record<'pull' | 'topUp', number>> {
     return this.#sharing.waiting();

@@ -244,11 +244,6 @@ export class OriginBooks {
     return { key, limits: this.#limitsUnder(policy), books };
   }
 
-  /** In force now, for what is asked of this URL. */
-  limitsAt(url: string): Limits {
-    return this.#limitsOf(regionName(regionOf(url, this.#policies ?? [])));
-  }
-
   originNames(): string[] {
     return (this.#policies ?? []).map(({ name }) => name);
   }

@@ -291,10 +291,6 @@ export class Coordinator implements CoordinatorPort {
     return resolveSource(request, this.#policies, this.#deps.leases, signal);
   }
 
-  connectionsAt(url: string): number {
-    return this.#deps.leases.connectionsAt(url);
-  }
-
   onChange(listener: (uid: string) => void): void {
     this.#listener = listener;
   }

@@ -100,10 +100,6 @@ export class FakeDataSide implements Coordinator, EpochStore {
     return this.source();
   }
 
-  connectionsAt(): number {
-    return Number.POSITIVE_INFINITY;
-  }
-
   onChange(listener: (uid: string) => void): void {
     this.#listener = listener;
   }

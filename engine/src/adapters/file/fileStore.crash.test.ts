@@ -16,6 +16,8 @@ const FILES = [
   { path: 'z/empty too', sizeBytes: 0 },
 ];
 const LINK = '/root/ns/models/one';
+/** Of a state file. */
+const HEAD_BYTES = 64;
 const never = new AbortController().signal;
 const layout = layoutOf(FILES, PIECE);
 
@@ -242,6 +244,14 @@ function hasCrashed({ fault, operations }: CrashingDisk): boolean {
   return fault !== undefined && operations >= fault.operation;
 }
 
+/** With zeros. */
+async function overwrite(disk: CrashingDisk, path: string, at: number, sizeBytes: number) {
+  const file = await disk.open(path, 'write');
+  await file.write(Buffer.alloc(sizeBytes), at);
+  await file.sync();
+  await file.close();
+}
+
 /** Puts the first piece, and syncs it. */
 async function putFirst(disk: CrashingDisk, bytes: Buffer): Promise<void> {
   const store = storeOn(disk);
@@ -334,7 +344,11 @@ describe('a store whose machine loses power', { timeout: TIMEOUT_MS }, () => {
     );
   });
 
-  it('never says of bytes that were written anew what was noted of those before', async () => {
+  it.each<[string, (disk: CrashingDisk) => Promise<void>]>([
+    ['are withdrawn', async () => {}],
+    ['were half erased', (disk) => overwrite(disk, `${folderOf(1)}.state`, HEAD_BYTES, 1)],
+    ['are found altered', (disk) => overwrite(disk, `${folderOf(1)}/a/deep/one.bin`, 0, 100)],
+  ])('never says of bytes written anew what was noted of those that %s', async (_, meanwhile) => {
     const [first, anew] = [pieceOf(0, 1), pieceOf(0, 2)];
     let reached = true;
     for (let operation = 1; reached; operation += 1) {
@@ -342,6 +356,7 @@ describe('a store whose machine loses power', { timeout: TIMEOUT_MS }, () => {
         await inCase(`seed ${seed}, operation ${operation}`, async () => {
           const disk = await startDisk();
           await putFirst(disk, first);
+          await meanwhile(disk);
           disk.fault = { operation: disk.operations + operation, code: 'CRASH', onwards: true };
           await putFirst(disk, anew).catch(() => {});
           reached = hasCrashed(disk);

@@ -300,7 +300,11 @@ export class FileStore implements PieceStore {
   async #restore(state: StateFile, signal: AbortSignal): Promise<void> {
     for (let piece = 0; piece < this.#layout.pieceCount; piece += 1) {
       const noted = state.noted(piece);
-      if (noted === undefined) continue;
+      if (noted === undefined) {
+        // A power loss may have left half of a record that was being erased.
+        state.erase(piece);
+        continue;
+      }
       const trust = this.#trustIn(piece, state);
       const certain = trust === 'full' && (noted.mark === SYNCED || state.sameBoot);
       if (trust === 'none' || !(certain || (await this.#stands(piece, noted.hash, signal)))) {

@@ -73,12 +73,7 @@ export class StateFile {
     if (!isOfThisFormat(old)) return new StateFile(place, fresh, unknown);
     const sameBoot = old.subarray(0, WHOLE_AT).equals(fresh.subarray(0, WHOLE_AT));
     old.copy(fresh, WHOLE_AT, WHOLE_AT);
-    const state = new StateFile(place, fresh, { sameBoot, changedAtNs: facts.changedAtNs });
-    // A power loss may have left the half of a record that was being erased, or a mark without one.
-    for (let piece = 0; piece < pieceCount; piece += 1) {
-      if (state.noted(piece) === undefined) state.#erase(piece);
-    }
-    return state;
+    return new StateFile(place, fresh, { sameBoot, changedAtNs: facts.changedAtNs });
   }
 
   /**
@@ -135,8 +130,17 @@ export class StateFile {
 
   /** Until begin() in memory only. */
   forget(piece: number): void {
-    this.#erase(piece);
+    this.erase(piece);
     if (this.isWhole) this.#known = PARTIAL;
+  }
+
+  /**
+   * Until begin() in memory only. The whole record, not its mark alone: a record may lie in two
+   * sectors, and where a power loss keeps the next mark and not the hash with it, the mark would be
+   * said of the old hash.
+   */
+  erase(piece: number): void {
+    this.#record(piece).fill(ABSENT);
   }
 
   /** Where the thread that writes the piece notes it. */
@@ -158,7 +162,7 @@ export class StateFile {
 
   /** Nobody knows what the disk has of them. */
   async lost(pieces: readonly number[]): Promise<void> {
-    for (const piece of pieces) this.#erase(piece);
+    for (const piece of pieces) this.erase(piece);
     await this.#write(pieces.map((piece) => [this.#record(piece), this.#at(piece)]));
   }
 
@@ -183,14 +187,6 @@ export class StateFile {
   get #opened(): OpenedFile {
     if (this.#file === undefined) throw new Error('the state file has not begun');
     return this.#file;
-  }
-
-  /**
-   * The whole record, not its mark alone: a record may lie in two sectors, and where a power loss
-   * keeps the next mark and not the hash with it, the mark would be said of the old hash.
-   */
-  #erase(piece: number): void {
-    this.#record(piece).fill(ABSENT);
   }
 
   /** By the thread that notes pieces: one message instead of many small asynchronous writes. */

@@ -17,17 +17,13 @@ beforeEach(() => {
   asking = new Asking((key) => answered.push(key));
 });
 
-function question(
-  key: string,
-  host: string,
-  { source = host, connections = 1 }: { source?: string; connections?: number } = {},
-): Question {
+function question(key: string, host: string, source = host): Question {
   const ask = (signal: AbortSignal) =>
     new Promise<ResolvedSource>((answer, fail) => {
       open.set(key, { answer, fail });
       signal.addEventListener('abort', () => fail(signal.reason));
     }).finally(() => open.delete(key));
-  return { source, host, connections, ask };
+  return { source, host, ask };
 }
 
 function begin(count: number, hostOf: (at: number) => string, prefix = ''): void {
@@ -69,34 +65,24 @@ describe('what origins are asked', () => {
     expect(open.size).toBe(9);
   });
 
-  it.each([
-    [20, 20],
-    [64, 32],
-    [Number.POSITIVE_INFINITY, 32],
-  ])('is more at a host whose limits allow %d connections: %d', (connections, atOnce) => {
-    for (let at = 0; at < 50; at += 1)
-      asking.begin(`${at}`, question(`${at}`, 'a', { connections }));
-    expect(open.size).toBe(atOnce);
-  });
-
-  it('is 512 questions in all at most, of hosts that are asked least first', async () => {
-    begin(600, (at) => `h${at % 80}`);
-    expect(open.size).toBe(512);
+  it('is 256 questions in all at most, of hosts that are asked least first', async () => {
+    begin(300, (at) => `h${at % 40}`);
+    expect(open.size).toBe(256);
     begin(1, () => 'new', 'new ');
     open.get('0')?.answer(FOUND);
     await settle();
-    expect(open.size).toBe(512);
+    expect(open.size).toBe(256);
     expect(open.has('new 0')).toBe(true);
   });
 
   it('is asked anew of another source, and what came of the one before is forgotten', async () => {
-    asking.begin('k', question('first', 'a', { source: 'one' }));
+    asking.begin('k', question('first', 'a', 'one'));
     open.get('first')?.answer(FOUND);
     await settle();
     expect(asking.take('k', 'two')).toBeUndefined();
     expect(asking.isAsking('k', 'one')).toBe(false);
-    asking.begin('k', question('second', 'b', { source: 'two' }));
-    asking.begin('k', question('third', 'c', { source: 'three' }));
+    asking.begin('k', question('second', 'b', 'two'));
+    asking.begin('k', question('third', 'c', 'three'));
     await settle();
     expect([...open.keys()], 'the second is given up').toEqual(['third']);
     expect(answered).toEqual(['k']);

@@ -10,8 +10,6 @@ export interface Question {
   readonly source: string;
   /** With its port. */
   readonly host: string;
-  /** Connections that the limits allow there. */
-  readonly connections: number;
   ask(signal: AbortSignal): Promise<ResolvedSource>;
 }
 
@@ -21,7 +19,6 @@ export type Answer = { readonly found: ResolvedSource } | { readonly error: unkn
 interface Line {
   readonly waiting: Set<Asked>;
   asking: number;
-  atOnce: number;
 }
 
 interface Asked {
@@ -32,14 +29,13 @@ interface Asked {
 }
 
 /**
- * At one host, in any case and at most. Each takes a connection under the limits of its Origin, and
- * who finds no room there for 15 s begins again: more than there are connections would bring no answer
- * sooner. Where there are, most of what an answer takes is the journal, which writes for all at once.
+ * At one host. Each takes a connection under the limits of its Origin, and who finds no room there
+ * for 15 s begins again: more at once would bring no answer sooner. Who waits for room keeps it from
+ * those who pull: beside 32 at once a pull had a third of what it has beside 8.
  */
-const MIN_AT_HOST = 8;
-const MAX_AT_HOST = 32;
-/** A socket and some kilobytes each. A host that hangs has 32 of them, so 16 must hang at once. */
-const MAX_AT_ALL = 512;
+const MAX_AT_HOST = 8;
+/** A socket and some kilobytes each. A host that hangs has 8 of them, so 32 must hang at once. */
+const MAX_AT_ALL = 256;
 
 export class Asking {
   /** By key: of each the one question that counts. */
@@ -65,9 +61,7 @@ export class Asking {
     this.drop(key);
     const asked: Asked = { key, question, dropped: new AbortController() };
     this.#asked.set(key, asked);
-    const line = this.#lineOf(question.host);
-    line.atOnce = Math.min(Math.max(question.connections, MIN_AT_HOST), MAX_AT_HOST);
-    line.waiting.add(asked);
+    this.#lineOf(question.host).waiting.add(asked);
     this.#pump();
   }
 
@@ -97,7 +91,7 @@ export class Asking {
   #lineOf(host: string): Line {
     let line = this.#lines.get(host);
     if (line === undefined) {
-      line = { waiting: new Set(), asking: 0, atOnce: MIN_AT_HOST };
+      line = { waiting: new Set(), asking: 0 };
       this.#lines.set(host, line);
     }
     return line;
@@ -143,7 +137,7 @@ export class Asking {
 function nextLine(lines: Iterable<Line>): Line | undefined {
   let next: Line | undefined;
   for (const line of lines) {
-    if (line.waiting.size === 0 || line.asking >= line.atOnce) continue;
+    if (line.waiting.size === 0 || line.asking >= MAX_AT_HOST) continue;
     if (next === undefined || line.asking < next.asking) next = line;
   }
   return next;

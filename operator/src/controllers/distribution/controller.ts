@@ -434,9 +434,11 @@ export class DistributionController {
   }
 
   /** Then the status is made of the answer, and not of the question just before it. */
-  #isAnsweredSoon(key: string, { askedMs }: Memory): boolean {
-    const leftMs = askedMs + SOON_MS - this.#deps.clock.now();
+  #isAnsweredSoon(key: string, memory: Memory): boolean {
+    const nowMs = this.#deps.clock.now();
+    const leftMs = memory.askedMs + SOON_MS - nowMs;
     if (leftMs <= 0) return false;
+    memory.looked(nowMs);
     this.#queue.addAfter(key, leftMs);
     return true;
   }

@@ -24,6 +24,7 @@ let refuse: () => void;
 let meanwhile: () => void;
 let isEchoLate: boolean;
 let reconciled: number;
+let relaysChanged: () => void;
 
 beforeEach(async () => {
   clock = new FakeClock();
@@ -57,6 +58,13 @@ beforeEach(async () => {
         await settle();
         if (isEchoLate) clock.setTimer(100, tell);
         return written;
+      },
+    },
+    fleet: {
+      setDemand: () => {},
+      relayStates: () => [],
+      onChange: (listener: () => void) => {
+        relaysChanged = listener;
       },
     },
     onReconciled: () => {
@@ -163,6 +171,40 @@ describe('reports that change nothing in the status', () => {
     expect(looks / perLook).toBeLessThanOrEqual(11);
     expect(looks / perLook).toBeGreaterThanOrEqual(9);
     expect(triesAtMs).toHaveLength(tries);
+  });
+});
+
+describe('a new source', () => {
+  it('costs no more looks while its origin is asked, however much is reported', async () => {
+    data.resolveSource = (_, signal) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason));
+      });
+    edit({ spec: aSpec({ source: { url: 'http://silent.example.com/file.bin' } }) }, 2);
+    await settle();
+    reconciled = 0;
+    await transfer(200);
+    expect(reconciled).toBe(0);
+    await transfer(100);
+    expect(reconciled).toBe(1);
+  });
+});
+
+describe('relays that come or go', () => {
+  it('are looked at at once, but for what has failed and waits', async () => {
+    reconciled = 0;
+    relaysChanged();
+    await clock.advance(0);
+    expect(reconciled).toBe(1);
+    refuse = () => {
+      throw new KubeError('ServerError', 500, 'failed');
+    };
+    data.report(UID, [aReport('n1', { state: 'failed' })]);
+    await clock.advance(1_000);
+    expect(reconciled).toBe(2);
+    relaysChanged();
+    await clock.advance(0);
+    expect(reconciled).toBe(2);
   });
 });
 

@@ -92,6 +92,15 @@ describe('an origin that does not answer', () => {
     expect(leading.condition('first', 'Ready')).toBe('False/Resolving');
   });
 
+  it('is told of at once when it refuses at once', async () => {
+    leading.data.source = () => {
+      throw Object.assign(new Error('404 Not Found'), { code: 'HttpStatus', httpStatus: 404 });
+    };
+    applyAt('first', 'origin.example.com');
+    await settle();
+    expect(leading.condition('first', 'SourceResolved')).toMatch(/^False/);
+  });
+
   it('is heard when it answers late', async () => {
     applyAt('first', SILENT);
     await leading.pass(20_000);

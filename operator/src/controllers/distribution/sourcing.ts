@@ -27,7 +27,7 @@ import { resolveWithin } from './resolveTimeout.ts';
 
 export interface SourcingDependencies {
   readonly api: Pick<DistributionApi, 'readCredentials'>;
-  readonly coordinator: Pick<Coordinator, 'resolveSource' | 'connectionsAt'>;
+  readonly coordinator: Pick<Coordinator, 'resolveSource'>;
   readonly epochs: Pick<EpochStore, 'save'>;
   readonly troubles: Troubles;
   readonly clock: Clock;
@@ -94,7 +94,6 @@ export class Sourcing {
     return {
       source: sourceKey(source),
       host: new URL(url).host,
-      connections: coordinator.connectionsAt(url),
       ask: (dropped) =>
         resolveWithin({ url, isSet, clock }, dropped, (within) =>
           coordinator.resolveSource(request, within),
