@@ -16,28 +16,65 @@ export interface CompletionDependencies {
   readonly failed: (key: string) => void;
 }
 
+/**
+ * A rollout ends for hundreds within a second. All at once they would take every connection to the
+ * database for as long as it needs for them, and no lease would be granted meanwhile.
+ */
+const AT_ONCE = 2;
+
 export class Completion {
   readonly #deps: CompletionDependencies;
+  /** Of each Distribution's data the latest. */
+  readonly #waiting = new Map<string, () => Promise<void>>();
+  #saving = 0;
 
   constructor(dependencies: CompletionDependencies) {
     this.#deps = dependencies;
   }
 
+  /** What waits is the next leader's to find. */
+  async stop(): Promise<void> {
+    this.#waiting.clear();
+  }
+
   /** After what was told. Nobody waits for the database. */
   look(key: string, memory: Memory): void {
-    const { epochs, failed, logger, wallTime } = this.#deps;
     const { record } = memory;
     if (record === undefined || record.completedAt !== undefined) return;
     const { uid, epoch } = record;
     if (!saysDelivered(memory.told, epoch)) return;
-    const completedAt = wallTime();
+    const completedAt = this.#deps.wallTime();
     memory.record = { ...record, completedAt };
-    epochs.saveCompleted(uid, epoch, completedAt).catch((error: unknown) => {
+    this.#waiting.set(uid, () => this.#save(key, memory, { uid, epoch, completedAt }));
+    this.#pump();
+  }
+
+  #pump(): void {
+    for (const [uid, save] of this.#waiting) {
+      if (this.#saving >= AT_ONCE) return;
+      this.#waiting.delete(uid);
+      this.#saving += 1;
+      void save().finally(() => {
+        this.#saving -= 1;
+        this.#pump();
+      });
+    }
+  }
+
+  async #save(
+    key: string,
+    memory: Memory,
+    { uid, epoch, completedAt }: { uid: string; epoch: number; completedAt: string },
+  ): Promise<void> {
+    const { epochs, failed, logger } = this.#deps;
+    try {
+      await epochs.saveCompleted(uid, epoch, completedAt);
+    } catch (error) {
       logger.warn('completion is not kept and is tried again', { uid, epoch, error });
       if (memory.record?.uid !== uid || memory.record.epoch !== epoch) return;
       const { completedAt: _unkept, ...open } = memory.record;
       memory.record = open;
       failed(key);
-    });
+    }
   }
 }

@@ -158,7 +158,7 @@ export class DistributionController {
 
   async stop(): Promise<void> {
     this.#nodesTimer?.cancel();
-    const parts = [this.#queue, this.#graveyard, this.#mirrors, this.#asking];
+    const parts = [this.#queue, this.#graveyard, this.#mirrors, this.#asking, this.#completion];
     await Promise.all(parts.map((part) => part.stop()));
   }
 
