@@ -1,7 +1,7 @@
 /**
  * A queue of keys: a key waits at most once, is never worked on twice at the same time, and comes
  * back with growing delay when its work fails. What somebody asked for goes before what only fell
- * due, as the priority queue of controller-runtime has it for what nobody waits for.
+ * due: two priorities of those that controller-runtime's queue has.
  */
 import type { Clock, Timer } from '@sluice/engine/ports/clock.ts';
 import type { Random } from '@sluice/engine/ports/random.ts';

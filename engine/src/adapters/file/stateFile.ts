@@ -135,9 +135,8 @@ export class StateFile {
   }
 
   /**
-   * Until begin() in memory only. The whole record, not its mark alone: a record may lie in two
-   * sectors, and where a power loss keeps the next mark and not the hash with it, the mark would be
-   * said of the old hash.
+   * In memory. The whole record, not its mark alone: a record may lie in two sectors, and where a
+   * power loss keeps the next mark and not the hash with it, the mark would be said of the old hash.
    */
   erase(piece: number): void {
     this.#record(piece).fill(ABSENT);

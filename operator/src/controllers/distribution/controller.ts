@@ -138,9 +138,7 @@ export class DistributionController {
     coordinator.onChange((uid) => this.#wake(uid));
     workloads.onChange((uid) => this.#wake(uid));
     this.#nameNodes();
-    fleet.onChange(() => {
-      for (const object of this.#deps.distributions.list()) this.#queue.addAfter(keyOf(object), 0);
-    });
+    fleet.onChange(() => this.#lookAtAll(0));
     // What a leader of the past adopts between the two is in both.
     await this.#graveyard.load();
     const living = await epochs.living();
@@ -182,9 +180,12 @@ export class DistributionController {
     this.#targets.nodeChanged(current, previous);
     if (!isNews(current, previous)) return;
     if (current === undefined || previous === undefined) this.#nodesSoon();
-    for (const object of this.#deps.distributions.list()) {
-      this.#queue.addAfter(keyOf(object), NODES_SETTLE_MS);
-    }
+    this.#lookAtAll(NODES_SETTLE_MS);
+  }
+
+  /** Nobody waits for it. */
+  #lookAtAll(inMs: number): void {
+    for (const object of this.#deps.distributions.list()) this.#queue.addAfter(keyOf(object), inMs);
   }
 
   /** Nodes come and go in groups: they are named once for all. */
